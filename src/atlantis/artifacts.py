@@ -1,0 +1,308 @@
+"""Folders that are either complete or absent, single files written whole, and a lock.
+
+- A folder is made aside (`.<name>.partial-<pid>`), flushed to disk, and renamed into place: a crash leaves no half.
+- `manifest.json` is written last, with the SHA-256 of every file: its presence is the mark of completion.
+- A manifest holds no time and no machine, so that the same content gives the same bytes.
+- Only a folder that carries our own manifest, and nothing beside what the manifest lists, is ever replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import glob
+import hashlib
+import json
+import math
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from atlantis.errors import UserError
+
+MANIFEST = "manifest.json"
+LOCK = ".lock"
+
+
+def digest_of(obj: Any) -> str:
+    """12 hexadecimal characters of the SHA-256 of `obj` (plain JSON data) in canonical JSON: sorted keys, no spaces.
+
+    Raises ValueError for NaN or infinity and TypeError for what JSON cannot hold.
+    """
+    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+# --- single files
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write `data` to `path` so that a reader sees the old content or the new, never a part. Makes parent folders."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    _fsync(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 with `\\n` line ends; see `write_bytes`."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, obj: Any) -> None:
+    """Write `obj` as indented JSON, keys in the order given; see `write_bytes`.
+
+    NumPy scalars become numbers; NaN and infinity, which JSON does not have, become null.
+    """
+    write_text(path, json.dumps(_plain(obj), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _plain(obj: Any) -> Any:
+    if isinstance(obj, dict):
+        return {str(key): _plain(value) for key, value in obj.items()}
+    if isinstance(obj, list | tuple):
+        return [_plain(value) for value in obj]
+    if hasattr(obj, "tolist"):  # NumPy scalars and arrays, without importing NumPy here
+        return _plain(obj.tolist())
+    if isinstance(obj, float) and not math.isfinite(obj):
+        return None
+    return str(obj) if isinstance(obj, Path) else obj
+
+
+# --- folders
+
+
+@contextlib.contextmanager
+def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = False) -> Iterator[Path]:
+    """Yield an empty folder to fill; when the block ends without an error it appears at `path` with its manifest.
+
+    `kind` says what it is ("world", "dataset", ...), `digest` what produced it. When the block raises, nothing remains.
+    Raises UserError, before anything is written, if `path` is a file, a folder that is not ours, one that another
+    process is making, or a complete artifact (unless `overwrite`, for one of the same kind without foreign files).
+    """
+    target = Path(os.path.realpath(path))
+    _clear_leftovers(target)
+    _check_target(target, path, kind, overwrite)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    try:
+        aside.mkdir()
+    except FileExistsError:
+        raise UserError(f"{path}: is being made by another process; wait for it or choose another folder") from None
+    with _held(aside):
+        try:
+            yield aside
+            _seal(aside, kind, digest)
+            _check_target(target, path, kind, overwrite)
+            _move_into_place(aside, target, path)
+        except BaseException:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise
+
+
+def manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest of the artifact at `path` (kind, digest, files, atlantis: the version); None if not ours."""
+    try:
+        found = json.loads((Path(path) / MANIFEST).read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
+        return None
+    ours = isinstance(found, dict) and {"kind", "digest", "files", "atlantis"} <= found.keys()
+    return found if ours and isinstance(found["files"], dict) else None
+
+
+def is_complete(path: Path, digest: str | None = None) -> bool:
+    """Whether `path` is a whole artifact (of this digest, if given): every file is there, with its size."""
+    found = manifest(path)
+    if found is None or digest not in (None, found["digest"]):
+        return False
+    return all(_size(Path(path) / name) == entry["bytes"] for name, entry in found["files"].items())
+
+
+def verify(path: Path) -> None:
+    """Read every file of the artifact at `path`; UserError naming the first that is missing or changed."""
+    found = manifest(path)
+    if found is None:
+        raise UserError(f"{path}: not a complete artifact (no {MANIFEST}); make it again")
+    for name, entry in found["files"].items():
+        file = Path(path) / name
+        if not file.is_file():
+            raise UserError(f"{file}: is missing; remove {path} and make it again")
+        if _sha256(file) != entry["sha256"]:
+            raise UserError(f"{file}: has been changed since it was written; remove {path} and make it again")
+
+
+def _check_target(target: Path, path: Path, kind: str, overwrite: bool) -> None:
+    """UserError unless a new folder may appear at `target`; `path` is what the user called it."""
+    if not os.path.lexists(target):
+        return
+    if not target.is_dir():
+        raise UserError(f"{path}: is a file; give the name of a folder")
+    if target == Path.cwd():
+        raise UserError(f"{path}: is the current folder; give the name of a new one inside it")
+    if not any(target.iterdir()):
+        return
+    found = manifest(target)
+    if found is None:
+        raise UserError(f"{path}: holds files that are not ours and is left alone; choose another folder")
+    if not overwrite:
+        raise UserError(f"{path}: already holds a {found['kind']}; choose another folder or remove it")
+    if found["kind"] != kind:
+        raise UserError(f"{path}: holds a {found['kind']}, which a {kind} does not replace; choose another folder")
+    foreign = sorted(set(_files(target)) - found["files"].keys() - {MANIFEST})
+    if foreign:
+        raise UserError(f"{path}: holds {foreign[0]}, which is not ours, and is left alone; move that file away")
+
+
+def _seal(folder: Path, kind: str, digest: str) -> None:
+    """Flush every file and folder, then write the manifest."""
+    files = {}
+    for name in _files(folder):
+        file = folder / name
+        files[name] = {"sha256": _sha256(file), "bytes": file.stat().st_size}
+        _fsync(file)
+    for parent, _, _ in os.walk(folder):
+        _fsync(Path(parent))
+    write_json(folder / MANIFEST, {"kind": kind, "digest": digest, "atlantis": version(), "files": files})
+
+
+def _move_into_place(aside: Path, target: Path, path: Path) -> None:
+    """Rename `aside` to `target`; an artifact already there steps aside first and is removed last."""
+    replaced = None
+    if target.is_dir() and any(target.iterdir()):
+        replaced = target.with_name(f".{target.name}.replaced-{os.getpid()}")
+        os.rename(target, replaced)
+    try:
+        os.rename(aside, target)  # an empty folder at the target is replaced; a full one, made meanwhile, is not
+    except OSError as error:
+        if replaced is not None and not target.exists():
+            os.rename(replaced, target)
+        if target.is_dir():
+            raise UserError(f"{path}: was made by another process in the meantime; that one is kept") from error
+        raise
+    _fsync(target.parent)
+    if replaced is not None:
+        shutil.rmtree(replaced)
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Remove what killed processes left beside `target`; what one had moved aside to replace is put back."""
+    pattern = re.compile(re.escape(f".{target.name}.") + r"(partial|replaced)-(\d+)")
+    for folder in sorted(target.parent.glob(f".{glob.escape(target.name)}.*-*")) if target.parent.is_dir() else []:
+        match = pattern.fullmatch(folder.name)
+        if match is None or not folder.is_dir() or not _is_stale(folder, int(match[2])):
+            continue
+        if match[1] == "replaced" and not target.exists():
+            os.rename(folder, target)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_stale(folder: Path, pid: int) -> bool:
+    """Whether the process that made `folder` is gone. A lock on the folder tells us from a namesake in a container."""
+    if pid != os.getpid() and _is_alive(pid):
+        return False
+    try:
+        with _held(folder):
+            return True
+    except BlockingIOError:
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+# --- lock
+
+
+@contextlib.contextmanager
+def lock(path: Path) -> Iterator[None]:
+    """Hold the folder `path` (made if missing) for this process; the system releases it however the process ends.
+
+    Raises UserError if another process holds it.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / LOCK, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            pid = file.read().strip() or "unknown"
+            raise UserError(
+                f"{path}: another process (pid {pid}) is working in this folder; wait for it to end"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        try:
+            yield
+        finally:
+            file.truncate(0)
+
+
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """Hold a lock on the folder itself; BlockingIOError if another has it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+# --- small things
+
+
+def version() -> str:
+    """The installed version of atlantis, "source" when it runs without having been installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("atlantis-lab")
+    except metadata.PackageNotFoundError:
+        return "source"
+
+
+def _files(folder: Path) -> list[str]:
+    """Relative names, with `/`, of all files below `folder`, sorted."""
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except (FileNotFoundError, NotADirectoryError):
+        return -1
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
