@@ -1,0 +1,232 @@
+"""The world: a fixed table of cities, real ones first, virtual regions after them.
+
+    world = World.build()                          # 5,075 real cities and Atlantis
+    world = World.build("my_cities.csv", regions=[OCEANS["indian"]])
+    world.save("outputs/worlds/mine"); World.load("outputs/worlds/mine")
+
+Choices that everything else builds on:
+- An id is a position in the table. Real cities get 0..n_real-1 by a seeded shuffle, because the source's order (by
+  population, or whatever the user's file has) would leak through the ids. Virtual regions follow without a gap.
+- Positions are rounded to 5 decimals at once, so a world and its saved table are the same world.
+- A world never changes. Its digest is that of its table's bytes; equal digests mean equal worlds.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from atlantis.errors import UserError
+from atlantis.sphere import haversine_km
+from atlantis.world.cities import read_cities_csv, shipped_cities
+from atlantis.world.regions import OTHER, REGIONS, region_of_country
+from atlantis.world.virtual import DECIMALS, OCEANS, VirtualRegion
+
+if TYPE_CHECKING:
+    from atlantis.config import WorldConfig
+
+__all__ = ["COLUMNS", "OCEANS", "REGIONS", "VirtualRegion", "World"]
+
+COLUMNS = ("id", "name", "lon", "lat", "country", "region", "population", "is_virtual")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class World:
+    """An immutable table of cities; make one with `build`, `from_config` or `load`."""
+
+    _table: pd.DataFrame
+    virtual_regions: tuple[VirtualRegion, ...]
+    seed: int
+    source: str
+    """Where the real cities come from: "shipped", or the name of the user's file."""
+
+    @classmethod
+    def build(
+        cls,
+        cities: Path | str | None = None,
+        regions: Sequence[VirtualRegion] = (OCEANS["atlantic"],),
+        seed: int = 42,
+    ) -> World:
+        """The shipped cities, or those of the CSV file `cities`, and the virtual regions after them.
+
+        `seed` shuffles the ids of the real cities, unless the file has ids of its own. Raises UserError for a
+        file that cannot be used and for regions that share a name, a code or the name of a city with another.
+        """
+        if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+            raise UserError(f"world seed must be a whole number of at least 0, not {seed!r}")
+        found = shipped_cities() if cities is None else read_cities_csv(cities)
+        real = _with_ids(found, seed)
+        _check_regions(real, regions)
+        table = pd.concat([real, *_virtual_rows(regions, offset=len(real))], ignore_index=True)
+        return cls(table, tuple(regions), seed, "shipped" if cities is None else Path(cities).name)
+
+    @classmethod
+    def from_config(cls, config: WorldConfig) -> World:
+        """The world that a config's `world:` section asks for."""
+        regions = [VirtualRegion(**region.model_dump()) for region in config.regions]
+        return cls.build(Path(config.cities) if config.cities else None, regions, config.seed)
+
+    @property
+    def cities(self) -> pd.DataFrame:
+        """A copy of the table, one row per id: columns `COLUMNS`; lon, lat in degrees. Changing it changes no world."""
+        return self._table.copy()
+
+    @cached_property
+    def lon(self) -> NDArray[np.float64]:
+        """Longitudes in degrees, shape [len(self)], indexed by id; read-only."""
+        return self._array("lon")
+
+    @cached_property
+    def lat(self) -> NDArray[np.float64]:
+        """Latitudes in degrees, shape [len(self)], indexed by id; read-only."""
+        return self._array("lat")
+
+    @cached_property
+    def is_virtual(self) -> NDArray[np.bool_]:
+        """Shape [len(self)], indexed by id; read-only."""
+        return self._array("is_virtual")
+
+    def _array(self, column: str) -> NDArray:
+        array = self._table[column].to_numpy(copy=True)
+        array.flags.writeable = False
+        return array
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @cached_property
+    def n_virtual(self) -> int:
+        return int(self.is_virtual.sum())
+
+    @property
+    def n_real(self) -> int:
+        return len(self) - self.n_virtual
+
+    @property
+    def offset(self) -> int:
+        """The first virtual id."""
+        return self.n_real
+
+    @cached_property
+    def regions(self) -> tuple[str, ...]:
+        """Names of the regions that have cities: real ones in the order of `REGIONS`, then virtual ones."""
+        virtual = [region.name for region in self.virtual_regions]
+        present = set(self._table["region"]) - set(virtual)
+        own = sorted(present - {*REGIONS, OTHER})
+        return (*(name for name in (*REGIONS, *own, OTHER) if name in present), *virtual)
+
+    def ids_of(self, region: str) -> NDArray[np.int64]:
+        """Ids of a region's cities, ascending. Raises UserError for a name that the world does not have."""
+        if region not in self.regions:
+            raise UserError(f"no region {region!r} in this world; it has: {', '.join(self.regions)}")
+        return np.flatnonzero((self._table["region"] == region).to_numpy())
+
+    def distance_km(self, i: ArrayLike, j: ArrayLike) -> NDArray[np.int32]:
+        """Great-circle distances between cities in whole km; `i` and `j` are ids that broadcast.
+
+        Raises IndexError for an id outside 0..len(self)-1.
+        """
+        i, j = np.asarray(i), np.asarray(j)
+        for ids in (i, j):
+            if ids.size and not 0 <= ids.min() <= ids.max() < len(self):
+                raise IndexError(f"city ids must be 0 to {len(self) - 1}; got {ids.min()} to {ids.max()}")
+        return np.rint(haversine_km(self.lon[i], self.lat[i], self.lon[j], self.lat[j])).astype(np.int32)
+
+    @cached_property
+    def csv_bytes(self) -> bytes:
+        """The table as canonical CSV: UTF-8, `\\n`, 5 decimals; the same world gives the same bytes anywhere."""
+        columns = [self._table[name].tolist() for name in COLUMNS]
+        for k in (COLUMNS.index("lon"), COLUMNS.index("lat")):
+            columns[k] = [f"{degrees:.{DECIMALS}f}" for degrees in columns[k]]
+        out = io.StringIO(newline="")
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(zip(*columns, strict=True))
+        return out.getvalue().encode("utf-8")
+
+    @cached_property
+    def digest(self) -> str:
+        """12 hexadecimal digits of the SHA-256 of `csv_bytes`."""
+        return table_digest(self.csv_bytes)
+
+    def extends(self, other: World) -> bool:
+        """Whether this world begins with all of `other`: the same cities under the same ids, and perhaps more."""
+        return self.csv_bytes.startswith(other.csv_bytes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, World) and self.digest == other.digest
+
+    def __hash__(self) -> int:
+        return int(self.digest, 16)
+
+    def __repr__(self) -> str:
+        virtual = ", ".join(f"{region.name} {region.count:,}" for region in self.virtual_regions) or "none"
+        return f"World({self.n_real:,} real cities, virtual: {virtual}, seed {self.seed}, digest {self.digest})"
+
+
+def table_digest(data: bytes) -> str:
+    """12 hexadecimal digits of the SHA-256 of a world's table."""
+    return hashlib.sha256(data).hexdigest()[:12]
+
+
+def _with_ids(found: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Rows of real cities in the order of their ids, with every column of `COLUMNS`."""
+    if "id" in found:
+        order = np.argsort(found["id"].to_numpy())
+    else:
+        # Not Generator.permutation: NumPy keeps the bit stream fixed between versions, and that algorithm not.
+        order = np.argsort(np.random.PCG64(seed).random_raw(len(found)), kind="stable")
+    real = found.iloc[order].reset_index(drop=True)
+    by_country = real["country"].str.upper().map(region_of_country).fillna(OTHER)
+    region = real["region"].where(real["region"] != "", by_country) if "region" in real else by_country
+    return real.assign(id=np.arange(len(real)), region=region, is_virtual=False)[list(COLUMNS)]
+
+
+def _virtual_rows(regions: Sequence[VirtualRegion], offset: int) -> list[pd.DataFrame]:
+    rows = []
+    for region in regions:
+        lon, lat = region.sample()
+        columns = {
+            "id": np.arange(offset, offset + region.count),
+            "name": region.city_names(),
+            "lon": lon,
+            "lat": lat,
+            "country": region.code,
+            "region": region.name,
+            "population": 0,
+            "is_virtual": True,
+        }
+        rows.append(pd.DataFrame(columns))
+        offset += region.count
+    return rows
+
+
+def _check_regions(real: pd.DataFrame, regions: Sequence[VirtualRegion]) -> None:
+    """UserError if a region cannot be told from another, or from the real world."""
+    names = {name.casefold() for name in (*REGIONS, OTHER, *real["region"].unique())}
+    codes = {code.casefold() for code in (*region_of_country, *real["country"].unique())}
+    cities = set(real["name"])
+    for region in regions:
+        if region.name.casefold() in names:
+            raise UserError(f"virtual region {region.name!r}: another region has this name already; choose a new one")
+        if region.code.casefold() in codes:
+            raise UserError(
+                f"virtual region {region.name!r}: code {region.code!r} belongs to another region or country; "
+                "choose a new one, like XX1"
+            )
+        taken = sorted(cities.intersection(region.city_names()))
+        if taken:
+            raise UserError(f"virtual region {region.name!r}: there is a city {taken[0]!r} already; rename the region")
+        names.add(region.name.casefold())
+        codes.add(region.code.casefold())
+        cities.update(region.city_names())
