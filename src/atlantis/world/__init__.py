@@ -28,6 +28,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from atlantis.errors import UserError
 from atlantis.sphere import haversine_km
+from atlantis.world import folder as folder_
 from atlantis.world.cities import read_cities_csv, shipped_cities
 from atlantis.world.regions import OTHER, REGIONS, region_of_country
 from atlantis.world.virtual import DECIMALS, OCEANS, VirtualRegion
@@ -49,6 +50,8 @@ class World:
     seed: int
     source: str
     """Where the real cities come from: "shipped", or the name of the user's file."""
+    given_ids: bool
+    """Whether the ids of the real cities are those of the user's file, and not shuffled."""
 
     @classmethod
     def build(
@@ -68,13 +71,34 @@ class World:
         real = _with_ids(found, seed)
         _check_regions(real, regions)
         table = pd.concat([real, *_virtual_rows(regions, offset=len(real))], ignore_index=True)
-        return cls(table, tuple(regions), seed, "shipped" if cities is None else Path(cities).name)
+        source = "shipped" if cities is None else Path(cities).name
+        return cls(table, tuple(regions), seed, source, given_ids="id" in found)
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> World:
         """The world that a config's `world:` section asks for."""
         regions = [VirtualRegion(**region.model_dump()) for region in config.regions]
         return cls.build(Path(config.cities) if config.cities else None, regions, config.seed)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> World:
+        """The world that `save` wrote. Raises UserError if there is none, or if its table is not what was saved."""
+        table, record = folder_.read(Path(folder))
+        world = cls(table, tuple(record["regions"]), record["seed"], record["source"], record["given_ids"])
+        if world.digest != record["digest"]:
+            raise UserError(
+                f"{Path(folder) / 'cities.csv'}: changed since it was saved (digest {world.digest}, recorded "
+                f"{record['digest']}); build the world again, from your own CSV file if you want other cities"
+            )
+        return world
+
+    def save(self, folder: Path | str, overwrite: bool = False) -> None:
+        """Write a folder that is complete or absent: cities.csv, world.json, README.md, map.png, manifest.json.
+
+        The same world gives the same bytes. Raises UserError if something is there already; with `overwrite`, only
+        if that is not a saved world.
+        """
+        folder_.write(self, Path(folder), overwrite)
 
     @property
     def cities(self) -> pd.DataFrame:

@@ -83,10 +83,11 @@ def read_cities_csv(path: Path | str) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class CsvText:
-    """The fields of a CSV file as text, with the line on which each record starts."""
+    """The fields of a CSV file as text, with the line on which the header and each record start."""
 
     path: Path
     header: list[str]
+    header_line: int
     records: list[list[str]]
     lines: list[int]
 
@@ -109,7 +110,8 @@ class CsvText:
             raise UserError(f"{path}, line {start}: not readable as CSV ({error}); check the quotes there") from error
         if not records:
             raise UserError(f"{path}: the file is empty; a header and at least one city are needed")
-        header, records, lines = [name.strip() for name in records[0]], records[1:], lines[1:]
+        header, records = [name.strip() for name in records[0]], records[1:]
+        header_line, lines = lines[0], lines[1:]
         for record, line in zip(records, lines, strict=True):
             if len(record) != len(header):
                 raise UserError(
@@ -118,7 +120,7 @@ class CsvText:
                 )
         if not records:
             raise UserError(f"{path}: a header and no cities; add at least one line")
-        return cls(path, header, records, lines)
+        return cls(path, header, header_line, records, lines)
 
     def column(self, index: int) -> list[str]:
         return [record[index] for record in self.records]
@@ -182,7 +184,9 @@ def _find_columns(file: CsvText) -> dict[str, int]:
         if plain not in _ROLE:
             continue
         if plain in seen:
-            raise UserError(f"{file.path}, line 1: columns {seen[plain]!r} and {name!r} have the same name; keep one")
+            raise UserError(
+                f"{file.path}, line {file.header_line}: columns {seen[plain]!r} and {name!r} have the same name; keep one"
+            )
         seen[plain] = name
         role, rank = _ROLE[plain]
         if role not in best or rank < best[role]:
@@ -194,7 +198,7 @@ def _find_columns(file: CsvText) -> dict[str, int]:
         wanted = "; ".join(f"{role}: {', '.join(ACCEPTED[role])}" for role in missing)
         either = "" if missing == ["name"] else "; or one column 'Coordinates' that holds \"lat,lon\""
         raise UserError(
-            f"{file.path}: no column for {' and '.join(missing)}. Found: {', '.join(map(repr, file.header))}. "
+            f"{file.path}, line {file.header_line}: no column for {' and '.join(missing)}. Found: {', '.join(map(repr, file.header))}. "
             f"Accepted names: {wanted}{either}"
         )
     return column

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Literal, get_args
 
 import numpy as np
@@ -51,10 +52,12 @@ class VirtualRegion:
                 raise UserError(f"virtual region {self.name!r}: {field} must be plain text, not {text!r}")
         if self.kind not in get_args(Kind):
             raise self._error("kind", f"must be one of {', '.join(get_args(Kind))}")
-        if not _is_int(self.count) or self.count < 1:
-            raise self._error("count", "must be a whole number of at least 1")
-        if not _is_int(self.seed):
-            raise self._error("seed", "must be a whole number")
+        for field in ("count", "seed"):
+            self._make_plain(field, int, Integral, "a whole number")
+        for field in ("lon", "lat", "spread_km", "spread_degrees"):
+            self._make_plain(field, float, Real, "a number")
+        if self.count < 1:
+            raise self._error("count", "must be at least 1")
         if not -180.0 <= self.lon <= 180.0:
             raise self._error("lon", "must lie between -180 and 180 degrees")
         if not -90.0 <= self.lat <= 90.0:
@@ -63,6 +66,13 @@ class VirtualRegion:
             raise self._error("spread_km", "must be more than 0 km")
         if self.kind == "flat" and not 0.0 < self.spread_degrees < np.inf:
             raise self._error("spread_degrees", "must be more than 0 degrees")
+
+    def _make_plain(self, field: str, plain: type, accepted: type, what: str) -> None:
+        """The value as a Python int or float, so that equal regions are written alike."""
+        value = getattr(self, field)
+        if isinstance(value, bool) or not isinstance(value, accepted):
+            raise self._error(field, f"must be {what}")
+        object.__setattr__(self, field, plain(value))
 
     def _error(self, field: str, rule: str) -> UserError:
         return UserError(f"virtual region {self.name!r}: {field} {rule}, not {getattr(self, field)!r}")
@@ -103,10 +113,6 @@ def _over_the_poles(lon: NDArray[np.float64], lat: NDArray[np.float64]) -> tuple
     beyond = from_south_pole > 180.0
     lat = np.where(beyond, 360.0 - from_south_pole, from_south_pole) - 90.0
     return wrap_longitude(lon + 180.0 * beyond), lat
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 OCEANS: dict[str, VirtualRegion] = {
