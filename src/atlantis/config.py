@@ -1,0 +1,332 @@
+"""Configs: YAML in, YAML out, a digest of what counts.
+
+- A config says only how it differs from the defaults in `atlantis.settings`, or from the file it `extends`.
+- A file named inside a config (`extends`, `base_config`, `world.cities`) is meant relative to that config.
+- All mistakes of a config are reported at once, each with its file, line and key, in one UserError.
+
+Use: `load("configs/demo.yaml", ["training.max_steps=20"]).training.batch_size`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from atlantis import yaml12
+from atlantis.artifacts import digest_of
+from atlantis.errors import UserError
+from atlantis.settings import (
+    DatasetConfig,
+    EvaluationConfig,
+    ModelConfig,
+    ProbeConfig,
+    RunConfig,
+    Settings,
+    StrategyConfig,
+    TokenizerConfig,
+    TrainingConfig,
+    VirtualRegionConfig,
+    WorldConfig,
+)
+from atlantis.yaml12 import Keys
+
+__all__ = [
+    "DatasetConfig",
+    "EvaluationConfig",
+    "ModelConfig",
+    "ProbeConfig",
+    "RunConfig",
+    "Settings",
+    "StrategyConfig",
+    "TokenizerConfig",
+    "TrainingConfig",
+    "VirtualRegionConfig",
+    "WorldConfig",
+    "difference",
+    "digest",
+    "dump",
+    "find",
+    "load",
+]
+
+MAX_BYTES = 1_000_000
+BOOKKEEPING = frozenset({"name", "description", "output_root", "base_config", "trackers"})  # change no result
+FILES = (("base_config",), ("world", "cities"))  # keys that name a file
+
+Place = tuple[str, int | None]  # where a key was set: file and line, or an override and no line
+
+# --- reading
+
+
+def find(name: str) -> Path:
+    """The config file that `name` means: a path, or the bare name of a config in `configs/` of the current folder."""
+    path = Path(name)
+    bare = Path("configs") / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if path.name == name and bare.is_file():
+        return bare
+    if path.is_dir():
+        raise UserError(f"{name}: is a folder; give a config file")
+    known = sorted(file.stem for file in Path("configs").glob("*.yaml"))
+    hint = _did_you_mean(path.stem, known) or (f"; configs/ has {', '.join(known)}" if known else "")
+    raise UserError(f"{name}: no such config file{hint}")
+
+
+def load(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+    """The run that the YAML file `path` describes, with `overrides` such as `training.max_steps=20` on top.
+
+    The name defaults to the file's; `base_config` and `world.cities` come out as absolute paths.
+    Raises UserError with every mistake, each with its file, line and key.
+    """
+    path = Path(path)
+    data, places = _read_with_parents(path, ())
+    for override in overrides:
+        _override(data, places, override)
+    if data.get("name") is None:
+        data["name"] = path.stem
+    try:
+        return RunConfig.model_validate(data)
+    except ValidationError as error:
+        mistakes = sorted(_explain(problem, places, path) for problem in error.errors())
+        lines = [line for _, line in mistakes]
+        raise UserError(lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} mistakes:", *lines])) from None
+
+
+def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[Keys, Place]]:
+    """The file's data over those of the files it extends, and where each key was set."""
+    if path.resolve() in seen:
+        raise UserError(f"{path}: extends itself: {' -> '.join(p.name for p in (*seen, path))}; break the circle")
+    data, lines = _read(path)
+    places: dict[Keys, Place] = {keys: (str(path), line) for keys, line in lines.items() if keys}
+    _anchor_files(data, path.parent)
+    if "extends" not in data:
+        return data, places
+    parent, where = data.pop("extends"), f"{path}:{lines['extends',]}: extends"
+    if not isinstance(parent, str):
+        raise UserError(f"{where}: must be the name of one config file, not {_show(parent)}")
+    if not (path.parent / parent).is_file():
+        raise UserError(f"{where}: there is no file {path.parent / parent}")
+    below, places_below = _read_with_parents(path.parent / parent, (*seen, path.resolve()))
+    for own in ("name", "description"):
+        below.pop(own, None)
+    return _merge(below, data), places_below | places
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
+    """One YAML file and the line of each of its keys."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config file") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; give a config file") from None
+    if len(raw) > MAX_BYTES:
+        raise UserError(f"{path}: is larger than {MAX_BYTES:,} bytes; this is not a config")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw[: error.start].count(b"\n") + 1
+        raise UserError(f"{path}:{line}: is not UTF-8 text; save it as UTF-8") from None
+    data, lines = yaml12.parse(text, str(path))
+    if data is None:
+        raise UserError(f"{path}: is empty; write at least one setting, such as `description: my run`")
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: must hold `key: value` lines, not {_show(data)}")
+    return data, lines
+
+
+def _override(data: dict[str, Any], places: dict[Keys, Place], override: str) -> None:
+    """Set one `key.sub=value` in `data`; a number counts items of a list (`world.regions.0.count=50`)."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise UserError(f"{override}: write key=value, for example training.max_steps=20")
+    keys: Keys = ()
+    inner: Any = data
+    for depth, part in enumerate(parts):
+        step = _step(inner, part, keys, override)
+        keys = (*keys, step)
+        if depth + 1 == len(parts):
+            inner[step], _ = yaml12.parse(text, override)
+        else:
+            if isinstance(inner, dict) and inner.get(step) is None:
+                inner[step] = _default(keys)
+            inner = inner[step]
+    for place in [place for place in places if place[: len(keys)] == keys]:
+        del places[place]
+    places[keys] = (override, None)
+    _anchor_files(data, Path.cwd())
+
+
+def _step(inner: Any, part: str, keys: Keys, override: str) -> str | int:
+    """The key or position that `part` means inside `inner`, found at `keys`."""
+    if isinstance(inner, dict):
+        return part
+    if not isinstance(inner, list):
+        raise UserError(f"{override}: {_dotted(keys)} is {_show(inner)} and has no {part} inside")
+    if part not in map(str, range(len(inner))):
+        raise UserError(f"{override}: {_dotted(keys)} has items 0 to {len(inner) - 1}, not {part}")
+    return int(part)
+
+
+def _default(keys: Keys) -> Any:
+    """What an override starts from where the file says nothing: a list of the defaults if there is one."""
+    found: Any = RunConfig().model_dump(mode="json")
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, list) else {}
+
+
+def _anchor_files(data: dict[str, Any], folder: Path) -> None:
+    """Make the files named in `data` absolute, in place; a relative name is meant relative to `folder`."""
+    for *parents, key in FILES:
+        inner: Any = data
+        for parent in parents:
+            inner = inner.get(parent) if isinstance(inner, dict) else None
+        if isinstance(inner, dict) and isinstance(inner.get(key), str):
+            inner[key] = os.path.abspath(folder / Path(inner[key]).expanduser())
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, key by key; lists and values are replaced whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+# --- saying what is wrong
+
+
+def _explain(problem: Any, places: dict[Keys, Place], path: Path) -> tuple[Any, str]:
+    """Order and text of one of pydantic's errors: where, which key, what is wrong, what to do."""
+    keys: Keys = tuple(problem["loc"])
+    above = [keys[:n] for n in range(len(keys), 0, -1) if keys[:n] in places]
+    inside = [place for place in places if place[: len(keys)] == keys] if keys else []
+    source, line = places[(above or inside)[0]] if above or inside else (str(path), None)
+    where = source if line is None else f"{source}:{line}"
+    named = "" if not keys or source.startswith(_dotted(keys) + "=") else f"{_dotted(keys)}: "
+    return (line is None, source, line or 0), f"{where}: {named}{_what(problem, keys)}"
+
+
+EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text (in quotes if it looks like a number)",
+    "bool_type": "true or false",
+    "list_type": "a list, such as [1, 2]",
+    "tuple_type": "a list, such as [0.9, 0.999]",
+    "dict_type": "a group of keys",
+    "model_type": "a group of keys",
+}
+
+
+def _what(problem: Any, keys: Keys) -> str:
+    kind, message, value = problem["type"], problem["msg"], problem.get("input")
+    if kind == "extra_forbidden":
+        return "unknown key" + _meant(keys)
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    if kind in EXPECTED:
+        return f"must be {EXPECTED[kind]}, not {_show(value)}"
+    options = re.findall(r"'([^']*)'", message) if kind == "literal_error" else []
+    return f"{message.replace('Input should', 'must')}, not {_show(value)}{_did_you_mean(str(value), options)}"
+
+
+def _meant(keys: Keys) -> str:
+    """What the unknown key `keys` was probably meant to be, else what there is in its place."""
+    every = list(_every_key(RunConfig))
+    words = [key for key in keys if isinstance(key, str)]
+    siblings = [key for key in every if key.split(".")[:-1] == words[:-1]]
+    elsewhere = [key for key in every if key.split(".")[-1] == words[-1]]
+    if elsewhere:
+        return f"; did you mean {elsewhere[0]}?"
+    known = ", ".join(key.split(".")[-1] for key in siblings)
+    return _did_you_mean(".".join(words), siblings, every) or f"; known here: {known}"
+
+
+def _every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All dotted keys of a model; those of a list's items under the list's own name."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        inner = VirtualRegionConfig if name == "regions" else field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _every_key(inner, f"{prefix}{name}.")
+
+
+def _did_you_mean(word: str, *groups: Sequence[str]) -> str:
+    """`; did you mean x?` with the closest of the first group that has one; empty if none is close."""
+    for options in groups:
+        close = difflib.get_close_matches(word, options, n=1)
+        if close:
+            return f"; did you mean {close[0]}?"
+    return ""
+
+
+def _dotted(keys: Keys) -> str:
+    return ".".join(map(str, keys))
+
+
+def _show(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# --- writing and comparing
+
+
+def dump(config: Settings, folder: Path | None = None) -> str:
+    """YAML, every setting written out, that loads back equal.
+
+    With `folder`, the place where the text will lie, files are named relative to it, so that both can move together.
+    """
+    data = config.model_dump(mode="json")
+    if folder is not None and isinstance(config, RunConfig):
+        for *parents, key in FILES:
+            inner = data
+            for parent in parents:
+                inner = inner[parent]
+            if inner[key] is not None:
+                inner[key] = os.path.relpath(inner[key], folder)
+    return yaml12.dump(data)
+
+
+def digest(config: Settings) -> str:
+    """12 hexadecimal characters of all that can change a result: of a run, not its name, place or description."""
+    return digest_of(_that_counts(config))
+
+
+def difference(a: Settings, b: Settings) -> list[str]:
+    """Lines such as `training.batch_size: 512 -> 64` for each setting that counts (see `digest`) and differs."""
+    before, after = dict(_flat(_that_counts(a))), dict(_flat(_that_counts(b)))
+    lines = []
+    for key in [*before, *(key for key in after if key not in before)]:
+        texts = [_show(values[key]) if key in values else "(absent)" for values in (before, after)]
+        if texts[0] != texts[1] or before.get(key) != after.get(key):
+            lines.append(f"{key}: {texts[0]} -> {texts[1]}")
+    return lines
+
+
+def _that_counts(config: Settings) -> dict[str, Any]:
+    return config.model_dump(mode="json", exclude=set(BOOKKEEPING) if isinstance(config, RunConfig) else None)
+
+
+def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; lists of groups by their positions, other lists whole."""
+    if isinstance(data, dict) and data:
+        for key, value in data.items():
+            yield from _flat(value, f"{prefix}.{key}" if prefix else key)
+    elif isinstance(data, list) and any(isinstance(item, dict) for item in data):
+        yield from _flat({str(i): item for i, item in enumerate(data)}, prefix)
+    else:
+        yield prefix, data

@@ -1,0 +1,234 @@
+"""Every stage's settings, their defaults and what is allowed: pydantic models, no files.
+
+The defaults are the study's. `atlantis.config` reads and writes them as YAML.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+
+def _whole(value: Any) -> Any:
+    """1e6 is a whole number too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Int = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[Int, Field(ge=0, le=10**12)]
+Positive = Annotated[Int, Field(ge=1, le=10**12)]
+Seed = Annotated[Int, Field(ge=0, lt=2**63)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused, values are not converted, instances do not change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class VirtualRegionConfig(Settings):
+    """Cities that never existed, in one place: see `atlantis.world.virtual`."""
+
+    name: str = Field(default="Atlantis", min_length=1)
+    code: str = Field(default="XX0", min_length=1, description="country code of its cities")
+    kind: Literal["gaussian", "flat", "scattered"] = "gaussian"
+    lon: float = Field(default=-35.0, ge=-180, le=180, description="centre, degrees")
+    lat: float = Field(default=35.0, ge=-90, le=90)
+    spread_km: float = Field(default=500.0, gt=0, description="gaussian: standard deviation on the sphere")
+    spread_degrees: float = Field(default=3.0, gt=0, description="flat: standard deviation of longitude and latitude")
+    count: Positive = 100
+    seed: Seed = 42
+
+
+class WorldConfig(Settings):
+    """Real cities and the virtual regions after them."""
+
+    cities: str | None = Field(
+        default=None, description="the user's CSV; null: the 5,075 cities shipped with the package"
+    )
+    seed: Seed = Field(default=42, description="of the shuffle that gives real cities their ids")
+    regions: list[VirtualRegionConfig] = [VirtualRegionConfig()]
+
+    @field_validator("regions")
+    @classmethod
+    def _distinct(cls, regions: list[VirtualRegionConfig]) -> list[VirtualRegionConfig]:
+        for field in ("name", "code"):
+            values = [getattr(region, field) for region in regions]
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"two regions have the {field} {value!r}; give each its own")
+        return regions
+
+
+STUDY_SIZES = {  # train, validation, test; SPEC: Datasets
+    "distance": (1_000_000, 128, 10_000),
+    "inter": (4_000, 128, 500),
+    "cross": (100_000, 128, 10_000),
+    "mixed": (120_000, 128, 0),
+}
+
+
+class DatasetConfig(Settings):
+    """Which pairs of cities, how many. Sizes left out are the study's for that kind: see `sizes`."""
+
+    kind: Literal["distance", "inter", "cross", "mixed"] = "distance"
+    name: str | None = None
+    n_train: Positive | None = None
+    n_val: Count | None = None
+    n_test: Count | None = None
+    seed: Seed = 42
+    inter_ratio: float = Field(default=0.1, ge=0, le=1, description="cross: share of pairs with both cities virtual")
+    offset: Count | None = Field(default=None, description="first virtual id; null: found from the world")
+    n_distance: Count = Field(default=20_000, description="mixed: pairs of the world among n_train")
+    n_cross: Count = Field(default=100_000, description="mixed: cross pairs among n_train")
+
+    @property
+    def sizes(self) -> tuple[int, int, int]:
+        """Numbers of pairs for train, validation, test; the study's where nothing was said."""
+        study = STUDY_SIZES[self.kind]
+        if self.kind == "mixed":
+            study = (self.n_distance + self.n_cross, *study[1:])
+        asked = (self.n_train, self.n_val, self.n_test)
+        return tuple(s if a is None else a for a, s in zip(asked, study, strict=True))  # type: ignore[return-value]
+
+    @model_validator(mode="after")
+    def _parts_add_up(self) -> Self:
+        if self.kind == "mixed" and self.sizes[0] != self.n_distance + self.n_cross:
+            raise ValueError(
+                f"n_train is {self.n_train}, but n_distance + n_cross is {self.n_distance + self.n_cross}; "
+                "for a mixed dataset give n_distance and n_cross and leave n_train out"
+            )
+        return self
+
+
+class TokenizerConfig(Settings):
+    """`characters`: the study's 44 symbols. `city`: these and one token per city."""
+
+    kind: Literal["characters", "city"] = "characters"
+
+
+class ModelConfig(Settings):
+    """Qwen2's architecture; the defaults are the study's 1,588,096 parameters."""
+
+    hidden_size: Positive = 128
+    n_layers: Positive = 6
+    n_heads: Positive = 4
+    mlp_size: Positive = 512
+    init_std: float = Field(default=0.1, gt=0, description="of linear and embedding weights")
+    context: Positive = 32
+    rope_theta: float = Field(default=10_000.0, gt=0)
+    seed: Seed = Field(default=42, description="of the initial weights")
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        if self.hidden_size % (2 * self.n_heads):
+            raise ValueError(
+                f"hidden_size ({self.hidden_size}) must be a multiple of 2 * n_heads ({2 * self.n_heads}): "
+                "rotary positions need an even width in each head"
+            )
+        return self
+
+
+class TrainingConfig(Settings):
+    """AdamW, warm-up, then the schedule; one epoch is every training pair once."""
+
+    batch_size: Positive = 512
+    epochs: float = Field(default=10.0, gt=0)
+    max_steps: Count | None = Field(default=None, description="stop after so many steps even if epochs remain")
+    learning_rate: float = Field(default=5e-5, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    betas: Annotated[
+        tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]], Field(strict=False)
+    ] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    max_grad_norm: float | None = Field(default=1.0, gt=0, description="null: gradients are not clipped")
+    warmup_steps: Count = 50
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    min_lr_ratio: float = Field(default=0.0, ge=0, le=1, description="the rate at the end, as a share of learning_rate")
+    seed: Seed = Field(default=42, description="of the order of batches")
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compile: Literal["auto", "yes", "no"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+
+class EvaluationConfig(Settings):
+    """When a run is evaluated and saved (step 0 always), and on how many fixed items of the test split."""
+
+    steps: list[Count] = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
+    fractions: list[Annotated[float, Field(ge=0, le=1)]] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    n_items: Positive = 512
+    seed: Seed = 42
+    probe: bool = True
+
+    @field_validator("steps")
+    @classmethod
+    def _from_zero(cls, steps: list[int]) -> list[int]:
+        return sorted({0, *steps})
+
+
+class ProbeConfig(Settings):
+    """The linear probe of SPEC ("seed protocol"), and the number of repeats of the second protocol."""
+
+    n_cities: Positive = 5000
+    n_train: Positive = 3000
+    alpha: float = Field(default=10.0, ge=0)
+    seed: Seed = 42
+    layers: list[Count] = Field(default=[3, 4], min_length=1, description="blocks counted from 0")
+    repeats: Positive = 5
+
+    @model_validator(mode="after")
+    def _something_to_test(self) -> Self:
+        if self.n_train >= self.n_cities:
+            raise ValueError(f"n_train ({self.n_train}) must be less than n_cities ({self.n_cities})")
+        return self
+
+
+class StrategyConfig(Settings):
+    """How to fine-tune without forgetting: a built-in name or `my_module:MyStrategy`."""
+
+    name: str = Field(default="naive", min_length=1)
+    params: dict[str, Any] = {}
+
+
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim", "clearml", "dvclive", "swanlab"]
+
+
+class RunConfig(Settings):
+    """One training run, from the world to the probes."""
+
+    name: str | None = Field(default=None, description="the run's folder; the config file's name when left out")
+    description: str = ""
+    output_root: str = "outputs"
+    base: str | None = Field(
+        default=None, description="run, shipped model or checkpoint to start from; null: from scratch"
+    )
+    base_config: str | None = Field(default=None, description="config that makes the base when it is missing")
+    world: WorldConfig = WorldConfig()
+    dataset: DatasetConfig = DatasetConfig()
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    probe: ProbeConfig = ProbeConfig()
+    strategy: StrategyConfig = StrategyConfig()
+    trackers: list[Tracker] = []
+
+    @field_validator("name")
+    @classmethod
+    def _usable_as_folder(cls, name: str | None) -> str | None:
+        if name is not None and not re.fullmatch(r"\w[\w.+=-]{0,119}", name):
+            raise ValueError("use up to 120 letters, digits and . _ + = - (it becomes a folder's name)")
+        return name
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.dataset.kind != "distance" and not self.world.regions:
+            raise ValueError(f"dataset.kind is {self.dataset.kind}, which needs a virtual region in world.regions")
+        if max(self.probe.layers) >= self.model.n_layers:
+            raise ValueError(
+                f"probe.layers asks for block {max(self.probe.layers)}, but the model's {self.model.n_layers} "
+                f"blocks are 0 to {self.model.n_layers - 1}"
+            )
+        return self
