@@ -155,7 +155,7 @@ def _override(data: dict[str, Any], places: dict[Keys, Place], override: str) ->
         step = _step(inner, part, keys, override)
         keys = (*keys, step)
         if depth + 1 == len(parts):
-            inner[step], _ = yaml12.parse(text, override)
+            inner[step], _ = yaml12.parse(text, override, one_line=True)
         else:
             if isinstance(inner, dict) and inner.get(step) is None:
                 inner[step] = _default(keys)
@@ -247,12 +247,15 @@ def _meant(keys: Keys) -> str:
     """What the unknown key `keys` was probably meant to be, else what there is in its place."""
     every = list(_every_key(RunConfig))
     words = [key for key in keys if isinstance(key, str)]
+    last = {key.split(".")[-1]: key for key in reversed(every)}
+    if words[-1] in last:
+        return f"; did you mean {last[words[-1]]}?"
     siblings = [key for key in every if key.split(".")[:-1] == words[:-1]]
-    elsewhere = [key for key in every if key.split(".")[-1] == words[-1]]
-    if elsewhere:
-        return f"; did you mean {elsewhere[0]}?"
-    known = ", ".join(key.split(".")[-1] for key in siblings)
-    return _did_you_mean(".".join(words), siblings, every) or f"; known here: {known}"
+    for word, options in ((".".join(words), siblings), (".".join(words), every), (words[-1], list(last))):
+        close = difflib.get_close_matches(word, options, n=1)
+        if close:
+            return f"; did you mean {last.get(close[0], close[0])}?"
+    return f"; known here: {', '.join(key.split('.')[-1] for key in siblings)}"
 
 
 def _every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -264,13 +267,10 @@ def _every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from _every_key(inner, f"{prefix}{name}.")
 
 
-def _did_you_mean(word: str, *groups: Sequence[str]) -> str:
-    """`; did you mean x?` with the closest of the first group that has one; empty if none is close."""
-    for options in groups:
-        close = difflib.get_close_matches(word, options, n=1)
-        if close:
-            return f"; did you mean {close[0]}?"
-    return ""
+def _did_you_mean(word: str, options: Sequence[str]) -> str:
+    """`; did you mean x?` with the closest of the options; empty if none is close."""
+    close = difflib.get_close_matches(word, options, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _dotted(keys: Keys) -> str:

@@ -16,8 +16,10 @@ from atlantis.errors import UserError
 Keys = tuple[str | int, ...]  # the way to a value: ("world", "regions", 0, "count")
 
 
-def parse(text: str, source: str) -> tuple[Any, dict[Keys, int]]:
-    """Plain data, and the line (from 1) of each key path. Raises UserError with `source` and the line."""
+def parse(text: str, source: str, *, one_line: bool = False) -> tuple[Any, dict[Keys, int]]:
+    """Plain data, and the line (from 1) of each key path. Raises UserError with `source` and,
+    unless `one_line`, the line.
+    """
     lines: dict[Keys, int] = {}
     try:
         node = yaml.compose(text, Loader=_Loader)
@@ -26,7 +28,7 @@ def parse(text: str, source: str) -> tuple[Any, dict[Keys, int]]:
         raise UserError(f"{source}: is nested too deeply") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = source if mark is None else f"{source}:{mark.line + 1}"
+        where = source if mark is None or one_line else f"{source}:{mark.line + 1}"
         problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
         raise UserError(f"{where}: not valid YAML: {problem}") from None
 
