@@ -1,0 +1,219 @@
+"""A run's folder, read once into memory: what the tables, the figures and the page are made from.
+
+Reads only. A file that the run does not have yet (no probe so far, no `run.json`) is simply absent; a file that is
+there and cannot be understood is a `UserError` that names it. A last line of `metrics.jsonl` that was cut off by a
+crash is skipped, since the training loop writes it again on resume; for the same reason the last row of a step counts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow
+from numpy.typing import ArrayLike
+
+from atlantis.errors import UserError
+
+PROTOCOLS = ("seed", "sphere")
+SLICES = ("world-world", "world-atlantis", "atlantis-atlantis")
+DYNAMICS_COLUMNS = ("step", "group", "split", "lon_r2", "lat_r2", "mean_km")
+PREDICTION_COLUMNS = ("step", "id", "name", "region", "is_virtual", "lon", "lat", "pred_lon", "pred_lat", "error_km")
+HELD_OUT = ("test", "all", "virtual", "train")  # which split of a group speaks for it, in order of preference
+
+
+def rows_where(table: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:
+    """The rows for which the mask is true (`table[mask]`, of which a type checker cannot tell that it is a table)."""
+    return cast(pd.DataFrame, table.loc[np.asarray(mask, dtype=bool)])
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One protocol's results: `dynamics` per step, group and split; `predictions` per step and city."""
+
+    protocol: str
+    dynamics: pd.DataFrame
+    predictions: pd.DataFrame
+
+    @property
+    def steps(self) -> list[int]:
+        return sorted(int(step) for step in self.predictions["step"].unique())
+
+    @property
+    def virtual_regions(self) -> list[str]:
+        """Names of the virtual regions, by the smallest id of their cities."""
+        virtual = rows_where(self.predictions, self.predictions["is_virtual"])
+        return [str(name) for name in virtual.sort_values("id").drop_duplicates("region")["region"]]
+
+    @property
+    def real_regions(self) -> list[str]:
+        """Names of the real regions that have cities, largest first."""
+        real = rows_where(self.predictions, ~self.predictions["is_virtual"]).drop_duplicates("id")
+        return [str(name) for name in real["region"].value_counts(sort=True).index]
+
+    def group(self, name: str) -> pd.DataFrame:
+        """Rows of one group ("real", a region), one per step, in its most telling split; indexed by step."""
+        rows = rows_where(self.dynamics, self.dynamics["group"] == name)
+        split = next((split for split in HELD_OUT if split in set(rows["split"])), None)
+        return rows_where(rows, rows["split"] == split).drop_duplicates("step").set_index("step").sort_index()
+
+    def shown(self, held_out: bool = True) -> pd.DataFrame:
+        """Predictions worth looking at: without the cities that the probe itself was fitted on."""
+        fitted = (self.predictions["split"] == "train").to_numpy()
+        only_fitted = np.all(fitted | self.predictions["is_virtual"].to_numpy())
+        return self.predictions if only_fitted or not held_out else rows_where(self.predictions, ~fitted)
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything on disk about one run.
+
+    train: step, loss, ... of each logged training step. evaluations: step, loss. task: step, slice, n, mean_km, ...
+    """
+
+    path: Path
+    name: str
+    config: str
+    about: dict[str, Any]
+    train: pd.DataFrame
+    evaluations: pd.DataFrame
+    task: pd.DataFrame
+    probes: dict[str, Probe]
+
+    def probe(self, protocol: str = "seed") -> Probe:
+        """The probe of one protocol; `UserError` if the run has not been probed."""
+        if protocol not in self.probes:
+            raise UserError(
+                f"{self.path}: no probe by the {protocol} protocol (analysis/{protocol}/ is missing); "
+                f"run `atlantis probe {self.path}`"
+            )
+        return self.probes[protocol]
+
+    @property
+    def slices(self) -> list[str]:
+        """The task's slices that were evaluated, the known ones first, without "all" unless it is the only one."""
+        found = list(dict.fromkeys(self.task["slice"]))
+        known = [name for name in SLICES if name in found]
+        return known + [name for name in found if name not in (*SLICES, "all")] or found
+
+
+def load(path: Path | str) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        UserError: not a run's folder, or one of its files cannot be understood.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(f"{path}: no such folder; give the folder of a run, such as outputs/experiments/demo")
+    if not (path / "metrics.jsonl").is_file():
+        raise UserError(f"{path}: no metrics.jsonl in it, so this is not the folder of a run that has begun training")
+    about = _read_about(path / "run.json")
+    rows = _read_metrics(path / "metrics.jsonl")
+    train = [row for row in rows if row.get("kind") == "train"]
+    evaluations = [row for row in rows if row.get("kind") == "eval"]
+    task = [{"step": row["step"], "slice": name, **values} for row in evaluations for name, values in _slices(row)]
+    probes = {protocol: probe for protocol in PROTOCOLS if (probe := _read_probe(path, protocol)) is not None}
+    return Run(
+        path=path,
+        name=str(about.get("name") or path.resolve().name),
+        config=_read_text(path / "config.yaml") if (path / "config.yaml").is_file() else "",
+        about=about,
+        train=_frame(train, ["step", "loss"], ["step"]),
+        evaluations=_frame(
+            [{k: v for k, v in row.items() if k != "slices"} for row in evaluations], ["step", "loss"], ["step"]
+        ),
+        task=_frame(task, ["step", "slice", "n", "mean_km"], ["step", "slice"]),
+        probes=probes,
+    )
+
+
+def _slices(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    slices = row.get("slices")
+    return [(k, v) for k, v in slices.items() if isinstance(v, dict)] if isinstance(slices, dict) else []
+
+
+def _frame(rows: list[dict[str, Any]], columns: list[str], key: list[str]) -> pd.DataFrame:
+    """A table with at least these columns, its last row for each key, sorted by step."""
+    table = pd.DataFrame(rows)
+    table = table.reindex(columns=[*columns, *(name for name in table.columns if name not in columns)])
+    for name in columns:
+        if name not in ("slice",):
+            table[name] = pd.to_numeric(table[name], errors="coerce")
+    table = table.drop_duplicates(key, keep="last").sort_values("step", kind="stable", ignore_index=True)
+    return table.astype({"step": np.int64})
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+
+
+def _read_about(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        about = json.loads(_read_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
+    if not isinstance(about, dict):
+        raise UserError(f"{path}: must hold one JSON object")
+    return about
+
+
+def _read_metrics(path: Path) -> list[dict[str, Any]]:
+    lines = _read_text(path).splitlines()
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise UserError(f"{path}, line {number}: not JSON ({error.msg}); remove the line or restore it") from None
+        step = row.get("step") if isinstance(row, dict) else None
+        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+            raise UserError(f"{path}, line {number}: must be a JSON object with a whole number `step` of at least 0")
+        rows.append(row)
+    return rows
+
+
+def _read_probe(run: Path, protocol: str) -> Probe | None:
+    folder = run / "analysis" / protocol
+    if not folder.is_dir():
+        return None
+    again = f"run `atlantis probe {run}` again"
+    dynamics_path, predictions_path = folder / "representation_dynamics.csv", folder / "predictions.parquet"
+    for path in (dynamics_path, predictions_path):
+        if not path.is_file():
+            raise UserError(f"{path}: missing, though {folder} is there; {again}")
+    try:
+        dynamics = pd.read_csv(dynamics_path, keep_default_na=False, na_values=["", "nan", "NaN"])
+    except (ValueError, OSError) as error:
+        raise UserError(f"{dynamics_path}: cannot be read as CSV ({error}); {again}") from None
+    try:
+        predictions = pd.read_parquet(predictions_path)
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        raise UserError(f"{predictions_path}: cannot be read as Parquet ({error}); {again}") from None
+    for path, table, columns in (
+        (dynamics_path, dynamics, DYNAMICS_COLUMNS),
+        (predictions_path, predictions, PREDICTION_COLUMNS),
+    ):
+        if missing := [name for name in columns if name not in table.columns]:
+            raise UserError(f"{path}: no column {', '.join(missing)}; {again}")
+        if table.empty:
+            raise UserError(f"{path}: holds no rows; {again}")
+    if "split" not in predictions:
+        predictions["split"] = np.where(predictions["is_virtual"], "virtual", "test")
+    text = {name: str for name in ("name", "region", "split")}
+    return Probe(protocol, dynamics, predictions.astype({"is_virtual": bool, **text}))
