@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,6 +23,7 @@ from atlantis import yaml12
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
 from atlantis.settings import (
+    STUDY_SIZES,
     DatasetConfig,
     EvaluationConfig,
     ModelConfig,
@@ -38,6 +39,7 @@ from atlantis.settings import (
 from atlantis.yaml12 import Keys
 
 __all__ = [
+    "STUDY_SIZES",
     "DatasetConfig",
     "EvaluationConfig",
     "ModelConfig",
@@ -49,6 +51,7 @@ __all__ = [
     "TrainingConfig",
     "VirtualRegionConfig",
     "WorldConfig",
+    "checked",
     "difference",
     "digest",
     "dump",
@@ -60,6 +63,7 @@ MAX_BYTES = 1_000_000
 BOOKKEEPING = frozenset({"name", "description", "output_root", "base_config", "trackers"})  # change no result
 FILES = (("base_config",), ("world", "cities"))  # keys that name a file
 
+S = TypeVar("S", bound=Settings)
 Place = tuple[str, int | None]  # where a key was set: file and line, or an override and no line
 
 # --- reading
@@ -92,11 +96,19 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
         _override(data, places, override)
     if data.get("name") is None:
         data["name"] = path.stem
+    return _validated(RunConfig, data, places, str(path))
+
+
+def checked(model: type[S], values: dict[str, Any], source: str = "command line") -> S:
+    """`model(**values)` with every mistake in one UserError that names `source`."""
+    return _validated(model, values, {}, source)
+
+
+def _validated(model: type[S], data: dict[str, Any], places: dict[Keys, Place], source: str) -> S:
     try:
-        return RunConfig.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        mistakes = sorted(_explain(problem, places, path) for problem in error.errors())
-        lines = [line for _, line in mistakes]
+        lines = [line for _, line in sorted(_explain(problem, model, places, source) for problem in error.errors())]
         raise UserError(lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} mistakes:", *lines])) from None
 
 
@@ -207,15 +219,15 @@ def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 # --- saying what is wrong
 
 
-def _explain(problem: Any, places: dict[Keys, Place], path: Path) -> tuple[Any, str]:
+def _explain(problem: Any, model: type[BaseModel], places: dict[Keys, Place], default: str) -> tuple[Any, str]:
     """Order and text of one of pydantic's errors: where, which key, what is wrong, what to do."""
     keys: Keys = tuple(problem["loc"])
     above = [keys[:n] for n in range(len(keys), 0, -1) if keys[:n] in places]
     inside = [place for place in places if place[: len(keys)] == keys] if keys else []
-    source, line = places[(above or inside)[0]] if above or inside else (str(path), None)
+    source, line = places[(above or inside)[0]] if above or inside else (default, None)
     where = source if line is None else f"{source}:{line}"
     named = "" if not keys or source.startswith(_dotted(keys) + "=") else f"{_dotted(keys)}: "
-    return (line is None, source, line or 0), f"{where}: {named}{_what(problem, keys)}"
+    return (line is None, source, line or 0), f"{where}: {named}{_what(problem, model, keys)}"
 
 
 EXPECTED = {
@@ -231,10 +243,10 @@ EXPECTED = {
 }
 
 
-def _what(problem: Any, keys: Keys) -> str:
+def _what(problem: Any, model: type[BaseModel], keys: Keys) -> str:
     kind, message, value = problem["type"], problem["msg"], problem.get("input")
     if kind == "extra_forbidden":
-        return "unknown key" + _meant(keys)
+        return "unknown key" + _meant(model, keys)
     if kind == "value_error":
         return message.removeprefix("Value error, ")
     if kind in EXPECTED:
@@ -243,9 +255,9 @@ def _what(problem: Any, keys: Keys) -> str:
     return f"{message.replace('Input should', 'must')}, not {_show(value)}{_did_you_mean(str(value), options)}"
 
 
-def _meant(keys: Keys) -> str:
+def _meant(model: type[BaseModel], keys: Keys) -> str:
     """What the unknown key `keys` was probably meant to be, else what there is in its place."""
-    every = list(_every_key(RunConfig))
+    every = list(_every_key(model))
     words = [key for key in keys if isinstance(key, str)]
     last = {key.split(".")[-1]: key for key in reversed(every)}
     if words[-1] in last:
