@@ -30,7 +30,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import UserError
+from atlantis.errors import UserError
 
 Kind = Literal["characters", "city"]
 

@@ -1,0 +1,84 @@
+"""What a saved dataset says about itself: the text of its README."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from atlantis.data.pairs import SLICES
+
+WHAT = {
+    "distance": "Pairs of real cities.",
+    "inter": "Pairs of cities that are both in Atlantis.",
+    "cross": "Pairs of cities of which at least one is in Atlantis.",
+    "mixed": "Pairs of real cities (old data) together with pairs of which at least one is in Atlantis.",
+}
+
+
+def readme(record: Mapping[str, Any], command: str = "") -> str:
+    """The card, as Markdown, from the content of dataset.json."""
+    config = record["config"]
+    notes = [*record["notes"], *_overlap_notes(record["overlaps"])]
+    said = "\n".join(f"- {note}" for note in notes) or "- Nothing out of the ordinary."
+    return f"""# {record["name"]}
+
+{WHAT[record["kind"]]} "Atlantis" stands for all virtual cities. World: digest `{record["world_digest"]}`.
+
+{_counts_table(record["counts"])}
+
+## To know
+
+{said}
+
+## How it was made
+
+Unordered pairs drawn without replacement, none in two splits; a fair coin decides which city comes first. Distances
+are great-circle kilometres on a sphere of radius 6371 km, rounded. Seed {config["seed"]}, with separate streams for
+which pairs, which split and which order.
+
+```
+{command or default_command(config)}
+```
+
+## Files and columns
+
+`datasets.load_from_disk` reads this folder. Columns: `prompt` and `completion` (with markers, for TRL's SFTTrainer),
+`text` (without), `first` and `second` (city ids), `km`, `slice`. `dataset.json` holds the settings and the counts
+above, `manifest.json` the SHA-256 of every file.
+"""
+
+
+def default_command(config: Mapping[str, Any]) -> str:
+    """The command line that asks for these pairs, where the world is the default one."""
+    sizes = {"--n-train": config["n_train"], "--n-val": config["n_val"], "--n-test": config["n_test"]}
+    if config["kind"] == "mixed":
+        sizes.pop("--n-train")  # the sum of n_distance and n_cross
+    options = {**sizes, "--seed": config["seed"]}
+    if config["kind"] in ("cross", "mixed"):
+        options["--inter-ratio"] = config["inter_ratio"]
+    if config["offset"] is not None:
+        options["--offset"] = config["offset"]
+    words = [f"{option} {value}" for option, value in options.items()]
+    return " ".join(["atlantis data", config["kind"], *words, "--out", config["name"]])
+
+
+def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
+    rows = [f"| split | {' | '.join(SLICES)} | all |", "|---|" + "---:|" * (len(SLICES) + 1)]
+    for split, by_slice in counts.items():
+        total = sum(by_slice.values())
+        cells = [f"{by_slice[name]:,} ({100 * by_slice[name] / total:.1f} %)" for name in SLICES]
+        rows.append(f"| {split} | {' | '.join(cells)} | {total:,} |")
+    return "\n".join(rows)
+
+
+def _overlap_notes(overlaps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:
+    notes = []
+    for name, by_split in overlaps.items():
+        shared = [
+            f"{count:,} of {mine} are in its {theirs}"
+            for mine, others in by_split.items()
+            for theirs, count in others.items()
+            if count
+        ]
+        notes.append(f"Pairs shared with {name}: {'; '.join(shared) or 'none'}.")
+    return notes
