@@ -184,9 +184,8 @@ def _find_columns(file: CsvText) -> dict[str, int]:
         if plain not in _ROLE:
             continue
         if plain in seen:
-            raise UserError(
-                f"{file.path}, line {file.header_line}: columns {seen[plain]!r} and {name!r} have the same name; keep one"
-            )
+            names = f"{seen[plain]!r} and {name!r}"
+            raise UserError(f"{file.path}, line {file.header_line}: columns {names} have the same name; keep one")
         seen[plain] = name
         role, rank = _ROLE[plain]
         if role not in best or rank < best[role]:
@@ -197,9 +196,10 @@ def _find_columns(file: CsvText) -> dict[str, int]:
     if missing:
         wanted = "; ".join(f"{role}: {', '.join(ACCEPTED[role])}" for role in missing)
         either = "" if missing == ["name"] else "; or one column 'Coordinates' that holds \"lat,lon\""
+        found = ", ".join(map(repr, file.header))
         raise UserError(
-            f"{file.path}, line {file.header_line}: no column for {' and '.join(missing)}. Found: {', '.join(map(repr, file.header))}. "
-            f"Accepted names: {wanted}{either}"
+            f"{file.path}, line {file.header_line}: no column for {' and '.join(missing)}. "
+            f"Found: {found}. Accepted names: {wanted}{either}"
         )
     return column
 
