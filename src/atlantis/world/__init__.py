@@ -95,8 +95,8 @@ class World:
     def save(self, folder: Path | str, overwrite: bool = False) -> None:
         """Write a folder that is complete or absent: cities.csv, world.json, README.md, map.png, manifest.json.
 
-        The same world gives the same bytes. Raises UserError if something is there already; with `overwrite`, only
-        if that is not a saved world.
+        The same world gives the same bytes. Raises UserError if something is there already; `overwrite` replaces
+        a saved world, and nothing else.
         """
         folder_.write(self, Path(folder), overwrite)
 
