@@ -33,10 +33,10 @@ def destination(lon: ArrayLike, lat: ArrayLike, bearing: ArrayLike, distance_km:
     """
     lon, lat, bearing = (np.radians(np.asarray(x, dtype=np.float64)) for x in (lon, lat, bearing))
     angle = np.asarray(distance_km, dtype=np.float64) / EARTH_RADIUS_KM
-    sin_lat = np.sin(lat) * np.cos(angle) + np.cos(lat) * np.sin(angle) * np.cos(bearing)
-    lat2 = np.arcsin(np.clip(sin_lat, -1.0, 1.0))
-    lon2 = lon + np.arctan2(np.sin(bearing) * np.sin(angle) * np.cos(lat), np.cos(angle) - np.sin(lat) * sin_lat)
-    return wrap_longitude(np.degrees(lon2)), np.degrees(lat2)
+    x = np.cos(lat) * np.cos(angle) - np.sin(lat) * np.sin(angle) * np.cos(bearing)
+    y = np.sin(angle) * np.sin(bearing)
+    z = np.sin(lat) * np.cos(angle) + np.cos(lat) * np.sin(angle) * np.cos(bearing)
+    return wrap_longitude(np.degrees(lon + np.arctan2(y, x))), np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 
 def wrap_longitude(lon: ArrayLike) -> Floats:
