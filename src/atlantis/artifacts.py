@@ -95,12 +95,14 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
     target = Path(os.path.realpath(path))
     _clear_leftovers(target)
     _check_target(target, path, kind, overwrite)
-    target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
+    if aside.is_dir():
+        raise UserError(f"{path}: is being made by another process; wait for it or choose another folder")
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         aside.mkdir()
-    except FileExistsError:
-        raise UserError(f"{path}: is being made by another process; wait for it or choose another folder") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be made here ({error.strerror}); choose another folder") from error
     with _held(aside):
         try:
             yield aside

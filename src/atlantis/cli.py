@@ -1,0 +1,553 @@
+"""The command line: thin. Each command reads its arguments, calls one function of the library and shows the result.
+
+Nothing heavy is imported at the top: `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from atlantis.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from atlantis.settings import VirtualRegionConfig
+
+OK, PART_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+PIPE_WIDTH = 100  # columns of a table that does not go to a terminal
+
+HELP = """What happens to a transformer's map of the world when it learns cities that never existed.
+
+A world (real cities, and Atlantis) gives datasets of distances; a run trains a small transformer on one of them and
+reads, checkpoint by checkpoint, the map inside it; a report shows what became of the map.
+
+\b
+  atlantis train demo                            the whole experiment, in minutes
+  atlantis train demo name=mine training.max_steps=50
+  atlantis show outputs/experiments/demo         what is in a folder
+  atlantis world build --out outputs/worlds/default
+  atlantis data cross --out outputs/datasets/cross
+
+Exit codes: 0 done; 1 some part failed; 2 a mistake in what was asked for, named in one line; 130 stopped by Ctrl-C;
+143 stopped by SIGTERM. ATLANTIS_DEBUG=1 shows the full traceback of an error.
+"""
+
+_SETTINGS: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False}
+app = typer.Typer(help=HELP, context_settings={"help_option_names": ["-h", "--help"]}, **_SETTINGS)
+world_app = typer.Typer(help="Build a world: real cities and the virtual regions after them.", **_SETTINGS)
+data_app = typer.Typer(help="Draw a dataset: pairs of cities and their distances.", **_SETTINGS)
+app.add_typer(world_app, name="world")
+app.add_typer(data_app, name="data")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from atlantis.artifacts import version
+
+        print(f"atlantis {version()}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+# --- world
+
+
+@world_app.command("build")
+def world_build(
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.")],
+    config: Annotated[
+        str | None,
+        typer.Argument(metavar="CONFIG", help="Take the world of this config (a file, or a name in configs/)."),
+    ] = None,
+    cities: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Your own CSV of cities, for the 5,075 shipped ones.")
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help="Of the shuffle that gives real cities their ids.  [default: 42]"),
+    ] = None,
+    region: Annotated[
+        list[str] | None, typer.Option(metavar="SPEC", help="A virtual region, for Atlantis; repeat for more.")
+    ] = None,
+    real_only: Annotated[bool, typer.Option("--real-only", help="No virtual region at all.")] = False,
+) -> None:
+    """Build a world and save it.
+
+    Writes into --out: cities.csv (id, name, lon, lat, country, region, population, is_virtual), world.json, a map
+    (map.png) and a card (README.md). The same request gives the same bytes.
+
+    A CSV of your own needs columns for name, latitude and longitude, and may have country and population; the usual
+    names of these columns are recognised.
+
+    A region's SPEC is NAME:CODE:LON:LAT:SPREAD_KM:COUNT, with a seed after one more colon if you like, or the name of
+    a ready-made one: atlantic (Atlantis, the default), north_pacific, south_pacific, indian, southern.
+
+    \b
+    Examples:
+      atlantis world build --out outputs/worlds/default
+      atlantis world build --cities my_cities.csv --out outputs/worlds/mine
+      atlantis world build --region atlantic --region Lemuria:XX1:75:-20:400:50 --out outputs/worlds/two
+    """
+    from atlantis.artifacts import is_complete
+    from atlantis.config import RunConfig, WorldConfig, checked, find, load
+    from atlantis.world import World
+
+    asked = (load(find(config)) if config else RunConfig()).world.model_dump()
+    if region and real_only:
+        raise UserError("--region and --real-only: give one or the other")
+    if region or real_only:
+        asked["regions"] = [_region(spec).model_dump() for spec in region or []]
+    asked |= {key: value for key, value in (("cities", cities and str(cities)), ("seed", seed)) if value is not None}
+    world = World.from_config(checked(WorldConfig, asked))
+    if is_complete(out, world.digest):
+        print(f"{out}: this world is already there; nothing to do")
+    else:
+        world.save(out)
+    _show(out)
+
+
+def _region(spec: str) -> VirtualRegionConfig:
+    """A virtual region from `NAME:CODE:LON:LAT:SPREAD_KM:COUNT[:SEED]` or the name of a ready-made one."""
+    from dataclasses import asdict
+
+    from atlantis.settings import VirtualRegionConfig
+    from atlantis.world import OCEANS
+
+    if spec in OCEANS:
+        return VirtualRegionConfig(**asdict(OCEANS[spec]))
+    from atlantis.config import checked
+    from atlantis.yaml12 import scalar
+
+    keys = ("name", "code", "lon", "lat", "spread_km", "count", "seed")
+    parts = spec.split(":")
+    if len(parts) not in (len(keys) - 1, len(keys)):
+        raise UserError(
+            f"--region {spec}: write NAME:CODE:LON:LAT:SPREAD_KM:COUNT, such as Lemuria:XX1:75:-20:400:50, "
+            f"or one of {', '.join(OCEANS)}"
+        )
+    values = {key: text if key in ("name", "code") else scalar(text) for key, text in zip(keys, parts, strict=False)}
+    return checked(VirtualRegionConfig, values, f"--region {spec}")
+
+
+# --- data
+
+Out = Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.")]
+NTrain = Annotated[int, typer.Option(metavar="N", min=1, help="Training pairs.")]
+NVal = Annotated[int, typer.Option(metavar="N", min=0, help="Validation pairs.")]
+NTest = Annotated[int, typer.Option(metavar="N", min=0, help="Test pairs.")]
+Seed = Annotated[int, typer.Option(metavar="N", min=0, help="Of the draw; independent of the world's.")]
+InterRatio = Annotated[
+    float, typer.Option(metavar="SHARE", min=0, max=1, help="Share of pairs with both cities virtual.")
+]
+Offset = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="First virtual id.  [default: found from the world]")
+]
+WorldFolder = Annotated[
+    Path | None, typer.Option("--world", metavar="DIR", help="Saved world.  [default: shipped cities and Atlantis]")
+]
+Sibling = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="DIR", help="Dataset of the same world: shared pairs are counted; repeatable."),
+]
+
+WRITES = """
+
+    Writes into --out a folder that datasets.load_from_disk reads (prompt, completion, text, first, second, km, slice),
+    with a card (README.md) and the counts per split and slice (dataset.json). Pairs are unordered, drawn without
+    replacement, none in two splits. The same request gives the same bytes. Asking for more pairs than exist is
+    refused, naming the maximum, before anything is written.
+
+"""
+
+
+@data_app.command("distance")
+def data_distance(
+    out: Out,
+    n_train: NTrain = 1_000_000,
+    n_val: NVal = 128,
+    n_test: NTest = 10_000,
+    seed: Seed = 42,
+    world: WorldFolder = None,
+    sibling: Sibling = None,
+) -> None:
+    """Pairs of real cities.
+    {WRITES}
+    \b
+    Example:
+      atlantis data distance --n-train 100000 --out outputs/datasets/dist_100k
+    """
+    _build_data("distance", out, world, sibling, n_train=n_train, n_val=n_val, n_test=n_test, seed=seed)
+
+
+@data_app.command("inter")
+def data_inter(
+    out: Out,
+    n_train: NTrain = 4_000,
+    n_val: NVal = 128,
+    n_test: NTest = 500,
+    seed: Seed = 42,
+    offset: Offset = None,
+    world: WorldFolder = None,
+    sibling: Sibling = None,
+) -> None:
+    """Pairs with both cities in Atlantis (in virtual regions).
+    {WRITES}
+    \b
+    Example:
+      atlantis data inter --out outputs/datasets/inter
+    """
+    sizes = {"n_train": n_train, "n_val": n_val, "n_test": n_test}
+    _build_data("inter", out, world, sibling, **sizes, seed=seed, offset=offset)
+
+
+@data_app.command("cross")
+def data_cross(
+    out: Out,
+    n_train: NTrain = 100_000,
+    n_val: NVal = 128,
+    n_test: NTest = 10_000,
+    seed: Seed = 42,
+    inter_ratio: InterRatio = 0.1,
+    offset: Offset = None,
+    world: WorldFolder = None,
+    sibling: Sibling = None,
+) -> None:
+    """Pairs with at least one city in Atlantis.
+
+    A share of --inter-ratio has both cities there; when fewer such pairs exist, all of them are used, and that is said.
+    {WRITES}
+    \b
+    Example:
+      atlantis data cross --world outputs/worlds/two --inter-ratio 0.05 --out outputs/datasets/cross
+    """
+    sizes = {"n_train": n_train, "n_val": n_val, "n_test": n_test}
+    _build_data("cross", out, world, sibling, **sizes, seed=seed, inter_ratio=inter_ratio, offset=offset)
+
+
+@data_app.command("mixed")
+def data_mixed(
+    out: Out,
+    n_train: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Training pairs, a sixth of them old.  [default: 120000]")
+    ] = None,
+    n_distance: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Old training pairs, both cities real.  [default: 20000]")
+    ] = None,
+    n_cross: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="New training pairs.  [default: 100000]")
+    ] = None,
+    n_val: NVal = 128,
+    n_test: NTest = 0,
+    seed: Seed = 42,
+    inter_ratio: InterRatio = 0.1,
+    offset: Offset = None,
+    world: WorldFolder = None,
+    sibling: Sibling = None,
+) -> None:
+    """Old data and new: pairs of real cities together with cross pairs.
+
+    Say how many with --n-train (shared 1 : 5, as in the study) or with --n-distance and --n-cross.
+    {WRITES}
+    \b
+    Example:
+      atlantis data mixed --n-distance 50000 --n-cross 50000 --out outputs/datasets/half_and_half
+    """
+    parts = {"n_distance": n_distance, "n_cross": n_cross}
+    if n_train is not None:
+        if n_distance is not None or n_cross is not None:
+            raise UserError("--n-train: give it, or --n-distance and --n-cross, not both")
+        old = round(n_train / 6)
+        parts = {"n_distance": old, "n_cross": n_train - old}
+    parts = {key: value for key, value in parts.items() if value is not None}
+    sizes = {"n_val": n_val, "n_test": n_test, **parts}
+    _build_data("mixed", out, world, sibling, **sizes, seed=seed, inter_ratio=inter_ratio, offset=offset)
+
+
+def _build_data(kind: str, out: Path, world: Path | None, siblings: list[Path] | None, **settings: Any) -> None:
+    from atlantis.artifacts import is_complete
+    from atlantis.config import DatasetConfig, checked
+    from atlantis.data.dataset import Dataset
+    from atlantis.world import World
+
+    config = checked(DatasetConfig, {"kind": kind, "name": out.resolve().name, **settings})
+    the_world = World.load(world) if world else World.build()
+    dataset = Dataset.build(the_world, config)
+    others = [Dataset.load(folder) for folder in siblings or []]
+    for folder, other in zip(siblings or [], others, strict=True):
+        if other.world_digest != dataset.world_digest:
+            raise UserError(f"--sibling {folder}: is a dataset of another world; its cities have other ids")
+    if is_complete(out, dataset.digest):
+        print(f"{out}: this dataset is already there; nothing to do")
+    else:
+        dataset.save(out, siblings=others, command=_command_line())
+    _show(out)
+
+
+for _command in (data_distance, data_inter, data_cross, data_mixed):
+    assert _command.__doc__ is not None
+    _command.__doc__ = _command.__doc__.replace("    {WRITES}\n", WRITES)
+
+
+# --- runs
+
+
+@app.command()
+def train(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the bare name of one in configs/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings on top of it.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+) -> None:
+    """Train, evaluate and probe the run that CONFIG describes, and write its report.
+
+    What the run needs and is missing is built first: the world, the dataset, the base it starts from. Ctrl-C saves and
+    stops; the same command with --resume goes on and ends with the same weights. A run that is finished is not trained
+    again: its report is written anew.
+
+    Writes outputs/experiments/NAME/: config.yaml (every setting), run.json, metrics.jsonl, checkpoints/ (from step 0
+    on, each a folder for transformers), analysis/ (the probes) and report/. The path of the report's page is the last
+    line printed.
+
+    \b
+    Settings often changed (see configs/ and any run's config.yaml for all of them):
+      name=mine                       the run's folder; else the config's name
+      output_root=/big/disk           in place of outputs
+      training.max_steps=50           stop early
+      training.batch_size=64  training.learning_rate=1e-4  training.seed=1
+      dataset.inter_ratio=0.05  dataset.kind=inter  world.cities=my_cities.csv
+    \b
+    Examples:
+      atlantis train demo
+      atlantis train configs/atlantis_cross_finetune.yaml name=cross_seed1 training.seed=1
+      atlantis train from_scratch --resume
+    """
+    from atlantis.config import find, load
+
+    asked = load(find(config), overrides or ())  # a mistake in it is said before PyTorch is imported
+    from atlantis.training import train as run_training
+
+    run = run_training(asked, resume=resume)
+    _report([run], None)
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's folder, or a run's (its last checkpoint).")
+    ],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset's folder, as `atlantis data` makes.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the numbers to this JSON file as well.")
+    ] = None,
+) -> None:
+    """Let a checkpoint answer a dataset's test prompts and score the answers, slice by slice.
+
+    The score is |answer - true| in km: mean, median, standard deviation, extremes, and the share of answers that are
+    numbers at all. One that is not counts as half the Earth's circumference. Nothing is written unless --out is given.
+
+    \b
+    Example:
+      atlantis evaluate outputs/experiments/demo/checkpoints/final outputs/datasets/cross --out scores.json
+    """
+    from atlantis.data.dataset import Dataset
+    from atlantis.readout.evaluate import evaluate_checkpoint
+    from atlantis.show import score_table
+
+    final = checkpoint / "checkpoints" / "final"
+    scores = evaluate_checkpoint(final if final.is_dir() else checkpoint, Dataset.load(dataset))
+    if out is not None:
+        from atlantis.artifacts import write_json
+
+        write_json(out, scores)
+    _console().print(score_table(scores))
+
+
+@app.command()
+def probe(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name in outputs/experiments/.")],
+) -> None:
+    """Read the map out of every checkpoint of a run, again or for the first time.
+
+    A linear probe predicts each city's longitude and latitude from the model's hidden states. Writes the run's
+    analysis/ by two protocols: seed/ (the study's, to compare with it) and sphere/ (without its flaws, with
+    intervals), in each representation_dynamics.csv (per step and region) and predictions.parquet (per city).
+
+    \b
+    Example:
+      atlantis probe outputs/experiments/demo
+    """
+    from atlantis.readout.probes import probe_run
+    from atlantis.report.tables import run_table
+
+    folder = _run_folder(run)
+    probe_run(folder)
+    _console().print(run_table(folder))
+
+
+@app.command()
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or names in outputs/experiments/.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder to write to.  [default: report/ in the first run]")
+    ] = None,
+) -> None:
+    """Write the page about one or more runs: tables, pictures, a map with a slider over the steps.
+
+    The page works offline, from disk. Its path is the last line printed.
+
+    \b
+    Examples:
+      atlantis report outputs/experiments/demo
+      atlantis report atlantis_cross_finetune atlantis_inter_finetune --out outputs/cross_and_inter
+    """
+    _report([_run_folder(run) for run in runs], out)
+
+
+@app.command()
+def show(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Folder of a run, checkpoint, dataset or world; or a config file.")
+    ],
+) -> None:
+    """Say what is in a folder: a run, a checkpoint, a dataset, a world; or what a config comes to. Writes nothing.
+
+    \b
+    Examples:
+      atlantis show outputs/experiments/demo
+      atlantis show outputs/datasets/cross
+      atlantis show configs/demo.yaml
+    """
+    _show(path)
+
+
+def _run_folder(run: Path) -> Path:
+    """`run` as a path, or else as the name of a run in the default place."""
+    by_name = Path("outputs") / "experiments" / run
+    return by_name if not run.exists() and by_name.is_dir() else run
+
+
+def _report(runs: Sequence[Path], out: Path | None) -> None:
+    from atlantis.report import write_report
+    from atlantis.report.tables import run_table
+
+    page = write_report(runs, out)
+    console = _console()
+    for run in runs:
+        console.print(run_table(run))
+    print(page)
+
+
+def _show(path: Path) -> None:
+    from atlantis.show import summary
+
+    _console().print(summary(path))
+
+
+def _console() -> Console:
+    """Rich output: colours and the terminal's width on a terminal, plain text of a fixed width in a pipe."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE_WIDTH)
+
+
+def _command_line() -> str:
+    import shlex
+
+    return shlex.join(["atlantis", *sys.argv[1:]])
+
+
+# --- the way in, and every way out
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code (see HELP). Console script `atlantis`, and `python -m atlantis`."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    try:
+        with _sigterm_as_exit():
+            code = app(args=arguments, prog_name="atlantis", standalone_mode=False)
+            sys.stdout.flush()
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
+        return code if isinstance(code, int) else OK
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: say nothing at exit
+        return PART_FAILED
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # typer's: the message is the help
+            print(error, file=sys.stderr)
+            return USER_MISTAKE
+        if os.environ.get("ATLANTIS_DEBUG", "") not in ("", "0"):
+            traceback.print_exc()
+        code, message = _judge(error)
+        print(f"error: {message}", file=sys.stderr)
+        return code
+
+
+def _judge(error: Exception) -> tuple[int, str]:
+    """Exit code and message for what a command raised."""
+    if isinstance(error, UserError):
+        return USER_MISTAKE, str(error)
+    if hasattr(error, "format_message"):  # typer's own: a wrong option or argument
+        context = getattr(error, "ctx", None)
+        hint = f"; see `{context.command_path} --help`" if context is not None else ""
+        return USER_MISTAKE, f"{error.format_message().rstrip('.')}{hint}"  # type: ignore[attr-defined]
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return PART_FAILED, f"the disk is full{_about(error)}; make room and run the same command again"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return USER_MISTAKE, f"{error.filename}: {error.strerror}"
+    if isinstance(error, MemoryError):
+        return PART_FAILED, "out of memory; ask for fewer pairs or smaller batches"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(frame.filename).name}:{frame.lineno}"
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return PART_FAILED, f"unexpected {what} ({where}); run again with ATLANTIS_DEBUG=1 for the traceback"
+
+
+def _about(error: OSError) -> str:
+    return f" ({error.filename})" if error.filename else ""
+
+
+@contextmanager
+def _sigterm_as_exit() -> Iterator[None]:
+    """SIGTERM ends the command by an exception, so that what is half made is removed on the way out."""
+
+    def leave(number: int, frame: Any) -> NoReturn:
+        raise SystemExit(TERMINATED)
+
+    try:
+        before = signal.signal(signal.SIGTERM, leave)
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

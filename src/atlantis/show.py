@@ -1,0 +1,189 @@
+"""What a folder holds, said on the terminal: a run, a checkpoint, a dataset, a world; or what a config comes to.
+
+Reads only, and of the large files no more than their headers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from atlantis import artifacts
+from atlantis.errors import UserError
+
+SCORES = ("n", "mean_km", "median_km", "std_km", "min_km", "max_km", "parsed")
+
+
+def summary(path: Path | str) -> RenderableType:
+    """A rich renderable about what is at `path`. Raises UserError if it is nothing of ours, or cannot be read."""
+    path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: there is nothing there")
+    if path.is_file():
+        if path.suffix in (".yaml", ".yml"):
+            return _config(path)
+        raise UserError(f"{path}: give a config file (.yaml) or the folder of a run, checkpoint, dataset or world")
+    kind = (artifacts.manifest(path) or {}).get("kind")
+    if kind == "world" or (path / "world.json").is_file():
+        return _world(path)
+    if kind == "dataset" or (path / "dataset.json").is_file():
+        return _dataset(path)
+    if (path / "metrics.jsonl").is_file() or (path / "run.json").is_file():
+        return _run(path)
+    if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
+        return _checkpoint(path)
+    raise UserError(f"{path}: not a run, checkpoint, dataset or world")
+
+
+def score_table(scores: Mapping[str, Any]) -> RenderableType:
+    """Task scores by slice, as `evaluate_checkpoint` gives them and `eval_results.json` holds them."""
+    table = Table("slice", *(name.replace("_km", " km") for name in SCORES), title="task scores")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, values in (scores.get("slices") or {}).items():
+        table.add_row(Text(name), *(_number(values.get(key), key) for key in SCORES))
+    facts = {key: _number(value, key) for key, value in scores.items() if isinstance(value, int | float)}
+    return Group(_facts(facts), table) if facts else table
+
+
+def _config(path: Path) -> RenderableType:
+    from atlantis.config import dump, load
+
+    return Text(dump(load(path)).rstrip())
+
+
+def _world(path: Path) -> RenderableType:
+    from atlantis.world import World
+
+    world = World.load(path)
+    regions = Table("region", "cities", title="regions")
+    regions.columns[1].justify = "right"
+    for name in world.regions:
+        regions.add_row(Text(name), f"{len(world.ids_of(name)):,}")
+    virtual = f"{world.n_virtual:,}, ids {world.offset} to {len(world) - 1}" if world.n_virtual else "none"
+    facts = {
+        "world": str(path),
+        "real cities": f"{world.n_real:,}, ids 0 to {world.n_real - 1}",
+        "virtual cities": virtual,
+        "source": world.source,
+        "seed": world.seed,
+        "digest": world.digest,
+    }
+    return Group(_facts(facts), regions)
+
+
+def _dataset(path: Path) -> RenderableType:
+    record = _json(path / "dataset.json")
+    counts: dict[str, dict[str, int]] = record["counts"]
+    slices = list(dict.fromkeys(name for row in counts.values() for name in row))
+    table = Table("split", *slices, "all", title="pairs")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for split, row in counts.items():
+        total = sum(row.values())
+        shares = [f"{n:,} ({n / total:.1%})" if n else "0" for n in (row.get(name, 0) for name in slices)]
+        table.add_row(split, *shares, f"{total:,}")
+    facts = {
+        "dataset": str(path),
+        "name": record["name"],
+        "kind": record["kind"],
+        "seed": record["config"]["seed"],
+        "world": record["world_digest"],
+    }
+    notes = [Text(f"note: {note}") for note in record["notes"]]
+    overlaps = [
+        Text(f"note: {n:,} {mine} pairs are {theirs} pairs of {name}")
+        for name, by_split in record["overlaps"].items()
+        for mine, others in by_split.items()
+        for theirs, n in others.items()
+        if n
+    ]
+    return Group(_facts(facts), table, *notes, *overlaps)
+
+
+def _run(path: Path) -> RenderableType:
+    from atlantis.config import load
+
+    facts: dict[str, Any] = {"run": str(path)}
+    if (path / "config.yaml").is_file():
+        config = load(path / "config.yaml")
+        facts |= {"description": config.description} if config.description else {}
+        facts |= {
+            "base": config.base or "none (from scratch)",
+            "dataset": f"{config.dataset.kind}, seed {config.dataset.seed}",
+            "vocabulary": config.tokenizer.kind,
+            "strategy": config.strategy.name,
+        }
+    steps = sorted(_steps(path))
+    facts["checkpoints"] = f"{len(steps)}, steps {steps[0]:,} to {steps[-1]:,}" if steps else "none"
+    facts["state"] = "finished" if (path / "checkpoints" / "final").is_dir() else "not finished (train with --resume)"
+    page = path / "report" / "index.html"
+    facts |= {"page": str(page)} if page.is_file() else {}
+    if not (path / "metrics.jsonl").is_file():
+        return _facts(facts)
+    from atlantis.report.tables import run_table
+
+    return Group(_facts(facts), run_table(path))
+
+
+def _steps(run: Path) -> list[int]:
+    names = [folder.name.removeprefix("checkpoint-") for folder in (run / "checkpoints").glob("checkpoint-*")]
+    return [int(name) for name in names if name.isdigit()]
+
+
+def _checkpoint(path: Path) -> RenderableType:
+    config = _json(path / "config.json")
+    shape = [config.get(key) for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")]
+    facts = {
+        "checkpoint": str(path),
+        "architecture": "{}, {} blocks of {}, {} heads".format(config.get("model_type"), *shape),
+        "parameters": f"{_parameters(path / 'model.safetensors'):,}",
+        "tokens": config.get("vocab_size"),
+    }
+    if not (path / "eval_results.json").is_file():
+        return _facts(facts)
+    return Group(_facts(facts), score_table(_json(path / "eval_results.json")))
+
+
+def _parameters(file: Path) -> int:
+    """Number of numbers in a safetensors file, from its header: 8 bytes of length, then JSON."""
+    try:
+        with open(file, "rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header = json.loads(stream.read(min(length, 100_000_000)))
+        return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"{file}: not a whole safetensors file; make the checkpoint again") from None
+
+
+def _facts(facts: Mapping[str, Any]) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    for key, value in facts.items():
+        grid.add_row(Text(key, style="bold"), Text(str(value), overflow="fold"))
+    return grid
+
+
+def _number(value: Any, key: str) -> str:
+    if not isinstance(value, int | float):
+        return "-"
+    if key == "parsed":
+        return f"{value:.1%}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if key.endswith("_km") else f"{value:.4g}"
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: cannot be read as JSON; it was cut short or changed")
+    return found

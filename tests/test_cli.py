@@ -1,0 +1,257 @@
+"""The command line: helps that answer at once, one line for a mistake, and the exit codes of the top-level help."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import types
+from pathlib import Path
+
+import pytest
+
+from atlantis import cli
+from atlantis.errors import UserError
+
+SOURCE = Path(cli.__file__).parents[1]
+CONFIGS = Path(__file__).parents[1] / "configs"
+COMMANDS = [
+    [], ["world"], ["world", "build"], ["data"], *(["data", kind] for kind in ("distance", "inter", "cross", "mixed")),
+    *([name] for name in ("train", "evaluate", "probe", "report", "show")),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def in_a_new_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ATLANTIS_DEBUG", raising=False)
+    return tmp_path
+
+
+def fails(capsys, *arguments: str) -> tuple[int, str]:
+    code = cli.main(arguments)
+    message = capsys.readouterr().err
+    assert "Traceback" not in message
+    return code, message
+
+
+def in_process(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    variables = {**os.environ, "PYTHONPATH": str(SOURCE), **environment}
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=variables)
+
+
+# --- help
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_help_says_what_and_how(command, capsys):
+    assert cli.main([*command, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("Usage: atlantis")
+    if command and command not in (["world"], ["data"]):
+        assert "Example" in text and f"    atlantis {' '.join(command)} " in text
+        assert "rite" in text  # what it writes, or that it writes nothing
+    assert "\x1b" not in text and max(map(len, text.splitlines())) < 110
+
+
+def test_help_imports_nothing_heavy_and_is_quick():
+    # not pydantic: typer itself converts defaults with it
+    heavy = ["numpy", "pandas", "pyarrow", "torch", "transformers", "datasets", "matplotlib", "sklearn"]
+    script = f"import sys\nfrom atlantis.cli import main\nfor c in {COMMANDS}: main([*c, '--help'])\n"
+    start = time.perf_counter()
+    done = in_process(script + f"print([m for m in {heavy} if m in sys.modules], file=sys.stderr)")
+    assert done.stderr.strip() == "[]"
+    assert time.perf_counter() - start < 5  # all of them, on a busy machine; one takes about 0.15 s
+
+
+def test_exit_codes_are_in_the_help(capsys):
+    cli.main(["--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for said in ("0 done", "1 some part failed", "2 a mistake", "130 stopped by Ctrl-C", "143 stopped by SIGTERM"):
+        assert said in text
+
+
+def test_without_arguments_the_help_is_shown(capsys):
+    code, message = fails(capsys)
+    assert code == 2 and message.startswith("Usage: atlantis")
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("atlantis ")
+
+
+# --- mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["fly"], "No such command 'fly'; see `atlantis --help`"),
+        (["show"], "Missing argument 'PATH'; see `atlantis show --help`"),
+        (["show", "nowhere"], "nowhere: there is nothing there"),
+        (["show", "."], ".: not a run, checkpoint, dataset or world"),
+        (["train", "nothing"], "nothing: no such config file"),
+        (["data", "cross"], "Missing option '--out'; see `atlantis data cross --help`"),
+        (["data", "cross", "--n-train", "x", "--out", "d"], "--n-train"),
+        (["data", "inter", "--n-train", "5000", "--out", "d"], "n_train at most 4,322"),
+        (["data", "cross", "--world", "nowhere", "--out", "d"], "nowhere: no saved world there"),
+        (["data", "mixed", "--n-train", "6", "--n-cross", "3", "--out", "d"], "--n-train: give it, or"),
+        (["world", "build", "--region", "a:b", "--out", "w"], "--region a:b: write NAME:CODE"),
+        (["world", "build", "--region", "A:XX1:0:91:500:9", "--out", "w"], "lat: must be less than or equal to 90"),
+        (["world", "build", "--region", "indian", "--real-only", "--out", "w"], "give one or the other"),
+        (["world", "build", "--cities", "nowhere.csv", "--out", "w"], "nowhere.csv"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)  # fmt: skip
+def test_a_mistake_is_one_line_and_2(arguments, message, capsys):
+    code, said = fails(capsys, *arguments)
+    assert code == 2 and said.startswith("error: ") and message in said and said.count("\n") == 1
+    assert os.listdir() == []  # nothing was written
+
+
+def raising(monkeypatch, error: BaseException) -> None:
+    def summary(path):
+        raise error
+
+    monkeypatch.setattr("atlantis.show.summary", summary)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UserError("x.yaml:3: no"), 2, "error: x.yaml:3: no\n"),
+        (FileNotFoundError(2, "No such file or directory", "a.csv"), 2, "error: a.csv: No such file or directory\n"),
+        (PermissionError(13, "Permission denied", "/root"), 2, "error: /root: Permission denied\n"),
+        (OSError(28, "No space left on device"), 1, "error: the disk is full; make room"),
+        (MemoryError(), 1, "error: out of memory"),
+        (KeyError("x"), 1, "error: unexpected KeyError: 'x' (test_cli.py:"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else None,
+)
+def test_every_way_out(error, code, message, monkeypatch, capsys):
+    raising(monkeypatch, error)
+    found, said = fails(capsys, "show", ".")
+    assert found == code and said.startswith(message)
+
+
+def test_debug_shows_the_traceback(monkeypatch, capsys):
+    raising(monkeypatch, KeyError("x"))
+    monkeypatch.setenv("ATLANTIS_DEBUG", "1")
+    assert cli.main(["show", "."]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_signals_clean_up_and_have_their_codes(number, code):
+    script = """if True:
+        import os, sys
+        from pathlib import Path
+        from atlantis import artifacts, cli, show
+        def summary(path):
+            with artifacts.new_folder(Path("made"), kind="world"):
+                os.kill(os.getpid(), int(sys.stdin.read() or NUMBER))
+        show.summary = summary
+        sys.exit(cli.main(["show", "."]))"""
+    done = in_process(script.replace("sys.stdin.read() or NUMBER", str(int(number))))
+    assert done.returncode == code and "Traceback" not in done.stderr
+    assert os.listdir() == []
+
+
+def test_a_closed_pipe_is_no_traceback():
+    script = f"{sys.executable} -m atlantis show {CONFIGS / 'demo.yaml'} | true; exit ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(SOURCE)}
+    )
+    assert done.stderr == "" and done.returncode in (0, 1)
+
+
+def test_python_m_atlantis():
+    done = in_process(
+        "import runpy, sys; sys.argv[1:] = ['show', 'x']; runpy.run_module('atlantis', run_name='__main__')"
+    )
+    assert done.returncode == 2 and done.stderr == "error: x: there is nothing there\n"
+
+
+# --- what the commands do
+
+
+def test_world_and_data_are_built_once_and_shown(capsys):
+    assert cli.main(["world", "build", "--region", "L:XX1:75:-20:400:20", "--region", "indian", "--out", "w"]) == 0
+    text = capsys.readouterr().out
+    assert "5,075, ids 0 to 5074" in text and "ids 5075 to " in text and "\x1b" not in text
+    assert {"cities.csv", "world.json", "README.md", "map.png"} <= set(os.listdir("w"))
+    command = ["data", "inter", "--world", "w", "--n-train", "100", "--n-val", "5", "--n-test", "7", "--out", "d"]
+    assert cli.main(command) == 0
+    assert "100" in capsys.readouterr().out
+    before = {file: file.stat().st_mtime_ns for file in Path("d").rglob("*")}
+    assert cli.main(command) == 0
+    assert "already there; nothing to do" in capsys.readouterr().out
+    assert before == {file: file.stat().st_mtime_ns for file in Path("d").rglob("*")}
+    code, said = fails(capsys, *command[:-1], "w")
+    assert code == 2 and "w: already holds a world" in said
+    code, said = fails(capsys, *command[:2], "--sibling", "d", "--out", "e")
+    assert code == 2 and "dataset of another world" in said
+    assert cli.main([*command[:-1], "f", "--seed", "7", "--sibling", "d"]) == 0
+    assert "pairs of d" in capsys.readouterr().out
+    assert sorted(os.listdir()) == ["d", "f", "w"]
+
+
+def test_mixed_shares_its_pairs_as_the_study_did(capsys):
+    assert cli.main(["data", "mixed", "--n-train", "600", "--out", "m"]) == 0
+    assert "100 (16.7%)" in capsys.readouterr().out
+
+
+def test_world_of_a_config(capsys):
+    Path("configs").mkdir()
+    Path("configs/two.yaml").write_text("world: {seed: 3, regions: [{}, {name: L, code: XX1, count: 5}]}")
+    assert cli.main(["world", "build", "two", "--out", "w"]) == 0
+    assert "105, ids 5075 to 5179" in capsys.readouterr().out
+    assert cli.main(["world", "build", "two", "--real-only", "--seed", "4", "--out", "v"]) == 0
+    text = capsys.readouterr().out
+    assert "none" in text and "seed            4" in text
+
+
+def test_show_a_config(capsys):
+    assert cli.main(["show", str(CONFIGS / "demo.yaml")]) == 0
+    assert "max_steps: 200" in capsys.readouterr().out
+
+
+def test_train_reports_and_ends_with_the_page(monkeypatch, capsys):
+    seen = {}
+
+    def train(config, resume=False):
+        seen["config"], seen["resume"] = config, resume
+        return Path("outputs/experiments") / config.name
+
+    tables = types.SimpleNamespace(run_table=lambda run: f"table of {run}")
+    page = Path("somewhere/" + "deep/" * 40 + "index.html")  # wider than any console
+    monkeypatch.setitem(sys.modules, "atlantis.training", types.SimpleNamespace(train=train))
+    monkeypatch.setitem(sys.modules, "atlantis.report", types.SimpleNamespace(write_report=lambda runs, out: page))
+    monkeypatch.setitem(sys.modules, "atlantis.report.tables", tables)
+    assert cli.main(["train", str(CONFIGS / "demo.yaml"), "name=mine", "training.max_steps=3", "--resume"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["table of outputs/experiments/mine", str(page)]
+    assert seen["config"].training.max_steps == 3 and seen["resume"]
+
+
+def test_show_a_checkpoint(capsys):
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    folder = Path("checkpoint-0")
+    folder.mkdir()
+    save_file({"a": np.zeros((3, 4)), "b": np.zeros(5)}, folder / "model.safetensors")
+    (folder / "config.json").write_text('{"model_type": "qwen2", "num_hidden_layers": 6, "hidden_size": 128}')
+    (folder / "eval_results.json").write_text(
+        '{"loss": 1.5, "slices": {"all": {"n": 9, "mean_km": 98.04, "parsed": 1}}}'
+    )
+    assert cli.main(["show", "checkpoint-0"]) == 0
+    text = capsys.readouterr().out
+    assert "17" in text and "6 blocks of 128" in text and "98.0" in text and "1.5" in text
+    (folder / "model.safetensors").write_bytes(b"cut")
+    code, said = fails(capsys, "show", "checkpoint-0")
+    assert code == 2 and "not a whole safetensors file" in said
