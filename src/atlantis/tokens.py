@@ -262,9 +262,10 @@ class Vocabulary:
             row, column = outside[0]
             raise UserError(f"row {row}: token {ids[row, column]} is outside the vocabulary (0 .. {self.size - 1})")
         symbol_of = _symbols(self.kind, self.n_cities).__getitem__
-        filled = ids != PAD
-        lengths = np.where(filled.any(axis=1), ids.shape[1] - np.argmax(filled[:, ::-1], axis=1), 0) if ids.size else []
-        return ["".join(map(symbol_of, row[:length])) for row, length in zip(ids.tolist(), lengths, strict=False)]
+        lengths = np.where(ids != PAD, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=0)
+        return [
+            "".join(map(symbol_of, row[:length])) for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)
+        ]
 
     # files
 

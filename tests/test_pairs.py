@@ -1,0 +1,244 @@
+"""Sampling: exact unranking, no repeats, every subset as likely as another, a fair coin, and what is refused."""
+
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlantis.data import pairs as pairs_
+from atlantis.data.pairs import (
+    Pairs,
+    distinct,
+    most_cross,
+    n_pairs,
+    sample_cross,
+    sample_distance,
+    sample_inter,
+    shuffled,
+    streams,
+    unrank_triangular,
+    virtual_ids,
+)
+from atlantis.errors import UserError
+
+
+@dataclass(frozen=True)
+class Line:
+    """A world whose city k lies at kilometre k of a road."""
+
+    n_real: int
+    n_virtual: int
+
+    @property
+    def offset(self):
+        return self.n_real
+
+    @property
+    def is_virtual(self):
+        return np.arange(self.n_real + self.n_virtual) >= self.n_real
+
+    def distance_km(self, i, j):
+        return np.abs(i - j)
+
+
+def rng(seed=0):
+    return streams(seed, "test").which
+
+
+# integers and pairs
+
+
+def test_unranking_names_every_pair_once():
+    i, j = unrank_triangular(np.arange(n_pairs(60)))
+    assert sorted(zip(i.tolist(), j.tolist(), strict=True)) == list(combinations(range(60), 2))
+
+
+@settings(max_examples=300, deadline=None)
+@given(j=st.integers(1, 10**9), data=st.data())
+def test_unranking_is_exact_where_floats_are_not(j, data):
+    i = data.draw(st.one_of(st.sampled_from([0, j - 1]), st.integers(0, j - 1)))
+    index = np.array([j * (j - 1) // 2 + i])
+    assert [x.item() for x in unrank_triangular(index)] == [i, j]
+
+
+@settings(max_examples=100, deadline=None)
+@given(total=st.integers(0, 300), share=st.floats(0, 1), seed=st.integers(0, 2**32))
+def test_distinct_integers_in_range(total, share, seed):
+    n = int(share * total)
+    found = distinct(rng(seed), total, n)
+    assert len(found) == len(set(found.tolist())) == n
+    assert n == 0 or (found.min() >= 0 and found.max() < total)
+
+
+def test_a_larger_draw_begins_with_the_smaller():
+    large = distinct(rng(), 10_000, 4_000)
+    for n in (1, 10, 999):
+        assert np.array_equal(distinct(rng(), 10_000, n), large[:n])
+
+
+@pytest.mark.parametrize("n", [2, 4])  # both ways of drawing
+def test_every_subset_and_order_is_as_likely(n):
+    draws, total = 12_000, 5
+    generator = rng(7)
+    seen: dict[tuple[int, ...], int] = {}
+    for _ in range(draws):
+        key = tuple(distinct(generator, total, n).tolist())
+        seen[key] = seen.get(key, 0) + 1
+    cells = {2: 20, 4: 120}[n]
+    expected = draws / cells
+    chi2 = sum((count - expected) ** 2 / expected for count in seen.values()) + (cells - len(seen)) * expected
+    assert chi2 < cells + 5 * np.sqrt(2 * cells)  # five standard deviations
+
+
+def test_half_a_trillion_pairs_take_little_memory():
+    import tracemalloc
+
+    tracemalloc.start()
+    found = distinct(rng(), n_pairs(1_000_000), 100_000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100 * len(found)
+    assert abs(found.mean() / n_pairs(1_000_000) - 0.5) < 5 * 0.2887 / np.sqrt(len(found))
+
+
+def test_streams_differ_and_come_back():
+    drawn = [shuffled(stream, 50).tolist() for s in (1, 2) for kind in ("a", "b") for stream in streams(s, kind)]
+    assert len({tuple(order) for order in drawn}) == len(drawn) == 12
+    assert drawn[:3] == [shuffled(stream, 50).tolist() for stream in streams(1, "a")]
+    assert sorted(drawn[0]) == list(range(50))
+
+
+def test_the_stream_never_changes():
+    """Planted numbers: a dataset drawn years ago can be drawn again."""
+    assert distinct(streams(42, "distance").which, 12_875_275, 4).tolist() == [2188733, 10589094, 4378872, 6124833]
+
+
+# samplers
+
+
+def unordered(pairs: Pairs):
+    return {frozenset(pair) for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_real=st.integers(2, 40),
+    n_virtual=st.integers(2, 40),
+    share=st.floats(0, 1),
+    ratio=st.floats(0, 1),
+    data=st.data(),
+)
+def test_samples_are_what_they_say(n_real, n_virtual, share, ratio, data):
+    world, seed = Line(n_real, n_virtual), data.draw(st.integers(0, 1_000))
+    n_cross = int(share * most_cross(n_real, n_virtual, ratio))
+    samples = {
+        "distance": sample_distance(world, int(share * n_pairs(n_real)), streams(seed, "distance")),
+        "inter": sample_inter(world, int(share * n_pairs(n_virtual)), streams(seed, "inter")),
+        "cross": sample_cross(world, n_cross, ratio, streams(seed, "cross"))[0],
+    }
+    for kind, pairs in samples.items():
+        assert len(unordered(pairs)) == len(pairs) == len(np.unique(pairs.keys()))
+        assert (pairs.first != pairs.second).all()
+        assert (pairs.km == np.abs(pairs.first - pairs.second)).all()
+        virtual = world.is_virtual[pairs.first].astype(int) + world.is_virtual[pairs.second]
+        assert (pairs.slice == virtual).all()
+        assert [x.dtype for x in (pairs.first, pairs.second, pairs.km, pairs.slice)] == [np.int32] * 3 + [np.uint8]
+        allowed = {"distance": {0}, "inter": {2}, "cross": {1, 2}}[kind]
+        assert set(virtual.tolist()) <= allowed
+    assert len(samples["cross"]) == n_cross
+    assert samples["cross"].counts()["atlantis-atlantis"] == min(int(n_cross * ratio + 1e-6), n_pairs(n_virtual))
+
+
+def test_all_pairs_can_be_had():
+    world = Line(20, 10)
+    assert len(unordered(sample_distance(world, 190, streams(0, "d")))) == 190
+    assert len(unordered(sample_inter(world, 45, streams(0, "i")))) == 45
+    assert len(unordered(sample_cross(world, 245, 1.0, streams(0, "c"))[0])) == 245
+    assert len(sample_distance(world, 0, streams(0, "d"))) == 0
+
+
+@pytest.mark.parametrize("kind", ["distance", "inter", "cross"])
+def test_a_fair_coin_decides_the_order(kind):
+    """Also for each city on its own: with i < j always, an id tells how often it comes first (SPEC, error 3)."""
+    world, n = Line(300, 150), 10_000
+    sampled = {
+        "distance": lambda: sample_distance(world, n, streams(3, "distance")),
+        "inter": lambda: sample_inter(world, n, streams(3, "inter")),
+        "cross": lambda: sample_cross(world, n, 0.3, streams(3, "cross"))[0],
+    }[kind]()
+    assert abs((sampled.first > sampled.second).mean() - 0.5) < 5 * 0.5 / np.sqrt(n)
+    came_first = np.bincount(sampled.first, minlength=450)
+    came = came_first + np.bincount(sampled.second, minlength=450)
+    seen = came > 0
+    z = (came_first[seen] - came[seen] / 2) / np.sqrt(came[seen] / 4)
+    assert abs(z).max() < 5
+    assert 0.7 < z.var() < 1.3
+
+
+def test_a_seed_is_a_dataset():
+    world = Line(100, 50)
+    draw = [sample_cross(world, 500, 0.1, streams(seed, "cross"))[0] for seed in (1, 1, 2)]
+    assert draw[0] == draw[1] != draw[2]
+
+
+def test_the_inter_share_is_capped_and_said():
+    pairs, notes = sample_cross(Line(5_075, 100), 110_128, 0.1, streams(42, "cross"))
+    assert notes == [
+        "asked for 11,012 inter pairs (10 %), 4,950 exist: all are used, the rest (105,178) are cross pairs"
+    ]
+    assert pairs.counts() == {"world-world": 0, "world-atlantis": 105_178, "atlantis-atlantis": 4_950}
+    assert sample_cross(Line(5_075, 100), 1_000, 0.1, streams(42, "cross"))[1] == []
+
+
+def test_atlantis_from_an_offset_on():
+    world = Line(50, 20)
+    assert virtual_ids(world) == virtual_ids(world, 50) == range(50, 70)
+    inter = sample_inter(world, 45, streams(0, "inter"), offset=60)
+    assert min(inter.first.min(), inter.second.min()) == 60
+    for wrong in (0, 49, 70):
+        with pytest.raises(UserError, match=f"offset: {wrong} .* they start at 50 and end at 69"):
+            virtual_ids(world, wrong)
+    with pytest.raises(UserError, match="no virtual ones: add a region"):
+        virtual_ids(Line(50, 0))
+
+
+def test_too_many_pairs_are_refused():
+    world = Line(20, 10)
+    with pytest.raises(UserError, match="191 distance pairs asked for; 20 real cities have 190"):
+        sample_distance(world, 191, streams(0, "d"))
+    with pytest.raises(UserError, match="46 inter pairs asked for; 10 virtual cities have 45"):
+        sample_inter(world, 46, streams(0, "i"))
+    with pytest.raises(UserError, match=r"201 cross pairs asked for beside 0 inter pairs; .* have 200"):
+        sample_cross(world, 201, 0.0, streams(0, "c"))
+    for ratio in (-0.1, 1.1, float("nan")):
+        with pytest.raises(UserError, match="inter_ratio"):
+            sample_cross(world, 10, ratio, streams(0, "c"))
+
+
+@settings(max_examples=100, deadline=None)
+@given(n_real=st.integers(1, 30), n_virtual=st.integers(1, 30), ratio=st.floats(0, 1))
+def test_the_maximum_of_cross_is_reached_and_not_passed(n_real, n_virtual, ratio):
+    world, most = Line(n_real, n_virtual), most_cross(n_real, n_virtual, ratio)
+    assert len(unordered(sample_cross(world, most, ratio, streams(0, "c"))[0])) == most
+    with pytest.raises(UserError):
+        sample_cross(world, most + 1, ratio, streams(0, "c"))
+
+
+# Pairs
+
+
+def test_rows_can_be_taken_and_joined():
+    pairs = sample_distance(Line(20, 0), 30, streams(0, "d"))
+    assert Pairs.concatenate([pairs[:10], pairs[10:]]) == pairs
+    assert pairs[np.arange(30)[::-1]] != pairs
+    assert len(pairs[pairs.km > 5]) == (pairs.km > 5).sum()
+
+
+def test_keys_do_not_depend_on_the_order():
+    one = Pairs(*(np.array([x]) for x in (3, 70_000, 5, 0)))
+    other = Pairs(*(np.array([x]) for x in (70_000, 3, 5, 0)))
+    assert one.keys().tolist() == other.keys().tolist() == [70_000 * 2**32 + 3]
+    assert pairs_.SLICES == ("world-world", "world-atlantis", "atlantis-atlantis")

@@ -1,0 +1,258 @@
+"""Both vocabularies: the study's numbers, round trips, refusals, and the same ids from transformers."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlantis.errors import UserError
+from atlantis.tasks import distance
+from atlantis.tokens import SYMBOLS, Vocabulary
+
+CHARACTERS = Vocabulary("characters", 5_175)
+CITY = Vocabulary("city", 5_175)
+BOTH = pytest.mark.parametrize("vocabulary", [CHARACTERS, CITY], ids=["characters", "city"])
+
+
+def rows(ids, lengths):
+    return [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)]
+
+
+# the study's numbers
+
+
+def test_the_44_symbols():
+    assert len(SYMBOLS) == len(set(SYMBOLS)) == CHARACTERS.size == 44
+    assert SYMBOLS[:8] == ("<pad>", "<bos>", "<eos>", "(", ")", ",", "=", "_")
+    assert (SYMBOLS[8], SYMBOLS[33], SYMBOLS[34], SYMBOLS[43]) == ("a", "z", "0", "9")
+    assert (CHARACTERS.pad, CHARACTERS.bos, CHARACTERS.eos) == (0, 1, 2)
+    assert CITY.size == 44 + 5_175
+
+
+def test_one_row_by_hand():
+    text = "<bos>dist(c_12,c_5101)=4821<eos>"
+    ids, lengths = CHARACTERS.encode([text])
+    d, i, s, t, c = (8 + ord(letter) - ord("a") for letter in "distc")
+    by_hand = [1, d, i, s, t, 3, c, 7, 35, 36, 5, c, 7, 39, 35, 34, 35, 4, 6, 38, 42, 36, 35, 2]
+    assert rows(ids, lengths) == [by_hand]
+    ids, lengths = CITY.encode([text])
+    assert rows(ids, lengths) == [[1, d, i, s, t, 3, 44 + 12, 5, 44 + 5101, 4, 6, 38, 42, 36, 35, 2]]
+
+
+def test_lengths_are_fixed_by_the_number_of_cities():
+    assert (len(CHARACTERS.prefix()), CHARACTERS.pair_length) == (8, 19)
+    assert (len(CITY.prefix()), CITY.pair_length) == (6, 11)
+    assert Vocabulary("characters", 10_000).pair_length == 19
+    assert Vocabulary("characters", 10_001).pair_length == 21
+    assert Vocabulary("characters", 10).pair_length == 13
+
+
+def test_small_integers_where_they_fit():
+    assert CHARACTERS.encode(["a"])[0].dtype == np.int16
+    assert Vocabulary("city", 100_000).encode_pairs([99_999], [0], [1]).tokens.dtype == np.int32
+
+
+# pairs
+
+
+@BOTH
+@settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_pairs_are_their_text_without_the_prefix(vocabulary, data):
+    n_cities = data.draw(st.sampled_from([1, 9, 10, 11, 100, 5_175, 40_000, 123_456]))
+    vocabulary = Vocabulary(vocabulary.kind, n_cities)
+    city = st.integers(0, n_cities - 1)
+    pairs = data.draw(st.lists(st.tuples(city, city, st.integers(0, 99_999)), min_size=1, max_size=20))
+    first, second, km = np.array(pairs).T
+    got = vocabulary.encode_pairs(first, second, km)
+    prompts = [distance.prompt(i, j) for i, j, _ in pairs]
+    ids, lengths = vocabulary.encode([p + distance.completion(k) for p, (_, _, k) in zip(prompts, pairs, strict=True)])
+    prefix = vocabulary.prefix()
+    assert (ids[:, : len(prefix)] == prefix).all()
+    assert rows(got.tokens, got.length) == [row[len(prefix) :] for row in rows(ids, lengths)]
+    assert (got.prompt_length == vocabulary.encode(prompts)[1] - len(prefix)).all()
+    assert got.tokens.shape == (len(pairs), vocabulary.pair_length)
+    assert (got.tokens[np.arange(vocabulary.pair_length) >= got.length[:, None]] == vocabulary.pad).all()
+
+
+@BOTH
+def test_probe_prompts(vocabulary):
+    tokens, last = vocabulary.probe_prompt([0, 12, 5_174])
+    end = ",c_" if vocabulary is CHARACTERS else ","
+    texts = [f"<bos>dist(c_{city}{end}" for city in (0, 12, 5_174)]
+    assert vocabulary.decode(tokens) == texts
+    ids, lengths = vocabulary.encode(texts)
+    assert np.array_equal(tokens, ids) and np.array_equal(last, lengths - 1)
+
+
+@BOTH
+def test_no_pairs(vocabulary):
+    nothing = np.zeros(0, np.int32)
+    assert vocabulary.encode_pairs(nothing, nothing, nothing).tokens.shape == (0, vocabulary.pair_length)
+    assert vocabulary.encode([])[0].shape == (0, 0)
+    assert vocabulary.decode(np.zeros((0, 5), int)) == []
+
+
+# text and back
+
+
+@BOTH
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(st.lists(st.sampled_from([*SYMBOLS, "c_0", "c_12", "c_5174"])).map("".join), max_size=8))
+def test_round_trip(vocabulary, texts):
+    texts = [text.replace("<pad>", "") for text in texts]
+    try:
+        ids, lengths = vocabulary.encode(texts)
+    except UserError as error:  # by chance a city that does not exist
+        assert "is no city" in str(error) and vocabulary is CITY
+        return
+    assert vocabulary.decode(ids) == texts
+    assert ids.shape == (len(texts), max(lengths, default=0))
+
+
+def test_padding_inside_a_row_is_kept():
+    ids, lengths = CHARACTERS.encode(["a<pad>b", "a<pad>", ""])
+    assert lengths.tolist() == [3, 2, 0]
+    assert CHARACTERS.decode(ids) == ["a<pad>b", "a", ""]
+
+
+def test_the_longest_city_is_taken():
+    ids, lengths = CITY.encode(["c_12,c_123,c_1,c_,c_c_7"])
+    c, low, comma = 10, 7, 5
+    assert rows(ids, lengths) == [[56, comma, 167, comma, 45, comma, c, low, comma, c, low, 51]]
+
+
+def test_many_rows_cross_the_chunks(monkeypatch):
+    texts = ["a" * (k % 7) + f"c_{k}" for k in range(100)]
+    whole = CITY.encode(texts)
+    monkeypatch.setattr("atlantis.tokens.CHUNK_ROWS", 7)
+    for a, b in zip(whole, CITY.encode(texts), strict=True):
+        assert np.array_equal(a, b)
+    with pytest.raises(UserError, match="row 99: character 'X'"):
+        CITY.encode([*texts[:99], "X"])
+
+
+# refusals
+
+
+@BOTH
+@pytest.mark.parametrize("bad", ["A", "é", " ", "\n", "\r", "\x00", "\x01", "<", "<boss>", "\ud800", "日", "\xa0", "٣"])
+def test_an_unknown_character_is_refused(vocabulary, bad):
+    with pytest.raises(UserError, match=r"row 2: character .* at position 1"):
+        vocabulary.encode(["a", "<bos>", "a" + bad, "Z"])
+
+
+@pytest.mark.parametrize("bad", ["c_5175", "c_51740", "c_012", "c_00", "c_" + "9" * 5_000])
+def test_an_unknown_city_is_refused(bad):
+    with pytest.raises(UserError, match=r"row 1: 'c_\d+' .* is no city of this vocabulary \(c_0 .. c_5174"):
+        CITY.encode(["c_5174", f"dist({bad},c_1"])
+    CHARACTERS.encode([bad])  # only digits there
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "first, second, km, message",
+    [
+        ([0, 5_175], [1, 1], [1, 1], r"row 1: no city has id 5175 \(ids are 0 .. 5174\)"),
+        ([0, 1], [1, -1], [1, 1], "row 1: no city has id -1"),
+        ([0, 1], [1, 2], [100_000, 1], "row 0: 100000 km is outside"),
+        ([0, 1], [1, 2], [1, -1], "row 1: -1 km is outside"),
+        ([0, 1], [1], [1, 1], "unequal lengths"),
+        ([0.5], [1], [1], "must be one row of integers"),
+    ],
+)
+def test_impossible_pairs_are_refused(vocabulary, first, second, km, message):
+    with pytest.raises(UserError, match=message):
+        vocabulary.encode_pairs(first, second, km)
+
+
+@BOTH
+def test_impossible_tokens_are_refused(vocabulary):
+    with pytest.raises(UserError, match=rf"row 1: token {vocabulary.size} is outside"):
+        vocabulary.decode([[0], [vocabulary.size]])
+    with pytest.raises(UserError, match="not one text"):
+        vocabulary.encode("dist")
+
+
+def test_impossible_vocabularies_are_refused():
+    with pytest.raises(UserError, match="use one of characters, city"):
+        Vocabulary("words", 5)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="at least one city"):
+        Vocabulary("city", 0)
+
+
+# files
+
+
+@BOTH
+@pytest.mark.parametrize("beside_a_model", [False, True])
+def test_transformers_reads_the_same_ids(vocabulary, beside_a_model, tmp_path):
+    from transformers import AutoTokenizer
+
+    vocabulary.save_transformers(tmp_path)
+    if beside_a_model:
+        config = {"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"], "vocab_size": vocabulary.size}
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    rng = np.random.Generator(np.random.PCG64(0))
+    pairs = [*zip(*rng.integers(0, 5_175, (2, 300)).tolist(), rng.integers(0, 20_016, 300).tolist(), strict=True)]
+    pairs += [(1, 12, 0), (12, 123, 9), (123, 1, 20_015), (5_174, 517, 10)]
+    texts = [distance.prompt(i, j) + distance.completion(km) for i, j, km in pairs]
+    texts += ["<bos>dist(c_7,c_", "<bos>", "<pad><eos>", "abcdefghijklmnopqrstuvwxyz0123456789_=,()", "c_1c_12c_123"]
+    ids, lengths = vocabulary.encode(texts)
+    assert tokenizer(texts)["input_ids"] == rows(ids, lengths)
+    assert tokenizer.batch_decode(rows(ids, lengths)) == texts
+    assert tokenizer(texts, padding=True)["input_ids"] == ids.tolist()
+    assert tokenizer.decode(ids[0].tolist(), skip_special_tokens=True) == distance.text(*pairs[0])
+    assert tokenizer("aé b")["input_ids"] == [8, 9]  # without an unknown token it drops what it does not know
+    assert len(tokenizer) == vocabulary.size
+    special = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
+    assert special == (vocabulary.pad, vocabulary.bos, vocabulary.eos)
+
+
+@BOTH
+def test_saved_and_loaded(vocabulary, tmp_path):
+    vocabulary.save_transformers(tmp_path / "a")
+    vocabulary.save_transformers(tmp_path / "b")
+    assert Vocabulary.load(tmp_path / "a") == vocabulary
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes()
+
+
+def test_loading_what_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"vocabulary.json: no such file"):
+        Vocabulary.load(tmp_path)
+    for content in ("[]", "{", '{"kind": "city"}', '{"kind": "words", "n_cities": 3}'):
+        (tmp_path / "vocabulary.json").write_text(content)
+        with pytest.raises(UserError, match=r"vocabulary.json: expected"):
+            Vocabulary.load(tmp_path)
+
+
+# the task
+
+
+@settings(max_examples=50, deadline=None)
+@given(km=st.integers(0, 20_015))
+def test_an_answer_is_read_back(km):
+    assert distance.parse(distance.completion(km)) == km
+    assert distance.parse(distance.completion(km) + "<pad><pad>") == km
+    assert distance.error_km(km, 100) == abs(km - 100)
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "<eos>", "12", "12<pad>", "1c2<eos>", "12<eos>3", "-1<eos>", "1.5<eos>", "٣<eos>"]
+)
+def test_an_unreadable_answer_costs_half_the_circumference(answer):
+    assert distance.parse(answer) is None
+    assert distance.error_km(None, 100) == distance.penalty_km == pytest.approx(20_015.087)
+    assert distance.errors_km([-1, 90], [100, 100]).tolist() == [distance.penalty_km, 10.0]
+
+
+def test_text_columns_are_the_scalar_functions():
+    columns = distance.text_columns(np.array([12, 0], np.int32), np.array([5101, 7], np.int32), np.array([4821, 0]))
+    for row, (i, j, km) in enumerate([(12, 5101, 4821), (0, 7, 0)]):
+        assert columns["prompt"][row].as_py() == distance.prompt(i, j)
+        assert columns["completion"][row].as_py() == distance.completion(km)
+        assert columns["text"][row].as_py() == distance.text(i, j, km)
