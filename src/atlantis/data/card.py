@@ -52,7 +52,8 @@ def default_command(config: Mapping[str, Any]) -> str:
     """The command line that asks for these pairs, where the world is the default one."""
     sizes = {"--n-train": config["n_train"], "--n-val": config["n_val"], "--n-test": config["n_test"]}
     if config["kind"] == "mixed":
-        sizes.pop("--n-train")  # the sum of n_distance and n_cross
+        del sizes["--n-train"]  # the sum of these two
+        sizes = {"--n-distance": config["n_distance"], "--n-cross": config["n_cross"], **sizes}
     options = {**sizes, "--seed": config["seed"]}
     if config["kind"] in ("cross", "mixed"):
         options["--inter-ratio"] = config["inter_ratio"]
