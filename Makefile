@@ -1,0 +1,46 @@
+# Two commands: `make demo` sets everything up and runs the experiment, `make test` sets everything up and tests it.
+# Each can be run again at any time and does only what is missing.
+
+PYTHON ?= $(shell for p in python3.11 python3 python3.13 python3.12 python; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+RUNS := outputs/experiments
+
+.PHONY: help install demo scratch test lint format
+
+help:
+	@echo "make demo     install, then fine-tune on Atlantis for 200 steps and write the report (minutes)"
+	@echo "make scratch  install, then the whole story from a new model (20 minutes on 2 cores)"
+	@echo "make test     install, then run the tests"
+	@echo "make lint     install, then check style (ruff) and types (pyright)"
+	@echo "make format   install, then let ruff rewrite what it can"
+	@echo "make install  only install, into $(VENV)"
+
+install: $(INSTALLED)
+
+# The stamp is written last, so an interrupted installation is taken up again.
+$(INSTALLED): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; install one or give PYTHON=/path/to/python" >&2; exit 2; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/atlantis train configs/demo.yaml $(if $(wildcard $(RUNS)/demo),--resume)
+
+scratch: $(INSTALLED)
+	$(BIN)/atlantis train configs/from_scratch.yaml $(if $(wildcard $(RUNS)/from_scratch $(RUNS)/scratch_base),--resume)
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
