@@ -396,7 +396,7 @@ def probe(
     Example:
       atlantis probe outputs/experiments/demo
     """
-    from atlantis.readout.probes import probe_run
+    from atlantis.readout.analysis import probe_run
     from atlantis.report.tables import run_table
 
     folder = _run_folder(run)

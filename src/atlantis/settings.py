@@ -185,13 +185,6 @@ class ProbeConfig(Settings):
         return self
 
 
-class StrategyConfig(Settings):
-    """How to fine-tune without forgetting: a built-in name or `my_module:MyStrategy`."""
-
-    name: str = Field(default="naive", min_length=1)
-    params: dict[str, Any] = {}
-
-
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim", "clearml", "dvclive", "swanlab"]
 
 
@@ -212,7 +205,6 @@ class RunConfig(Settings):
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     probe: ProbeConfig = ProbeConfig()
-    strategy: StrategyConfig = StrategyConfig()
     trackers: list[Tracker] = []
 
     @field_validator("name")

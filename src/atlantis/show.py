@@ -120,7 +120,6 @@ def _run(path: Path) -> RenderableType:
             "base": config.base or "none (from scratch)",
             "dataset": f"{config.dataset.kind}, seed {config.dataset.seed}",
             "vocabulary": config.tokenizer.kind,
-            "strategy": config.strategy.name,
         }
     steps = sorted(_steps(path))
     facts["checkpoints"] = f"{len(steps)}, steps {steps[0]:,} to {steps[-1]:,}" if steps else "none"

@@ -97,14 +97,36 @@ class Block(nn.Module):
         return p, self.finish(x, attend_shared(q, k, v, pk, pv, mask[:length, :length]))
 
     def at(self, p: Tensor, x: Tensor, cos: Tensor, sin: Tensor, positions: Tensor) -> Tensor:
-        """The next states (B, C, D) of the rows x (B, T, D) at `positions` (B, C) only."""
-        n, length = p.shape[0], x.shape[1]
-        _, pk, pv = self.heads(p, cos[:n], sin[:n])
-        q, k, v = self.heads(x, cos[n:], sin[n:])
-        rows = torch.arange(x.shape[0], device=x.device)[:, None]
-        mask = torch.arange(length, device=x.device) <= positions[..., None]  # (B, C, T)
-        mixed = attend_shared(q[rows, positions], k, v, pk, pv, mask[:, None])
-        return self.finish(x[rows, positions], mixed)
+        """The next states (B, C, D) of the rows x (B, T, D) at `positions` (B, C) only.
+
+        Rows are picked by a product with a 0/1 matrix: its gradient is a product too, where that of indexing would
+        add in an order that changes from run to run.
+        """
+        n, length, width = p.shape[0], x.shape[1], x.shape[2]
+        column = torch.arange(length, device=x.device)
+        picked = torch.bmm((column == positions[..., None]).to(x.dtype), x)  # (B, C, D)
+        weight, bias = self.qkv.weight, self.qkv.bias
+        q = F.linear(self.norm1(picked), weight[:width], bias[:width]).unflatten(-1, (self.n_heads, -1))
+        q = rotate(q, cos[n + positions], sin[n + positions])
+        k, v = self.keys_and_values(x, cos[n:], sin[n:])
+        pk, pv = self.keys_and_values(p, cos[:n], sin[:n])
+        return self.finish(picked, attend_shared(q, k, v, pk, pv, (column <= positions[..., None])[:, None]))
+
+    def compile_at(self) -> None:
+        """Compile `at`, as `compile()` does with `forward`."""
+        self.at = torch.compile(self.at, fullgraph=True, dynamic=False)
+
+    def forget_compilation(self) -> None:
+        """Back to eager."""
+        self._compiled_call_impl = None
+        self.__dict__.pop("at", None)
+
+    def keys_and_values(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotated keys, and values, each (..., T, H, K), of x (..., T, D)."""
+        width = x.shape[-1]
+        kv = F.linear(self.norm1(x), self.qkv.weight[width:], self.qkv.bias[width:])
+        k, v = kv.unflatten(-1, (2, self.n_heads, -1)).unbind(-3)
+        return rotate(k, cos, sin), v
 
 
 class Transformer(nn.Module):

@@ -1,0 +1,68 @@
+"""Progress bars: on a terminal they say what is being done; in a pipe or a log they stay quiet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Bar(Protocol):
+    """One task's bar."""
+
+    def advance(self, steps: int = 1, note: str = "") -> None: ...
+
+
+class _Silent:
+    def advance(self, steps: int = 1, note: str = "") -> None:
+        pass
+
+
+def console() -> Console:
+    """Where progress and notices go: standard error, so that standard output stays for results."""
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def say(message: str) -> None:
+    """A notice that matters in a log too, such as a fall-back."""
+    console().print(message, highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """A bar of `total` steps named `what`, of which `done` are behind us."""
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    screen = console()
+    if not screen.is_terminal:
+        yield _Silent()
+        return
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task(what, total=total, completed=done, note="")
+
+        class Shown:
+            def advance(self, steps: int = 1, note: str = "") -> None:
+                progress.update(task, advance=steps, **({"note": note} if note else {}))
+
+        yield Shown()

@@ -1,0 +1,1 @@
+"""What can be read off a checkpoint: answers to the task, hidden states, linear probes."""

@@ -1,0 +1,65 @@
+"""Where a run starts from: the user's own base run if there is one, else the one shipped, else one made now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlantis import config as configs
+from atlantis.errors import UserError
+from atlantis.settings import RunConfig
+
+REPOSITORY = Path(__file__).parents[3]
+"""Root of a source checkout, which is where `pretrained/` and `configs/` are."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A checkpoint to start from, how it was found, and the config of the run that made it (None: not known)."""
+
+    checkpoint: Path
+    note: str
+    config: RunConfig | None
+
+
+def find_base(config: RunConfig) -> Base | None:
+    """The base that `config.base` names, or None if it does not exist anywhere yet.
+
+    Looked up as a path, then as a finished run below `output_root`, then in `pretrained/`. A path that exists but is
+    no base is a UserError.
+    """
+    assert config.base is not None
+    named = Path(config.base)
+    if named.is_dir():
+        return _base_in(named, f"the folder {named}", strict=True)
+    own = experiments(config) / config.base
+    found = _base_in(own, f"your own run {own}", strict=False) if own.is_dir() else None
+    if found is not None:
+        return found
+    for root in (Path("pretrained"), REPOSITORY / "pretrained"):
+        if (root / config.base).is_dir():
+            return _base_in(root / config.base, f"pretrained/{config.base}, shipped with the project", strict=True)
+    return None
+
+
+def experiments(config: RunConfig) -> Path:
+    """Folder of all runs below the config's output root."""
+    return Path(config.output_root) / "experiments"
+
+
+def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
+    """The base in a run folder (its final checkpoint), a shipped folder or a checkpoint."""
+    if (folder / "checkpoints").is_dir():
+        checkpoint = folder / "checkpoints" / "final"
+        if not (checkpoint / "config.json").is_file():
+            if not strict:
+                return None
+            raise UserError(f"base {folder}: the run has no checkpoints/final yet; finish it with --resume first")
+    else:
+        checkpoint = folder
+        if not (checkpoint / "config.json").is_file():
+            raise UserError(f"base {folder}: no config.json in it, so it is neither a run nor a checkpoint")
+    for place in (folder, checkpoint, checkpoint.parent.parent):
+        if (place / "config.yaml").is_file():
+            return Base(checkpoint, note, configs.load(place / "config.yaml"))
+    return Base(checkpoint, note, None)

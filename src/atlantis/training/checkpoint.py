@@ -1,0 +1,178 @@
+"""What a run writes of its model: checkpoints for reading, and the one state from which it can go on.
+
+`checkpoints/checkpoint-<step>/` is an ordinary transformers folder (weights, tokenizer) with `atlantis.json` (which
+run, step and world) and `eval_results.json`. `state/state-<step>/` holds weights, AdamW's moments and how far the
+metric log had come, exactly; only the newest is kept. Both are complete or absent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from atlantis import artifacts
+from atlantis.errors import UserError
+from atlantis.model import Transformer, load_model, save_model
+from atlantis.tokens import Vocabulary
+from atlantis.world import World
+
+FACTS = "atlantis.json"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a checkpoint's ids mean: `atlantis.json`."""
+
+    run: str
+    step: int
+    tokenizer: str
+    n_real: int
+    n_cities: int
+    real_cities_digest: str
+    world_digest: str
+
+
+def real_cities_digest(world: World) -> str:
+    """12 hexadecimal digits of the ids and places of the real cities: equal where ids mean the same places."""
+    places = np.stack([world.lon[: world.n_real], world.lat[: world.n_real]])
+    return hashlib.sha256(np.round(places * 1e5).astype("<i8").tobytes()).hexdigest()[:12]
+
+
+def facts_of(world: World, vocabulary: Vocabulary, run: str, step: int) -> Facts:
+    return Facts(run, step, vocabulary.kind, world.n_real, len(world), real_cities_digest(world), world.digest)
+
+
+def read_facts(checkpoint: Path) -> Facts | None:
+    """`atlantis.json` of a checkpoint; None for a transformers folder of other origin."""
+    try:
+        return Facts(**json.loads((checkpoint / FACTS).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
+        raise UserError(f"{checkpoint / FACTS}: not readable ({error}); the checkpoint is damaged") from None
+
+
+def check_world(checkpoint: Path, world: World) -> None:
+    """Refuse a checkpoint whose city ids mean other places than this world's."""
+    facts = read_facts(checkpoint)
+    if facts is not None and facts.real_cities_digest != real_cities_digest(world):
+        raise UserError(
+            f"{checkpoint}: trained on another world ({facts.n_real:,} real cities, digest {facts.real_cities_digest}; "
+            f"this one has {world.n_real:,}, digest {real_cities_digest(world)}): its ids name other places. "
+            "Use the world (cities file and seed) it was trained on, or train a base on this one"
+        )
+
+
+def save_checkpoint(
+    folder: Path, model: Transformer, vocabulary: Vocabulary, facts: Facts, results: Mapping[str, Any] | None
+) -> None:
+    """Write one checkpoint folder; what stands there already is of the same step and is replaced."""
+    with artifacts.new_folder(folder, kind="checkpoint", overwrite=True) as aside:
+        save_model(model, aside)
+        vocabulary.save_transformers(aside)
+        _json(aside / FACTS, asdict(facts))
+        if results is not None:
+            _json(aside / "eval_results.json", dict(results))
+
+
+def load_checkpoint(checkpoint: Path | str) -> tuple[Transformer, Vocabulary]:
+    """Model and vocabulary of a checkpoint. Raises UserError naming what is missing or damaged."""
+    checkpoint = Path(checkpoint)
+    if not checkpoint.is_dir():
+        raise UserError(f"{checkpoint}: no such checkpoint folder")
+    return load_model(checkpoint), Vocabulary.load(checkpoint)
+
+
+def checkpoint_steps(run: Path) -> dict[int, Path]:
+    """Complete checkpoints of a run folder by step, ascending."""
+    found = {
+        int(path.name.removeprefix("checkpoint-")): path
+        for path in (run / "checkpoints").glob("checkpoint-*")
+        if path.name.removeprefix("checkpoint-").isdigit() and artifacts.is_complete(path)
+    }
+    return dict(sorted(found.items()))
+
+
+def grow(model: Transformer, n_inputs: int, std: float, seed: int) -> Transformer:
+    """The same model with `n_inputs` embedding rows; new rows are drawn from N(0, std), seeded."""
+    n_new = n_inputs - model.embedding.num_embeddings
+    if n_new < 0:
+        raise UserError(f"the base knows {-n_new:,} more cities than this world has; use a world that extends the base's")
+    if n_new:
+        generator = torch.Generator().manual_seed(seed)
+        new = torch.randn(n_new, model.width, generator=generator) * std
+        weight = torch.cat([model.embedding.weight.detach().cpu(), new])
+        model.embedding = torch.nn.Embedding(n_inputs, model.width, _weight=weight)
+    return model
+
+
+# The state from which a run goes on
+
+
+def save_state(run: Path, model: Transformer, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]) -> None:
+    """Write `state/state-<step>` and then remove older ones. `progress` has at least `step`; it comes back as it is."""
+    folder = run / "state" / f"state-{progress['step']}"
+    if not artifacts.is_complete(folder):
+        tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            for key, value in optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
+        with artifacts.new_folder(folder, kind="state", overwrite=True) as aside:
+            save_file(tensors, aside / "state.safetensors")
+            _json(aside / "progress.json", dict(progress))
+    for step, other in state_steps(run).items():
+        if step != progress["step"]:
+            shutil.rmtree(other)
+
+
+def state_steps(run: Path) -> dict[int, Path]:
+    """Complete states of a run by step, ascending."""
+    found = {
+        int(path.name.removeprefix("state-")): path
+        for path in (run / "state").glob("state-*")
+        if path.name.removeprefix("state-").isdigit() and artifacts.is_complete(path)
+    }
+    return dict(sorted(found.items()))
+
+
+def load_state(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Put a saved state into model and optimizer; returns its progress. Raises UserError for a damaged one."""
+    artifacts.verify(folder)
+    tensors: dict[str, Tensor] = load_file(folder / "state.safetensors")
+    model.load_state_dict(
+        {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    )
+    for name, parameter in model.named_parameters():
+        moments = {
+            key: tensors[f"optimizer.{key}.{name}"]
+            for key in ("step", "exp_avg", "exp_avg_sq")
+            if f"optimizer.{key}.{name}" in tensors
+        }
+        if moments:
+            on_device = {key: value.to(parameter.device) for key, value in moments.items()}
+            optimizer.state[parameter] = on_device | {"step": moments["step"]}
+    return json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+
+
+def is_readable(checkpoint: Path) -> bool:
+    """Whether the weights' file opens as safetensors."""
+    try:
+        with safe_open(checkpoint / "model.safetensors", framework="pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False
+
+
+def _json(file: Path, content: Mapping[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

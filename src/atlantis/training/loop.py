@@ -1,0 +1,321 @@
+"""One loop for pretraining and fine-tuning: from a config to a run folder with evaluated checkpoints.
+
+    run = train(config)          # builds what is missing, trains, evaluates from step 0, probes; returns the folder
+
+- Step 0 is evaluated and saved like any other, so that every curve has its starting point.
+- What a step does depends on the config and the step's number alone. A run that was interrupted and resumed ends
+  with the same weights, bit for bit, as one that was not (same machine, same number of threads).
+- Ctrl-C or SIGTERM saves the state after the step at hand and leaves; a second one leaves at once.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+
+from atlantis import artifacts
+from atlantis import config as configs
+from atlantis.data.dataset import Dataset, dataset_digest
+from atlantis.data.pairs import Pairs
+from atlantis.data.recipes import resolved
+from atlantis.errors import UserError
+from atlantis.model import Transformer
+from atlantis.progress import bar, say
+from atlantis.readout.evaluate import evaluation_pairs, mean_loss, results, score
+from atlantis.readout.generate import answers_km
+from atlantis.settings import RunConfig
+from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.training import checkpoint as ckpt
+from atlantis.training.base import Base, experiments, find_base
+from atlantis.training.batches import Order, Rows
+from atlantis.training.engine import Engine, NotFinite, choose_device
+from atlantis.training.run import RunFolder
+from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
+from atlantis.training.trackers import Trackers
+from atlantis.world import World
+
+LOG_EVERY = 10
+SAVE_STATE_EVERY_S = 120.0
+
+
+class Interrupted(Exception):
+    """The run was asked to stop by a signal; its state is saved."""
+
+    def __init__(self, signum: int, run: Path, step: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}; go on with --resume ({run})")
+        self.signum = signum
+
+
+@dataclass
+class Task:
+    """All that a run trains on and is measured by, in memory."""
+
+    world: World
+    vocabulary: Vocabulary
+    rows: Rows
+    validation: Rows | None
+    items: Pairs
+
+
+def train(config: RunConfig, resume: bool = False) -> Path:
+    """Carry out the run that `config` describes, and return its folder.
+
+    World, dataset and base are made first where they are missing. A finished run of the same config is left as it is,
+    except that checkpoints without a probe are probed. Raises UserError for anything the user can mend, `Interrupted`
+    after a signal, and `NotFinite` when the loss or a gradient is no number (the last good checkpoint is kept).
+    """
+    if config.name is None:
+        raise UserError("name: a run needs one; add `name: my_run` to the config or name=my_run to the command")
+    path = experiments(config) / config.name
+    RunFolder(path, config, resume)  # refuses early, before anything is built
+    base = _base(config, resume)
+    path.mkdir(parents=True, exist_ok=True)
+    with artifacts.lock(path):
+        run = RunFolder(path, config, resume)
+        world = _world(config)
+        if run.finished:
+            say(f"{path}: this run is already finished; nothing to train")
+        else:
+            task, dataset, note = _task(config, world, base)
+            run.begin()
+            run.note(status="running", dataset=_about(dataset, note), digests=_digests(world, dataset))
+            if base is not None:
+                run.note(base={"path": str(base.checkpoint), "note": base.note})
+            _train(run, task, base)
+        if config.evaluation.probe:
+            from atlantis.readout.analysis import probe_checkpoints
+
+            probe_checkpoints(path, world, config.probe)
+        if not run.finished:
+            run.finish()
+    return path
+
+
+def _base(config: RunConfig, resume: bool) -> Base | None:
+    """The checkpoint to start from, made by `base_config` if it is nowhere."""
+    if config.base is None:
+        return None
+    base = find_base(config)
+    if base is None and config.base_config is not None:
+        made = configs.load(Path(config.base_config), [f"output_root={config.output_root}"])
+        say(f"base {config.base}: not there yet; training it first ({Path(config.base_config).name})")
+        train(made.model_copy(update={"name": config.base}), resume=resume or _begun(made, config.base))
+        base = find_base(config)
+    if base is None:
+        raise UserError(
+            f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/; "
+            "train it first, or give the path of a checkpoint"
+        )
+    return base
+
+
+def _begun(config: RunConfig, name: str) -> bool:
+    return (experiments(config) / name / "config.yaml").is_file()
+
+
+def _world(config: RunConfig) -> World:
+    world = World.from_config(config.world)
+    folder = Path(config.output_root) / "worlds" / f"world-{world.digest}"
+    if not artifacts.is_complete(folder):
+        world.save(folder)
+    return world
+
+
+def _task(config: RunConfig, world: World, base: Base | None) -> tuple[Task, Dataset, str]:
+    """The run's rows and its fixed evaluation items; the dataset is saved, or read if it is there."""
+    wanted = resolved(config.dataset, world)
+    folder = Path(config.output_root) / "datasets" / f"{wanted.name}-{dataset_digest(wanted, world.digest)}"
+    if artifacts.is_complete(folder):
+        dataset = Dataset.load(folder)
+    else:
+        dataset = Dataset.build(world, wanted)
+        dataset.save(folder)
+    for note in dataset.notes:
+        say(note)
+    old = base.config.dataset if base is not None and base.config is not None else None
+    items, note = evaluation_pairs(world, dataset, old, config.evaluation.n_items, config.evaluation.seed)
+    device = choose_device(config.training.device)
+    vocabulary = Vocabulary(config.tokenizer.kind, len(world))
+    if len(vocabulary.prefix()) + vocabulary.pair_length > config.model.context:
+        raise UserError(
+            f"model.context: {config.model.context} is too short for ids up to {len(world) - 1}, whose rows have "
+            f"{len(vocabulary.prefix()) + vocabulary.pair_length} tokens"
+        )
+    validation = dataset.splits.get("validation")
+    task = Task(
+        world,
+        vocabulary,
+        Rows(dataset.splits["train"], vocabulary, device),
+        None if validation is None else Rows(validation, vocabulary, device),
+        items,
+    )
+    return task, dataset, note
+
+
+def _model(config: RunConfig, task: Task, base: Base | None) -> Transformer:
+    """A new model, or the base's with rows for the cities it does not know (city vocabulary)."""
+    sizes = config.model
+    if base is None:
+        model = Transformer(
+            task.vocabulary.size,
+            len(SYMBOLS),
+            width=sizes.hidden_size,
+            n_layers=sizes.n_layers,
+            n_heads=sizes.n_heads,
+            mlp_width=sizes.mlp_size,
+            rope_theta=sizes.rope_theta,
+            context=sizes.context,
+        )
+        model.initialise(sizes.init_std, torch.Generator().manual_seed(sizes.seed))
+        return model
+    ckpt.check_world(base.checkpoint, task.world)
+    model, vocabulary = ckpt.load_checkpoint(base.checkpoint)
+    if vocabulary.kind != config.tokenizer.kind:
+        raise UserError(
+            f"tokenizer.kind: the base {base.checkpoint} was trained with {vocabulary.kind!r}, this run asks for "
+            f"{config.tokenizer.kind!r}; use the base's"
+        )
+    found = {"hidden_size": model.width, "n_layers": len(model.blocks), "n_heads": model.n_heads}
+    found |= {"mlp_size": model.mlp_width, "context": model.context, "rope_theta": model.rope_theta}
+    wrong = [f"model.{key}: {getattr(sizes, key)}, the base has {value}" for key, value in found.items()]
+    wrong = [line for line, (key, value) in zip(wrong, found.items(), strict=True) if getattr(sizes, key) != value]
+    if wrong:
+        raise UserError(f"the base {base.checkpoint} has other sizes: " + "; ".join(wrong))
+    return ckpt.grow(model, task.vocabulary.size, sizes.init_std, sizes.seed)
+
+
+def _train(run: RunFolder, task: Task, base: Base | None) -> None:
+    config, settings = run.config, run.config.training
+    total = total_steps(settings, len(task.rows))
+    due = set(evaluation_steps(config.evaluation, total))
+    device = choose_device(settings.device)
+    engine = Engine(_model(config, task, base), settings, total * settings.batch_size, device)
+    order = Order(len(task.rows), settings.batch_size, settings.seed)
+    step = _restore(run, engine)
+    run.note(device=_device_facts(engine), steps=total)
+    trackers = Trackers(config, run.path)
+    saved_at = started = time.monotonic()
+    window: list[float] = []
+    with _signals() as received, bar(f"training {run.path.name}", total, done=step) as progress:
+        if step == 0 and 0 in due and not ckpt.state_steps(run.path):
+            _evaluate_and_save(run, task, engine, 0, trackers)
+        while step < total:
+            if received:
+                _save_state(run, engine, step)
+                raise Interrupted(received[0], run.path, step)
+            rate = learning_rate(settings, step, total)
+            rows = order.rows(step)
+            try:
+                loss = engine.step(task.rows.prefix, task.rows.batch(torch.as_tensor(rows, device=device)), rate)
+            except NotFinite as problem:
+                _refuse_not_finite(run, engine, step, rows[rows < len(task.rows)].tolist(), str(problem))
+            step += 1
+            window.append(loss)
+            progress.advance(note=f"loss {loss:.3f}")
+            if step % LOG_EVERY == 0 or step in due:
+                row = {"step": step, "kind": "train", "loss": sum(window) / len(window), "lr": rate}
+                run.log(row)
+                trackers.log(row)
+                window.clear()
+            if step in due:
+                _evaluate_and_save(run, task, engine, step, trackers)
+                saved_at = time.monotonic()
+            elif not window and time.monotonic() - saved_at > SAVE_STATE_EVERY_S:
+                _save_state(run, engine, step)
+                saved_at = time.monotonic()
+        if received:
+            _save_state(run, engine, step)
+            raise Interrupted(received[0], run.path, step)
+    trackers.close()
+    seconds = run.record.get("training_seconds", 0.0) + time.monotonic() - started
+    run.note(training_seconds=round(seconds, 1))
+    facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total)
+    if not artifacts.is_complete(run.checkpoints / "final"):
+        ckpt.save_checkpoint(run.checkpoints / "final", engine.model, task.vocabulary, facts, None)
+
+
+def _restore(run: RunFolder, engine: Engine) -> int:
+    """Go back to the newest saved state, if there is one; returns its step."""
+    states = ckpt.state_steps(run.path)
+    if not states:
+        run.cut_log(0)
+        return 0
+    progress = ckpt.load_state(states[max(states)], engine.model, engine.optimizer)
+    run.cut_log(progress["log_bytes"])
+    return progress["step"]
+
+
+def _save_state(run: RunFolder, engine: Engine, step: int) -> None:
+    progress = {"step": step, "log_bytes": run.log_size()}
+    ckpt.save_state(run.path, engine.model, engine.optimizer, progress)
+
+
+def _evaluate_and_save(run: RunFolder, task: Task, engine: Engine, step: int, trackers: Trackers) -> None:
+    """Score the task, write the checkpoint, log the row, and save the state from which the run can go on."""
+    model = engine.model
+    with torch.no_grad():
+        loss = float("nan") if task.validation is None else mean_loss(model, task.validation)
+        scores = score(answers_km(model, task.vocabulary, task.items), task.items)
+    row = dict(results(scores, loss, step))
+    facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, step)
+    ckpt.save_checkpoint(run.checkpoints / f"checkpoint-{step}", model, task.vocabulary, facts, row)
+    run.log(row)
+    trackers.log(row)
+    _save_state(run, engine, step)
+
+
+def _refuse_not_finite(run: RunFolder, engine: Engine, step: int, rows: list[int], problem: str) -> None:
+    """Record the batch and stop; the weights are still those before the step."""
+    artifacts.write_json(run.path / "not_finite.json", {"step": step, "problem": problem, "training_rows": rows})
+    run.note(status="not finite")
+    last = max(ckpt.checkpoint_steps(run.path), default=None)
+    raise NotFinite(
+        f"{run.path}: at step {step} {problem}; the weights were not updated. The batch's rows are in not_finite.json; "
+        f"the last good checkpoint is checkpoint-{last}. Lower training.learning_rate (now "
+        f"{run.config.training.learning_rate:g}) or set training.max_grad_norm, under another name="
+    )
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """A list that receives SIGINT or SIGTERM; the second one gets the usual treatment, at once."""
+    received: list[int] = []
+
+    def receive(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        say("\nstopping after this step; the state is being saved (once more to leave at once)")
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+    try:
+        before = {name: signal.signal(name, receive) for name in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: the caller handles signals
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _about(dataset: Dataset, evaluation: str) -> dict[str, Any]:
+    return {"name": dataset.name, "counts": dataset.counts, "notes": dataset.notes, "evaluated_on": evaluation}
+
+
+def _digests(world: World, dataset: Dataset) -> dict[str, str]:
+    return {"world": world.digest, "dataset": dataset.digest}
+
+
+def _device_facts(engine: Engine) -> dict[str, Any]:
+    name = torch.cuda.get_device_name() if engine.device.type == "cuda" else "CPU"
+    precision = "bf16" if engine.bf16 else "fp32"
+    return {"name": name, "threads": torch.get_num_threads(), "compiled": engine.compiled, "precision": precision}
