@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -74,7 +75,7 @@ def write_figures(run: Run | Path | str, out: Path | None = None, protocol: str 
             written.append(out / f"{name}.{suffix}")
             write_bytes(written[-1], _rendered(figure, suffix))
     written.append(out / "evolution.gif")
-    write_bytes(written[-1], evolution_gif(run.name, probe))
+    write_bytes(written[-1], evolution_gif(probe))
     return written
 
 
@@ -83,6 +84,11 @@ def _rendered(figure: Figure, suffix: str) -> bytes:
     with _style():
         figure.savefig(file, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else {"Software": None})
     return file.getvalue()
+
+
+def _literal(text: str) -> str:
+    """A user's text as it is: matplotlib would read what stands between dollar signs as a formula."""
+    return text.replace("$", r"\$")
 
 
 @contextmanager
@@ -101,7 +107,7 @@ def dynamics_figure(run: Run | Path | str, protocol: str = "seed") -> Figure:
     with _style():
         figure = Figure(figsize=(11, 7.2), layout="constrained")
         FigureCanvasAgg(figure)
-        figure.suptitle(run.name, x=0.012, ha="left", fontsize=14, fontweight="bold")
+        figure.suptitle(_literal(run.name), x=0.012, ha="left", fontsize=14, fontweight="bold")
         (r2, km), (task, loss) = figure.subplots(2, 2)
         _draw_r2(r2, probe)
         _draw_km(km, probe)
@@ -135,7 +141,7 @@ def _draw_km(ax: Axes, probe: Probe) -> None:
             marker="o" if k == 0 else "*",
             ms=4 if k == 0 else 8,
             color=LINES[0] if k == 0 else _virtual_colours(probe)[name],
-            label="real cities, held out" if k == 0 else name,
+            label="real cities, held out" if k == 0 else _literal(name),
         )
         if {"mean_km_low", "mean_km_high"} <= set(rows.columns):
             ax.fill_between(rows.index, rows["mean_km_low"], rows["mean_km_high"], alpha=0.15, lw=0, color=LINES[0])
@@ -147,7 +153,7 @@ def _draw_km(ax: Axes, probe: Probe) -> None:
 def _draw_task(ax: Axes, run: Run) -> None:
     for k, name in enumerate(run.slices):
         rows = rows_where(run.task, run.task["slice"] == name)
-        label = slice_title(name, run).replace("-", "–")
+        label = _literal(slice_title(name, run).replace("-", "–"))
         ax.plot(rows["step"], rows["mean_km"], ms=4, marker="os^D"[k % 4], color=LINES[k % len(LINES)], label=label)
     _from_zero(ax)
     ax.set_title("Task: error of the answered distance, mean km")
@@ -194,7 +200,9 @@ def map_figure(run: Run | Path | str, protocol: str = "seed") -> Figure:
         south, north = _latitudes(shown)
         figure = Figure(figsize=(8 * len(steps), 8 * (north - south) / 360 + 1.3), layout="constrained")
         FigureCanvasAgg(figure)
-        figure.suptitle(f"Where the probe sees each city: {run.name}", x=0.008, ha="left", fontsize=14, weight="bold")
+        figure.suptitle(
+            f"Where the probe sees each city: {_literal(run.name)}", x=0.008, ha="left", fontsize=14, weight="bold"
+        )
         panels = figure.subplots(1, len(steps), squeeze=False)[0]
         for ax, step in zip(panels, steps, strict=True):
             _draw_world(ax, shown)
@@ -221,8 +229,8 @@ def _draw_world(ax: Axes, shown: pd.DataFrame) -> None:
     vertices = np.concatenate([np.column_stack(ring) for ring in land()])
     codes = np.concatenate([[Outline.MOVETO] + [Outline.LINETO] * (len(lon) - 1) for lon, _ in land()])
     ax.add_patch(PathPatch(Outline(vertices, codes), facecolor=LAND, linewidth=0))
-    for lon, lat in coastlines():
-        ax.plot(lon, lat, color=COAST, lw=0.5)
+    lines = [np.column_stack(line) for line in coastlines()]
+    ax.add_collection(LineCollection(lines, colors=COAST, linewidths=0.5), autolim=False)
     ax.set(xlim=(-180, 180), ylim=_latitudes(shown), facecolor=SEA, xticks=[], yticks=[])
     ax.set_aspect("equal")
     ax.grid(False)
@@ -270,22 +278,26 @@ def _step_title(probe: Probe, step: int) -> str:
     for name in probe.virtual_regions[:2]:
         virtual = probe.group(name)
         if step in virtual.index:
-            numbers += f"; {name} {virtual.loc[step, 'mean_km']:,.0f} km"
+            numbers += f"; {_literal(name)} {virtual.loc[step, 'mean_km']:,.0f} km"
     return f"step {step:,}   {numbers}"
 
 
 def _legend(probe: Probe) -> list[Line2D]:
     palette = colours([*probe.real_regions, *probe.virtual_regions])
     handles = [Line2D([], [], ls="", marker="o", ms=3.5, color=TRUE, label="true place")]
-    handles += [Line2D([], [], ls="", marker="o", color=palette[name], label=name) for name in probe.real_regions]
+    handles += [
+        Line2D([], [], ls="", marker="o", color=palette[name], label=_literal(name)) for name in probe.real_regions
+    ]
     style = {"ls": "", "marker": "*", "ms": 11, "mec": "white"}
-    return handles + [Line2D([], [], color=palette[name], label=name, **style) for name in probe.virtual_regions]
+    return handles + [
+        Line2D([], [], color=palette[name], label=_literal(name), **style) for name in probe.virtual_regions
+    ]
 
 
 # --- animation
 
 
-def evolution_gif(name: str, probe: Probe, width: int = 900) -> bytes:
+def evolution_gif(probe: Probe, width: int = 900) -> bytes:
     """One frame for each probed step, the same palette in all, the last one held; the bytes of a GIF."""
     shown = _positions(probe)
     frames = []
