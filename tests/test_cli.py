@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+import atlantis.report
 from atlantis import cli
 from atlantis.errors import UserError
 
@@ -227,15 +228,24 @@ def test_train_reports_and_ends_with_the_page(monkeypatch, capsys):
         seen["config"], seen["resume"] = config, resume
         return Path("outputs/experiments") / config.name
 
-    tables = types.SimpleNamespace(run_table=lambda run: f"table of {run}")
     page = Path("somewhere/" + "deep/" * 40 + "index.html")  # wider than any console
-    monkeypatch.setitem(sys.modules, "atlantis.training", types.SimpleNamespace(train=train))
-    monkeypatch.setitem(sys.modules, "atlantis.report", types.SimpleNamespace(write_report=lambda runs, out: page))
-    monkeypatch.setitem(sys.modules, "atlantis.report.tables", tables)
+    drawn = []
+    fakes = {
+        "atlantis.training": {"train": train},
+        "atlantis.report.run_data": {"load": lambda folder: types.SimpleNamespace(path=folder, probes={"seed": 0})},
+        "atlantis.report.figures": {"write_figures": lambda run: drawn.append(run.path)},
+        "atlantis.report.page": {"write_report": lambda runs, out: page},
+        "atlantis.report.tables": {"run_table": lambda run: f"table of {run.path}"},
+    }
+    for name, content in fakes.items():
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**content))
+        package, _, module = name.rpartition(".")
+        if package == "atlantis.report":
+            monkeypatch.setattr(atlantis.report, module, sys.modules[name], raising=False)
     assert cli.main(["train", str(CONFIGS / "demo.yaml"), "name=mine", "training.max_steps=3", "--resume"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines == ["table of outputs/experiments/mine", str(page)]
-    assert seen["config"].training.max_steps == 3 and seen["resume"]
+    assert seen["config"].training.max_steps == 3 and seen["resume"] and drawn == [Path("outputs/experiments/mine")]
 
 
 def test_show_a_checkpoint(capsys):

@@ -325,7 +325,7 @@ def train(
     again: its report is written anew.
 
     Writes outputs/experiments/NAME/: config.yaml (every setting), run.json, metrics.jsonl, checkpoints/ (from step 0
-    on, each a folder for transformers), analysis/ (the probes) and report/. The path of the report's page is the last
+    on, each a folder for transformers), analysis/ (probes, pictures) and report/. The path of the report's page is the last
     line printed.
 
     \b
@@ -410,12 +410,13 @@ def report(
         list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or names in outputs/experiments/.")
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder to write to.  [default: report/ in the first run]")
+        Path | None, typer.Option(metavar="PATH", help="Folder, or .html file.  [default: report/ in the first run]")
     ] = None,
 ) -> None:
     """Write the page about one or more runs: tables, pictures, a map with a slider over the steps.
 
-    The page works offline, from disk. Its path is the last line printed.
+    The page works offline, from disk. Its path is the last line printed. The pictures (curves, first and last map,
+    animation) are written to analysis/figures/ of each run.
 
     \b
     Examples:
@@ -448,10 +449,16 @@ def _run_folder(run: Path) -> Path:
     return by_name if not run.exists() and by_name.is_dir() else run
 
 
-def _report(runs: Sequence[Path], out: Path | None) -> None:
-    from atlantis.report import write_report
+def _report(folders: Sequence[Path], out: Path | None) -> None:
+    from atlantis.report import run_data
+    from atlantis.report.figures import write_figures
+    from atlantis.report.page import write_report
     from atlantis.report.tables import run_table
 
+    runs = [run_data.load(folder) for folder in folders]
+    for run in runs:
+        if "seed" in run.probes:
+            write_figures(run)  # before the page, which shows them
     page = write_report(runs, out)
     console = _console()
     for run in runs:

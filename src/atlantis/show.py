@@ -48,7 +48,8 @@ def score_table(scores: Mapping[str, Any]) -> RenderableType:
     table = Table("slice", *(name.replace("_km", " km") for name in SCORES), title="task scores")
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, values in (scores.get("slices") or {}).items():
+    slices = scores.get("slices") or {name: values for name, values in scores.items() if isinstance(values, dict)}
+    for name, values in slices.items():
         table.add_row(Text(name), *(_number(values.get(key), key) for key in SCORES))
     facts = {key: _number(value, key) for key, value in scores.items() if isinstance(value, int | float)}
     return Group(_facts(facts), table) if facts else table
@@ -123,7 +124,8 @@ def _run(path: Path) -> RenderableType:
         }
     steps = sorted(_steps(path))
     facts["checkpoints"] = f"{len(steps)}, steps {steps[0]:,} to {steps[-1]:,}" if steps else "none"
-    facts["state"] = "finished" if (path / "checkpoints" / "final").is_dir() else "not finished (train with --resume)"
+    record = _json(path / "run.json") if (path / "run.json").is_file() else {}
+    facts["state"] = "finished" if record.get("status") == "finished" else "not finished; go on with --resume"
     page = path / "report" / "index.html"
     facts |= {"page": str(page)} if page.is_file() else {}
     if not (path / "metrics.jsonl").is_file():
