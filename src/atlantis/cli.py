@@ -325,8 +325,8 @@ def train(
     again: its report is written anew.
 
     Writes outputs/experiments/NAME/: config.yaml (every setting), run.json, metrics.jsonl, checkpoints/ (from step 0
-    on, each a folder for transformers), analysis/ (probes, pictures) and report/. The path of the report's page is the last
-    line printed.
+    on, each a folder for transformers), analysis/ (probes, pictures) and report/. The path of the report's page
+    is the last line printed.
 
     \b
     Settings often changed (see configs/ and any run's config.yaml for all of them):
