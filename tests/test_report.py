@@ -83,7 +83,12 @@ def make_run(folder: Path, drift: float = 1.0) -> Path:
         pd.DataFrame(dynamics).to_csv(folder / "analysis" / protocol / "representation_dynamics.csv", index=False)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in metrics))
     (folder / "config.yaml").write_text(f"name: demo\ndescription: '{EVIL}'\n")
-    about = {"name": NAME, "command": ["atlantis", "train", "my config.yaml"], "versions": {"torch": "2"}}
+    about = {
+        "name": NAME,
+        "command": ["atlantis", "train", "my config.yaml"],
+        "versions": {"torch": "2"},
+        "base": {"path": "/home/me/runs/base/checkpoints/final"},
+    }
     (folder / "run.json").write_text(json.dumps(about | {"dataset": {"name": "d", "counts": {"train": 100_000}}}))
     return folder
 
@@ -228,14 +233,12 @@ def test_csv_and_markdown_hold_the_same_rows(run):
 
 @pytest.fixture(scope="module")
 def figures(run) -> dict[str, Path]:
-    from atlantis.report.figures import write_figures
+    page.write_report(run)
+    return {path.name: path for path in sorted((run / "analysis" / "figures").iterdir())}
 
-    return {path.name: path for path in write_figures(run)}
 
-
-def test_figures_are_written_and_are_pictures(run, figures):
+def test_figures_are_written_with_the_report_and_are_pictures(figures):
     assert set(figures) == set(page.FIGURES)
-    assert all(path.parent == run / "analysis" / "figures" for path in figures.values())
     for name in ("dynamics.png", "map_final.png"):
         with Image.open(figures[name]) as image:
             assert image.width > 1200 and len(image.convert("RGB").getcolors(1 << 24) or []) > 50
@@ -284,7 +287,7 @@ class Elements(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def written(run, figures) -> str:
-    path = page.write_report(run)
+    path = page.write_report(run, figures=False)
     assert path == run / "report" / "index.html"
     return path.read_text(encoding="utf-8")
 
@@ -355,7 +358,7 @@ def test_a_city_without_a_finite_prediction_is_marked_and_the_page_is_still_json
     table = pd.read_parquet(path)
     table.loc[(table["step"] == 10) & (table["id"] == 0), ["pred_lon", "pred_lat", "error_km"]] = np.nan
     table[~((table["step"] == 1) & (table["id"] == 1))].to_parquet(path)
-    probe = page_data(page.write_report(copy).read_text(encoding="utf-8"))["runs"][0]["probes"]["seed"]
+    probe = page_data(page.write_report(copy, figures=False).read_text(encoding="utf-8"))["runs"][0]["probes"]["seed"]
     lon = unpacked(probe["pred_lon"]).reshape(len(STEPS), 8)
     assert lon[2, 0] == lon[1, 1] == page.MISSING and (lon == page.MISSING).sum() == 2
 
@@ -369,17 +372,18 @@ def test_the_page_says_what_became_of_the_map_and_what_was_run(written):
     assert "Atlantis's places: 7,000 → 21,000 km." in run["finding"]
     about = {row["label"]: row["value"] for row in run["about"]}
     assert about["Command"] == "atlantis train 'my config.yaml'" and about["Pairs"] == "train 100,000"
+    assert about["Started from"] == "base/checkpoints/final"
     assert [panel["series"][0]["values"][0] for panel in run["panels"]] == [0.9, 100, 50, 1.9]
     assert run["files"] == [f"../analysis/figures/{name}" for name in page.FIGURES]
 
 
 def test_several_runs_share_one_page_and_only_files_that_move_along_are_linked(run, tmp_path):
     other = make_run(tmp_path / "other", drift=0.1)
-    path = page.write_report([run, other], tmp_path / "out")
+    path = page.write_report([run, other], tmp_path / "out", figures=False)
     assert path == tmp_path / "out" / "index.html"
     data = page_data(path.read_text(encoding="utf-8"))
     assert len(data["runs"]) == 2 and [r["files"] for r in data["runs"]] == [[], []]
-    assert page.write_report([other, run]).name == "comparison.html"
+    assert page.write_report([other, run], figures=False).name == "comparison.html"
 
 
 def test_the_page_is_small(run):

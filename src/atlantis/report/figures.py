@@ -208,9 +208,9 @@ def map_figure(run: Run | Path | str, protocol: str = "seed") -> Figure:
             _draw_world(ax, shown)
             _draw_cities(ax, rows_where(shown, shown["step"] == step), probe)
             ax.set_title(_step_title(probe, step))
-        figure.legend(
-            handles=_legend(probe), loc="outside lower center", ncols=4 + 4 * len(steps), fontsize=9, handletextpad=0.2
-        )
+        handles = _legend(probe)
+        columns = -(-len(handles) // (4 - len(steps)))  # rows of equal length: two under two panels, three under one
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, fontsize=9, handletextpad=0.2)
     return figure
 
 

@@ -41,8 +41,12 @@ PROTOCOL_TITLES = {"seed": "the study's (degrees)", "sphere": "on the unit spher
 FIGURES = ("dynamics.png", "dynamics.svg", "map_final.png", "map_final.svg", "evolution.gif")
 
 
-def write_report(runs: Sequence[Run | Path | str] | Run | Path | str, out: Path | None = None) -> Path:
+def write_report(
+    runs: Sequence[Run | Path | str] | Run | Path | str, out: Path | None = None, figures: bool = True
+) -> Path:
     """Write the page for one run or several, and return its path.
+
+    Before it, unless `figures` is false, the pictures of each run that has been probed (see `write_figures`).
 
     `out` is the file (`*.html`) or the folder it goes to (as `index.html`). By default one run gets
     `<run>/report/index.html`, several get `<first run>/report/comparison.html`.
@@ -56,6 +60,12 @@ def write_report(runs: Sequence[Run | Path | str] | Run | Path | str, out: Path 
     loaded = [run if isinstance(run, Run) else load(run) for run in given]
     name = "index.html" if len(loaded) == 1 else "comparison.html"
     target = loaded[0].path / "report" / name if out is None else out if out.suffix == ".html" else out / "index.html"
+    if figures:
+        from atlantis.report.figures import write_figures
+
+        for run in loaded:
+            if "seed" in run.probes:
+                write_figures(run)
     write_text(target, page(loaded, target.parent))
     return target
 
@@ -285,7 +295,8 @@ def _about(run: Run) -> list[dict[str, Any]]:
     command = about.get("command")
     command = shlex.join(map(str, command)) if isinstance(command, list) else command
     dataset, base = _mapping(about.get("dataset")), _mapping(about.get("base"))
-    base_text = ", ".join(str(base[key]) for key in ("path", "note") if base.get(key)) or about.get("base")
+    base_parts = [_short_path(base.get("path")), base.get("note")]
+    base_text = ", ".join(str(part) for part in base_parts if part) or about.get("base")
     lines = [
         ("Command", command),
         ("Again", "atlantis train config.yaml" if run.config else None),
@@ -294,6 +305,7 @@ def _about(run: Run) -> list[dict[str, Any]]:
         ("Pairs", _pairs(dataset.get("counts"))),
         ("Notes", "\n".join(map(str, notes)) if isinstance(notes := dataset.get("notes"), list) else notes),
         ("Device", _text(about.get("device"))),
+        ("Commit", about.get("commit")),
         ("Begun", about.get("created")),
         ("Finished", about.get("finished")),
         ("Seeds", _pairs(about.get("seeds"))),
@@ -302,6 +314,12 @@ def _about(run: Run) -> list[dict[str, Any]]:
     ]
     code = {"Command", "Again"}
     return [{"label": label, "value": str(value), "code": label in code} for label, value in lines if value]
+
+
+def _short_path(path: Any) -> Any:
+    """An absolute path's last three parts: a page that is shared need not tell where its maker keeps things."""
+    absolute = isinstance(path, str) and Path(path).is_absolute()
+    return Path(*Path(path).parts[-3:]).as_posix() if absolute else path
 
 
 def _mapping(value: Any) -> dict[str, Any]:
