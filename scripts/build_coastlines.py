@@ -1,7 +1,7 @@
 """Build the outlines of land that the package draws on its maps, from Natural Earth through `world-atlas`.
 
     npm pack world-atlas@2.0.2 && tar xzf world-atlas-2.0.2.tgz package/land-110m.json
-    python scripts/build_coastlines.py package/land-110m.json    # rewrites src/atlantis/report/coastlines.json
+    python scripts/build_coastlines.py package/land-110m.json    # rewrites src/atlantis/world/coastlines.json
 
 Natural Earth is in the public domain; `world-atlas` packs its 1:110m land as TopoJSON: arcs of quantised,
 delta-coded points, which rings share by index (`~i` is arc i walked backwards), and its rings run across the 180th
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-TARGET = Path(__file__).parents[1] / "src" / "atlantis" / "report" / "coastlines.json"
+TARGET = Path(__file__).parents[1] / "src" / "atlantis" / "world" / "coastlines.json"
 
 
 def decode_arcs(topology: dict[str, Any]) -> list[np.ndarray]:

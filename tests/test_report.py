@@ -24,8 +24,8 @@ from rich.console import Console
 
 from atlantis.errors import UserError
 from atlantis.report import page, run_data, tables
-from atlantis.report.coastlines import coastlines, land
 from atlantis.sphere import haversine_km
+from atlantis.world.coastlines import coastlines, land
 
 STEPS = (0, 1, 10)
 EVIL = "<script>alert(1)</script>"

@@ -63,6 +63,8 @@ def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
 
         class Shown:
             def advance(self, steps: int = 1, note: str = "") -> None:
-                progress.update(task, advance=steps, **({"note": note} if note else {}))
+                if note:
+                    progress.update(task, note=note)
+                progress.advance(task, steps)
 
         yield Shown()

@@ -53,4 +53,6 @@ def unit_vectors(lon: ArrayLike, lat: ArrayLike) -> Floats:
 def lon_lat(vectors: ArrayLike) -> tuple[Floats, Floats]:
     """The inverse of `unit_vectors` for vectors of any length > 0: (lon, lat) in degrees, shape (...)."""
     v = np.asarray(vectors, dtype=np.float64)
-    return np.degrees(np.arctan2(v[..., 1], v[..., 0])), np.degrees(np.arctan2(v[..., 2], np.hypot(v[..., 0], v[..., 1])))
+    return np.degrees(np.arctan2(v[..., 1], v[..., 0])), np.degrees(
+        np.arctan2(v[..., 2], np.hypot(v[..., 0], v[..., 1]))
+    )

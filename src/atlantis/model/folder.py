@@ -118,7 +118,7 @@ def load_model(folder: Path | str, device: str | torch.device = "cpu") -> Transf
             context=config["max_position_embeddings"],
         )
     except KeyError as missing:
-        raise UserError(f"{folder / 'config.json'}: key {missing} is missing; this is no complete Qwen2 folder") from None
+        raise UserError(f"{folder / 'config.json'}: key {missing} is missing") from None
     file = folder / "model.safetensors"
     try:
         weights = load_file(file)

@@ -167,6 +167,11 @@ class Transformer(nn.Module):
     causal: Tensor
 
     @property
+    def layers(self) -> list[Block]:
+        """The blocks, first to last."""
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+    @property
     def width(self) -> int:
         return self.embedding.embedding_dim
 
@@ -190,8 +195,7 @@ class Transformer(nn.Module):
         mask = self.causal[:length, :length]
         x = self.embedding(tokens)
         outputs = {-1: x}
-        for i, block in enumerate(self.blocks[: max(layers) + 1]):
-            assert isinstance(block, Block)
+        for i, block in enumerate(self.layers[: max(layers) + 1]):
             q, k, v = block.heads(x, cos, sin)
             outputs[i] = x = block.finish(x, attend(q, k, v, mask))
         return [outputs[i] for i in layers]
@@ -210,15 +214,13 @@ class Transformer(nn.Module):
         """Carry the prefix's states p (P, D) and the rows' states x (B, T, D) through some of the blocks."""
         cos, sin, mask = self.tables(p, x)
         for i in blocks:
-            p, x = self.blocks[i](p, x, cos, sin, mask)
+            p, x = self.layers[i](p, x, cos, sin, mask)
         return p, x
 
     def last_block(self, p: Tensor, x: Tensor, positions: Tensor) -> Tensor:
-        """Logits (B, C, O) at `positions` (B, C) from the last block's inputs; its keys and values come from everywhere."""
+        """Logits (B, C, O) at `positions` (B, C) from the last block's inputs; it attends to all of them."""
         cos, sin, _ = self.tables(p, x)
-        block = self.blocks[-1]
-        assert isinstance(block, Block)
-        return self.unembedding(self.norm(block.at(p, x, cos, sin, positions)))
+        return self.unembedding(self.norm(self.layers[-1].at(p, x, cos, sin, positions)))
 
     def tables(self, p: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """cos and sin (P + T, 1, K) and the causal mask (P + T, P + T) of a prefix p (P, D) and rows x (B, T, D)."""

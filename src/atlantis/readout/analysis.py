@@ -11,12 +11,12 @@ from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model import load_model
+from atlantis.model.checkpoint import check_world, checkpoint_steps
 from atlantis.progress import bar
 from atlantis.readout.activations import probe_features
 from atlantis.readout.probes import Reading, read_seed, read_sphere
 from atlantis.settings import ProbeConfig
 from atlantis.tokens import Vocabulary
-from atlantis.training.checkpoint import check_world, checkpoint_steps
 from atlantis.world import World
 
 READERS = {"seed": read_seed, "sphere": read_sphere}
@@ -32,7 +32,8 @@ def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig |
     model, vocabulary = load_model(checkpoint), Vocabulary.load(checkpoint)
     if max(config.layers) >= len(model.blocks):
         raise UserError(
-            f"probe.layers: block {max(config.layers)} does not exist; {checkpoint} has blocks 0 to {len(model.blocks) - 1}"
+            f"probe.layers: block {max(config.layers)} does not exist; "
+            f"{checkpoint} has blocks 0 to {len(model.blocks) - 1}"
         )
     if vocabulary.kind == "city" and vocabulary.n_cities < len(world):
         raise UserError(

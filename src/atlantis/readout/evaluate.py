@@ -11,15 +11,13 @@ import torch
 
 from atlantis.data.dataset import Dataset
 from atlantis.data.pairs import SLICES, Pairs
+from atlantis.data.rows import Rows
 from atlantis.errors import UserError
-from atlantis.model import Transformer
+from atlantis.model import Transformer, completion_loss
+from atlantis.model.checkpoint import load_checkpoint
 from atlantis.readout.generate import answers_km
 from atlantis.settings import DatasetConfig
 from atlantis.tasks import distance
-from atlantis.tokens import Vocabulary
-from atlantis.training.batches import Rows
-from atlantis.training.checkpoint import load_checkpoint
-from atlantis.training.engine import completion_loss
 from atlantis.world import World
 
 Scores = dict[str, dict[str, float]]

@@ -46,7 +46,7 @@ def _decode(model: Transformer, prefix: Tensor, prompts: Tensor) -> Tensor:
     p, x = model.embedding(prefix), model.embedding(prompts)
     cos, sin, mask = model.tables(p, x)
     shared, own = [], []
-    for block in model.blocks:
+    for block in model.layers:
         pq, pk, pv = block.heads(p, cos[:n], sin[:n])
         q, k, v = block.heads(x, cos[n:], sin[n:])
         shared.append((pk, pv))
@@ -75,7 +75,7 @@ def _one_more(
     """Outputs (B, 1, D) of the last block for one more token (B,) at `position`; the caches in `own` grow by it."""
     x = model.embedding(token[:, None])
     cos, sin = model.cos[position : position + 1], model.sin[position : position + 1]
-    for i, block in enumerate(model.blocks):
+    for i, block in enumerate(model.layers):
         q, k, v = block.heads(x, cos, sin)
         own[i] = (torch.cat([own[i][0], k], dim=1), torch.cat([own[i][1], v], dim=1))
         keys, values = own[i]

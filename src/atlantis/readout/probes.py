@@ -93,9 +93,8 @@ def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Readin
             chosen = ids[split[ids] == name]
             if len(chosen):
                 rows.append({"group": group, "split": name} | metrics(*truth[chosen].T, *predicted[chosen].T))
-    return Reading(
-        pd.DataFrame(rows), _predictions(world, split, predicted), _variants(features, world, truth, train, test, config)
-    )
+    variants = _variants(features, world, truth, train, test, config)
+    return Reading(pd.DataFrame(rows), _predictions(world, split, predicted), variants)
 
 
 def _variants(
@@ -184,7 +183,8 @@ def groups(world: World) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _predictions(world: World, split: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:
-    table = world.cities[["id", "name", "region", "is_virtual", "lon", "lat"]].copy()
+    cities = world.cities
+    table = pd.DataFrame({key: cities[key] for key in ("id", "name", "region", "is_virtual", "lon", "lat")})
     lat = np.clip(predicted[:, 1], -90.0, 90.0)
     table.insert(4, "split", split)
     table["pred_lon"], table["pred_lat"] = predicted[:, 0].astype(np.float32), lat.astype(np.float32)

@@ -30,10 +30,10 @@ from PIL import Image
 
 from atlantis.artifacts import write_bytes
 from atlantis.errors import UserError
-from atlantis.report.coastlines import coastlines, land
 from atlantis.report.run_data import Probe, Run, load, rows_where
 from atlantis.report.tables import slice_title
 from atlantis.sphere import wrap_longitude
+from atlantis.world.coastlines import coastlines, land
 from atlantis.world.regions import colours
 
 INK, MUTED, GRID = "#1f2933", "#616e7c", "#e4e7eb"

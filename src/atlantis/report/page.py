@@ -29,10 +29,10 @@ import pandas as pd
 
 from atlantis.artifacts import write_text
 from atlantis.errors import UserError
-from atlantis.report.coastlines import land
 from atlantis.report.run_data import Probe, Run, load, rows_where
 from atlantis.report.tables import run_rows, slice_title
 from atlantis.sphere import wrap_longitude
+from atlantis.world.coastlines import land
 from atlantis.world.regions import colours
 
 MISSING = -32768

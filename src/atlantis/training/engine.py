@@ -8,14 +8,12 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from atlantis.data.rows import Batch
 from atlantis.errors import UserError
-from atlantis.model import Transformer
+from atlantis.model import Transformer, completion_loss
 from atlantis.progress import say
 from atlantis.settings import TrainingConfig
-from atlantis.tokens import PAD
-from atlantis.training.batches import Batch
 
 # Below this many training samples the compiler costs more time than it saves (about 40 s against about a fifth).
 WORTH_COMPILING = 300_000
@@ -32,15 +30,6 @@ def choose_device(asked: str) -> torch.device:
     if asked == "auto":
         asked = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(asked)
-
-
-def completion_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum of the cross-entropies (nats) of the answers' tokens, and how many tokens these are.
-
-    logits (B, C, O), targets (B, C) with `<pad>` where there is nothing to predict.
-    """
-    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=PAD, reduction="sum")
-    return loss, (targets != PAD).sum()
 
 
 class Engine:
@@ -72,9 +61,9 @@ class Engine:
         if self.device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
             say("no C++ compiler found (g++ or clang++): training runs eager, about a fifth slower")
             return False
-        for block in self.model.blocks[:-1]:
+        for block in self.model.layers[:-1]:
             block.compile(fullgraph=True, dynamic=False)
-        self.model.blocks[-1].compile_at()
+        self.model.layers[-1].compile_at()
         return True
 
     def loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -92,9 +81,11 @@ class Engine:
         except Exception as error:
             if not self.compiled or not _is_compiler_error(error):
                 raise
-            say(f"compilation failed ({str(error).splitlines()[0][:120]}): training goes on eager, about a fifth slower")
+            say(
+                f"compilation failed ({str(error).splitlines()[0][:120]}): training goes on eager, about a fifth slower"
+            )
             self.compiled = False
-            for block in self.model.blocks:
+            for block in self.model.layers:
                 block.forget_compilation()
             return compute()
 

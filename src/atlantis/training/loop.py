@@ -26,17 +26,20 @@ from atlantis import config as configs
 from atlantis.data.dataset import Dataset, dataset_digest
 from atlantis.data.pairs import Pairs
 from atlantis.data.recipes import resolved
+from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer
+from atlantis.model import checkpoint as ckpt
 from atlantis.progress import bar, say
+from atlantis.readout.analysis import probe_checkpoints
 from atlantis.readout.evaluate import evaluation_pairs, mean_loss, results, score
 from atlantis.readout.generate import answers_km
 from atlantis.settings import RunConfig
 from atlantis.tokens import SYMBOLS, Vocabulary
-from atlantis.training import checkpoint as ckpt
+from atlantis.training import state
 from atlantis.training.base import Base, experiments, find_base
-from atlantis.training.batches import Order, Rows
 from atlantis.training.engine import Engine, NotFinite, choose_device
+from atlantis.training.order import Order
 from atlantis.training.run import RunFolder
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
 from atlantis.training.trackers import Trackers
@@ -91,8 +94,6 @@ def train(config: RunConfig, resume: bool = False) -> Path:
                 run.note(base={"path": str(base.checkpoint), "note": base.note})
             _train(run, task, base)
         if config.evaluation.probe:
-            from atlantis.readout.analysis import probe_checkpoints
-
             probe_checkpoints(path, world, config.probe)
         if not run.finished:
             run.finish()
@@ -205,7 +206,7 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     saved_at = started = time.monotonic()
     window: list[float] = []
     with _signals() as received, bar(f"training {run.path.name}", total, done=step) as progress:
-        if step == 0 and 0 in due and not ckpt.state_steps(run.path):
+        if step == 0 and 0 in due and not state.state_steps(run.path):
             _evaluate_and_save(run, task, engine, 0, trackers)
         while step < total:
             if received:
@@ -216,7 +217,7 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
             try:
                 loss = engine.step(task.rows.prefix, task.rows.batch(torch.as_tensor(rows, device=device)), rate)
             except NotFinite as problem:
-                _refuse_not_finite(run, engine, step, rows[rows < len(task.rows)].tolist(), str(problem))
+                raise _not_finite(run, step, rows[rows < len(task.rows)].tolist(), str(problem)) from None
             step += 1
             window.append(loss)
             progress.advance(note=f"loss {loss:.3f}")
@@ -244,18 +245,18 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
 
 def _restore(run: RunFolder, engine: Engine) -> int:
     """Go back to the newest saved state, if there is one; returns its step."""
-    states = ckpt.state_steps(run.path)
+    states = state.state_steps(run.path)
     if not states:
         run.cut_log(0)
         return 0
-    progress = ckpt.load_state(states[max(states)], engine.model, engine.optimizer)
+    progress = state.load_state(states[max(states)], engine.model, engine.optimizer)
     run.cut_log(progress["log_bytes"])
     return progress["step"]
 
 
 def _save_state(run: RunFolder, engine: Engine, step: int) -> None:
     progress = {"step": step, "log_bytes": run.log_size()}
-    ckpt.save_state(run.path, engine.model, engine.optimizer, progress)
+    state.save_state(run.path, engine.model, engine.optimizer, progress)
 
 
 def _evaluate_and_save(run: RunFolder, task: Task, engine: Engine, step: int, trackers: Trackers) -> None:
@@ -272,12 +273,12 @@ def _evaluate_and_save(run: RunFolder, task: Task, engine: Engine, step: int, tr
     _save_state(run, engine, step)
 
 
-def _refuse_not_finite(run: RunFolder, engine: Engine, step: int, rows: list[int], problem: str) -> None:
-    """Record the batch and stop; the weights are still those before the step."""
+def _not_finite(run: RunFolder, step: int, rows: list[int], problem: str) -> NotFinite:
+    """Record the batch; the weights are still those before the step."""
     artifacts.write_json(run.path / "not_finite.json", {"step": step, "problem": problem, "training_rows": rows})
     run.note(status="not finite")
     last = max(ckpt.checkpoint_steps(run.path), default=None)
-    raise NotFinite(
+    return NotFinite(
         f"{run.path}: at step {step} {problem}; the weights were not updated. The batch's rows are in not_finite.json; "
         f"the last good checkpoint is checkpoint-{last}. Lower training.learning_rate (now "
         f"{run.config.training.learning_rate:g}) or set training.max_grad_norm, under another name="

@@ -37,7 +37,7 @@ class RunFolder:
         difference = configs.difference(before, config)
         if difference:
             raise UserError(
-                f"{path}: holds a run with another config; choose another name= or remove the folder. It differs in:\n  "
+                f"{path}: holds a run with another config; choose another name= or remove it. The difference:\n  "
                 + "\n  ".join(difference)
             )
         if not resume and not self.finished:
@@ -84,7 +84,9 @@ class RunFolder:
     def cut_log(self, size: int) -> None:
         """Take back what was logged after a saved state, whose log had `size` bytes."""
         if size and (not self.metrics.is_file() or self.metrics.stat().st_size < size):
-            raise UserError(f"{self.metrics}: is shorter than when the run's state was saved; restore it, or start anew")
+            raise UserError(
+                f"{self.metrics}: is shorter than when the run's state was saved; restore it, or start anew"
+            )
         with self.metrics.open("ab") as file:
             file.truncate(size)
 

@@ -18,7 +18,7 @@ class Trackers:
             return
         from accelerate import Accelerator
 
-        names = list(config.trackers)
+        names: list[Any] = list(config.trackers)
         try:
             self.accelerator = Accelerator(cpu=True, log_with=names, project_dir=run)
             self.accelerator.init_trackers("atlantis", config=_flat(config.model_dump(mode="json")))

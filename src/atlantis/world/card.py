@@ -102,7 +102,7 @@ def draw(world: World, path: Path) -> None:
     from matplotlib.collections import LineCollection
     from matplotlib.figure import Figure
 
-    from atlantis.report.coastlines import coastlines
+    from atlantis.world.coastlines import coastlines
 
     with matplotlib.style.context("default"):  # the user's settings change no bytes
         figure = Figure(figsize=(13, 7.4), dpi=110, layout="constrained")

@@ -15,7 +15,7 @@ import numpy as np
 
 @cache
 def _rings() -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    table = json.loads(files("atlantis.report").joinpath("coastlines.json").read_text(encoding="utf-8"))
+    table = json.loads(files("atlantis.world").joinpath("coastlines.json").read_text(encoding="utf-8"))
     found = []
     for flat in table["rings"]:
         points = np.asarray(flat, dtype=np.float64).reshape(-1, 2)

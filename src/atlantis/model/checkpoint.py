@@ -1,15 +1,12 @@
-"""What a run writes of its model: checkpoints for reading, and the one state from which it can go on.
+"""Checkpoints: ordinary transformers folders (weights, tokenizer) that also say what their city ids mean.
 
-`checkpoints/checkpoint-<step>/` is an ordinary transformers folder (weights, tokenizer) with `atlantis.json` (which
-run, step and world) and `eval_results.json`. `state/state-<step>/` holds weights, AdamW's moments and how far the
-metric log had come, exactly; only the newest is kept. Both are complete or absent.
+Beside transformers' files there are `atlantis.json` (which run, step and world) and `eval_results.json`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,13 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from atlantis import artifacts
 from atlantis.errors import UserError
-from atlantis.model import Transformer, load_model, save_model
+from atlantis.model.folder import load_model, save_model
+from atlantis.model.transformer import Transformer
 from atlantis.tokens import Vocabulary
 from atlantis.world import World
 
@@ -108,70 +103,15 @@ def grow(model: Transformer, n_inputs: int, std: float, seed: int) -> Transforme
     """The same model with `n_inputs` embedding rows; new rows are drawn from N(0, std), seeded."""
     n_new = n_inputs - model.embedding.num_embeddings
     if n_new < 0:
-        raise UserError(f"the base knows {-n_new:,} more cities than this world has; use a world that extends the base's")
+        raise UserError(
+            f"the base knows {-n_new:,} more cities than this world has; use a world that extends the base's"
+        )
     if n_new:
         generator = torch.Generator().manual_seed(seed)
         new = torch.randn(n_new, model.width, generator=generator) * std
         weight = torch.cat([model.embedding.weight.detach().cpu(), new])
         model.embedding = torch.nn.Embedding(n_inputs, model.width, _weight=weight)
     return model
-
-
-# The state from which a run goes on
-
-
-def save_state(run: Path, model: Transformer, optimizer: torch.optim.Optimizer, progress: Mapping[str, Any]) -> None:
-    """Write `state/state-<step>` and then remove older ones. `progress` has at least `step`; it comes back as it is."""
-    folder = run / "state" / f"state-{progress['step']}"
-    if not artifacts.is_complete(folder):
-        tensors = {f"model.{name}": value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-        for name, parameter in model.named_parameters():
-            for key, value in optimizer.state.get(parameter, {}).items():
-                tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value).detach().cpu().contiguous()
-        with artifacts.new_folder(folder, kind="state", overwrite=True) as aside:
-            save_file(tensors, aside / "state.safetensors")
-            _json(aside / "progress.json", dict(progress))
-    for step, other in state_steps(run).items():
-        if step != progress["step"]:
-            shutil.rmtree(other)
-
-
-def state_steps(run: Path) -> dict[int, Path]:
-    """Complete states of a run by step, ascending."""
-    found = {
-        int(path.name.removeprefix("state-")): path
-        for path in (run / "state").glob("state-*")
-        if path.name.removeprefix("state-").isdigit() and artifacts.is_complete(path)
-    }
-    return dict(sorted(found.items()))
-
-
-def load_state(folder: Path, model: Transformer, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Put a saved state into model and optimizer; returns its progress. Raises UserError for a damaged one."""
-    artifacts.verify(folder)
-    tensors: dict[str, Tensor] = load_file(folder / "state.safetensors")
-    model.load_state_dict(
-        {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
-    )
-    for name, parameter in model.named_parameters():
-        moments = {
-            key: tensors[f"optimizer.{key}.{name}"]
-            for key in ("step", "exp_avg", "exp_avg_sq")
-            if f"optimizer.{key}.{name}" in tensors
-        }
-        if moments:
-            on_device = {key: value.to(parameter.device) for key, value in moments.items()}
-            optimizer.state[parameter] = on_device | {"step": moments["step"]}
-    return json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-
-
-def is_readable(checkpoint: Path) -> bool:
-    """Whether the weights' file opens as safetensors."""
-    try:
-        with safe_open(checkpoint / "model.safetensors", framework="pt"):
-            return True
-    except (SafetensorError, OSError):
-        return False
 
 
 def _json(file: Path, content: Mapping[str, Any]) -> None:

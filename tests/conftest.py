@@ -1,0 +1,47 @@
+"""Small worlds and runs that the tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from atlantis.settings import RunConfig
+from atlantis.world import World, cities
+
+
+@pytest.fixture(scope="session")
+def thirty_cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A user's CSV with the 30 largest cities."""
+    file = tmp_path_factory.mktemp("cities") / "thirty.csv"
+    cities.shipped_cities().head(30).to_csv(file, index=False)
+    return file
+
+
+@pytest.fixture(scope="session")
+def small_config(thirty_cities: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
+    """A run of 20 steps on 30 cities, from scratch, with 8 virtual ones in the world."""
+    return RunConfig.model_validate(
+        {
+            "name": "small",
+            "output_root": str(tmp_path_factory.mktemp("outputs")),
+            "world": {"cities": str(thirty_cities), "regions": [{"count": 8}]},
+            "dataset": {"kind": "distance", "n_train": 300, "n_val": 32, "n_test": 64},
+            "model": {"hidden_size": 32, "n_layers": 5, "n_heads": 2, "mlp_size": 64},
+            "training": {"batch_size": 64, "epochs": 4.0, "learning_rate": 3e-3, "warmup_steps": 5, "compile": "no"},
+            "evaluation": {"n_items": 16, "steps": [0, 3], "fractions": [0.5, 1.0]},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def small_world(small_config: RunConfig) -> World:
+    return World.from_config(small_config.world)
+
+
+@pytest.fixture(scope="session")
+def small_run(small_config: RunConfig) -> Path:
+    """The folder of the small run, trained and probed."""
+    from atlantis.training import train
+
+    return train(small_config)

@@ -1,0 +1,169 @@
+"""The transformer against transformers' Qwen2, and its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from atlantis.data.pairs import Pairs
+from atlantis.data.rows import Batch, Rows
+from atlantis.errors import UserError
+from atlantis.model import Transformer, completion_loss, load_model, save_model
+from atlantis.model.checkpoint import grow
+from atlantis.tokens import PAD, Vocabulary
+from atlantis.world import World
+
+N_CITIES = 120
+
+
+def new_model(kind: str, seed: int = 0) -> tuple[Transformer, Vocabulary]:
+    vocabulary = Vocabulary(kind, N_CITIES)  # type: ignore[arg-type]
+    model = Transformer(vocabulary.size, 44, width=32, n_layers=3, n_heads=2, mlp_width=64)
+    model.initialise(0.1, torch.Generator().manual_seed(seed))
+    return model, vocabulary
+
+
+def some_pairs(n: int = 40) -> Pairs:
+    rng = np.random.default_rng(3)
+    first, second = rng.integers(0, N_CITIES, (2, n)).astype(np.int32)
+    return Pairs(first, second, rng.integers(0, 20_000, n).astype(np.int32), np.zeros(n, np.uint8))
+
+
+def peer(model: Transformer, vocabulary: Vocabulary, folder: Path):
+    """The same model as transformers loads it, from a folder with a tokenizer."""
+    from transformers import AutoModelForCausalLM
+
+    save_model(model, folder)
+    vocabulary.save_transformers(folder)
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+
+
+def whole_rows(rows: Rows, batch: Batch) -> torch.Tensor:
+    return torch.cat([rows.prefix.expand(len(batch.tokens), -1), batch.tokens], dim=1)
+
+
+def test_the_studys_model_has_1588096_parameters() -> None:
+    assert sum(p.numel() for p in Transformer(44, 44).parameters()) == 1_588_096
+
+
+@pytest.mark.parametrize("kind", ["characters", "city"])
+def test_logits_hidden_states_and_gradients_equal_transformers(kind: str, tmp_path: Path) -> None:
+    model, vocabulary = new_model(kind)
+    theirs = peer(model, vocabulary, tmp_path)
+    rows = Rows(some_pairs(), vocabulary)
+    batch = rows.batch(torch.arange(40))
+    tokens, n = whole_rows(rows, batch), len(rows.prefix)
+    logits = model(rows.prefix, batch.tokens, batch.positions)
+    output = theirs(tokens, output_hidden_states=True)
+    expected = output.logits[torch.arange(40)[:, None], n + batch.positions][..., :44]
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+    for ours, layer in zip(model.hidden_states(tokens, [-1, 0, 1]), (0, 1, 2), strict=True):
+        torch.testing.assert_close(ours, output.hidden_states[layer], rtol=1e-5, atol=1e-5)
+
+    loss, count = completion_loss(logits, batch.targets)
+    (loss / count).backward()
+    F.cross_entropy(expected.flatten(0, 1), batch.targets.flatten(), ignore_index=PAD).backward()
+    assert model.embedding.weight.grad is not None
+    torch.testing.assert_close(model.embedding.weight.grad, theirs.model.embed_tokens.weight.grad, rtol=1e-4, atol=1e-6)
+    fused = model.blocks[0].qkv.weight.grad
+    attention = theirs.model.layers[0].self_attn
+    parts = [layer.weight.grad for layer in (attention.q_proj, attention.k_proj, attention.v_proj)]
+    torch.testing.assert_close(fused, torch.cat(parts), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["characters", "city"])
+def test_greedy_answers_equal_transformers_generate(kind: str, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    from atlantis.readout.generate import answer_tokens
+    from atlantis.tasks import distance
+
+    model, vocabulary = new_model(kind)
+    theirs = peer(model, vocabulary, tmp_path)
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    pairs = some_pairs()
+    ours = answer_tokens(model, vocabulary, pairs, batch=7)
+    for i in range(len(pairs)):
+        prompt = tokenizer(distance.prompt(pairs.first[i], pairs.second[i]), return_tensors="pt")["input_ids"]
+        out = theirs.generate(prompt, max_new_tokens=6, do_sample=False, attention_mask=torch.ones_like(prompt))
+        answer = out[0, prompt.shape[1] :].tolist()
+        assert ours[i].tolist() == answer + [PAD] * (6 - len(answer))
+
+
+def test_rows_point_at_the_answer() -> None:
+    vocabulary = Vocabulary("characters", N_CITIES)
+    pairs = some_pairs(5)
+    rows = Rows(pairs, vocabulary)
+    batch = rows.batch(torch.tensor([0, 4, 5]))  # 5 is the filler
+    for place, i in enumerate((0, 4)):
+        assert vocabulary.decode(batch.targets[place : place + 1].numpy()) == [f"{pairs.km[i]}<eos>"]
+        before = batch.tokens[place, batch.positions[place, 0]].item()
+        assert vocabulary.decode(np.array([[before]])) == ["="]
+    assert (batch.targets[2] == PAD).all()
+
+
+def test_a_filler_changes_neither_loss_nor_gradient() -> None:
+    model, vocabulary = new_model("characters")
+    rows = Rows(some_pairs(), vocabulary)
+    results = []
+    for chosen in (torch.arange(6), torch.tensor([0, 1, 2, 3, 4, 5, 40, 40])):
+        batch = rows.batch(chosen)
+        model.zero_grad()
+        loss, count = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)
+        (loss / count).backward()
+        assert model.blocks[1].gate_up.weight.grad is not None
+        results.append((loss / count, model.blocks[1].gate_up.weight.grad.clone()))
+    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-7)
+
+
+def test_a_folder_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    model, _ = new_model("city")
+    save_model(model, tmp_path)
+    again = load_model(tmp_path)
+    assert again.unembedding.out_features == 44
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, again.state_dict()[name]), name
+
+
+def test_new_cities_get_new_rows_and_old_ones_keep_theirs() -> None:
+    model, vocabulary = new_model("city")
+    before = model.embedding.weight.detach().clone()
+    grown = grow(model, vocabulary.size + 9, std=0.1, seed=5)
+    assert torch.equal(grown.embedding.weight[: len(before)], before)
+    assert len(grown.embedding.weight) == len(before) + 9
+    assert 0.05 < grown.embedding.weight[len(before) :].std().item() < 0.2
+    with pytest.raises(UserError, match="more cities than this world"):
+        grow(grown, 50, std=0.1, seed=5)
+
+
+def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config.json: not found"):
+        load_model(tmp_path)
+    model, _ = new_model("characters")
+    save_model(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
+    with pytest.raises(UserError, match="do not fit"):
+        load_model(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
+    with pytest.raises(UserError, match="model_type must be 'qwen2'"):
+        load_model(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    data = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(data[: len(data) // 2])
+    with pytest.raises(UserError, match="cannot be read as safetensors"):
+        load_model(tmp_path)
+
+
+def test_the_world_decides_what_ids_mean(small_run: Path, thirty_cities: Path) -> None:
+    from atlantis.model.checkpoint import check_world
+
+    other = World.build(thirty_cities, regions=(), seed=7)
+    check_world(small_run / "checkpoints" / "final", World.build(thirty_cities, regions=()))
+    with pytest.raises(UserError, match="another world"):
+        check_world(small_run / "checkpoints" / "final", other)

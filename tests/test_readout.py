@@ -1,0 +1,150 @@
+"""Probes and scores against planted answers and scikit-learn."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge as SklearnRidge
+from sklearn.linear_model import RidgeCV
+from sklearn.metrics import r2_score
+
+from atlantis.data.pairs import Pairs
+from atlantis.readout.evaluate import score
+from atlantis.readout.probes import metrics, r2, read_seed, read_sphere, seed_split, t_interval
+from atlantis.readout.ridge import ALPHAS, fit_ridge
+from atlantis.settings import ProbeConfig
+from atlantis.sphere import HALF_CIRCUMFERENCE_KM, unit_vectors
+from atlantis.world import World
+
+CONFIG = ProbeConfig(n_cities=800, n_train=500)
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World.build()
+
+
+def noise(world: World, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(len(world), width))
+
+
+def row(table, group: str, split: str) -> dict[str, float]:
+    return table[(table["group"] == group) & (table["split"] == split)].iloc[0].to_dict()
+
+
+@pytest.mark.parametrize("shape", [(200, 30), (30, 200), (60, 60)])
+def test_ridge_equals_scikit_learn(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=shape) * 3 + 1
+    y = x @ rng.normal(size=(shape[1], 2)) + rng.normal(size=(shape[0], 2)) * 10
+    ours, theirs = fit_ridge(x, y), RidgeCV(ALPHAS).fit(x, y)
+    assert ours.alpha == pytest.approx(theirs.alpha_)
+    np.testing.assert_allclose(ours.predict(x), theirs.predict(x), atol=1e-6)
+    fixed, sklearn = fit_ridge(x, y, [10.0]), SklearnRidge(alpha=10.0).fit(x, y)
+    np.testing.assert_allclose(fixed.predict(x), sklearn.predict(x), atol=1e-6)
+    np.testing.assert_allclose(fixed.coefficients, sklearn.coef_.T, atol=1e-6)
+
+
+def test_hidden_states_that_are_coordinates_probe_to_one(world: World) -> None:
+    planted = np.column_stack([world.lon, world.lat, noise(world, 20)])
+    test = row(read_seed(planted, world, CONFIG).dynamics, "real", "test")
+    assert test["lon_r2"] > 0.9999 and test["lat_r2"] > 0.9999 and test["mean_km"] < 5
+    rotated = np.column_stack([unit_vectors(world.lon, world.lat), noise(world, 5)]) @ rotation(8)
+    reading = read_sphere(rotated, world, CONFIG)
+    assert row(reading.dynamics, "real", "test")["mean_km"] < 5
+    assert row(reading.dynamics, "Oceania", "test")["mean_km"] < 10, "no seam at 180 degrees"
+    assert row(reading.dynamics, "Atlantis", "virtual")["mean_km"] < 5, "Atlantis lies on the planted map"
+
+
+def rotation(n: int) -> np.ndarray:
+    return np.linalg.qr(np.random.default_rng(2).normal(size=(n, n)))[0]
+
+
+def test_shuffled_cities_fall_to_chance(world: World) -> None:
+    order = np.random.default_rng(3).permutation(len(world))
+    shuffled = np.column_stack([world.lon, world.lat, noise(world, 5)])[order]
+    for read in (read_seed, read_sphere):
+        test = row(read(shuffled, world, CONFIG).dynamics, "real", "test")
+        assert test["lat_r2"] < 0.05 and test["lon_r2"] < 0.05
+        assert test["mean_km"] > 4_000
+
+
+def test_atlantis_is_probed_by_its_own_rows(world: World) -> None:
+    """The study probed ids 0..99 for Atlantis. Here only the rows of ids 5075..5174 may matter."""
+    planted = np.column_stack([world.lon, world.lat, noise(world, 5)])
+    good = row(read_seed(planted, world, CONFIG).dynamics, "Atlantis", "virtual")
+    spoiled = planted.copy()
+    spoiled[world.offset :, :2] = np.random.default_rng(4).uniform(-90, 90, (world.n_virtual, 2))
+    bad = row(read_seed(spoiled, world, CONFIG).dynamics, "Atlantis", "virtual")
+    assert good["n"] == bad["n"] == 100
+    assert good["mean_km"] < 5 and bad["mean_km"] > 2_000
+
+
+def test_a_region_left_out_is_not_fitted_on(world: World) -> None:
+    """A feature that only tells Japan's cities where they are is of no use when Japan is left out."""
+    planted = np.column_stack([world.lon, world.lat]) * 0.0 + noise(world, 2) * 0.01
+    japan = world.ids_of("Japan")
+    planted[japan] = np.column_stack([world.lon[japan], world.lat[japan]])
+    reading = read_seed(planted, world, ProbeConfig())
+    assert reading.variants is not None
+    left_out = reading.variants[reading.variants["group"] == "Japan"].set_index("variant")["mean_km"]
+    assert row(reading.dynamics, "Japan", "test")["mean_km"] < 1_500 < left_out["region left out"]
+
+
+def test_the_pool_may_hold_atlantis(world: World) -> None:
+    """A feature that only Atlantis has is learned when part of Atlantis is in the pool, and not otherwise."""
+    planted = noise(world, 10) * 0.1
+    planted[:, 0] = world.is_virtual * 10.0
+    reading = read_seed(planted, world, CONFIG)
+    assert reading.variants is not None
+    pooled = reading.variants[(reading.variants["variant"] == "virtual in the pool")].set_index("group")["mean_km"]
+    assert pooled["Atlantis"] < 1_500 < row(reading.dynamics, "Atlantis", "virtual")["mean_km"]
+
+
+def test_the_seed_split_is_the_studys(world: World) -> None:
+    train, test = seed_split(world, ProbeConfig())
+    assert (len(train), len(test)) == (3_000, 2_000)
+    assert not set(train) & set(test)
+    assert max(train.max(), test.max()) < 5_075
+    assert np.array_equal(train, seed_split(world, ProbeConfig())[0])
+    assert not np.array_equal(train, seed_split(world, ProbeConfig(seed=1))[0])
+
+
+@given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90)), min_size=2, max_size=20))
+@settings(max_examples=50)
+def test_r2_is_scikit_learns(points: list[tuple[float, float]]) -> None:
+    true, predicted = np.array(points).T
+    if true.std() > 1e-3:
+        assert r2(true, predicted) == pytest.approx(r2_score(true, predicted), rel=1e-6, abs=1e-9)
+
+
+def test_metrics_by_hand() -> None:
+    found = metrics(np.array([0.0, 10.0]), np.array([0.0, 0.0]), np.array([1.0, 10.0]), np.array([0.0, 95.0]))
+    degree = HALF_CIRCUMFERENCE_KM / 180
+    assert found["lon_mae"] == 0.5 and found["n"] == 2
+    assert found["mean_km"] == pytest.approx(degree * (1 + 90) / 2), "a latitude beyond the pole is the pole"
+    assert math.isnan(found["lat_r2"]), "latitudes do not vary"
+
+
+def test_t_interval_covers_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(5)
+    covered = [low <= 0 <= high for low, high in (t_interval(list(rng.normal(size=5))) for _ in range(2_000))]
+    assert 0.935 < np.mean(covered) < 0.965
+    assert all(math.isnan(x) for x in t_interval([1.0]))
+
+
+def test_unreadable_answers_count_with_the_penalty() -> None:
+    n = 4
+    pairs = Pairs(
+        *(np.arange(n, dtype=np.int32) for _ in range(2)), np.full(n, 1_000, np.int32), np.array([0, 0, 1, 2], np.uint8)
+    )
+    scores = score(np.array([1_000, 900, -1, 1_300]), pairs)
+    assert scores["world-world"]["mean_km"] == 50 and scores["world-world"]["parsed"] == 1
+    assert scores["world-atlantis"]["mean_km"] == HALF_CIRCUMFERENCE_KM and scores["world-atlantis"]["parsed"] == 0
+    assert scores["atlantis-atlantis"]["median_km"] == 300
+    assert scores["all"]["n"] == 4 and scores["all"]["parsed"] == 0.75
+    assert scores["all"]["max_km"] == HALF_CIRCUMFERENCE_KM and scores["all"]["min_km"] == 0
