@@ -1,0 +1,66 @@
+"""What happens to a transformer's map of the world when it learns cities that never existed.
+
+    from atlantis import Dataset, DatasetConfig, RunConfig, VirtualRegion, World, probe, train
+
+Names are imported when they are first used, so that the command line answers at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from atlantis.config import load as load_config
+    from atlantis.data.dataset import Dataset
+    from atlantis.errors import UserError
+    from atlantis.readout.analysis import probe_checkpoint as probe
+    from atlantis.settings import DatasetConfig, ProbeConfig, RunConfig, TrainingConfig, WorldConfig
+    from atlantis.training.loop import train
+    from atlantis.world import OCEANS, VirtualRegion, World
+    from atlantis.world.cities import shipped_cities
+
+__all__ = [
+    "OCEANS",
+    "Dataset",
+    "DatasetConfig",
+    "ProbeConfig",
+    "RunConfig",
+    "TrainingConfig",
+    "UserError",
+    "VirtualRegion",
+    "World",
+    "WorldConfig",
+    "load_config",
+    "probe",
+    "shipped_cities",
+    "train",
+]
+
+_HOMES = {
+    "Dataset": "data.dataset",
+    "DatasetConfig": "settings",
+    "OCEANS": "world",
+    "ProbeConfig": "settings",
+    "RunConfig": "settings",
+    "TrainingConfig": "settings",
+    "UserError": "errors",
+    "VirtualRegion": "world",
+    "World": "world",
+    "WorldConfig": "settings",
+    "load_config": "config:load",
+    "probe": "readout.analysis:probe_checkpoint",
+    "shipped_cities": "world.cities",
+    "train": "training.loop",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), attribute or name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

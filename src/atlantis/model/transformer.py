@@ -49,19 +49,16 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
     """Attention of q (B, T, H, K) over k, v (B, S, H, K); mask (..., T, S) is true where a query may look."""
-    scores = torch.einsum("bthk,bshk->bhts", q, k) * q.shape[-1] ** -0.5
-    weights = scores.masked_fill(~mask, float("-inf")).softmax(-1)
-    return torch.einsum("bhts,bshk->bthk", weights, v)
+    mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=mask)
+    return mixed.transpose(1, 2)
 
 
 def attend_shared(q: Tensor, k: Tensor, v: Tensor, pk: Tensor, pv: Tensor, mask: Tensor) -> Tensor:
-    """As `attend`, over the rows' own keys and the prefix's pk, pv (P, H, K), which every query sees."""
-    scale = q.shape[-1] ** -0.5
-    own = torch.einsum("bthk,bshk->bhts", q, k).masked_fill(~mask, float("-inf"))
-    shared = torch.einsum("bthk,phk->bhtp", q, pk)
-    weights = (torch.cat([shared, own], dim=-1) * scale).softmax(-1)
-    n = pk.shape[0]
-    return torch.einsum("bhtp,phk->bthk", weights[..., :n], pv) + torch.einsum("bhts,bshk->bthk", weights[..., n:], v)
+    """As `attend`, over the prefix's pk, pv (P, H, K), which every query sees, and then the rows' own keys."""
+    n_rows, n = q.shape[0], pk.shape[0]
+    k = torch.cat([pk.expand(n_rows, -1, -1, -1), k], dim=1)
+    v = torch.cat([pv.expand(n_rows, -1, -1, -1), v], dim=1)
+    return attend(q, k, v, F.pad(mask, (n, 0), value=True))
 
 
 class Block(nn.Module):

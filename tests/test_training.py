@@ -1,0 +1,350 @@
+"""The loop: step 0, exact resumption, refusals, and what a run leaves on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from atlantis import config as configs
+from atlantis.artifacts import is_complete
+from atlantis.errors import UserError
+from atlantis.model.checkpoint import checkpoint_steps
+from atlantis.settings import EvaluationConfig, RunConfig, TrainingConfig
+from atlantis.training import engine, loop, train
+from atlantis.training.order import Order
+from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
+from atlantis.training.state import state_steps
+
+
+def renamed(config: RunConfig, name: str, **training: object) -> RunConfig:
+    settings = config.training.model_copy(update=training)
+    return config.model_copy(update={"name": name, "training": settings})
+
+
+def rows(run: Path, kind: str) -> list[dict]:
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == kind]
+
+
+def digests(run: Path) -> dict[str, str]:
+    """SHA-256 of every weight file, the optimizer's state and the metric log."""
+    files = [
+        *run.glob("checkpoints/*/model.safetensors"),
+        *run.glob("state/*/state.safetensors"),
+        run / "metrics.jsonl",
+    ]
+    return {str(f.relative_to(run)): hashlib.sha256(f.read_bytes()).hexdigest() for f in sorted(files)}
+
+
+# the schedule
+
+
+def test_the_studys_numbers_of_steps() -> None:
+    assert total_steps(TrainingConfig(epochs=20.0), 1_000_000) == 39_080
+    assert total_steps(TrainingConfig(epochs=10.0), 100_000) == 1_960
+    assert total_steps(TrainingConfig(epochs=10.0, max_steps=20), 100_000) == 20
+
+
+def test_learning_rate_is_transformers() -> None:
+    from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+
+    for name, make in (("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)):
+        settings = TrainingConfig(learning_rate=3e-4, warmup_steps=5, schedule=name)  # type: ignore[arg-type]
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
+        peer = make(optimizer, 5, 40)
+        for step in range(40):
+            assert learning_rate(settings, step, 40) == pytest.approx(peer.get_last_lr()[0], abs=1e-12)
+            optimizer.step()
+            peer.step()
+
+
+@given(st.lists(st.integers(0, 500)), st.lists(st.floats(0, 1)), st.integers(1, 300))
+def test_step_0_and_the_last_step_are_always_evaluated(steps: list[int], fractions: list[float], total: int) -> None:
+    due = evaluation_steps(EvaluationConfig(steps=steps, fractions=fractions), total)
+    assert due[0] == 0 and due[-1] == total and due == sorted(set(due))
+
+
+@given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 10))
+def test_an_epoch_shows_every_row_once(n: int, batch_size: int, seed: int) -> None:
+    order = Order(n, batch_size, seed)
+    epoch = np.concatenate([order.rows(step) for step in range(order.per_epoch)])
+    assert len(epoch) == order.per_epoch * batch_size
+    assert sorted(epoch[epoch < n]) == list(range(n))
+    later = Order(n, batch_size, seed)  # jumping into the middle gives the same rows
+    assert np.array_equal(later.rows(order.per_epoch + 0), order.rows(order.per_epoch))
+
+
+# a run
+
+
+def test_a_small_world_trains_end_to_end(small_run: Path) -> None:
+    losses = [row["loss"] for row in rows(small_run, "eval")]
+    assert losses[-1] < losses[0] - 0.3, "the loss falls"
+    assert [row["step"] for row in rows(small_run, "eval")] == [0, 3, 10, 20]
+    assert list(checkpoint_steps(small_run)) == [0, 3, 10, 20]
+    assert is_complete(small_run / "checkpoints" / "final")
+    record = json.loads((small_run / "run.json").read_text())
+    assert record["status"] == "finished" and record["steps"] == 20
+    for protocol in ("seed", "sphere"):
+        assert (small_run / "analysis" / protocol / "representation_dynamics.csv").is_file()
+        assert (small_run / "analysis" / protocol / "predictions.parquet").is_file()
+
+
+def test_step_0_of_a_new_model_is_at_chance(small_run: Path) -> None:
+    results = json.loads((small_run / "checkpoints" / "checkpoint-0" / "eval_results.json").read_text())
+    assert results["step"] == 0
+    assert results["loss"] > 3.5, "about ln 44"
+    assert results["slices"]["world-world"]["mean_km"] > 3_000
+
+
+def test_step_0_of_a_fine_tune_is_its_base(small_config: RunConfig, small_run: Path) -> None:
+    fine = small_config.model_copy(
+        update={
+            "name": "fine",
+            "base": "small",
+            "dataset": small_config.dataset.model_copy(update={"kind": "cross", "n_train": 100, "n_test": 40}),
+            "training": small_config.training.model_copy(update={"epochs": 1.0}),
+        }
+    )
+    run = train(fine)
+    first = run / "checkpoints" / "checkpoint-0" / "model.safetensors"
+    assert first.read_bytes() == (small_run / "checkpoints" / "final" / "model.safetensors").read_bytes()
+    slices = rows(run, "eval")[0]["slices"]
+    assert set(slices) == {"world-world", "world-atlantis", "atlantis-atlantis", "all"}
+    assert json.loads((run / "run.json").read_text())["base"]["path"].endswith("small/checkpoints/final")
+
+
+def test_a_base_that_is_missing_is_made_first(small_config: RunConfig, tmp_path: Path) -> None:
+    base = small_config.model_copy(update={"output_root": "elsewhere", "training": TrainingConfig(max_steps=2)})
+    (tmp_path / "first.yaml").write_text(configs.dump(base, tmp_path))
+    fine = renamed(small_config, "second", max_steps=2).model_copy(
+        update={"base": "made_first", "base_config": str(tmp_path / "first.yaml"), "output_root": str(tmp_path / "out")}
+    )
+    run = train(fine)
+    assert (tmp_path / "out" / "experiments" / "made_first" / "checkpoints" / "final").is_dir()
+    assert json.loads((run / "run.json").read_text())["base"]["path"].endswith("made_first/checkpoints/final")
+
+
+def test_the_city_vocabulary_grows_with_the_world(small_config: RunConfig) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    city = small_config.model_copy(
+        update={"name": "city", "tokenizer": small_config.tokenizer.model_copy(update={"kind": "city"})}
+    )
+    real = city.model_copy(update={"world": city.world.model_copy(update={"regions": []})})
+    train(renamed(real, "city_base"))
+    cross = city.dataset.model_copy(update={"kind": "cross", "n_train": 100, "n_test": 40})
+    fine = renamed(city, "city_fine", max_steps=2).model_copy(update={"base": "city_base", "dataset": cross})
+    final = train(fine) / "checkpoints" / "final"
+    assert len(AutoModelForCausalLM.from_pretrained(final).get_input_embeddings().weight) == 44 + 38
+    assert AutoTokenizer.from_pretrained(final)("dist(c_37,c_3)=")["input_ids"] == [11, 16, 26, 27, 3, 81, 5, 47, 4, 6]
+    with pytest.raises(UserError, match=r"tokenizer.kind"):
+        train(renamed(small_config, "mismatch").model_copy(update={"base": "city_base"}))
+
+
+def test_the_same_config_gives_the_same_bytes(small_config: RunConfig, small_run: Path) -> None:
+    again = train(renamed(small_config, "again"))
+    ours, theirs = digests(small_run), digests(again)
+    assert ours == theirs
+
+
+def test_another_environment_gives_the_same_bytes(small_config: RunConfig, small_run: Path, tmp_path: Path) -> None:
+    evaluation = small_config.evaluation.model_copy(update={"probe": False})
+    config = small_config.model_copy(update={"name": "elsewhere", "evaluation": evaluation})
+    file = tmp_path / "elsewhere.yaml"
+    file.write_text(configs.dump(config, tmp_path))
+    other = {"PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    command = [sys.executable, "-m", "atlantis", "train", str(file)]
+    done = subprocess.run(command, env=os.environ | other, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    run = Path(config.output_root) / "experiments" / "elsewhere"
+    assert digests(run) == digests(small_run), done.stderr
+
+
+# interruptions
+
+
+class PullThePlug(Exception):
+    pass
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 11, 19])
+def test_a_crash_and_a_resume_equal_an_uninterrupted_run(
+    small_config: RunConfig, small_run: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = renamed(small_config, f"crash_{step}")
+    original, calls = engine.Engine.step, []
+
+    def crash(self: engine.Engine, *args):
+        calls.append(None)
+        if len(calls) == step + 1:
+            raise PullThePlug
+        return original(self, *args)
+
+    monkeypatch.setattr(engine.Engine, "step", crash)
+    with pytest.raises(PullThePlug):
+        train(config)
+    monkeypatch.setattr(engine.Engine, "step", original)
+    with pytest.raises(UserError, match="--resume"):
+        train(config)
+    assert digests(train(config, resume=True)) == digests(small_run)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_stops_and_no_step_is_lost(
+    small_config: RunConfig, small_run: Path, signum: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = renamed(small_config, f"stopped_by_{signum.name}")
+    original, calls = engine.Engine.step, []
+
+    def interrupt(self: engine.Engine, *args):
+        calls.append(None)
+        if len(calls) == 7:
+            os.kill(os.getpid(), signum)
+        return original(self, *args)
+
+    monkeypatch.setattr(engine.Engine, "step", interrupt)
+    with pytest.raises(loop.Interrupted) as stopped:
+        train(config)
+    assert stopped.value.signum == signum
+    run = small_run.parent / str(config.name)
+    assert list(state_steps(run)) == [7]
+    monkeypatch.setattr(engine.Engine, "step", original)
+    train(config, resume=True)
+    assert digests(run) == digests(small_run)
+
+
+def test_sigterm_to_the_command_exits_143(small_config: RunConfig, tmp_path: Path) -> None:
+    config = renamed(small_config, "terminated", epochs=100_000.0).model_copy(
+        update={"output_root": str(tmp_path / "out")}
+    )
+    (tmp_path / "terminated.yaml").write_text(configs.dump(config, tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "atlantis", "train", str(tmp_path / "terminated.yaml")],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = tmp_path / "out" / "experiments" / "terminated" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (log.is_file() and len(log.read_bytes().splitlines()) > 3):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "--resume" in error and "Traceback" not in error
+
+
+# refusals
+
+
+def test_a_loss_that_is_no_number_stops_before_the_step(
+    small_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = renamed(small_config, "diverged")
+    original, calls = engine.Engine._loss, []
+
+    def spoil(self: engine.Engine, *args):
+        calls.append(None)
+        total, count = original(self, *args)
+        return (total * float("nan") if len(calls) == 6 else total), count
+
+    monkeypatch.setattr(engine.Engine, "_loss", spoil)
+    with pytest.raises(engine.NotFinite, match=r"step 5 the loss is nan.*checkpoint-3.*learning_rate"):
+        train(config)
+    run = Path(config.output_root) / "experiments" / "diverged"
+    record = json.loads((run / "not_finite.json").read_text())
+    assert record["step"] == 5 and len(record["training_rows"]) in (44, 64)
+    assert list(checkpoint_steps(run)) == [0, 3]
+
+
+def test_a_finished_run_is_left_alone(small_config: RunConfig, small_run: Path, capfd: pytest.CaptureFixture) -> None:
+    before = digests(small_run)
+    assert train(small_config) == small_run
+    assert "already finished" in capfd.readouterr().err
+    assert digests(small_run) == before
+
+
+def test_another_config_in_the_same_folder_is_refused(small_config: RunConfig, small_run: Path) -> None:
+    with pytest.raises(UserError, match=r"training.batch_size: 64 -> 32"):
+        train(renamed(small_config, "small", batch_size=32))
+
+
+def test_a_folder_that_is_no_run_is_not_touched(small_config: RunConfig) -> None:
+    folder = Path(small_config.output_root) / "experiments" / "thesis"
+    folder.mkdir(parents=True)
+    (folder / "chapter.txt").write_text("all my work")
+    with pytest.raises(UserError, match=r"no config\.yaml"):
+        train(renamed(small_config, "thesis"))
+    assert (folder / "chapter.txt").read_text() == "all my work"
+
+
+def test_a_base_that_is_nowhere_is_named(small_config: RunConfig) -> None:
+    with pytest.raises(UserError, match=r"base: 'nowhere'"):
+        train(renamed(small_config, "homeless").model_copy(update={"base": "nowhere"}))
+
+
+def test_ids_that_outgrow_the_context_are_refused(small_config: RunConfig) -> None:
+    tight = small_config.model_copy(
+        update={"name": "tight", "model": small_config.model.model_copy(update={"context": 20})}
+    )
+    with pytest.raises(UserError, match=r"model.context: 20 is too short"):
+        train(tight)
+
+
+# compilation
+
+
+def test_compiled_equals_eager(small_config: RunConfig) -> None:
+    losses = {}
+    for choice in ("no", "yes"):
+        settings = small_config.training.model_copy(update={"compile": choice})
+        run = engine.Engine(_tiny(), settings, 10, torch.device("cpu"))
+        assert run.compiled == (choice == "yes")
+        losses[choice] = [run.step(*_batch(), 1e-3) for _ in range(3)]
+    assert losses["yes"] == pytest.approx(losses["no"], rel=1e-4)
+
+
+def test_a_compiler_that_fails_is_said_and_the_run_goes_on_eager(
+    small_config: RunConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    from torch._inductor.exc import InductorError
+
+    run = engine.Engine(_tiny(), small_config.training.model_copy(update={"compile": "yes"}), 10, torch.device("cpu"))
+
+    def fail(*args, **kwargs):
+        raise InductorError(RuntimeError("no compiler today"))
+
+    monkeypatch.setattr(run.model, "last_block", fail)
+    with pytest.raises(InductorError):  # it falls back first, and fails again only because the failure is planted
+        run.step(*_batch(), 1e-3)
+    assert "goes on eager" in capfd.readouterr().err and not run.compiled
+
+
+def _tiny():
+    from atlantis.model import Transformer
+
+    model = Transformer(44, 44, width=32, n_layers=3, n_heads=2, mlp_width=64)
+    model.initialise(0.1, torch.Generator().manual_seed(0))
+    return model
+
+
+def _batch():
+    from atlantis.data.pairs import Pairs
+    from atlantis.data.rows import Rows
+    from atlantis.tokens import Vocabulary
+
+    ids = np.arange(16, dtype=np.int32)
+    table = Rows(Pairs(ids, ids[::-1].copy(), ids * 100, np.zeros(16, np.uint8)), Vocabulary("characters", 16))
+    return table.prefix, table.batch(torch.arange(16))
