@@ -281,7 +281,6 @@ HEAD = "name,lat,lon\n"
         ("name;Coordinates\nA;1,2\nB;99,2\n", ["line 3, column 'Coordinates': '99,2' is a latitude outside"]),
         ("name;Coordinates\nA;\n", ["line 2, column 'Coordinates': '' is empty"]),
         ("id,name,lat,lon\n0,A,1,2\n1,B,1,2\n0,C,1,2\n", ["line 4, column 'id': '0' is a duplicate id", "on line 2"]),
-        ("id,name,lat,lon\n1,A,1,2\n2,B,1,2\n", ["line 3, column 'id': '2'", "must be 0 to 1", "rename the column"]),
         ("id,name,lat,lon\n-1,A,1,2\n", ["line 2, column 'id': '-1' is not an id"]),
         ("name,lat,lon,pop\nA,1,2,many\n", ["line 2, column 'pop': 'many' is not a number"]),
         ("name,lat,lon,pop\nA,1,2,-5\n", ["line 2, column 'pop': '-5' is not a possible population"]),
@@ -552,3 +551,10 @@ def test_the_record_names_no_machine(small_once: Path) -> None:
     assert record["source"] == "mine.csv" and record["n_real"] == 2 and record["regions"][0]["name"] == "Atlantis"
     for file in small_once.iterdir():
         assert str(small_once.parent).encode() not in file.read_bytes()
+
+
+def test_ids_of_another_database_are_not_ours(csv_file) -> None:
+    """Ids that are not 0..n-1 cannot name cities here: the shuffle gives them, as for a file without ids."""
+    foreign = World.build(csv_file("id,name,lat,lon\n70,A,1,2\n81,B,3,4\n92,C,5,6\n"), regions=())
+    without = World.build(csv_file("name,lat,lon\nA,1,2\nB,3,4\nC,5,6\n"), regions=())
+    assert foreign == without and not foreign.given_ids

@@ -72,7 +72,7 @@ class World:
         _check_regions(real, regions)
         table = pd.concat([real, *_virtual_rows(regions, offset=len(real))], ignore_index=True)
         source = "shipped" if cities is None else Path(cities).name
-        return cls(table, tuple(regions), seed, source, given_ids="id" in found)
+        return cls(table, tuple(regions), seed, source, given_ids=_ids_are_positions(found))
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> World:
@@ -205,7 +205,7 @@ def table_digest(data: bytes) -> str:
 
 def _with_ids(found: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Rows of real cities in the order of their ids, with every column of `COLUMNS`."""
-    if "id" in found:
+    if _ids_are_positions(found):
         order = np.argsort(found["id"].to_numpy())
     else:
         # Not Generator.permutation: NumPy keeps the bit stream fixed between versions, and that algorithm not.
@@ -214,6 +214,11 @@ def _with_ids(found: pd.DataFrame, seed: int) -> pd.DataFrame:
     by_country = real["country"].str.upper().map(region_of_country).fillna(OTHER)
     region = real["region"].where(real["region"] != "", by_country) if "region" in real else by_country
     return real.assign(id=np.arange(len(real)), region=region, is_virtual=False)[list(COLUMNS)]
+
+
+def _ids_are_positions(found: pd.DataFrame) -> bool:
+    """Whether the file gives ids 0..n-1. Others, such as a geographic database's, cannot name cities here."""
+    return "id" in found and np.array_equal(np.sort(found["id"].to_numpy()), np.arange(len(found)))
 
 
 def _virtual_rows(regions: Sequence[VirtualRegion], offset: int) -> list[pd.DataFrame]:

@@ -26,7 +26,10 @@ def readme(world: World) -> str:
     shipped = world.source == "shipped"
     sources = [ATTRIBUTION if shipped else f"Real cities: the user's file {_cell(world.source)}."]
     if shipped or not world.given_ids:
-        sources.append(f"Their ids are positions after a shuffle with seed {world.seed}, unrelated to size or place.")
+        sources.append(
+            f"Their ids are positions after a shuffle with seed {world.seed}, unrelated to size or place. "
+            "(Ids of the source are used only where they are exactly 0 to n - 1.)"
+        )
     else:
         sources.append("Their ids are those of the file.")
     sources += [_describe(world, k) for k in range(len(world.virtual_regions))]

@@ -1,0 +1,120 @@
+"""Put a finished run's last checkpoint into `pretrained/`, with a card made from the run's own records.
+
+    python scripts/ship_checkpoint.py outputs/experiments/scratch_base pretrained/scratch_base --how how.md
+
+The card says what the run was, its curve, its probe's numbers by both protocols and by region, and, in the words of
+the file given with --how, how the checkpoint was made. No number on it is typed by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+
+from atlantis import artifacts
+from atlantis import config as configs
+from atlantis.report import run_data
+
+TRANSFORMERS_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+OUR_FILES = ("vocabulary.json", "atlantis.json")
+
+
+def card(run: run_data.Run, name: str, how: str) -> str:
+    """The card's Markdown."""
+    seed, sphere = run.probe("seed"), run.probe("sphere")
+    curve = seed.group("real")
+    loss = run.evaluations.set_index("step")["loss"]
+    task = run.task[run.task["slice"] == "world-world"].set_index("step")
+    rows = [
+        {
+            "step": step,
+            "validation loss": f"{loss[step]:.3f}",
+            "task, mean km": f"{task.loc[step, 'mean_km']:,.0f}",
+            "task, median km": f"{task.loc[step, 'median_km']:,.0f}",
+            "lon R2": f"{curve.loc[step, 'lon_r2']:.3f}",
+            "lat R2": f"{curve.loc[step, 'lat_r2']:.3f}",
+            "probe, mean km": f"{curve.loc[step, 'mean_km']:,.0f}",
+            "probe, median km": f"{curve.loc[step, 'median_km']:,.0f}",
+        }
+        for step in curve.index
+    ]
+    last = sphere.dynamics[sphere.dynamics["step"] == max(sphere.steps)]
+    regions = [
+        {
+            "group": row["group"],
+            "cities": f"{row['n']:,}",
+            "mean km": f"{row['mean_km']:,.0f}",
+            "95 % interval": f"{row['mean_km_low']:,.0f} to {row['mean_km_high']:,.0f}",
+            "median km": f"{row['median_km']:,.0f}",
+        }
+        for row in last.to_dict("records")
+    ]
+    about = run.about
+    counts = about["dataset"]["counts"]["train"]
+    versions = ", ".join(f"{key} {value}" for key, value in about["versions"].items())
+    return f"""# {name}
+
+{how.strip()}
+
+## The last run
+
+`{about["command"]}`
+
+- Training pairs in its dataset: {sum(counts.values()):,} ({about["dataset"]["name"]}); steps: {about["steps"]:,};
+  {about["training_seconds"] / 60:.0f} minutes on {about["device"]["name"]}, {about["device"]["threads"]} threads,
+  {about["device"]["precision"]}.
+- One seed: {json.dumps(about["seeds"])}.
+- Commit {about["commit"]}; {versions}.
+- Every setting is in `config.yaml`; the world's digest and what the ids mean are in `atlantis.json`.
+
+## Its curve
+
+Real cities only. Probe: the study's protocol (ridge, alpha 10, 3,000 cities to fit, 2,000 to test, one split). Task:
+held-out pairs of real cities, greedy answers, unreadable ones counted at half the Earth's circumference.
+
+{markdown(rows)}
+
+## Its map, by region
+
+Last step, second protocol: unit-sphere targets, every city predicted by a probe that was not fitted on it; intervals
+are Student's t over the folds.
+
+{markdown(regions)}
+
+Weights: MIT. City names and coordinates: GeoNames, CC BY 4.0.
+"""
+
+
+def markdown(rows: list[dict[str, object]]) -> str:
+    keys = list(rows[0])
+    lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
+    return "\n".join(lines + ["| " + " | ".join(str(row[key]) for key in keys) + " |" for row in rows])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a finished and probed run")
+    parser.add_argument("out", type=Path, help="the folder to write, such as pretrained/<name>")
+    parser.add_argument("--how", type=Path, required=True, help="Markdown: what this is and how it was made")
+    options = parser.parse_args()
+    run = run_data.load(options.run)
+    config = configs.load(options.run / "config.yaml")
+    with artifacts.new_folder(options.out, kind="pretrained", overwrite=True) as folder:
+        for name in TRANSFORMERS_FILES + OUR_FILES:
+            shutil.copy(options.run / "checkpoints" / "final" / name, folder / name)
+        (folder / "config.yaml").write_text(configs.dump(config, folder), encoding="utf-8")
+        (folder / "README.md").write_text(
+            card(run, options.out.name, options.how.read_text(encoding="utf-8")), encoding="utf-8"
+        )
+        for protocol in ("seed", "sphere"):
+            table: pd.DataFrame = run.probe(protocol).dynamics
+            table.to_csv(folder / f"probe_{protocol}.csv", index=False, float_format="%.6g")
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()
