@@ -12,6 +12,7 @@ import argparse
 import json
 import shutil
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
 
@@ -51,7 +52,7 @@ def card(run: run_data.Run, name: str, how: str) -> str:
             "95 % interval": f"{row['mean_km_low']:,.0f} to {row['mean_km_high']:,.0f}",
             "median km": f"{row['median_km']:,.0f}",
         }
-        for row in last.to_dict("records")
+        for row in cast(pd.DataFrame, last).to_dict("records")
     ]
     about = run.about
     counts = about["dataset"]["counts"]["train"]

@@ -1,5 +1,5 @@
 """Pretraining and fine-tuning: one loop."""
 
-from atlantis.training.loop import Interrupted, train
+from atlantis.training.loop import train
 
-__all__ = ["Interrupted", "train"]
+__all__ = ["train"]

@@ -27,7 +27,7 @@ from atlantis.data.dataset import Dataset, dataset_digest
 from atlantis.data.pairs import Pairs
 from atlantis.data.recipes import resolved
 from atlantis.data.rows import Rows
-from atlantis.errors import UserError
+from atlantis.errors import Interrupted, UserError
 from atlantis.model import Transformer
 from atlantis.model import checkpoint as ckpt
 from atlantis.progress import bar, say
@@ -47,14 +47,6 @@ from atlantis.world import World
 
 LOG_EVERY = 10
 SAVE_STATE_EVERY_S = 120.0
-
-
-class Interrupted(Exception):
-    """The run was asked to stop by a signal; its state is saved."""
-
-    def __init__(self, signum: int, run: Path, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}; go on with --resume ({run})")
-        self.signum = signum
 
 
 @dataclass
@@ -80,6 +72,8 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     path = experiments(config) / config.name
     RunFolder(path, config, resume)  # refuses early, before anything is built
     base = _base(config, resume)
+    if base is not None:
+        say(f"starting from {base.note}")
     path.mkdir(parents=True, exist_ok=True)
     with artifacts.lock(path):
         run = RunFolder(path, config, resume)
@@ -200,18 +194,17 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     device = choose_device(settings.device)
     engine = Engine(_model(config, task, base), settings, total * settings.batch_size, device)
     order = Order(len(task.rows), settings.batch_size, settings.seed)
-    step = _restore(run, engine)
+    step, window = _restore(run, engine)
     run.note(device=_device_facts(engine), steps=total)
     trackers = Trackers(config, run.path)
     saved_at = started = time.monotonic()
-    window: list[float] = []
     with _signals() as received, bar(f"training {run.path.name}", total, done=step) as progress:
         if step == 0 and 0 in due and not state.state_steps(run.path):
             _evaluate_and_save(run, task, engine, 0, trackers)
         while step < total:
             if received:
-                _save_state(run, engine, step)
-                raise Interrupted(received[0], run.path, step)
+                _save_state(run, engine, step, window)
+                raise _interrupted(received[0], run.path, step)
             rate = learning_rate(settings, step, total)
             rows = order.rows(step)
             try:
@@ -229,12 +222,12 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
             if step in due:
                 _evaluate_and_save(run, task, engine, step, trackers)
                 saved_at = time.monotonic()
-            elif not window and time.monotonic() - saved_at > SAVE_STATE_EVERY_S:
-                _save_state(run, engine, step)
+            elif time.monotonic() - saved_at > SAVE_STATE_EVERY_S:
+                _save_state(run, engine, step, window)
                 saved_at = time.monotonic()
         if received:
-            _save_state(run, engine, step)
-            raise Interrupted(received[0], run.path, step)
+            _save_state(run, engine, step, window)
+            raise _interrupted(received[0], run.path, step)
     trackers.close()
     seconds = run.record.get("training_seconds", 0.0) + time.monotonic() - started
     run.note(training_seconds=round(seconds, 1))
@@ -243,19 +236,24 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
         ckpt.save_checkpoint(run.checkpoints / "final", engine.model, task.vocabulary, facts, None)
 
 
-def _restore(run: RunFolder, engine: Engine) -> int:
-    """Go back to the newest saved state, if there is one; returns its step."""
+def _interrupted(signum: int, run: Path, step: int) -> Interrupted:
+    name = signal.Signals(signum).name
+    return Interrupted(f"{run}: stopped by {name} after step {step}; go on with the same command and --resume", signum)
+
+
+def _restore(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
+    """Go back to the newest saved state, if there is one; returns its step and the losses not logged yet."""
     states = state.state_steps(run.path)
     if not states:
         run.cut_log(0)
-        return 0
+        return 0, []
     progress = state.load_state(states[max(states)], engine.model, engine.optimizer)
     run.cut_log(progress["log_bytes"])
-    return progress["step"]
+    return progress["step"], progress["losses"]
 
 
-def _save_state(run: RunFolder, engine: Engine, step: int) -> None:
-    progress = {"step": step, "log_bytes": run.log_size()}
+def _save_state(run: RunFolder, engine: Engine, step: int, window: list[float]) -> None:
+    progress = {"step": step, "log_bytes": run.log_size(), "losses": window}
     state.save_state(run.path, engine.model, engine.optimizer, progress)
 
 
@@ -270,7 +268,7 @@ def _evaluate_and_save(run: RunFolder, task: Task, engine: Engine, step: int, tr
     ckpt.save_checkpoint(run.checkpoints / f"checkpoint-{step}", model, task.vocabulary, facts, row)
     run.log(row)
     trackers.log(row)
-    _save_state(run, engine, step)
+    _save_state(run, engine, step, [])
 
 
 def _not_finite(run: RunFolder, step: int, rows: list[int], problem: str) -> NotFinite:

@@ -110,8 +110,9 @@ def _now() -> str:
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    packages = ("atlantis-lab", "torch", "transformers", "numpy", "scikit-learn", "pandas")
-    return {"python": platform.python_version(), "platform": platform.platform()} | {p: version(p) for p in packages}
+    packages = ("torch", "transformers", "numpy", "scikit-learn", "pandas")
+    found = {"atlantis": artifacts.version(), "python": platform.python_version(), "platform": platform.platform()}
+    return found | {package: version(package) for package in packages}
 
 
 def _commit() -> str | None:
