@@ -310,7 +310,7 @@ def test_compiled_equals_eager(small_config: RunConfig) -> None:
     losses = {}
     for choice in ("no", "yes"):
         settings = small_config.training.model_copy(update={"compile": choice})
-        run = engine.Engine(_tiny(), settings, 10, torch.device("cpu"))
+        run = engine.Engine(_tiny(), settings, torch.device("cpu"))
         assert run.compiled == (choice == "yes")
         losses[choice] = [run.step(*_batch(), 1e-3) for _ in range(3)]
     assert losses["yes"] == pytest.approx(losses["no"], rel=1e-4)
@@ -321,7 +321,7 @@ def test_a_compiler_that_fails_is_said_and_the_run_goes_on_eager(
 ) -> None:
     from torch._dynamo.exc import TorchDynamoException
 
-    run = engine.Engine(_tiny(), small_config.training.model_copy(update={"compile": "yes"}), 10, torch.device("cpu"))
+    run = engine.Engine(_tiny(), small_config.training.model_copy(update={"compile": "yes"}), torch.device("cpu"))
     original = run.model.last_block
 
     def fail(*args):
@@ -330,7 +330,7 @@ def test_a_compiler_that_fails_is_said_and_the_run_goes_on_eager(
         return original(*args)
 
     monkeypatch.setattr(run.model, "last_block", fail)
-    eager = engine.Engine(_tiny(), small_config.training.model_copy(update={"compile": "no"}), 10, torch.device("cpu"))
+    eager = engine.Engine(_tiny(), small_config.training.model_copy(update={"compile": "no"}), torch.device("cpu"))
     assert run.step(*_batch(), 1e-3) == pytest.approx(eager.step(*_batch(), 1e-3))
     assert not run.compiled
     error = capfd.readouterr().err

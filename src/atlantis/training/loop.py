@@ -192,7 +192,7 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     total = total_steps(settings, len(task.rows))
     due = set(evaluation_steps(config.evaluation, total))
     device = choose_device(settings.device)
-    engine = Engine(_model(config, task, base), settings, total * settings.batch_size, device)
+    engine = Engine(_model(config, task, base), settings, device)
     order = Order(len(task.rows), settings.batch_size, settings.seed)
     step, window = _restore(run, engine)
     run.note(device=_device_facts(engine), steps=total)
