@@ -56,7 +56,7 @@ def card(run: run_data.Run, name: str, how: str) -> str:
     ]
     about = run.about
     counts = about["dataset"]["counts"]["train"]
-    versions = ", ".join(f"{key} {value}" for key, value in about["versions"].items())
+    versions = ", ".join(f"{key} {value}" for key, value in about["versions"].items() if key != "platform")
     return f"""# {name}
 
 {how.strip()}

@@ -353,3 +353,21 @@ def _batch():
     ids = np.arange(16, dtype=np.int32)
     table = Rows(Pairs(ids, ids[::-1].copy(), ids * 100, np.zeros(16, np.uint8)), Vocabulary("characters", 16))
     return table.prefix, table.batch(torch.arange(16))
+
+
+# trackers
+
+
+def test_tensorboard_gets_what_the_log_has(small_config: RunConfig) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = train(renamed(small_config, "tracked").model_copy(update={"trackers": ["tensorboard"]}))
+    (folder,) = {file.parent for file in run.rglob("events.out.tfevents.*") if "training" not in file.name}
+    events = EventAccumulator(str(folder)).Reload()
+    losses = {event.step: event.value for event in events.Scalars("eval/loss")}
+    assert losses == pytest.approx({row["step"]: row["loss"] for row in rows(run, "eval")}, rel=1e-6)
+
+
+def test_a_tracker_that_is_not_installed_is_named(small_config: RunConfig) -> None:
+    with pytest.raises(UserError, match=r"trackers: .*aim"):
+        train(renamed(small_config, "untracked").model_copy(update={"trackers": ["aim"]}))

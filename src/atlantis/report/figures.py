@@ -274,7 +274,7 @@ def _step_title(probe: Probe, step: int) -> str:
     if step not in real.index:
         return f"step {step:,}"
     row = real.loc[step]
-    numbers = f"R² {row['lon_r2']:.2f} lon, {row['lat_r2']:.2f} lat; {row['mean_km']:,.0f} km"
+    numbers = f"R² {row['lon_r2']:.3f} lon, {row['lat_r2']:.3f} lat; {row['mean_km']:,.0f} km"
     for name in probe.virtual_regions[:2]:
         virtual = probe.group(name)
         if step in virtual.index:

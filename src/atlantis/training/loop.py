@@ -42,7 +42,7 @@ from atlantis.training.engine import Engine, NotFinite, choose_device
 from atlantis.training.order import Order
 from atlantis.training.run import RunFolder
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
-from atlantis.training.trackers import Trackers
+from atlantis.training.trackers import Trackers, check_trackers
 from atlantis.world import World
 
 LOG_EVERY = 10
@@ -69,6 +69,7 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     """
     if config.name is None:
         raise UserError("name: a run needs one; add `name: my_run` to the config or name=my_run to the command")
+    check_trackers(config)
     path = experiments(config) / config.name
     RunFolder(path, config, resume)  # refuses early, before anything is built
     base = _base(config, resume)

@@ -111,7 +111,11 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
     packages = ("torch", "transformers", "numpy", "scikit-learn", "pandas")
-    found = {"atlantis": artifacts.version(), "python": platform.python_version(), "platform": platform.platform()}
+    found = {
+        "atlantis": artifacts.version(),
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
     return found | {package: version(package) for package in packages}
 
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from atlantis.errors import UserError
 from atlantis.settings import RunConfig
+
+
+def check_trackers(config: RunConfig) -> None:
+    """Refuse a tracker whose package is not installed, before anything is begun."""
+    missing = [name for name in config.trackers if find_spec(name) is None]
+    if missing:
+        raise UserError(f"trackers: {', '.join(missing)} is not installed; pip install it, or leave it out")
 
 
 class Trackers:
@@ -19,14 +27,8 @@ class Trackers:
         from accelerate import Accelerator
 
         names: list[Any] = list(config.trackers)
-        try:
-            self.accelerator = Accelerator(cpu=True, log_with=names, project_dir=run)
-            self.accelerator.init_trackers("atlantis", config=_flat(config.model_dump(mode="json")))
-        except (ImportError, ValueError) as error:
-            raise UserError(f"trackers: {', '.join(names)} cannot be used ({error}); install the package") from None
-        missing = set(names) - {tracker.name for tracker in self.accelerator.trackers}
-        if missing:
-            raise UserError(f"trackers: {', '.join(sorted(missing))} is not installed; pip install it, or leave it out")
+        self.accelerator = Accelerator(cpu=True, log_with=names, project_dir=run)
+        self.accelerator.init_trackers("atlantis", config=_flat(config.model_dump(mode="json")))
 
     def log(self, row: dict[str, Any]) -> None:
         """Numbers of one row, named `train/loss`, `eval/world-world/mean_km` and so on."""
