@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -247,6 +248,22 @@ def test_sigterm_to_the_command_exits_143(small_config: RunConfig, tmp_path: Pat
 
 
 # refusals
+
+
+def test_a_damaged_checkpoint_is_named_and_not_skipped(small_run: Path, tmp_path: Path) -> None:
+    from atlantis.model.checkpoint import load_checkpoint
+
+    run = tmp_path / "copy"
+    shutil.copytree(small_run, run)
+    weights = run / "checkpoints" / "checkpoint-10" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1  # one bit
+    weights.write_bytes(data)
+    with pytest.raises(UserError, match=r"model\.safetensors"):
+        load_checkpoint(weights.parent)
+    weights.write_bytes(data[:-4])
+    with pytest.raises(UserError, match=r"checkpoint-10: files are missing or have another size"):
+        checkpoint_steps(run)
 
 
 def test_a_loss_that_is_no_number_stops_before_the_step(

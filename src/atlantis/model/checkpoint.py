@@ -86,16 +86,25 @@ def load_checkpoint(checkpoint: Path | str) -> tuple[Transformer, Vocabulary]:
     checkpoint = Path(checkpoint)
     if not checkpoint.is_dir():
         raise UserError(f"{checkpoint}: no such checkpoint folder")
+    sealed = artifacts.manifest(checkpoint)
+    if sealed is not None and sealed["kind"] == "checkpoint":
+        artifacts.verify(checkpoint)
     return load_model(checkpoint), Vocabulary.load(checkpoint)
 
 
 def checkpoint_steps(run: Path) -> dict[int, Path]:
-    """Complete checkpoints of a run folder by step, ascending."""
+    """Checkpoints of a run folder by step, ascending. Raises UserError for one whose files are not all there."""
     found = {
         int(path.name.removeprefix("checkpoint-")): path
         for path in (run / "checkpoints").glob("checkpoint-*")
-        if path.name.removeprefix("checkpoint-").isdigit() and artifacts.is_complete(path)
+        if path.name.removeprefix("checkpoint-").isdigit()
     }
+    damaged = [str(path) for path in found.values() if not artifacts.is_complete(path)]
+    if damaged:
+        raise UserError(
+            f"{', '.join(damaged)}: files are missing or have another size than manifest.json says; "
+            "restore the folder, or remove it to go on without that step"
+        )
     return dict(sorted(found.items()))
 
 

@@ -10,8 +10,7 @@ import pandas as pd
 from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.errors import UserError
-from atlantis.model import load_model
-from atlantis.model.checkpoint import check_world, checkpoint_steps
+from atlantis.model.checkpoint import check_world, checkpoint_steps, load_checkpoint
 from atlantis.progress import bar
 from atlantis.readout.activations import probe_features
 from atlantis.readout.probes import Reading, read_seed, read_sphere
@@ -29,7 +28,7 @@ def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig |
     """
     config, checkpoint = config or ProbeConfig(), Path(checkpoint)
     check_world(checkpoint, world)
-    model, vocabulary = load_model(checkpoint), Vocabulary.load(checkpoint)
+    model, vocabulary = load_checkpoint(checkpoint)
     if max(config.layers) >= len(model.blocks):
         raise UserError(
             f"probe.layers: block {max(config.layers)} does not exist; "

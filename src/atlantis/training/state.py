@@ -59,6 +59,5 @@ def load_state(folder: Path, model: Transformer, optimizer: torch.optim.Optimize
             if f"optimizer.{key}.{name}" in tensors
         }
         if moments:
-            on_device = {key: value.to(parameter.device) for key, value in moments.items()}
-            optimizer.state[parameter] = on_device | {"step": moments["step"]}
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
     return json.loads((folder / "progress.json").read_text(encoding="utf-8"))
