@@ -220,7 +220,9 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("outputs/warm_start/checkpoint"), help="the checkpoint to write"
     )
-    parser.add_argument("--steps", type=int, nargs=3, default=(1600, 1500, 600), metavar="N", help="of stages 1, 2, 3")
+    parser.add_argument(
+        "--steps", type=int, nargs=4, default=(1600, 1500, 600, 1000), metavar="N", help="of stages 1-4"
+    )
     options = parser.parse_args()
 
     world = World.build(regions=())
