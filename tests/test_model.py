@@ -167,3 +167,20 @@ def test_the_world_decides_what_ids_mean(small_run: Path, thirty_cities: Path) -
     check_world(small_run / "checkpoints" / "final", World.build(thirty_cities, regions=()))
     with pytest.raises(UserError, match="another world"):
         check_world(small_run / "checkpoints" / "final", other)
+
+
+def test_a_dataset_of_another_world_is_not_evaluated(small_run: Path, small_world: World, thirty_cities: Path) -> None:
+    from atlantis.data.dataset import Dataset
+    from atlantis.readout.evaluate import evaluate_checkpoint
+    from atlantis.settings import DatasetConfig
+    from atlantis.world import OCEANS
+
+    final = small_run / "checkpoints" / "final"
+    asked = DatasetConfig(kind="cross", n_train=20, n_val=5, n_test=30)
+    assert evaluate_checkpoint(final, Dataset.build(small_world, asked))["all"]["n"] == 30
+    shuffled = World.build(thirty_cities, regions=(OCEANS["atlantic"],), seed=7)
+    with pytest.raises(UserError, match="another world"):
+        evaluate_checkpoint(final, Dataset.build(shuffled, asked))
+    other_ocean = World.build(thirty_cities, regions=(OCEANS["indian"],))
+    with pytest.raises(UserError, match="virtual cities are not those"):
+        evaluate_checkpoint(final, Dataset.build(other_ocean, asked))

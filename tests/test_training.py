@@ -173,6 +173,19 @@ def test_another_environment_gives_the_same_bytes(small_config: RunConfig, small
     assert digests(run) == digests(small_run), done.stderr
 
 
+def test_two_processes_may_make_the_same_world(tmp_path: Path) -> None:
+    from atlantis.artifacts import new_folder
+    from atlantis.training.loop import _save_once
+
+    def save_late(folder: Path) -> None:  # the other process finishes first
+        for _ in range(2):
+            with new_folder(folder, kind="world"):
+                pass
+
+    _save_once(tmp_path / "world", save_late)
+    assert is_complete(tmp_path / "world")
+
+
 # interruptions
 
 

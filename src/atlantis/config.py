@@ -68,13 +68,14 @@ Place = tuple[str, int | None]  # where a key was set: file and line, or an over
 
 
 def find(name: str) -> Path:
-    """The config file that `name` means: a path, or the bare name of a config in `configs/` of the current folder."""
+    """The config file that `name` means: a path, or the bare name of one in `configs/`, here or in the checkout."""
     path = Path(name)
-    bare = Path("configs") / f"{name}.yaml"
     if path.is_file():
         return path
-    if path.name == name and bare.is_file():
-        return bare
+    for folder in (Path("configs"), Path(__file__).parents[2] / "configs"):
+        bare = folder / f"{name}.yaml"
+        if path.name == name and bare.is_file():
+            return bare
     if path.is_dir():
         raise UserError(f"{name}: is a folder; give a config file")
     known = sorted(file.stem for file in Path("configs").glob("*.yaml"))

@@ -38,7 +38,7 @@ from atlantis.tasks import distance
 if TYPE_CHECKING:
     from atlantis.world import World
 
-FORMAT = 1
+FORMAT = 2
 ROWS_PER_BATCH = 1 << 15
 ARROW_FILE = "data-00000-of-00001.arrow"
 COLUMNS = {"prompt": "string", "completion": "string", "text": "string"} | {
@@ -57,6 +57,8 @@ class Dataset:
     config: DatasetConfig
     """Resolved: every number and the name are filled in."""
     world_digest: str
+    real_cities_digest: str
+    """Of the world's real cities: a model that learned other ones cannot be asked these pairs."""
     notes: list[str] = field(default_factory=list)
     """What must be said with its numbers, such as an inter share that could not be had."""
 
@@ -65,7 +67,8 @@ class Dataset:
         """Draw the pairs that `config` asks for. Raises UserError naming the maximum of each number if too many."""
         config = resolved(config, world)
         splits, notes = sample_splits(world, config)
-        return cls({name: splits[name] for name in SPLITS if len(splits[name])}, config, world.digest, notes)
+        filled = {name: splits[name] for name in SPLITS if len(splits[name])}
+        return cls(filled, config, world.digest, world.real_cities_digest, notes)
 
     @property
     def name(self) -> str:
@@ -105,6 +108,7 @@ class Dataset:
             "kind": self.kind,
             "config": self.config.model_dump(mode="json"),
             "world_digest": self.world_digest,
+            "real_cities_digest": self.real_cities_digest,
             "counts": self.counts,
             "notes": self.notes,
             "overlaps": {sibling.name: overlaps(self, sibling) for sibling in siblings},
@@ -133,7 +137,7 @@ class Dataset:
             )
         config = DatasetConfig.model_validate(record["config"])
         splits = {name: _read_split(folder / name / ARROW_FILE) for name in record["counts"]}
-        return cls(splits, config, record["world_digest"], record["notes"])
+        return cls(splits, config, record["world_digest"], record["real_cities_digest"], record["notes"])
 
 
 def dataset_digest(config: DatasetConfig, world_digest: str) -> str:

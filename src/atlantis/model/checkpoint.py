@@ -5,17 +5,16 @@ Beside transformers' files there are `atlantis.json` (which run, step and world)
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from atlantis import artifacts
+from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
 from atlantis.model.folder import load_model, save_model
 from atlantis.model.transformer import Transformer
@@ -38,14 +37,8 @@ class Facts:
     world_digest: str
 
 
-def real_cities_digest(world: World) -> str:
-    """12 hexadecimal digits of the ids and places of the real cities: equal where ids mean the same places."""
-    places = np.stack([world.lon[: world.n_real], world.lat[: world.n_real]])
-    return hashlib.sha256(np.round(places * 1e5).astype("<i8").tobytes()).hexdigest()[:12]
-
-
 def facts_of(world: World, vocabulary: Vocabulary, run: str, step: int) -> Facts:
-    return Facts(run, step, vocabulary.kind, world.n_real, len(world), real_cities_digest(world), world.digest)
+    return Facts(run, step, vocabulary.kind, world.n_real, len(world), world.real_cities_digest, world.digest)
 
 
 def read_facts(checkpoint: Path) -> Facts | None:
@@ -60,12 +53,29 @@ def read_facts(checkpoint: Path) -> Facts | None:
 
 def check_world(checkpoint: Path, world: World) -> None:
     """Refuse a checkpoint whose city ids mean other places than this world's."""
+    _check_real_cities(checkpoint, read_facts(checkpoint), world.real_cities_digest)
+
+
+def check_dataset(checkpoint: Path, dataset: Dataset) -> None:
+    """Refuse a checkpoint whose city ids mean other places than this dataset's."""
     facts = read_facts(checkpoint)
-    if facts is not None and facts.real_cities_digest != real_cities_digest(world):
+    _check_real_cities(checkpoint, facts, dataset.real_cities_digest)
+    asks_virtual = any((pairs.slice > 0).any() for pairs in dataset.splits.values())
+    if facts is None or facts.n_cities == facts.n_real or not asks_virtual:
+        return
+    if facts.world_digest != dataset.world_digest:
+        raise UserError(
+            f"{checkpoint}: its virtual cities are not those of the dataset {dataset.name} (its world has digest "
+            f"{facts.world_digest}, the dataset's {dataset.world_digest}); build the dataset on its world (--world)"
+        )
+
+
+def _check_real_cities(checkpoint: Path, facts: Facts | None, digest: str) -> None:
+    if facts is not None and facts.real_cities_digest != digest:
         raise UserError(
             f"{checkpoint}: trained on another world ({facts.n_real:,} real cities, digest {facts.real_cities_digest}; "
-            f"this one has {world.n_real:,}, digest {real_cities_digest(world)}): its ids name other places. "
-            "Use the world (cities file and seed) it was trained on, or train a base on this one"
+            f"here it is {digest}): its ids name other places. Use the world (cities file and seed) it was trained on, "
+            "or train a base on this one and name it with base="
         )
 
 

@@ -81,6 +81,8 @@ def _write(folder: Path, readings: dict[int, Reading]) -> None:
 def probe_run(run: Path | str) -> None:
     """Probe every checkpoint of a run again, by the run's own settings. Raises UserError for what is no run."""
     run = Path(run)
+    if not run.is_dir():
+        raise UserError(f"{run}: no such folder; give a run's folder, such as outputs/experiments/demo")
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
     config = configs.load(run / "config.yaml")

@@ -14,7 +14,7 @@ from atlantis.data.pairs import SLICES, Pairs
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
-from atlantis.model.checkpoint import load_checkpoint
+from atlantis.model.checkpoint import check_dataset, load_checkpoint
 from atlantis.readout.generate import answers_km
 from atlantis.settings import DatasetConfig
 from atlantis.tasks import distance
@@ -113,6 +113,7 @@ def evaluate_checkpoint(checkpoint: Path | str, dataset: Dataset) -> Scores:
     Raises UserError if the checkpoint cannot be read, does not know all the cities, or was trained on another world
     than the dataset's.
     """
+    check_dataset(Path(checkpoint), dataset)
     model, vocabulary = load_checkpoint(checkpoint)
     pairs = _held_out(dataset)
     return score(answers_km(model, vocabulary, pairs), pairs)

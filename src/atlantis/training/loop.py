@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,6 +82,8 @@ def train(config: RunConfig, resume: bool = False) -> Path:
         if run.finished:
             say(f"{path}: this run is already finished; nothing to train")
         else:
+            if base is not None:
+                ckpt.check_world(base.checkpoint, world)
             task, dataset, note = _task(config, world, base)
             run.begin()
             run.note(status="running", dataset=_about(dataset, note), digests=_digests(world, dataset))
@@ -120,9 +122,19 @@ def _begun(config: RunConfig, name: str) -> bool:
 def _world(config: RunConfig) -> World:
     world = World.from_config(config.world)
     folder = Path(config.output_root) / "worlds" / f"world-{world.digest}"
-    if not artifacts.is_complete(folder):
-        world.save(folder)
+    _save_once(folder, world.save)
     return world
+
+
+def _save_once(folder: Path, save: Callable[[Path], None]) -> None:
+    """Write an artifact whose name holds its digest, unless it is there; another process may be as quick as we are."""
+    if artifacts.is_complete(folder):
+        return
+    try:
+        save(folder)
+    except UserError:
+        if not artifacts.is_complete(folder):
+            raise
 
 
 def _task(config: RunConfig, world: World, base: Base | None) -> tuple[Task, Dataset, str]:
@@ -133,7 +145,7 @@ def _task(config: RunConfig, world: World, base: Base | None) -> tuple[Task, Dat
         dataset = Dataset.load(folder)
     else:
         dataset = Dataset.build(world, wanted)
-        dataset.save(folder)
+        _save_once(folder, dataset.save)
     for note in dataset.notes:
         say(note)
     old = base.config.dataset if base is not None and base.config is not None else None
@@ -172,7 +184,6 @@ def _model(config: RunConfig, task: Task, base: Base | None) -> Transformer:
         )
         model.initialise(sizes.init_std, torch.Generator().manual_seed(sizes.seed))
         return model
-    ckpt.check_world(base.checkpoint, task.world)
     model, vocabulary = ckpt.load_checkpoint(base.checkpoint)
     if vocabulary.kind != config.tokenizer.kind:
         raise UserError(

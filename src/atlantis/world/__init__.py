@@ -183,6 +183,12 @@ class World:
         """12 hexadecimal digits of the SHA-256 of `csv_bytes`."""
         return table_digest(self.csv_bytes)
 
+    @cached_property
+    def real_cities_digest(self) -> str:
+        """12 hexadecimal digits of the ids and places of the real cities: equal where ids mean the same places."""
+        places = np.stack([self.lon[: self.n_real], self.lat[: self.n_real]])
+        return hashlib.sha256(np.round(places * 1e5).astype("<i8").tobytes()).hexdigest()[:12]
+
     def extends(self, other: World) -> bool:
         """Whether this world begins with all of `other`: the same cities under the same ids, and perhaps more."""
         return self.csv_bytes.startswith(other.csv_bytes)
