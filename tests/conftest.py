@@ -28,7 +28,7 @@ def small_config(thirty_cities: Path, tmp_path_factory: pytest.TempPathFactory) 
             "world": {"cities": str(thirty_cities), "regions": [{"count": 8}]},
             "dataset": {"kind": "distance", "n_train": 300, "n_val": 32, "n_test": 64},
             "model": {"hidden_size": 32, "n_layers": 5, "n_heads": 2, "mlp_size": 64},
-            "training": {"batch_size": 64, "epochs": 4.0, "learning_rate": 3e-3, "warmup_steps": 5, "compile": "no"},
+            "training": {"batch_size": 64, "epochs": 4.0, "learning_rate": 3e-3, "warmup_steps": 5},
             "evaluation": {"n_items": 16, "steps": [0, 3], "fractions": [0.5, 1.0]},
         }
     )

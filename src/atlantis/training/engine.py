@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
-import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
 
 from atlantis.data.rows import Batch
 from atlantis.errors import UserError
-from atlantis.model import Transformer, completion_loss
+from atlantis.model import Transformer, completion_loss, kernels
+from atlantis.model.tree import tree_loss
 from atlantis.progress import say
 from atlantis.settings import TrainingConfig
+from atlantis.tokens import PAD
+
+PIECE = 512
+"""Rows that the kernels take at a time: their largest tensor stays below what glibc allocates from kept memory (32 MiB)."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class NotFinite(UserError):
@@ -29,13 +36,29 @@ def choose_device(asked: str) -> torch.device:
     return torch.device(asked)
 
 
+def keep_freed_memory() -> None:
+    """Have glibc keep what is freed: else every large tensor is mapped anew, and page faults cost a third of a step."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # another C library
+        return
+    mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most it takes
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def pieces(batch: Batch, size: int) -> Iterator[Batch]:
+    """The batch in parts of at most `size` rows."""
+    for start in range(0, len(batch.tokens), size):
+        yield Batch(*(part[start : start + size] for part in batch))
+
+
 class Engine:
     """Model and optimizer, and the step that brings them forward.
 
-    Compilation is per block: the equal blocks are compiled once, in a sixth of the time that the whole step takes.
-    Where it fails, the run goes on eager and says so. `auto` compiles on a GPU only: on two CPU cores a
-    compiled step was measured 1.15 times as fast as an eager one (0.99 to 1.25, `benchmarks/train_step.py`), and
-    compiling takes 40 s for each shape; `yes` pays in a long run.
+    `training.compile` says how a step is computed. On a CPU `auto` takes the batch as a tree and the kernels of the
+    model (tree.py, kernels.cpp), on a GPU torch.compile; `yes` is torch.compile everywhere, `no` plain PyTorch. What
+    cannot be compiled is said, and the run goes on in plain PyTorch. torch.compile works block by block: the
+    equal blocks are compiled once, in a sixth of the time that the whole step takes. docs/performance.md has the measurements.
     """
 
     def __init__(self, model: Transformer, training: TrainingConfig, device: torch.device) -> None:
@@ -51,14 +74,18 @@ class Engine:
             eps=training.eps,
             fused=True,
         )
+        automatic = training.compile == "auto" and not self.bf16
+        self.kernels = automatic and device.type == "cpu" and kernels.library() is not None
         self.compiled = self._compile()
+        if device.type == "cpu":
+            keep_freed_memory()
 
     def _compile(self) -> bool:
         automatic = self.training.compile == "auto" and self.device.type == "cuda"
         wanted = self.training.compile == "yes" or automatic
         if not wanted:
             return False
-        if self.device.type == "cpu" and not any(shutil.which(name) for name in ("g++", "clang++", "c++")):
+        if self.device.type == "cpu" and kernels.compiler() is None:
             say("no C++ compiler found (g++ or clang++): training runs eager")
             return False
         for block in self.model.layers[:-1]:
@@ -68,6 +95,8 @@ class Engine:
 
     def loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed loss of a batch and the number of its targets; falls back to eager if the compiler fails."""
+        if self.kernels:
+            return tree_loss(self.model, prefix, batch)
         return self._or_eager(lambda: self._loss(prefix, batch))
 
     def _loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -81,9 +110,7 @@ class Engine:
         except Exception as error:
             if not self.compiled or not _is_compiler_error(error):
                 raise
-            say(
-                f"compilation failed ({str(error).splitlines()[0][:120]}): training goes on eager, about a fifth slower"
-            )
+            say(f"compilation failed ({str(error).splitlines()[0][:120]}): training goes on in plain PyTorch")
             self.compiled = False
             for block in self.model.layers:
                 block.forget_compilation()
@@ -96,13 +123,15 @@ class Engine:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        total, count = self.loss(prefix, batch)
-        loss = total / count
+        count = (batch.targets != PAD).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        value = 0.0
+        for piece in pieces(batch, PIECE if self.kernels else len(batch.tokens)):
+            loss = self.loss(prefix, piece)[0] / count
+            loss.backward()
+            value += loss.item()
         limit = self.training.max_grad_norm
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if limit is None else limit)
-        value = loss.item()
         if not math.isfinite(value):
             raise NotFinite(f"the loss is {value}")
         if not math.isfinite(norm.item()):

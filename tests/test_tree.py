@@ -1,0 +1,168 @@
+"""The batch as a tree and its kernels, against the plain model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlantis.data.pairs import Pairs
+from atlantis.data.rows import Rows
+from atlantis.model import Transformer, completion_loss, kernels
+from atlantis.model.tree import grow, tree_loss, tree_of
+from atlantis.settings import TrainingConfig
+from atlantis.tokens import Vocabulary
+from atlantis.training.engine import Engine
+
+pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="needs a C++ compiler")
+
+N_CITIES = 5_175
+
+
+def new_model(kind: str, width: int = 64) -> tuple[Transformer, Vocabulary]:
+    vocabulary = Vocabulary(kind, N_CITIES)  # type: ignore[arg-type]
+    model = Transformer(vocabulary.size, 44, width=width, n_layers=3, n_heads=2, mlp_width=96)
+    model.initialise(0.2, torch.Generator().manual_seed(1))
+    return model, vocabulary
+
+
+def rows_of(first: list[int], second: list[int], km: list[int], vocabulary: Vocabulary) -> Rows:
+    columns = [np.array(column, np.int32) for column in (first, second, km)]
+    return Rows(Pairs(*columns, np.zeros(len(first), np.uint8)), vocabulary)
+
+
+def loss_and_gradients(model: Transformer, rows: Rows, chosen: torch.Tensor, by_tree: bool):
+    batch = rows.batch(chosen)
+    model.zero_grad()
+    if by_tree:
+        total, count = tree_loss(model, rows.prefix, batch)
+    else:
+        total, count = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)
+    (total / count).backward()
+    gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    return total.item(), int(count), gradients
+
+
+ids = st.integers(0, N_CITIES - 1) | st.integers(0, 12)
+
+
+@pytest.mark.parametrize(("kind", "width"), [("characters", 64), ("characters", 24), ("city", 64)])
+@settings(max_examples=15, deadline=None)
+@given(pairs=st.lists(st.tuples(ids, ids, st.integers(0, 20_015)), min_size=1, max_size=100), repeat=st.booleans())
+def test_loss_and_gradients_equal_the_plain_models(
+    kind: str, width: int, pairs: list[tuple[int, int, int]], repeat: bool
+) -> None:
+    """Also with ids of any length, rows that occur twice, and fillers (index n)."""
+    model, vocabulary = new_model(kind, width)
+    rows = rows_of(*([pair[i] for pair in pairs] for i in range(3)), vocabulary)  # type: ignore[arg-type]
+    chosen = torch.arange(len(pairs) + 1)
+    chosen = torch.cat([chosen, chosen[: len(chosen) // 2]]) if repeat else chosen
+    plain, n, expected = loss_and_gradients(model, rows, chosen, by_tree=False)
+    total, count, found = loss_and_gradients(model, rows, chosen, by_tree=True)
+    assert count == n
+    assert total == pytest.approx(plain, rel=1e-5)
+    for name, gradient in expected.items():
+        scale = gradient.abs().max().item()
+        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5 * max(scale, 1e-3), msg=name)
+
+
+def test_a_tree_has_one_node_per_distinct_beginning() -> None:
+    text = ["ab1", "ab2", "abc", "x", "ab1"]
+    rows = np.zeros((5, 3), np.int64)
+    for i, line in enumerate(text):
+        rows[i, : len(line)] = [ord(letter) for letter in line]
+    ends = np.array([[len(line) - 1] for line in text])
+    tree = grow(rows, ends, np.ones((5, 1), bool))
+    beginnings = {line[: i + 1] for line in text for i in range(len(line))}
+    assert len(tree.token) == len(beginnings) == 6
+    assert [chr(tree.token[node]) for node in tree.asked[tree.index]] == [line[-1] for line in text]
+    assert [tree.position[node] for node in tree.asked[tree.index]] == [len(line) - 1 for line in text]
+
+
+def test_kernels_do_not_depend_on_the_number_of_threads() -> None:
+    """The attention, whose gradient adds over the rows of a node, and the norm's weight gradient, which adds over all."""
+    rng = np.random.default_rng(0)
+    vocabulary = Vocabulary("characters", N_CITIES)
+    n = 300
+    first, second = (rng.integers(0, N_CITIES, n).tolist() for _ in range(2))
+    rows = rows_of(first, second, rng.integers(0, 20_000, n).tolist(), vocabulary)
+    tree = tree_of(rows.prefix, rows.batch(torch.arange(n)))
+    model, _ = new_model("characters")
+    cos, sin = model.cos.squeeze(1), model.sin.squeeze(1)
+    inputs = torch.randn(len(tree.token), 3 * 64, generator=torch.Generator().manual_seed(0))
+    weight, threads = torch.rand(3 * 64), torch.get_num_threads()
+    found = []
+    try:
+        for n_threads in (1, 2, 3):
+            torch.set_num_threads(n_threads)
+            x, w = inputs.clone().requires_grad_(), weight.clone().requires_grad_()
+            _, y = kernels.rms_norm(x, w, 1e-6)
+            kernels.attention(y * 1, tree, tree.first, len(x), cos, sin).square().sum().backward()
+            found.append((x.grad, w.grad))
+    finally:
+        torch.set_num_threads(threads)
+    for x_grad, w_grad in found[1:]:
+        assert torch.equal(x_grad, found[0][0])
+        assert torch.equal(w_grad, found[0][1])
+
+
+def test_exponential_is_exact_enough() -> None:
+    """silu by the kernel against PyTorch's, far into both tails."""
+    gate = torch.cat([torch.linspace(-100, 100, 100_001), torch.tensor([0.0, -1e6, 1e6])])
+    found = kernels.gated(torch.stack([gate, torch.ones_like(gate)], dim=1)).squeeze(1)
+    torch.testing.assert_close(found, torch.nn.functional.silu(gate), rtol=1e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_what_is_no_number_stays_none(wrong: float) -> None:
+    model, vocabulary = new_model("characters")
+    rows = rows_of([1, 2], [3, 4], [5, 6], vocabulary)
+    with torch.no_grad():
+        model.layers[0].gate_up.weight[3, 5] = wrong
+    assert not np.isfinite(tree_loss(model, rows.prefix, rows.batch(torch.arange(2)))[0].item())
+
+
+def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch taken in pieces of three rows steps like the whole one."""
+    weights = []
+    for size in (3, 512):
+        monkeypatch.setattr("atlantis.training.engine.PIECE", size)
+        model, vocabulary = new_model("characters")
+        rows = rows_of([1, 22, 333, 4_444, 1, 7, 70], [5, 6, 7, 8, 9, 10, 11], [1, 20, 300, 4_000, 5, 6, 7], vocabulary)
+        engine = Engine(model, TrainingConfig(), torch.device("cpu"))
+        assert engine.kernels
+        weights.append(
+            (engine.step(rows.prefix, rows.batch(torch.arange(8)), 1e-3), model.layers[0].qkv.weight.detach())
+        )
+    assert weights[0][0] == pytest.approx(weights[1][0], rel=1e-6)
+    torch.testing.assert_close(weights[0][1], weights[1][1], rtol=1e-4, atol=2e-5)
+
+
+@pytest.mark.parametrize("fault", ["no compiler", "a compiler that fails"])
+def test_without_the_kernels_training_goes_on_and_says_so(
+    fault: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    if fault == "a compiler that fails":
+        (tools / "g++").write_text("#!/bin/sh\necho 'no space for objects' >&2\nexit 1\n")
+        (tools / "g++").chmod(0o755)
+    code = (
+        "import torch\n"
+        "from atlantis import TrainingConfig\n"
+        "from atlantis.model import Transformer\n"
+        "from atlantis.training.engine import Engine\n"
+        "model = Transformer(44, 44, width=16, n_layers=2, n_heads=2, mlp_width=8)\n"
+        "assert not Engine(model, TrainingConfig(), torch.device('cpu')).kernels\n"
+    )
+    monkeypatch.setenv("PATH", f"{tools}:/bin" if fault == "a compiler that fails" else str(tools))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert ("no C++ compiler" if fault == "no compiler" else "no space for objects") in done.stderr
+    assert "plain PyTorch" in done.stderr
