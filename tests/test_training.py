@@ -283,7 +283,7 @@ def test_a_loss_that_is_no_number_stops_before_the_step(
     small_config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = renamed(small_config, "diverged")
-    original, calls = engine.Engine._loss, []
+    original, calls = engine.Engine.loss, []
 
     def spoil(self: engine.Engine, *args):
         calls.append(None)

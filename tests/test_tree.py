@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,12 +81,12 @@ def test_a_tree_has_one_node_per_distinct_beginning() -> None:
     tree = grow(rows, ends, np.ones((5, 1), bool))
     beginnings = {line[: i + 1] for line in text for i in range(len(line))}
     assert len(tree.token) == len(beginnings) == 6
-    assert [chr(tree.token[node]) for node in tree.asked[tree.index]] == [line[-1] for line in text]
-    assert [tree.position[node] for node in tree.asked[tree.index]] == [len(line) - 1 for line in text]
+    assert [chr(tree.token[node]) for node in tree.asked[tree.place]] == [line[-1] for line in text]
+    assert [tree.position[node] for node in tree.asked[tree.place]] == [len(line) - 1 for line in text]
 
 
 def test_kernels_do_not_depend_on_the_number_of_threads() -> None:
-    """The attention, whose gradient adds over the rows of a node, and the norm's weight gradient, which adds over all."""
+    """The attention, whose gradient adds over a node's rows, and the norm, whose weight's gradient adds over all nodes."""
     rng = np.random.default_rng(0)
     vocabulary = Vocabulary("characters", N_CITIES)
     n = 300
@@ -145,7 +146,7 @@ def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("fault", ["no compiler", "a compiler that fails"])
 def test_without_the_kernels_training_goes_on_and_says_so(
-    fault: str, tmp_path, monkeypatch: pytest.MonkeyPatch
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tools = tmp_path / "bin"
     tools.mkdir()

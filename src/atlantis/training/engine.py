@@ -18,7 +18,7 @@ from atlantis.settings import TrainingConfig
 from atlantis.tokens import PAD
 
 PIECE = 512
-"""Rows that the kernels take at a time: their largest tensor stays below what glibc allocates from kept memory (32 MiB)."""
+"""Rows that the kernels take at a time: their largest tensor stays below what glibc serves from kept memory, 32 MiB."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -57,8 +57,8 @@ class Engine:
 
     `training.compile` says how a step is computed. On a CPU `auto` takes the batch as a tree and the kernels of the
     model (tree.py, kernels.cpp), on a GPU torch.compile; `yes` is torch.compile everywhere, `no` plain PyTorch. What
-    cannot be compiled is said, and the run goes on in plain PyTorch. torch.compile works block by block: the
-    equal blocks are compiled once, in a sixth of the time that the whole step takes. docs/performance.md has the measurements.
+    cannot be compiled is said, and the run goes on in plain PyTorch. torch.compile works block by block: the equal
+    blocks are compiled once, in a sixth of the time that the whole step takes. docs/performance.md has measurements.
     """
 
     def __init__(self, model: Transformer, training: TrainingConfig, device: torch.device) -> None:
