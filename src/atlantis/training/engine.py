@@ -34,7 +34,7 @@ class Engine:
 
     Compilation is per block: the equal blocks are compiled once, in a sixth of the time that the whole step takes.
     Where it fails, the run goes on eager and says so. `auto` compiles on a GPU only: on two CPU cores a
-    compiled step was measured 1.15 times as fast as an eager one (0.99 to 1.25, `benchmarks/train_step.py`), and
+    compiled step was measured 1.15 times as fast as an eager one (0.99 to 1.25, `benchmarks/train.py`), and
     compiling takes 40 s for each shape; `yes` pays in a long run.
     """
 
