@@ -8,13 +8,15 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS := outputs/experiments
 
-.PHONY: help install demo scratch test lint format
+.PHONY: help install demo scratch test lint format bench
 
 help:
 	@echo "make demo     install, then fine-tune on Atlantis for 200 steps and write the report (minutes)"
 	@echo "make scratch  install, then the whole story from a new model (20 minutes on 2 cores)"
 	@echo "make test     install, then run the tests"
 	@echo "make lint     install, then check style (ruff) and types (pyright)"
+	@echo "make bench    install, then time everything beside its peer and write docs/performance.md (15 minutes;"
+	@echo "              ROUNDS=9 for more rounds, ONLY=\"train probe\" for some of it)"
 	@echo "make format   install, then let ruff rewrite what it can"
 	@echo "make install  only install, into $(VENV)"
 
@@ -44,3 +46,7 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS))
+	$(BIN)/python -m benchmarks.page

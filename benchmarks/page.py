@@ -1,0 +1,297 @@
+"""docs/performance.md from `performance.md` (the prose) and `records/` (every figure): `python -m benchmarks.page`.
+
+In the prose, `{{name}}` stands for a table below, and `{{benchmark:path|format}}` for one number of that benchmark's
+newest record: `{{train:settings.batch_size|,}}`. In place of a benchmark's name a record's can stand, as its file has
+it without `.json`: that is how a figure of an older version is quoted.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RECORDS, ROOT
+
+TEMPLATE = Path(__file__).with_name("performance.md")
+PAGE = ROOT / "docs" / "performance.md"
+Records = dict[str, dict[str, Any]]
+"""Records by file name without `.json`, the oldest first, and the newest of each benchmark under its own name."""
+
+WAYS = {
+    "peer": "the peer: rows padded to the context, logits everywhere",
+    "neither": "ours, with neither idea",
+    "shared prefix": "with the shared prefix",
+    "last block where asked": "with the last block where asked",
+    "both": "with both: what our engine does",
+}
+RIVALS = {
+    "trainer": "transformers `Trainer`",
+    "engine": "our engine, by default",
+    "compiled": "our engine, compile=yes",
+}
+
+
+def read_records(folder: Path = RECORDS) -> Records:
+    """All records but those of `--quick`."""
+    files = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
+    found = {stem: content for stem, content in files.items() if not content["quick"]}
+    return found | {content["benchmark"]: content for content in found.values()}
+
+
+def render(prose: str, records: Records) -> str:
+    """The page. Raises KeyError for a table or a path that does not exist."""
+
+    def filled(match: re.Match[str]) -> str:
+        name = match[1]
+        return figure(name, records) if ":" in name else TABLES[name](records)
+
+    return re.sub(r"\{\{(.+?)\}\}", filled, prose)
+
+
+def figure(reference: str, records: Records) -> str:
+    """One number, as `benchmark:path|format` names it."""
+    where, _, spec = reference.partition("|")
+    name, _, path = where.partition(":")
+    if name not in records:
+        return "(not measured)"
+    value: Any = records[name]["results"]
+    for key in path.split("."):
+        value = value[key]
+    return format(value, spec)
+
+
+# parts of tables
+
+
+def spread(found: dict[str, Any], spec: str = ",.0f", scale: float = 1.0) -> str:
+    """Median (least to greatest)."""
+    median, least, greatest = (format(found[key] * scale, spec) for key in ("median", "min", "max"))
+    return f"**{median}** ({least} to {greatest})"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] + ["---:"] * (len(header) - 1), *rows)]
+    return "\n".join(lines)
+
+
+def about(record: dict[str, Any]) -> str:
+    """Where and when a record comes from, in one line below its table. Counts are the same on every machine."""
+    made = f"{record['date'][:10]}, commit {record['commit']}"
+    if record["benchmark"] == "count":
+        return f"{made}."
+    machine, versions = record["machine"], record["versions"]
+    where = f"{machine['cpu']}, cores: {machine['cores']}, threads: {machine['threads']}"
+    where += f", {machine['gpu']}" if machine["gpu"] else ""
+    packages = ", ".join(f"{name} {versions[name]}" for name in ("python", "torch", "transformers"))
+    return f"{made}, rounds: {record['rounds']}. {where}; {packages}."
+
+
+def section(name: str) -> Callable[[Callable[[dict[str, Any]], str]], Callable[[Records], str]]:
+    """A table of the newest record of benchmark `name`, with where it comes from; a line where there is none."""
+
+    def decorate(make: Callable[[dict[str, Any]], str]) -> Callable[[Records], str]:
+        def block(records: Records) -> str:
+            if name not in records:
+                return f"*Not measured yet: there is no record of `{name}`.*"
+            record = records[name]
+            return f"{make(record['results'])}\n\n<sub>{about(record)}</sub>"
+
+        return block
+
+    return decorate
+
+
+# tables
+
+
+@section("count")
+def counted_training(results: dict[str, Any]) -> str:
+    needs = results["training"]
+    rows = [
+        (label, f"{needs[way]['flops'] / 1e6:,.1f}", f"{needs[way]['bytes'] / 1e6:,.2f}", _saved(needs, way))
+        for way, label in WAYS.items()
+    ]
+    return table(("a training step, per sample", "million operations", "MB", "operations saved"), rows)
+
+
+def _saved(needs: dict[str, Any], way: str) -> str:
+    return "" if way == "peer" else f"{1 - needs[way]['flops'] / needs['peer']['flops']:.0%}"
+
+
+@section("count")
+def counted_reading(results: dict[str, Any]) -> str:
+    rows = [
+        (f"{label}, {who}", f"{results[kind][way]['flops'] / 1e6:,.1f}", f"{results[kind][way]['bytes'] / 1e6:,.2f}")
+        for kind, label in (("evaluation", "one answer"), ("probing", "one city's probe"))
+        for way, who in (("peer", "the plain way"), ("needed", "what is needed"))
+    ]
+    return table(("", "million operations", "MB"), rows)
+
+
+def _ceiling(results: dict[str, Any]) -> str:
+    limits = results["ceiling"]
+    side = results["settings"]["side"]
+    rows = [
+        (f"square products, side {side:,}", spread(limits["square"], ",.1f", 1e-9) + " Gflop/s"),
+        ("the model's own products with weights", spread(limits["own"], ",.1f", 1e-9) + " Gflop/s"),
+        ("copying memory", spread(limits["copy"], ",.1f", 1e-9) + " GB/s"),
+    ]
+    return table(("", "median (least to greatest)"), rows)
+
+
+ceiling = section("train")(_ceiling)
+
+
+@section("train")
+def floor(results: dict[str, Any]) -> str:
+    copy = results["ceiling"]["copy"]["median"]
+    rows = [
+        (label, f"{us:,.0f}", f"{1e6 / us:,.0f}", f"{1e6 * results['bytes'][way] / copy:,.0f}")
+        for way, label in WAYS.items()
+        if (us := results["floor_us"][way])
+    ]
+    return table(("", "µs per sample", "samples/s", "µs for its bytes, uncached"), rows)
+
+
+def _rates(results: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"{RIVALS[name]} ({'compiled' if rival['compiled'] else 'eager'})",
+            spread(rival["samples_per_second"]),
+            spread(rival["against_trainer"], ".2f"),
+            spread(rival["share"], ".0%"),
+            f"{rival['times_floor']['median']:.2f}",
+            f"{rival['peak_mb']:,}" + (f" (GPU {rival['gpu_mb']:,})" if rival["gpu_mb"] else ""),
+            f"{rival['ready_s']:.1f}",
+        )
+        for name in RIVALS
+        if (rival := results["rivals"].get(name))
+    ]
+    header = ("", "samples/s", "times Trainer", "share of the ceiling", "times the floor", "peak MB", "s to first step")
+    return table(header, rows)
+
+
+rates = section("train")(_rates)
+
+
+def history(records: Records) -> str:
+    """Our engine in every record of `train`, the oldest first."""
+    found = [content for stem, content in records.items() if stem.endswith("_train")]
+    if not found:
+        return "*Not measured yet: there is no record of `train`.*"
+    rows = [
+        (
+            f"{record['date'][:10]}, {record['commit']}",
+            f"{record['machine']['cpu']}, threads: {record['machine']['threads']}",
+            spread(engine["samples_per_second"]),
+            f"{engine['against_trainer']['median']:.2f}",
+            f"{engine['share']['median']:.0%}",
+            f"{engine['times_floor']['median']:.2f}",
+        )
+        for record in found
+        if (engine := record["results"]["rivals"]["engine"])
+    ]
+    return table(("version", "machine", "samples/s", "times Trainer", "share", "times the floor"), rows)
+
+
+@section("evaluation")
+def evaluation(results: dict[str, Any]) -> str:
+    names = {"peer": "`model.generate`, scaled to all prompts", "ours": "`atlantis.readout.generate`"}
+    rows = [
+        (
+            label,
+            spread(rival["prompts_per_second"]),
+            f"{rival['seconds']:,.1f}",
+            spread(rival["against_peer"], ",.1f"),
+            f"{rival['peak_mb']:,}",
+        )
+        for name, label in names.items()
+        if (rival := results["rivals"][name])
+    ]
+    return table(("", "prompts/s", "s for all", "times the peer", "peak MB"), rows)
+
+
+@section("probe")
+def probe(results: dict[str, Any]) -> str:
+    names = {"peer": "transformers and scikit-learn", "ours": "`atlantis.probe`"}
+    rows = [
+        (
+            label,
+            spread(rival["seconds"], ".1f"),
+            spread(rival["against_peer"], ".1f"),
+            f"{rival['peak_mb']:,}",
+            "; ".join(
+                f"{protocol} {scores['lon_r2']:.4f} / {scores['lat_r2']:.4f}, {scores['mean_km']:.1f} km"
+                for protocol, scores in rival["scores"].items()
+            ),
+        )
+        for name, label in names.items()
+        if (rival := results["rivals"][name])
+    ]
+    return table(("", "s per checkpoint", "times the peer", "peak MB", "reading"), rows)
+
+
+@section("data")
+def data(results: dict[str, Any]) -> str:
+    seconds, peak, settings = results["seconds"], results["peak_mb"], results["settings"]
+    limits = settings["large_limits"]
+    rows = [
+        ("plain Python, pairs and text", spread(seconds["plain_rows"], ".1f"), f"{peak['plain_rows']:,}"),
+        ("plain Python, tokens (scaled)", spread(seconds["plain_tokens"], ".1f"), ""),
+        ("plain Python, all", spread(seconds["plain"], ".1f"), ""),
+        ("ours, all", spread(seconds["ours"], ".2f"), f"{peak['ours']:,}"),
+        (
+            f"ours, in a world of {settings['large_cities']:,} cities, its CSV file included "
+            f"(at most {limits['seconds']} s and {limits['peak_mb']:,} MB are allowed)",
+            spread(seconds["large"], ".1f"),
+            f"{peak['large']:,}",
+        ),
+    ]
+    return table((f"{settings['rows']:,} pairs", "s", "peak MB"), rows)
+
+
+@section("startup")
+def startup(results: dict[str, Any]) -> str:
+    names = {
+        "interpreter": "`python -c pass`",
+        "help": "`atlantis --help`",
+        "import_torch": '`python -c "import torch"`',
+        "first_step": "`atlantis train`, to the first step",
+        "peer_first_step": "transformers `Trainer`, to the first step",
+    }
+    return table(("", "s"), [(label, spread(results["seconds"][name], ".2f")) for name, label in names.items()])
+
+
+@section("gpu")
+def gpu(results: dict[str, Any]) -> str:
+    return f"{_rates(results)}\n\n{_ceiling(results)}"
+
+
+TABLES: dict[str, Callable[[Records], str]] = {
+    "counted_training": counted_training,
+    "counted_reading": counted_reading,
+    "ceiling": ceiling,
+    "floor": floor,
+    "rates": rates,
+    "history": history,
+    "evaluation": evaluation,
+    "probe": probe,
+    "data": data,
+    "startup": startup,
+    "gpu": gpu,
+}
+
+
+def main() -> None:
+    records = read_records()
+    if not records:
+        raise SystemExit(f"no records in {RECORDS.relative_to(ROOT)}: run the benchmarks first (make bench)")
+    PAGE.write_text(render(TEMPLATE.read_text(encoding="utf-8"), records), encoding="utf-8")
+    print(PAGE.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,182 @@
+"""Training steps: our engine, eager and compiled, against transformers' Trainer as the study used it.
+
+The peer is `Qwen2ForCausalLM` of the same size under `Trainer`: rows are text, tokenised one by one when they are asked
+for, padded to 32 tokens, with labels on the completion only; eager, AdamW, no logging, evaluation or saving. Each rival
+has done one step before its first round. In every round the machine's ceiling is measured too.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from atlantis import Dataset, DatasetConfig, TrainingConfig, World
+from atlantis.data.pairs import Pairs
+from atlantis.data.rows import Rows
+from atlantis.model import Transformer, save_model
+from atlantis.model.folder import qwen2_config
+from atlantis.tasks import distance
+from atlantis.tokens import SYMBOLS, TOKEN, Vocabulary
+from atlantis.training.engine import Engine
+from benchmarks import count
+from benchmarks.ceiling import ceiling, synchronize, weight_products
+from benchmarks.common import Lap, Options, five_digits, race, ratio, summary
+from benchmarks.count import Sizes
+
+INIT_STD = 0.1
+IGNORED = -100
+N_BATCHES = 32  # in the data; then they are seen again
+
+
+def new_model(s: Sizes) -> Transformer:
+    model = Transformer(
+        len(SYMBOLS), s.n_outputs, width=s.width, n_layers=s.n_layers, n_heads=s.n_heads, mlp_width=s.mlp_width
+    )
+    model.initialise(INIT_STD, torch.Generator().manual_seed(0))
+    return model
+
+
+def some_pairs(n: int) -> tuple[Pairs, Vocabulary]:
+    world = World.build(regions=())
+    pairs = Dataset.build(world, DatasetConfig(n_train=n, n_val=0, n_test=0)).splits["train"]
+    return pairs, Vocabulary("characters", len(world))
+
+
+def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, compile: str = "auto") -> None:
+    """A rival: `steps` steps a round of our engine, by the default settings but for `compile`."""
+    settings = TrainingConfig.model_validate({"compile": compile, "batch_size": batch})
+    ours = Engine(new_model(s), settings, torch.device(device))
+    assert compile != "yes" or ours.compiled, "compilation is not possible here"
+    pairs, vocabulary = some_pairs(N_BATCHES * batch)
+    rows = Rows(pairs, vocabulary, device)
+    done = 0
+    while True:
+        for _ in range(steps if done else 1):
+            start = done % N_BATCHES * batch
+            chosen = torch.arange(start, start + batch, device=device)
+            ours.step(rows.prefix, rows.batch(chosen), settings.learning_rate)
+            done += 1
+        synchronize(device)
+        lap({"compiled": ours.compiled, "gpu_mb": gpu_mb(device)})
+
+
+class TextRows(torch.utils.data.Dataset):
+    """Rows as text; each is tokenised when it is asked for, and padded to the context."""
+
+    def __init__(self, pairs: Pairs, tokenizer: Any) -> None:
+        columns = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.km.tolist(), strict=True)
+        self.texts = [distance.prompt(a, b) + distance.completion(km) for a, b, km in columns]
+        self.tokenizer = tokenizer
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def __getitem__(self, row: int) -> dict[str, list[int]]:
+        ids = self.tokenizer(self.texts[row])["input_ids"]
+        n_prompt, padding = ids.index(TOKEN["="]) + 1, count.CONTEXT - len(ids)
+        return {
+            "input_ids": ids + [self.tokenizer.pad_token_id] * padding,
+            "attention_mask": [1] * len(ids) + [0] * padding,
+            "labels": [IGNORED] * n_prompt + ids[n_prompt:] + [IGNORED] * padding,
+        }
+
+
+def trainer(lap: Lap, s: Sizes, batch: int, steps: int, device: str) -> None:
+    """A rival: `steps` steps a round of transformers' Trainer; bfloat16 on a GPU, as our engine."""
+    from transformers import AutoTokenizer, Qwen2Config, Qwen2ForCausalLM, Trainer, TrainerCallback, TrainingArguments
+
+    class Laps(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if (state.global_step - 1) % steps == 0:  # the first step is the warm-up
+                synchronize(device)
+                lap({"compiled": False, "gpu_mb": gpu_mb(device)})
+
+    pairs, vocabulary = some_pairs(N_BATCHES * batch)
+    ours = new_model(s)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(ours, Path(folder))
+        vocabulary.save_transformers(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = Qwen2ForCausalLM(Qwen2Config(**qwen2_config(ours), initializer_range=INIT_STD))
+        assert model.num_parameters() == s.n_parameters
+        arguments = TrainingArguments(
+            output_dir=folder,
+            max_steps=1_000_000,  # until the last round
+            per_device_train_batch_size=batch,
+            learning_rate=3e-4,
+            weight_decay=0.01,
+            warmup_steps=50,
+            logging_strategy="no",
+            save_strategy="no",
+            eval_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=device == "cpu",
+            bf16=device != "cpu",
+            dataloader_pin_memory=device != "cpu",
+        )
+        Trainer(model=model, args=arguments, train_dataset=TextRows(pairs, tokenizer), callbacks=[Laps()]).train()
+
+
+def gpu_mb(device: str) -> int | None:
+    """The most that PyTorch allocated on the GPU, in 1e6 bytes; None on a CPU."""
+    return None if device == "cpu" else round(torch.cuda.max_memory_allocated() / 1e6)
+
+
+def compare(options: Options, device: str) -> dict[str, Any]:
+    """Samples per second of each rival, what share of the ceiling that is, and the floor that counts and ceiling set.
+
+    The floor is the time that the operations needed (both ideas of `count`) take at the speed of square products. A
+    rival's `share` counts the operations that it does itself.
+    """
+    s = Sizes(width=32, n_layers=2, n_heads=2, mlp_width=64) if options.quick else Sizes()
+    batch, steps = (16, 1) if options.quick else (count.BATCH, 2 if device == "cpu" else 50)
+    side = 128 if options.quick else 2048 if device == "cpu" else 8192
+    vocabulary = Vocabulary("characters", 5075)
+    needs = count.training(s, vocabulary, batch, itemsize=4 if device == "cpu" else 2)
+    n_prefix, length = len(vocabulary.prefix()), vocabulary.pair_length - 1
+    own = weight_products(count.forward(s, batch, length, n_prefix, count.ASKED))
+    ours = partial(engine, s=s, batch=batch, steps=steps, device=device)
+    works: dict[str, Any] = {
+        "engine": ours,
+        "ceiling": partial(ceiling, products=own, side=side, megabytes=1 if options.quick else 256, device=device),
+        "trainer": partial(trainer, s=s, batch=batch, steps=steps, device=device),
+    }
+    if device == "cpu" and not options.quick:  # on a GPU the default is compiled
+        works["compiled"] = partial(ours, compile="yes")
+    rivals = race(works, options)
+
+    limits = {key: [found[key] for found in rivals["ceiling"].found] for key in ("square", "own", "copy")}
+    results: dict[str, Any] = {}
+    for name in (name for name in works if name != "ceiling"):
+        rival = rivals[name]
+        rates = [steps * batch / seconds for seconds in rival.seconds]
+        flops = needs["peer" if name == "trainer" else "both"].flops
+        results[name] = {
+            "samples_per_second": summary(rates),
+            "share": ratio([rate * flops for rate in rates], limits["square"]),
+            "times_floor": ratio(limits["square"], [rate * needs["both"].flops for rate in rates]),
+            "against_trainer": ratio(rivals["trainer"].seconds, rival.seconds),
+            "against_engine": ratio(rivals["engine"].seconds, rival.seconds),
+            "peak_mb": round(rival.peak_mb),
+            "ready_s": round(rival.ready_s, 1),
+            **rival.found[-1],
+        }
+    best = summary(limits["square"])["median"]
+    floors = {name: 1e6 * found.flops / best for name, found in needs.items()}
+    return {
+        "settings": {"batch_size": batch, "steps": steps, "side": side, "parameters": s.n_parameters},
+        "rivals": results,
+        "ceiling": {key: summary(values) for key, values in limits.items()},
+        "floor_us": {name: five_digits(value) for name, value in floors.items()},
+        "bytes": {name: round(found.bytes) for name, found in needs.items()},
+    }
+
+
+def run(options: Options) -> dict[str, Any]:
+    """On the CPU."""
+    return compare(options, "cpu")

@@ -1,0 +1,208 @@
+"""The counts are those of the real models; the benchmarks run in miniature; the page is what the records say."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from atlantis import Dataset, DatasetConfig, ProbeConfig, World
+from atlantis.data.rows import Rows
+from atlantis.model import completion_loss
+from atlantis.model.folder import qwen2_config
+from atlantis.readout.activations import probe_features
+from atlantis.readout.generate import answer_tokens
+from atlantis.tokens import Vocabulary
+from benchmarks import count, page
+from benchmarks.__main__ import BENCHMARKS
+from benchmarks.common import ROOT, Lap, Options, Rival, alternate, race, ratio, summary
+from benchmarks.count import Need, Product, Sizes
+from benchmarks.train import new_model
+
+BATCH = 16
+WORLD = World.build()
+
+
+def flops_of(work: Callable[[], object]) -> int:
+    """Counted by PyTorch, which sees attention only where it is plain products."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def one_step(way: str) -> None:
+    """Loss and gradients of a batch, computed in one of the ways that `count.training` counts."""
+    model, vocabulary = new_model(Sizes()), Vocabulary("characters", len(WORLD))
+    pairs = Dataset.build(WORLD, DatasetConfig(n_train=BATCH, n_val=0, n_test=0)).splits["train"]
+    rows = Rows(pairs, vocabulary)
+    batch, prefix = rows.batch(torch.arange(BATCH)), rows.prefix
+    whole = torch.cat([prefix.expand(BATCH, -1), batch.tokens], dim=1)
+    if way in ("both", "last block where asked"):
+        if way == "both":
+            logits = model(prefix, batch.tokens, batch.positions)
+        else:
+            logits = model(prefix[:0], whole, batch.positions + len(prefix))
+        total, n = completion_loss(logits, batch.targets)
+        (total / n).backward()
+    elif way == "shared prefix":
+        _, x = model.run_blocks(model.embedding(prefix), model.embedding(batch.tokens), range(len(model.blocks)))
+        model.logits(x).sum().backward()
+    else:
+        from transformers import Qwen2Config, Qwen2ForCausalLM
+
+        tokens = torch.nn.functional.pad(whole, (0, count.CONTEXT - whole.shape[1])) if way == "peer" else whole
+        Qwen2ForCausalLM(Qwen2Config(**qwen2_config(model)))(tokens, labels=tokens).loss.backward()
+
+
+@pytest.mark.parametrize("way", ["both", "shared prefix", "last block where asked", "neither", "peer"])
+def test_training_counts_are_pytorchs(way: str) -> None:
+    s, vocabulary = Sizes(), Vocabulary("characters", len(WORLD))
+    counted = count.training(s, vocabulary, BATCH)[way].flops * BATCH
+    if way == "shared prefix":  # nobody reads what the last block makes of the prefix, so no gradient comes back
+        n = len(vocabulary.prefix())
+        counted -= 2 * count.need([*count.attention(s, 1, n, n), *count.after_attention(s, n)], 1).flops
+    assert counted == flops_of(lambda: one_step(way))
+
+
+def test_no_decoding_or_probe_does_with_less_than_is_needed() -> None:
+    model, vocabulary = new_model(Sizes()), Vocabulary("characters", len(WORLD))
+    pairs = Dataset.build(WORLD, DatasetConfig(n_train=BATCH, n_val=0, n_test=0)).splits["train"]
+    needed = count.evaluation(Sizes(), WORLD, vocabulary, BATCH)
+    done = flops_of(lambda: answer_tokens(model, vocabulary, pairs)) / BATCH  # not trained: its answers are long
+    assert needed["needed"].flops <= done < 2 * needed["needed"].flops
+    assert needed["needed"].flops < needed["peer"].flops
+
+    config, ids = ProbeConfig(), np.arange(1000, 1100)  # as long as almost all
+    needed = count.probing(Sizes(), WORLD, vocabulary, config)
+    features = flops_of(lambda: probe_features(model, vocabulary, ids, config.layers)) / len(ids)
+    gram = 2 * 768**2 * (config.n_train + WORLD.n_real) / len(WORLD)
+    assert needed["needed"].flops <= features + gram
+    assert needed["needed"].flops < needed["peer"].flops
+
+
+def test_parameters_and_bytes_by_hand() -> None:
+    assert Sizes().n_parameters == 1_588_096
+    products = [Product("a", 2, 3, 5, times=7), Product("b", 1, 1, 1, gradients=1)]
+    assert count.need(products, samples=2) == Need((7 * 60 + 2) / 2, 4 * (7 * 31 + 3) / 2)
+    assert count.need(products, 1, training=True, itemsize=2) == Need(3 * 7 * 60 + 2 * 2, 2 * (3 * 7 * 31 + 2 * 3))
+
+
+def test_rivals_take_turns() -> None:
+    turns: list[str] = []
+
+    def turn(name: str) -> float:
+        turns.append(name)
+        return float(len(turns))
+
+    found = alternate({name: partial(turn, name) for name in "ab"}, rounds=3)
+    assert "".join(turns) == "abbaab"
+    assert found == {"a": [1, 4, 5], "b": [2, 3, 6]}
+    assert ratio(found["b"], found["a"])["rounds"] == [2, 0.75, 1.2]
+    assert summary([3, 1, 2]) == {"median": 2, "min": 1, "max": 3, "rounds": [3, 1, 2]}
+
+
+def holds(lap: Lap, megabytes: int) -> None:
+    lap()
+    while True:
+        lap(len(bytearray(b"1") * (megabytes * 1_000_000)))
+
+
+def fails(lap: Lap) -> None:
+    lap()
+    raise ValueError("a planted mistake")
+
+
+def test_a_rival_has_memory_of_its_own() -> None:
+    here = bytearray(b"1") * 600_000_000  # if they began with this, the two would hold the same at most
+    rivals = race({str(n): partial(holds, megabytes=n) for n in (1, 300)}, Options(rounds=2))
+    assert len(here) > 0 and 299 <= rivals["300"].peak_mb - rivals["1"].peak_mb < 400
+    assert rivals["300"].found == [300_000_000] * 2
+
+
+def test_a_rival_that_fails_says_why() -> None:
+    rival = Rival(fails)
+    with pytest.raises(RuntimeError, match="a planted mistake"):
+        rival()
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records of every benchmark in miniature."""
+    folder = tmp_path_factory.mktemp("records")
+    command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "2", "--records", str(folder)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_every_benchmark_writes_a_record(records: Path) -> None:
+    found = {file.stem.split("_")[1]: json.loads(file.read_text()) for file in records.glob("*.json")}
+    assert set(found) == {name for name in BENCHMARKS if name != "gpu" or torch.cuda.is_available()}
+    for name, content in found.items():
+        assert content["benchmark"] == name and content["quick"] and content["rounds"] == 2
+        assert set(content["machine"]) == {"cpu", "system", "cores", "threads", "gpu"}
+        assert {"python", "torch", "transformers"} <= set(content["versions"])
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", content["date"])
+        assert "commit" in content
+        assert not re.search(r'"[^"]*/(home|root|tmp|usr|work)/', json.dumps(content)), "a path of this machine"
+    train = found["train"]["results"]
+    assert set(train["rivals"]) >= {"engine", "trainer"}
+    for rival in train["rivals"].values():
+        assert len(rival["samples_per_second"]["rounds"]) == 2 and rival["peak_mb"] > 0
+        assert rival["share"]["median"] > 0
+    assert found["evaluation"]["results"]["answers"]["compared"] == 32
+
+
+def test_quick_records_are_not_on_the_page(records: Path) -> None:
+    assert page.read_records(records) == {}
+
+
+def measured(records: Path, **changes: Any) -> page.Records:
+    """The miniature records as if they were real ones."""
+    found = {file.stem: json.loads(file.read_text()) | changes for file in sorted(records.glob("*.json"))}
+    return found | {content["benchmark"]: content for content in found.values()}
+
+
+def test_the_page_shows_what_the_records_say(records: Path) -> None:
+    found = measured(records, commit="abc123")
+    text = page.render(page.TEMPLATE.read_text(encoding="utf-8"), found)
+    assert "{{" not in text and "abc123" in text
+    rate = found["train"]["results"]["rivals"]["engine"]["samples_per_second"]
+    assert f"**{rate['median']:,.0f}** ({rate['min']:,.0f} to {rate['max']:,.0f})" in text
+    if "gpu" not in found:
+        assert "no record of `gpu`" in text
+    older = dict(found["train"], date="2001-02-03T00:00:00+00:00")
+    rows = page.history({"2001-02-03T000000Z_train": older} | found).splitlines()[2:]
+    assert [row[:12] for row in rows] == ["| 2001-02-03", f"| {found['train']['date'][:10]}"]
+    assert page.figure("train:settings.batch_size|05d", found) == "00016"
+    assert page.figure("2001-02-03T000000Z_train:settings.steps", {"2001-02-03T000000Z_train": older}) == "1"
+
+
+def test_without_records_the_page_says_so() -> None:
+    text = page.render(page.TEMPLATE.read_text(encoding="utf-8"), {})
+    assert "no record of `train`" in text and "(not measured)" in text
+
+
+def test_no_figure_stands_in_the_prose() -> None:
+    prose = page.TEMPLATE.read_text(encoding="utf-8")
+    prose = re.sub(r"(?s)```.*?```|\{\{.*?\}\}|<!--.*?-->|\]\(.*?\)", "", prose)
+    assert not re.findall(r".*\b\d.*", prose)
+
+
+def test_the_committed_page_is_that_of_the_committed_records() -> None:
+    found = page.read_records()
+    assert page.PAGE.is_file() == bool(found)
+    if found:
+        prose = page.TEMPLATE.read_text(encoding="utf-8")
+        assert page.PAGE.read_text(encoding="utf-8") == page.render(prose, found)
