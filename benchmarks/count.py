@@ -15,8 +15,12 @@ What can be saved:
   own whose queries see P keys, they leave each row T tokens instead of P + T. The rows' queries see S = P + T keys.
 - *last block where asked*: in the last block only keys and values are needed at all positions; the rest, and the
   logits, only at the C positions that are asked for. Training picks those rows by a product (C x T x D, one gradient).
+- *tree*: rows that begin alike share what they have in common, not the prefix alone, and nothing is padded: N nodes,
+  one per distinct beginning in the batch, instead of B rows of T positions. A node looks at the nodes above it and
+  itself. How many there are depends on the rows: they are counted on random pairs of the world.
 
-Attention is counted dense, as the kernels of both sides compute it under a mask. Not counted: additions,
+Attention is counted dense, as the operations of both sides compute it under a mask, but on the tree, where no key is
+masked. Not counted: additions,
 normalisations, softmax, the loss; AdamW's arithmetic (its traffic is: 7 numbers per parameter and step). Bytes are
 those of each product taken alone, so they are an upper bound where results stay in a cache, and no prediction.
 """
@@ -28,8 +32,11 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
 from atlantis import Dataset, DatasetConfig, ProbeConfig, World
+from atlantis.data.rows import Rows
+from atlantis.model.tree import Tree, tree_of
 from atlantis.readout.activations import N_POSITIONS
 from atlantis.tokens import MAX_KM_DIGITS, SYMBOLS, Vocabulary
 from benchmarks.common import Options
@@ -37,6 +44,7 @@ from benchmarks.common import Options
 BATCH = 512
 PEER_BATCH = 64
 """Prompts per batch of the plain way to evaluate and to probe."""
+N_TREES = 8
 ASKED = MAX_KM_DIGITS + 1
 CONTEXT = 32
 
@@ -127,8 +135,30 @@ def forward(
     return n_whole * whole + last + [Product("logits", rows * n_read, s.width, s.n_outputs)]
 
 
-def training(s: Sizes, vocabulary: Vocabulary, batch: int = BATCH, itemsize: int = 4) -> dict[str, Need]:
-    """Per sample, what a training step computes: our engine, without its ideas, and the peer on rows of 32."""
+def tree_forward(s: Sizes, tree: Tree) -> list[Product]:
+    """All blocks on the nodes of a tree, the last one where asked, and the logits."""
+
+    def block(seen: int, going_on: int) -> list[Product]:
+        scores = Product("scores", 1, s.width // s.n_heads, seen, s.n_heads)
+        mixing = Product("mixing", 1, seen, s.width // s.n_heads, s.n_heads)
+        qkv = Product("query, key, value", len(tree.token), s.width, 3 * s.width)
+        return [qkv, scores, mixing, *after_attention(s, going_on)]
+
+    keys = tree.position + 1  # a node at position t looks at t + 1 nodes
+    whole = block(int(keys.sum()), len(tree.token))
+    last = block(int(keys[tree.asked].sum()), len(tree.asked))
+    return (s.n_layers - 1) * whole + last + [Product("logits", len(tree.asked), s.width, s.n_outputs)]
+
+
+def trees(vocabulary: Vocabulary, world: World, batch: int, n: int) -> list[Tree]:
+    """The trees of `n` batches of random pairs."""
+    pairs = Dataset.build(world, DatasetConfig(n_train=n * batch, n_val=0, n_test=0)).splits["train"]
+    rows = Rows(pairs, vocabulary)
+    return [tree_of(rows.prefix, rows.batch(torch.arange(i * batch, (i + 1) * batch))) for i in range(n)]
+
+
+def training(s: Sizes, vocabulary: Vocabulary, world: World, batch: int = BATCH, itemsize: int = 4) -> dict[str, Need]:
+    """Per sample, what a training step computes: our ideas one by one, none of them, and the peer on rows of 32."""
     prefix, length = len(vocabulary.prefix()), vocabulary.pair_length - 1  # the last token predicts nothing
     ways = {
         "both": forward(s, batch, length, prefix, ASKED),
@@ -138,6 +168,8 @@ def training(s: Sizes, vocabulary: Vocabulary, batch: int = BATCH, itemsize: int
         "peer": forward(s, batch, CONTEXT),
     }
     found = {name: need(products, batch, training=True, itemsize=itemsize) for name, products in ways.items()}
+    grown = [product for tree in trees(vocabulary, world, batch, N_TREES) for product in tree_forward(s, tree)]
+    found["tree"] = need(grown, N_TREES * batch, training=True, itemsize=itemsize)
     optimizer = 7 * 4 * s.n_parameters / batch
     return {name: Need(n.flops, n.bytes + optimizer) for name, n in found.items()}
 
@@ -200,7 +232,7 @@ def run(options: Options) -> dict[str, Any]:
     vocabulary = Vocabulary("characters", len(world))
     n = 100 if options.quick else options.n_prompts
     tables = {
-        "training": training(s, vocabulary),
+        "training": training(s, vocabulary, World.build(regions=())),
         "evaluation": evaluation(s, world, vocabulary, n),
         "probing": probing(s, world, vocabulary, ProbeConfig()),
     }

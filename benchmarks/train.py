@@ -1,4 +1,4 @@
-"""Training steps: our engine, eager and compiled, against transformers' Trainer as the study used it.
+"""Training steps: our engine (its kernels, plain PyTorch, compiled) against transformers' Trainer as the study used it.
 
 The peer is `Qwen2ForCausalLM` of the same size under `Trainer`: rows are text, tokenised one by one when they are asked
 for, padded to 32 tokens, with labels on the completion only; eager, AdamW, no logging, evaluation or saving. Each rival
@@ -61,7 +61,7 @@ def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, compile: str
             ours.step(rows.prefix, rows.batch(chosen), settings.learning_rate)
             done += 1
         synchronize(device)
-        lap({"compiled": ours.compiled, "gpu_mb": gpu_mb(device)})
+        lap({"way": "tree" if ours.kernels else "both", "gpu_mb": gpu_mb(device)})
 
 
 class TextRows(torch.utils.data.Dataset):
@@ -93,7 +93,7 @@ def trainer(lap: Lap, s: Sizes, batch: int, steps: int, device: str) -> None:
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if (state.global_step - 1) % steps == 0:  # the first step is the warm-up
                 synchronize(device)
-                lap({"compiled": False, "gpu_mb": gpu_mb(device)})
+                lap({"way": "peer", "gpu_mb": gpu_mb(device)})
 
     pairs, vocabulary = some_pairs(N_BATCHES * batch)
     ours = new_model(s)
@@ -130,14 +130,14 @@ def gpu_mb(device: str) -> int | None:
 def compare(options: Options, device: str) -> dict[str, Any]:
     """Samples per second of each rival, what share of the ceiling that is, and the floor that counts and ceiling set.
 
-    The floor is the time that the operations needed (both ideas of `count`) take at the speed of square products. A
+    The floor is the time that the fewest operations (the tree of `count`) take at the speed of square products. A
     rival's `share` counts the operations that it does itself.
     """
     s = Sizes(width=32, n_layers=2, n_heads=2, mlp_width=64) if options.quick else Sizes()
     batch, steps = (16, 1) if options.quick else (count.BATCH, 2 if device == "cpu" else 50)
     side = 128 if options.quick else 2048 if device == "cpu" else 8192
     vocabulary = Vocabulary("characters", 5075)
-    needs = count.training(s, vocabulary, batch, itemsize=4 if device == "cpu" else 2)
+    needs = count.training(s, vocabulary, World.build(regions=()), batch, itemsize=4 if device == "cpu" else 2)
     n_prefix, length = len(vocabulary.prefix()), vocabulary.pair_length - 1
     own = weight_products(count.forward(s, batch, length, n_prefix, count.ASKED))
     ours = partial(engine, s=s, batch=batch, steps=steps, device=device)
@@ -146,7 +146,9 @@ def compare(options: Options, device: str) -> dict[str, Any]:
         "ceiling": partial(ceiling, products=own, side=side, megabytes=1 if options.quick else 256, device=device),
         "trainer": partial(trainer, s=s, batch=batch, steps=steps, device=device),
     }
-    if device == "cpu" and not options.quick:  # on a GPU the default is compiled
+    if device == "cpu":  # on a GPU the default is compiled
+        works["plain"] = partial(ours, compile="no")
+    if device == "cpu" and not options.quick:
         works["compiled"] = partial(ours, compile="yes")
     rivals = race(works, options)
 
@@ -155,13 +157,12 @@ def compare(options: Options, device: str) -> dict[str, Any]:
     for name in (name for name in works if name != "ceiling"):
         rival = rivals[name]
         rates = [steps * batch / seconds for seconds in rival.seconds]
-        flops = needs["peer" if name == "trainer" else "both"].flops
+        flops = needs[rival.found[-1]["way"]].flops
         results[name] = {
             "samples_per_second": summary(rates),
             "share": ratio([rate * flops for rate in rates], limits["square"]),
-            "times_floor": ratio(limits["square"], [rate * needs["both"].flops for rate in rates]),
+            "times_floor": ratio(limits["square"], [rate * needs["tree"].flops for rate in rates]),
             "against_trainer": ratio(rivals["trainer"].seconds, rival.seconds),
-            "against_engine": ratio(rivals["engine"].seconds, rival.seconds),
             "peak_mb": round(rival.peak_mb),
             "ready_s": round(rival.ready_s, 1),
             **rival.found[-1],

@@ -21,6 +21,7 @@ from atlantis import Dataset, DatasetConfig, ProbeConfig, World
 from atlantis.data.rows import Rows
 from atlantis.model import completion_loss
 from atlantis.model.folder import qwen2_config
+from atlantis.model.tree import tree_logits
 from atlantis.readout.activations import probe_features
 from atlantis.readout.generate import answer_tokens
 from atlantis.tokens import Vocabulary
@@ -68,11 +69,25 @@ def one_step(way: str) -> None:
 @pytest.mark.parametrize("way", ["both", "shared prefix", "last block where asked", "neither", "peer"])
 def test_training_counts_are_pytorchs(way: str) -> None:
     s, vocabulary = Sizes(), Vocabulary("characters", len(WORLD))
-    counted = count.training(s, vocabulary, BATCH)[way].flops * BATCH
+    counted = count.training(s, vocabulary, WORLD, BATCH)[way].flops * BATCH
     if way == "shared prefix":  # nobody reads what the last block makes of the prefix, so no gradient comes back
         n = len(vocabulary.prefix())
         counted -= 2 * count.need([*count.attention(s, 1, n, n), *count.after_attention(s, n)], 1).flops
     assert counted == flops_of(lambda: one_step(way))
+
+
+def test_the_trees_counts_are_pytorchs() -> None:
+    """All but attention, which the kernels compute out of PyTorch's sight, and that by hand."""
+    model, vocabulary = new_model(Sizes()), Vocabulary("characters", len(WORLD))
+    (tree,) = count.trees(vocabulary, WORLD, BATCH, 1)
+    products = count.tree_forward(Sizes(), tree)
+    seen = flops_of(lambda: tree_logits(model, tree).sum().backward())
+    attention = [p for p in products if p.name in ("scores", "mixing")]
+    assert seen == count.need(products, 1, True).flops - count.need(attention, 1, True).flops
+    lengths = [
+        (tree.path[:, : t + 1] >= 0).all(1)[tree.first[:, t] >= 0].sum() * (t + 1) for t in range(tree.path.shape[1])
+    ]
+    assert sum(p.k * p.n for p in attention[:1]) == 32 * sum(lengths)
 
 
 def test_no_decoding_or_probe_does_with_less_than_is_needed() -> None:

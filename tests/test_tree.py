@@ -86,7 +86,7 @@ def test_a_tree_has_one_node_per_distinct_beginning() -> None:
 
 
 def test_kernels_do_not_depend_on_the_number_of_threads() -> None:
-    """The attention, whose gradient adds over a node's rows, and the norm, whose weight's gradient adds over all nodes."""
+    """Attention, whose gradient adds over a node's rows, and the norm, whose weight's gradient adds over all nodes."""
     rng = np.random.default_rng(0)
     vocabulary = Vocabulary("characters", N_CITIES)
     n = 300

@@ -2,8 +2,8 @@
 
     python experiments/2026-11-22_plain_recipe/trial.py muon --optimizer muon --rate 0.02 --steps 2000
 
-Everything not named here is the study's: the cities, the pairs, the architecture, the loss. Writes curves/<name>.csv (one row per
-`--every` steps) and keeps its state in outputs/trials/<name>.pt.
+Everything not named here is the study's: the cities, the pairs, the architecture, the loss. Writes curves/<name>.csv
+(one row per `--every` steps) and keeps its state in outputs/trials/<name>.pt.
 """
 
 from __future__ import annotations
