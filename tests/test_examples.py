@@ -28,6 +28,7 @@ LAYERS = [
     ["training"],
     ["report"],
     ["show"],
+    ["study"],
     ["cli"],
     ["__main__", "__init__"],
 ]

@@ -33,6 +33,15 @@ def say(message: str) -> None:
     console().print(message, highlight=False, soft_wrap=True, markup=False)
 
 
+def heading(message: str) -> None:
+    """What begins now, among several things; on a terminal only."""
+    from rich.text import Text
+
+    screen = console()
+    if screen.is_terminal:
+        screen.rule(Text(message), align="left")
+
+
 @contextmanager
 def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
     """A bar of `total` steps named `what`, of which `done` are behind us."""

@@ -25,8 +25,8 @@ class Base:
 def find_base(config: RunConfig) -> Base | None:
     """The base that `config.base` names, or None if it does not exist anywhere yet.
 
-    Looked up as a path, then as a finished run below `output_root`, then in `pretrained/`. A path that exists but is
-    no base is a UserError.
+    Looked up as a path, then as a finished run below `output_root`, then in `pretrained/`, which may be said before
+    the name to mean the shipped one. A path that exists but is no base is a UserError.
     """
     assert config.base is not None
     named = Path(config.base)
@@ -36,9 +36,10 @@ def find_base(config: RunConfig) -> Base | None:
     found = _base_in(own, f"your own run {own}", strict=False) if own.is_dir() else None
     if found is not None:
         return found
+    name = config.base.removeprefix("pretrained/")
     for root in (Path("pretrained"), REPOSITORY / "pretrained"):
-        if (root / config.base).is_dir():
-            return _base_in(root / config.base, f"pretrained/{config.base}, shipped with the project", strict=True)
+        if (root / name).is_dir():
+            return _base_in(root / name, f"pretrained/{name}, shipped with the project", strict=True)
     return None
 
 

@@ -89,7 +89,8 @@ def train(config: RunConfig, resume: bool = False) -> Path:
             run.note(status="running", dataset=_about(dataset, note), digests=_digests(world, dataset))
             if base is not None:
                 run.note(base={"path": str(base.checkpoint), "note": base.note})
-            _train(run, task, base)
+            with _timed(run):
+                _train(run, task, base)
         if config.evaluation.probe:
             probe_checkpoints(path, world, config.probe)
         if not run.finished:
@@ -209,7 +210,7 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     step, window = _restore(run, engine)
     run.note(device=_device_facts(engine), steps=total)
     trackers = Trackers(config, run.path)
-    saved_at = started = time.monotonic()
+    saved_at = time.monotonic()
     with _signals() as received, bar(f"training {run.path.name}", total, done=step) as progress:
         if step == 0 and 0 in due and not state.state_steps(run.path):
             _evaluate_and_save(run, task, engine, 0, trackers)
@@ -241,11 +242,20 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
             _save_state(run, engine, step, window)
             raise _interrupted(received[0], run.path, step)
     trackers.close()
-    seconds = run.record.get("training_seconds", 0.0) + time.monotonic() - started
-    run.note(training_seconds=round(seconds, 1))
     facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total)
     if not artifacts.is_complete(run.checkpoints / "final"):
         ckpt.save_checkpoint(run.checkpoints / "final", engine.model, task.vocabulary, facts, None)
+
+
+@contextmanager
+def _timed(run: RunFolder) -> Iterator[None]:
+    """Add the seconds that pass to the run's `training_seconds`, also when it is stopped or fails."""
+    started = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds = run.record.get("training_seconds", 0.0) + time.monotonic() - started
+        run.note(training_seconds=round(seconds, 1))
 
 
 def _interrupted(signum: int, run: Path, step: int) -> Interrupted:
