@@ -179,6 +179,15 @@ def _rates(results: dict[str, Any]) -> str:
 rates = section("train")(_rates)
 
 
+@section("ideas")
+def ideas(results: dict[str, Any]) -> str:
+    rows = [
+        (name, spread(idea["samples_per_second"]), spread(idea["against_default"], ".2f"), f"{idea['peak_mb']:,}")
+        for name, idea in results["ideas"].items()
+    ]
+    return table(("", "samples/s", "times the default", "peak MB"), rows)
+
+
 def history(records: Records) -> str:
     """Our engine in every record of `train`, the oldest first."""
     found = [content for stem, content in records.items() if stem.endswith("_train")]
@@ -278,6 +287,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "ceiling": ceiling,
     "floor": floor,
     "rates": rates,
+    "ideas": ideas,
     "history": history,
     "evaluation": evaluation,
     "probe": probe,
