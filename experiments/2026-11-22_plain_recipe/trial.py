@@ -66,8 +66,13 @@ def optimizers(model: Transformer, options: argparse.Namespace) -> list[torch.op
     chosen = {id(p) for p in inner}
     others = [p for p in model.parameters() if id(p) not in chosen]
     betas = (0.9, options.beta2)
+    chosen.add(id(model.embedding.weight))
+    adam = [
+        {"params": [p for p in others if id(p) not in chosen]},
+        {"params": [model.embedding.weight], "lr": options.embedding_rate or options.adam_rate},
+    ]
     found: list[torch.optim.Optimizer] = [
-        torch.optim.AdamW(others, options.adam_rate, betas=betas, weight_decay=options.decay, fused=True)
+        torch.optim.AdamW(adam, options.adam_rate, betas=betas, weight_decay=options.decay, fused=True)
     ]
     if inner:
         parts = {id(b.qkv.weight): 3 for b in model.layers} | {id(b.gate_up.weight): 2 for b in model.layers}
@@ -86,6 +91,8 @@ def main() -> None:
     parser.add_argument("--beta2", type=float, default=0.99)
     parser.add_argument("--decay", type=float, default=0.01)
     parser.add_argument("--init", type=float, default=0.1)
+    parser.add_argument("--embedding-init", type=float, default=None, help="of the embedding alone")
+    parser.add_argument("--embedding-rate", type=float, default=None, help="of the embedding alone")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--steps", type=int, default=1000, help="length of the schedule: constant, then linear to 0")
     parser.add_argument("--hold", type=float, default=0.5, help="share of the steps before the rate falls")
@@ -101,6 +108,8 @@ def main() -> None:
     rows = Rows(Dataset.build(world, DatasetConfig()).splits["train"], vocabulary)
     model = Transformer(vocabulary.size, len(SYMBOLS))
     model.initialise(options.init, torch.Generator().manual_seed(options.seed))
+    if options.embedding_init is not None:
+        model.embedding.weight.data.mul_(options.embedding_init / options.init)
     steppers = optimizers(model, options)
     rates = [[group["lr"] for group in o.param_groups] for o in steppers]
     order = Order(len(rows), options.batch, options.seed)
