@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import os
 import re
@@ -252,6 +254,16 @@ def test_names_stay_as_they_are(tmp_path_factory: pytest.TempPathFactory, cities
     again.write_bytes(world.csv_bytes)
     assert World.build(again, regions=[]) == world
     assert b"-0.00000" not in world.csv_bytes
+    assert world.csv_bytes == as_python_writes_it(world)
+
+
+def as_python_writes_it(world: World) -> bytes:
+    columns = [world.cities[name].tolist() for name in COLUMNS]
+    for k in (COLUMNS.index("lon"), COLUMNS.index("lat")):
+        columns[k] = [f"{degrees:.5f}" for degrees in columns[k]]
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerows([COLUMNS, *zip(*columns, strict=True)])
+    return out.getvalue().encode()
 
 
 HEAD = "name,lat,lon\n"
@@ -456,6 +468,17 @@ def test_saved_and_loaded_worlds_are_the_same(world: World, tmp_path: Path) -> N
     with pytest.raises(UserError, match="already holds a world"):
         world.save(tmp_path / "one")
     world.save(tmp_path / "one", overwrite=True)
+
+
+def test_a_loaded_table_is_the_saved_one_to_the_last_bit(csv_file, tmp_path: Path) -> None:
+    """Also when other line ends were put into it since, which has it read in another way."""
+    places = 'NA,0.1,-179.99999,NA\nnull,12.34567,7.00001,\n"a"";,b",-45.6,1e-5,nan\n x ,90,-180,"1,2"\n'
+    world = World.build(csv_file("name,lat,lon,country\n" + places))
+    world.save(tmp_path / "odd")
+    pd.testing.assert_frame_equal(World.load(tmp_path / "odd").cities, world.cities, check_exact=True)
+    table = tmp_path / "odd" / "cities.csv"
+    table.write_bytes(table.read_bytes().replace(b"\n", b"\r\n"))
+    pd.testing.assert_frame_equal(World.load(tmp_path / "odd").cities, world.cities, check_exact=True)
 
 
 def test_the_card_says_what_is_inside(world: World, csv_file, tmp_path: Path) -> None:

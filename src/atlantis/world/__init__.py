@@ -13,9 +13,7 @@ Choices that everything else builds on:
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +22,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from atlantis.errors import UserError
@@ -169,14 +169,9 @@ class World:
     @cached_property
     def csv_bytes(self) -> bytes:
         """The table as canonical CSV: UTF-8, `\\n`, 5 decimals; the same world gives the same bytes anywhere."""
-        columns = [self._table[name].tolist() for name in COLUMNS]
-        for k in (COLUMNS.index("lon"), COLUMNS.index("lat")):
-            columns[k] = [f"{degrees:.{DECIMALS}f}" for degrees in columns[k]]
-        out = io.StringIO(newline="")
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(zip(*columns, strict=True))
-        return out.getvalue().encode("utf-8")
+        fields = [_fields(pa.array(self._table[name])) for name in COLUMNS]
+        rows = pc.binary_join_element_wise(*fields, ",")  # type: ignore[attr-defined]
+        return "\n".join([",".join(COLUMNS), *rows.to_pylist(), ""]).encode("utf-8")
 
     @cached_property
     def digest(self) -> str:
@@ -202,6 +197,20 @@ class World:
     def __repr__(self) -> str:
         virtual = ", ".join(f"{region.name} {region.count:,}" for region in self.virtual_regions) or "none"
         return f"World({self.n_real:,} real cities, virtual: {virtual}, seed {self.seed}, digest {self.digest})"
+
+
+def _fields(column: pa.Array) -> pa.Array:
+    """A column as text fields of a CSV file; a text that needs quotes has them."""
+    if pa.types.is_boolean(column.type):
+        return pc.if_else(column, "True", "False")  # type: ignore[attr-defined]
+    if pa.types.is_floating(column.type):
+        column = pc.cast(column, pa.decimal128(3 + DECIMALS, DECIMALS))
+    text = pc.cast(column, pa.string())
+    special = pc.match_substring_regex(text, '[",\r\n]')  # type: ignore[attr-defined]
+    if not pc.any(special).as_py():  # type: ignore[attr-defined]
+        return text
+    doubled = pc.replace_substring(text, '"', '""')  # type: ignore[attr-defined]
+    return pc.if_else(special, pc.binary_join_element_wise('"', doubled, '"', ""), text)  # type: ignore[attr-defined]
 
 
 def table_digest(data: bytes) -> str:
@@ -250,7 +259,7 @@ def _check_regions(real: pd.DataFrame, regions: Sequence[VirtualRegion]) -> None
     """UserError if a region cannot be told from another, or from the real world."""
     names = {name.casefold() for name in (*REGIONS, OTHER, *real["region"].unique())}
     codes = {code.casefold() for code in (*region_of_country, *real["country"].unique())}
-    cities = set(real["name"])
+    cities = set(real["name"].tolist())
     for region in regions:
         if region.name.casefold() in names:
             raise UserError(f"virtual region {region.name!r}: another region has this name already; choose a new one")

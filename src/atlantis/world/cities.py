@@ -38,7 +38,7 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
 """What each column may be called; the first that a file has is taken."""
 
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_WITHOUT_CONTROLS = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
 _MAX_POPULATION = 10**12
 
 
@@ -56,26 +56,26 @@ def read_cities_csv(path: Path | str) -> pd.DataFrame:
     file = CsvText.read(Path(path))
     column = _find_columns(file)
     names = file.column(column["name"])
-    file.refuse(column["name"], names, lambda s: not s.strip(), "is empty")
-    file.refuse(column["name"], names, lambda s: _CONTROL.search(s) is not None, "holds a control character")
+    file.require(column["name"], names, str.strip, "is empty")
+    file.require(column["name"], names, _WITHOUT_CONTROLS.fullmatch, "holds a control character")
     lon, lat = _positions(file, column)
     nothing = [""] * len(names)
     table = {
         "name": names,
         "lon": rounded(lon),
         "lat": rounded(lat),
-        "country": [s.strip() for s in file.column(column["country"])] if "country" in column else nothing,
+        "country": list(map(str.strip, file.column(column["country"]))) if "country" in column else nothing,
         "population": _populations(file, column.get("population")),
     }
     if "id" in column:
         table["id"] = _ids(file, column["id"])
     if "region" in column:
-        table["region"] = [s.strip() for s in file.column(column["region"])]
+        table["region"] = list(map(str.strip, file.column(column["region"])))
     if "is_virtual" in column:
-        file.refuse(
+        file.require(
             column["is_virtual"],
             file.column(column["is_virtual"]),
-            lambda s: s.strip().lower() not in ("", "0", "false"),
+            lambda s: s.strip().lower() in ("", "0", "false"),
             "is a virtual city: a table of real cities is wanted; load the folder of a built world as a world",
         )
     return pd.DataFrame(table)
@@ -88,7 +88,7 @@ class CsvText:
     path: Path
     header: list[str]
     header_line: int
-    records: list[list[str]]
+    records: list[tuple[str, ...]]
     lines: list[int]
 
     @classmethod
@@ -97,13 +97,13 @@ class CsvText:
         text = _text(path)
         delimiter = _delimiter(text)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        records: list[list[str]] = []
+        records: list[tuple[str, ...]] = []
         lines: list[int] = []
         start = 1
         try:
             for record in reader:
-                if record and (len(record) > 1 or record[0].strip()):
-                    records.append(record)
+                if len(record) > 1 or (record and record[0].strip()):
+                    records.append(tuple(record))  # which the garbage collector soon leaves alone, unlike a list
                     lines.append(start)
                 start = reader.line_num + 1
         except csv.Error as error:
@@ -112,12 +112,12 @@ class CsvText:
             raise UserError(f"{path}: the file is empty; a header and at least one city are needed")
         header, records = [name.strip() for name in records[0]], records[1:]
         header_line, lines = lines[0], lines[1:]
-        for record, line in zip(records, lines, strict=True):
-            if len(record) != len(header):
-                raise UserError(
-                    f"{path}, line {line}: {len(record)} fields where the header has {len(header)}; "
-                    f"a field that contains {_spell(delimiter)} must stand in double quotes"
-                )
+        wrong = next((k for k, n in enumerate(map(len, records)) if n != len(header)), None)
+        if wrong is not None:
+            raise UserError(
+                f"{path}, line {lines[wrong]}: {len(records[wrong])} fields where the header has {len(header)}; "
+                f"a field that contains {_spell(delimiter)} must stand in double quotes"
+            )
         if not records:
             raise UserError(f"{path}: a header and no cities; add at least one line")
         return cls(path, header, header_line, records, lines)
@@ -125,9 +125,10 @@ class CsvText:
     def column(self, index: int) -> list[str]:
         return [record[index] for record in self.records]
 
-    def refuse(self, index: int, values: Sequence[str], wrong: Callable[[str], bool], problem: str) -> None:
-        """UserError for the first value of a column that is wrong, and how many more are."""
-        self.refuse_rows(index, [k for k, value in enumerate(values) if wrong(value)], problem)
+    def require(self, index: int, values: Sequence[str], right: Callable[[str], object], problem: str) -> None:
+        """UserError for the first value of a column that is not `right` (truthy), and how many more are not."""
+        if not all(map(right, values)):
+            self.refuse_rows(index, [k for k, value in enumerate(values) if not right(value)], problem)
 
     def refuse_rows(self, index: int, rows: Sequence[int] | NDArray[np.intp], problem: str) -> None:
         """The same for rows already found wrong."""
@@ -211,8 +212,8 @@ def _positions(file: CsvText, column: dict[str, int]) -> tuple[NDArray[np.float6
     else:
         where_lat = where_lon = column["coordinates"]
         both = file.column(where_lat)
-        file.refuse(where_lat, both, lambda s: not s.strip(), "is empty")
-        file.refuse(where_lat, both, lambda s: s.count(",") != 1, 'is not of the form "lat,lon"')
+        file.require(where_lat, both, str.strip, "is empty")
+        file.require(where_lat, both, lambda s: s.count(",") == 1, 'is not of the form "lat,lon"')
         lats, lons = map(list, zip(*(s.split(",") for s in both), strict=True))
     lat = _numbers(file, where_lat, lats, "a latitude")
     lon = _numbers(file, where_lon, lons, "a longitude")
@@ -222,11 +223,9 @@ def _positions(file: CsvText, column: dict[str, int]) -> tuple[NDArray[np.float6
 
 
 def _numbers(file: CsvText, index: int, texts: list[str], what: str) -> NDArray[np.float64]:
-    texts = [s.strip() for s in texts]
-    file.refuse(index, texts, lambda s: not s, f"is empty; {what} is needed")
-    file.refuse(
-        index, texts, lambda s: _NUMBER.fullmatch(s) is None, f"is not a number; {what} is written like 48.85341"
-    )
+    texts = list(map(str.strip, texts))
+    file.require(index, texts, len, f"is empty; {what} is needed")
+    file.require(index, texts, _NUMBER.fullmatch, f"is not a number; {what} is written like 48.85341")
     return np.array(texts, dtype=np.float64)
 
 
@@ -234,7 +233,7 @@ def _populations(file: CsvText, index: int | None) -> NDArray[np.int64]:
     if index is None:
         return np.zeros(len(file.records), dtype=np.int64)
     texts = [s.strip() or "0" for s in file.column(index)]
-    file.refuse(index, texts, lambda s: _NUMBER.fullmatch(s) is None, "is not a number; leave it empty if not known")
+    file.require(index, texts, _NUMBER.fullmatch, "is not a number; leave it empty if not known")
     people = np.array(texts, dtype=np.float64)
     file.refuse_rows(index, np.flatnonzero((people < 0) | (people > _MAX_POPULATION)), "is not a possible population")
     return np.rint(people).astype(np.int64)
@@ -242,10 +241,9 @@ def _populations(file: CsvText, index: int | None) -> NDArray[np.int64]:
 
 def _ids(file: CsvText, index: int) -> NDArray[np.int64]:
     advice = "drop or rename the column to have ids given"
-    texts = [s.strip() for s in file.column(index)]
+    texts = list(map(str.strip, file.column(index)))
     n = len(texts)
-    pattern = re.compile(r"\d{1,18}", re.ASCII)
-    file.refuse(index, texts, lambda s: pattern.fullmatch(s) is None, f"is not an id (0, 1, 2, ...); {advice}")
+    file.require(index, texts, re.compile(r"\d{1,18}", re.ASCII).fullmatch, f"is not an id (0, 1, 2, ...); {advice}")
     ids = np.array(texts, dtype=np.int64)
     _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
     repeated = np.flatnonzero(first[inverse] != np.arange(n))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -49,7 +50,9 @@ def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     The record comes with `regions` as VirtualRegion objects. Raises UserError.
     """
     record = _read_record(folder / "world.json", folder)
-    table = _read_table(folder / "cities.csv")
+    table = _read_unchanged(folder / "cities.csv", record["digest"])
+    if table is None:
+        table = _read_table(folder / "cities.csv")
     _check_ids(folder / "cities.csv", table, record)
     return table, record
 
@@ -76,7 +79,21 @@ def _read_record(path: Path, folder: Path) -> dict[str, Any]:
     return record | {"regions": regions}
 
 
+def _read_unchanged(path: Path, digest: str) -> pd.DataFrame | None:
+    """The table at `path`, if its bytes are those that were saved: then it need not be checked line by line."""
+    from atlantis.world import COLUMNS, table_digest
+
+    data = path.read_bytes() if path.is_file() else b""
+    if table_digest(data) != digest:
+        return None
+    kinds: Any = dict.fromkeys(COLUMNS, str) | {"id": int, "population": int, "lon": float, "lat": float}
+    kinds["is_virtual"] = bool
+    table = pd.read_csv(io.BytesIO(data), dtype=kinds, na_filter=False)
+    return table.assign(lon=rounded(table["lon"].to_numpy()), lat=rounded(table["lat"].to_numpy()))
+
+
 def _read_table(path: Path) -> pd.DataFrame:
+    """The table at `path`, which somebody has changed since it was saved. Raises UserError for the first mistake."""
     from atlantis.world import COLUMNS
 
     file = CsvText.read(path)
@@ -94,7 +111,7 @@ def _read_table(path: Path) -> pd.DataFrame:
         outside = np.flatnonzero(~(np.abs(table[name]) <= limit))  # NaN is outside too
         file.refuse_rows(index[name], outside, f"is outside -{limit:g} to {limit:g} degrees")
         table[name] = rounded(table[name])
-    file.refuse(index["is_virtual"], text["is_virtual"], lambda s: s not in ("True", "False"), "is not True or False")
+    file.require(index["is_virtual"], text["is_virtual"], ("True", "False").__contains__, "is not True or False")
     table["is_virtual"] = np.array(text["is_virtual"]) == "True"
     return pd.DataFrame(table)
 
