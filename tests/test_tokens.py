@@ -78,6 +78,17 @@ def test_pairs_are_their_text_without_the_prefix(vocabulary, data):
 
 
 @BOTH
+def test_many_pairs_cross_the_chunks(vocabulary, monkeypatch):
+    first, second, km = np.arange(100), np.arange(5_000, 5_100), np.arange(100) ** 2
+    whole = vocabulary.encode_pairs(first, second, km)
+    monkeypatch.setattr("atlantis.tokens.CHUNK_ROWS", 7)
+    chunked = vocabulary.encode_pairs(first, second, km)
+    for name in ("tokens", "prompt_length", "length"):
+        a, b = getattr(whole, name), getattr(chunked, name)
+        assert np.array_equal(a, b) and a.dtype == b.dtype, name
+
+
+@BOTH
 def test_probe_prompts(vocabulary):
     tokens, last = vocabulary.probe_prompt([0, 12, 5_174])
     end = ",c_" if vocabulary is CHARACTERS else ","
@@ -130,6 +141,7 @@ def test_many_rows_cross_the_chunks(monkeypatch):
     monkeypatch.setattr("atlantis.tokens.CHUNK_ROWS", 7)
     for a, b in zip(whole, CITY.encode(texts), strict=True):
         assert np.array_equal(a, b)
+    assert CITY.decode(whole[0]) == texts
     with pytest.raises(UserError, match="row 99: character 'X'"):
         CITY.encode([*texts[:99], "X"])
 

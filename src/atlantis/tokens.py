@@ -119,12 +119,18 @@ class Vocabulary:
         outside = np.flatnonzero((km < 0) | (km >= 10**MAX_KM_DIGITS))
         if len(outside):
             raise UserError(f"row {outside[0]}: {km[outside[0]]} km is outside 0 .. {10**MAX_KM_DIGITS - 1}")
-        middle = ",c_" if self.kind == "characters" else ","
-        prompt = [self._cities(first), self._constant(middle), self._cities(second), self._constant(")=")]
-        columns = [*prompt, _digits(km, MAX_KM_DIGITS), (np.array([EOS]), np.array([True]))]
-        tokens, length = self._compact(columns, len(first))
-        prompt_length = sum(np.broadcast_to(keep, (len(first), keep.shape[-1])).sum(axis=1) for _, keep in prompt)
-        return PairTokens(tokens, np.asarray(prompt_length, dtype=np.int32), length)
+        middle = self._constant(",c_" if self.kind == "characters" else ",")
+        close, end = self._constant(")="), (np.array([EOS]), np.array([True]))
+        n = len(first)
+        tokens, length = np.empty((n, self.pair_length), self.dtype), np.empty(n, np.int32)
+        answer_length = np.empty(n, np.int32)
+        for start in range(0, n, CHUNK_ROWS):  # few enough rows to stay in the processor's cache
+            rows = slice(start, start + CHUNK_ROWS)
+            answer = _digits(km[rows], MAX_KM_DIGITS)
+            columns = [self._cities(first[rows]), middle, self._cities(second[rows]), close, answer, end]
+            tokens[rows], length[rows] = self._compact(columns, len(km[rows]))
+            answer_length[rows] = answer[1].sum(axis=1) + 1
+        return PairTokens(tokens, length - answer_length, length)
 
     def probe_prompt(self, ids: ArrayLike) -> tuple[Tokens, NDArray[np.int32]]:
         """Prompts that end where the second city would follow, prefix included, for city ids [n].
@@ -261,11 +267,15 @@ class Vocabulary:
         if len(outside):
             row, column = outside[0]
             raise UserError(f"row {row}: token {ids[row, column]} is outside the vocabulary (0 .. {self.size - 1})")
-        symbol_of = _symbols(self.kind, self.n_cities).__getitem__
-        lengths = np.where(ids != PAD, np.arange(1, ids.shape[1] + 1), 0).max(axis=1, initial=0)
-        return [
-            "".join(map(symbol_of, row[:length])) for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)
-        ]
+        spelling, nothing, end_of_row = _spelling(self.kind, self.n_cities), self.size, self.size + 1
+        texts: list[str] = []
+        for start in range(0, len(ids), CHUNK_ROWS):
+            rows = ids[start : start + CHUNK_ROWS]
+            length = np.where(rows != PAD, np.arange(1, rows.shape[1] + 1), 0).max(axis=1, initial=0)
+            shown = np.full((len(rows), rows.shape[1] + 1), end_of_row)
+            shown[:, :-1] = np.where(np.arange(rows.shape[1]) < length[:, None], rows, nothing)
+            texts += spelling[shown].tobytes().translate(None, b"\0").decode("ascii").split("\n")[:-1]
+        return texts
 
     # files
 
@@ -329,8 +339,9 @@ def _digits(numbers: NDArray[Any], width: int) -> tuple[NDArray[np.int16], NDArr
     rest = numbers
     for column in range(width - 1, -1, -1):
         keep[:, column] = (rest > 0) | (column == width - 1)
-        tokens[:, column] = ZERO + rest % 10
-        rest = rest // 10
+        tens = rest // 10
+        tokens[:, column] = ZERO + rest - 10 * tens
+        rest = tens
     return tokens, keep
 
 
@@ -338,6 +349,12 @@ def _digits(numbers: NDArray[Any], width: int) -> tuple[NDArray[np.int16], NDArr
 def _symbols(kind: Kind, n_cities: int) -> tuple[str, ...]:
     """The text of every token."""
     return SYMBOLS + (tuple(f"c_{city}" for city in range(n_cities)) if kind == "city" else ())
+
+
+@lru_cache(maxsize=8)
+def _spelling(kind: Kind, n_cities: int) -> NDArray[np.bytes_]:
+    """The text of every token, then no text, and a line's end; filled up with zero bytes to the longest's length."""
+    return np.array([*_symbols(kind, n_cities), "", "\n"], np.bytes_)
 
 
 def _tokenizer_json(symbols: Sequence[str]) -> dict[str, Any]:
