@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.linear_model import Ridge as SklearnRidge
-from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
+from transformers import AutoModelForCausalLM
 
 from atlantis.data.pairs import Pairs
+from atlantis.model import Transformer, save_model
+from atlantis.readout.activations import probe_features
 from atlantis.readout.evaluate import score
 from atlantis.readout.probes import metrics, r2, read_seed, read_sphere, seed_split, t_interval
-from atlantis.readout.ridge import ALPHAS, fit_ridge
+from atlantis.readout.ridge import ALPHAS, Sums, fit_ridge, solve_ridge
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import HALF_CIRCUMFERENCE_KM, unit_vectors
+from atlantis.tokens import Vocabulary
 from atlantis.world import World
 
 CONFIG = ProbeConfig(n_cities=800, n_train=500)
@@ -47,6 +53,44 @@ def test_ridge_equals_scikit_learn(shape: tuple[int, int]) -> None:
     fixed, sklearn = fit_ridge(x, y, [10.0]), SklearnRidge(alpha=10.0).fit(x, y)
     np.testing.assert_allclose(fixed.predict(x), sklearn.predict(x), atol=1e-6)
     np.testing.assert_allclose(fixed.coefficients, sklearn.coef_.T, atol=1e-6)
+
+
+def test_sums_of_rows_add_up_and_can_be_taken_away() -> None:
+    rng = np.random.default_rng(6)
+    x, y = rng.normal(size=(300, 40)) * 5 + 100, rng.normal(size=(300, 3))
+    part, rest = slice(0, 90), slice(90, 300)
+    by_rows = fit_ridge(x[rest], y[rest])
+    for sums in (Sums.of(x, y) - Sums.of(x[part], y[part]), Sums.of(x[90:120], y[90:120]) + Sums.of(x[120:], y[120:])):
+        by_sums = fit_ridge(x[rest], y[rest], sums=sums)
+        assert by_sums.alpha == by_rows.alpha
+        np.testing.assert_allclose(by_sums.predict(x), by_rows.predict(x), rtol=1e-9, atol=1e-9)
+    with pytest.raises(ValueError, match="two rows, not 1"):
+        solve_ridge(Sums.of(x[:1], y[:1]), 10.0)
+
+
+def test_no_penalty_is_least_squares_also_where_features_repeat() -> None:
+    rng = np.random.default_rng(7)
+    x, y = rng.normal(size=(50, 4)), rng.normal(size=(50, 2))
+    expected = LinearRegression().fit(x, y).predict(x)
+    for features in (x, np.hstack([x, x]), np.hstack([x, np.full((50, 1), 3.0)])):
+        np.testing.assert_allclose(fit_ridge(features, y, [0.0]).predict(features), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["characters", "city"])
+def test_features_are_transformers_hidden_states(kind: str, tmp_path: Path) -> None:
+    """For ids of one to four digits, in any order, over batches that end anywhere."""
+    vocabulary = Vocabulary(kind, 1_234)  # type: ignore[arg-type]
+    model = Transformer(vocabulary.size, 44, width=32, n_layers=3, n_heads=2, mlp_width=64)
+    model.initialise(0.1, torch.Generator().manual_seed(0))
+    save_model(model, tmp_path)
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
+    ids = np.array([1_233, 0, 7, 10, 99, 123, 124, 1_000, 1_230, 1_231, 45])
+    features = probe_features(model, vocabulary, ids, [0, 1], batch=3)
+    tokens, last = vocabulary.probe_prompt(ids)
+    states = theirs(torch.as_tensor(tokens).long(), output_hidden_states=True).hidden_states
+    both = torch.cat([states[1], states[2]], dim=-1).detach().numpy()
+    expected = [both[row, end - 2 : end + 1].flatten() for row, end in enumerate(last)]
+    np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_hidden_states_that_are_coordinates_probe_to_one(world: World) -> None:

@@ -21,6 +21,9 @@ from torch.nn import functional as F
 
 RMS_EPS = 1e-6
 
+Cache = list[tuple[Tensor, Tensor]]
+"""Rotated keys, and values, of whole rows, each (B, T, H, K): one pair per block, from the first."""
+
 
 class RMSNorm(nn.Module):
     """Root-mean-square norm (Zhang and Sennrich, 2019), as Qwen2 has it."""
@@ -187,15 +190,28 @@ class Transformer(nn.Module):
         Block i's output is `hidden_states[i + 1]` in transformers (the last one before the final norm). -1 names
         the embedding. Nothing past the last named block is computed.
         """
-        length = tokens.shape[1]
-        cos, sin = self.cos[:length], self.sin[:length]
-        mask = self.causal[:length, :length]
+        return self.extend(tokens, layers)[0]
+
+    def extend(
+        self, tokens: Tensor, layers: Sequence[int], cache: Cache | None = None, rows: Tensor | None = None
+    ) -> tuple[list[Tensor], Cache]:
+        """`hidden_states` of rows `tokens` (B, T) that go on where the rows of `cache` end, and their own cache.
+
+        Row b continues row `rows[b]` of the cache; without `rows`, row b.
+        """
+        n, length = cache[0][0].shape[1] if cache else 0, tokens.shape[1]
+        cos, sin = self.cos[n : n + length], self.sin[n : n + length]
+        mask = self.causal[n : n + length, : n + length]
         x = self.embedding(tokens)
-        outputs = {-1: x}
+        outputs, extended = {-1: x}, []
         for i, block in enumerate(self.layers[: max(layers) + 1]):
             q, k, v = block.heads(x, cos, sin)
+            if cache:
+                before = cache[i] if rows is None else (cache[i][0][rows], cache[i][1][rows])
+                k, v = torch.cat([before[0], k], dim=1), torch.cat([before[1], v], dim=1)
+            extended.append((k, v))
             outputs[i] = x = block.finish(x, attend(q, k, v, mask))
-        return [outputs[i] for i in layers]
+        return [outputs[i] for i in layers], extended
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Logits over the output symbols, (..., O), of the last block's output (..., D)."""

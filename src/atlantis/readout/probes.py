@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import stats
 
 from atlantis.errors import UserError
-from atlantis.readout.ridge import fit_ridge
+from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.world import World
@@ -83,8 +83,9 @@ def seed_split(world: World, config: ProbeConfig) -> tuple[np.ndarray, np.ndarra
 def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
     """The study's protocol on features (n_cities, p), row i being city i of the world."""
     train, test = seed_split(world, config)
-    truth = np.stack([world.lon, world.lat], axis=1)
-    predicted = fit_ridge(features[train], truth[train], [config.alpha]).predict(features)
+    features, truth = features.astype(np.float64), np.stack([world.lon, world.lat], axis=1)
+    sums = Sums.of(features[train], truth[train])
+    predicted = solve_ridge(sums, config.alpha).predict(features)
     split = np.full(len(world), "unused", dtype=object)
     split[train], split[test], split[world.offset :] = "train", "test", "virtual"
     rows = []
@@ -93,32 +94,45 @@ def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Readin
             chosen = ids[split[ids] == name]
             if len(chosen):
                 rows.append({"group": group, "split": name} | metrics(*truth[chosen].T, *predicted[chosen].T))
-    variants = _variants(features, world, truth, train, test, config)
+    variants = _variants(features, world, truth, train, test, config, sums)
     return Reading(pd.DataFrame(rows), _predictions(world, split, predicted), variants)
 
 
 def _variants(
-    features: np.ndarray, world: World, truth: np.ndarray, train: np.ndarray, test: np.ndarray, config: ProbeConfig
+    features: np.ndarray,
+    world: World,
+    truth: np.ndarray,
+    train: np.ndarray,
+    test: np.ndarray,
+    config: ProbeConfig,
+    sums: Sums,
 ) -> pd.DataFrame:
-    """The seed protocol with Atlantis in the pool, and with each real region left out of the fit."""
+    """The seed protocol, whose fit has `sums`, with Atlantis in the pool, and without each real region in the fit."""
     rows = []
 
-    def add(variant: str, group: str, fit_on: np.ndarray, scored: np.ndarray) -> None:
-        if len(fit_on) > 1 and len(scored):
-            predicted = fit_ridge(features[fit_on], truth[fit_on], [config.alpha]).predict(features[scored])
-            rows.append({"variant": variant, "group": group} | metrics(*truth[scored].T, *predicted.T))
+    def add(variant: str, group: str, predicted: np.ndarray, scored: np.ndarray) -> None:
+        if len(scored):
+            rows.append({"variant": variant, "group": group} | metrics(*truth[scored].T, *predicted[scored].T))
+
+    def sums_of(ids: np.ndarray) -> Sums:
+        return Sums.of(features[ids], truth[ids])
 
     if world.n_virtual > 1:
         virtual = np.arange(world.offset, len(world))
         drawn = np.random.Generator(np.random.PCG64(config.seed)).permutation(virtual)
         n_pooled = round(len(virtual) * config.n_train / config.n_cities)
-        pooled, left = np.concatenate([train, drawn[:n_pooled]]), drawn[n_pooled:]
-        add("virtual in the pool", REAL, pooled, test)
+        pooled, left = drawn[:n_pooled], drawn[n_pooled:]
+        predicted = solve_ridge(sums + sums_of(pooled), config.alpha).predict(features)
+        add("virtual in the pool", REAL, predicted, test)
         for region in virtual_regions(world):
-            add("virtual in the pool", region, pooled, np.intersect1d(world.ids_of(region), left))
+            add("virtual in the pool", region, predicted, np.intersect1d(world.ids_of(region), left))
     for region, ids in groups(world):
-        if region != REAL and ids[0] < world.offset:
-            add("region left out", region, np.setdiff1d(train, ids), np.intersect1d(ids, np.concatenate([train, test])))
+        if region == REAL or ids[0] >= world.offset:
+            continue
+        without = sums - sums_of(np.intersect1d(ids, train))
+        if without.n > 1:
+            predicted = solve_ridge(without, config.alpha).predict(features)
+            add("region left out", region, predicted, np.intersect1d(ids, np.concatenate([train, test])))
     return pd.DataFrame(rows)
 
 
@@ -133,9 +147,12 @@ def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Read
     targets = unit_vectors(world.lon, world.lat)
     directions = np.zeros((len(world), 3))
     virtual_by_fold = np.zeros((n_folds, world.n_virtual, 3))
+    everything = Sums.of(features[real], targets[real])
     for k in range(n_folds):
-        ridge = fit_ridge(features[real[fold != k]], targets[real[fold != k]])
-        directions[real[fold == k]] = ridge.predict(features[real[fold == k]])
+        inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        sums = everything - Sums.of(features[outside], targets[outside])
+        ridge = fit_ridge(features[inside], targets[inside], sums=sums)
+        directions[outside] = ridge.predict(features[outside])
         virtual_by_fold[k] = ridge.predict(features[world.offset :])
     directions[world.offset :] = virtual_by_fold.mean(0)
     truth = np.stack([world.lon, world.lat], axis=1)
