@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from atlantis.errors import Interrupted, UserError
+from atlantis.errors import Interrupted, UserError, is_out_of_memory
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -341,6 +341,7 @@ def train(
       atlantis train demo
       atlantis train configs/atlantis_cross_finetune.yaml name=cross_seed1 training.seed=1
       atlantis train from_scratch --resume
+      torchrun --standalone --nproc-per-node 4 -m atlantis train demo      (4 GPUs; batch_size is that of all together)
     """
     from atlantis.config import find, load
 
@@ -549,10 +550,21 @@ def _command_line() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (see HELP). Console script `atlantis`, and `python -m atlantis`."""
+    """Run one command; returns the exit code (see HELP). Console script `atlantis`, and `python -m atlantis`.
+
+    Under torchrun with more than one process, rank 0 runs it and the others help it train.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    if "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("WORLD_SIZE") == "1":
+        return _run(arguments)
+    from atlantis.training.distributed import together
+
+    return together(lambda: _run(arguments), _explain)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     try:
         with _sigterm_as_exit():
             code = app(args=arguments, prog_name="atlantis", standalone_mode=False)
@@ -573,11 +585,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if type(error).__name__ == "NoArgsIsHelpError":  # typer's: the message is the help
             print(error, file=sys.stderr)
             return USER_MISTAKE
-        if os.environ.get("ATLANTIS_DEBUG", "") not in ("", "0"):
-            traceback.print_exc()
-        code, message = _judge(error)
-        print(f"error: {message}", file=sys.stderr)
-        return code
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """Print what a command raised, in one line; returns the exit code."""
+    if os.environ.get("ATLANTIS_DEBUG", "") not in ("", "0"):
+        traceback.print_exception(error)
+    code, message = _judge(error)
+    print(f"error: {message}", file=sys.stderr)
+    return code
 
 
 def _judge(error: Exception) -> tuple[int, str]:
@@ -592,7 +609,7 @@ def _judge(error: Exception) -> tuple[int, str]:
         return PART_FAILED, f"the disk is full{_about(error)}; make room and run the same command again"
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return USER_MISTAKE, f"{error.filename}: {error.strerror}"
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return PART_FAILED, "out of memory; ask for fewer pairs or smaller batches"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(frame.filename).name}:{frame.lineno}"

@@ -92,6 +92,21 @@ def qwen2_config(model: Transformer) -> dict[str, Any]:
     }
 
 
+def new_model(config: dict[str, Any]) -> Transformer:
+    """A model of the sizes in a `config.json`, not initialised. Raises KeyError for a size that is missing."""
+    rope = config.get("rope_parameters") or {}
+    return Transformer(
+        n_inputs=config["vocab_size"],
+        n_outputs=config.get("atlantis_n_outputs", config["vocab_size"]),
+        width=config["hidden_size"],
+        n_layers=config["num_hidden_layers"],
+        n_heads=config["num_attention_heads"],
+        mlp_width=config["intermediate_size"],
+        rope_theta=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
+        context=config["max_position_embeddings"],
+    )
+
+
 def save_model(model: Transformer, folder: Path) -> None:
     """Write `config.json` and `model.safetensors` into an existing folder (the tokenizer writes its own files)."""
     (folder / "config.json").write_text(json.dumps(qwen2_config(model), indent=2) + "\n", encoding="utf-8")
@@ -106,17 +121,7 @@ def load_model(folder: Path | str, device: str | torch.device = "cpu") -> Transf
     folder = Path(folder)
     config = read_config(folder)
     try:
-        rope = config.get("rope_parameters") or {}
-        model = Transformer(
-            n_inputs=config["vocab_size"],
-            n_outputs=config.get("atlantis_n_outputs", config["vocab_size"]),
-            width=config["hidden_size"],
-            n_layers=config["num_hidden_layers"],
-            n_heads=config["num_attention_heads"],
-            mlp_width=config["intermediate_size"],
-            rope_theta=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
-            context=config["max_position_embeddings"],
-        )
+        model = new_model(config)
     except KeyError as missing:
         raise UserError(f"{folder / 'config.json'}: key {missing} is missing") from None
     file = folder / "model.safetensors"

@@ -16,6 +16,7 @@ from atlantis.model.tree import tree_loss
 from atlantis.progress import say
 from atlantis.settings import TrainingConfig
 from atlantis.tokens import PAD
+from atlantis.training import ranks
 
 PIECE = 512
 """Rows that the kernels take at a time: their largest tensor stays below what glibc serves from kept memory, 32 MiB."""
@@ -33,7 +34,7 @@ def choose_device(asked: str) -> torch.device:
         raise UserError("training.device: cuda was asked for, but PyTorch sees no GPU; use cpu or auto")
     if asked == "auto":
         asked = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(asked)
+    return ranks.own_gpu() if asked == "cuda" and ranks.n_ranks() > 1 else torch.device(asked)
 
 
 def keep_freed_memory() -> None:
@@ -77,6 +78,7 @@ class Engine:
         automatic = training.compile == "auto" and not self.bf16
         self.kernels = automatic and device.type == "cpu" and kernels.library() is not None
         self.compiled = self._compile()
+        self.shared: nn.Module | None = None
         if device.type == "cpu":
             keep_freed_memory()
 
@@ -93,8 +95,15 @@ class Engine:
         self.model.layers[-1].compile_at()
         return True
 
+    def join(self) -> None:
+        """From now on every backward pass exchanges its gradients with the other ranks; they all do this together."""
+        self.shared = ranks.parallel(_Loss(self.model, self._own_loss), self.device)
+
     def loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed loss of a batch and the number of its targets; falls back to eager if the compiler fails."""
+        return self._own_loss(prefix, batch) if self.shared is None else self.shared(prefix, batch)
+
+    def _own_loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
         if self.kernels:
             return tree_loss(self.model, prefix, batch)
         return self._or_eager(lambda: self._loss(prefix, batch))
@@ -117,19 +126,15 @@ class Engine:
             return compute()
 
     def step(self, prefix: Tensor, batch: Batch, learning_rate: float) -> float:
-        """One step of AdamW on the mean loss over the batch's targets; returns that loss.
+        """One step of AdamW on the mean loss over the batch's targets, shared by all ranks; returns that loss.
 
         Raises NotFinite before the weights change if the loss or the gradient's norm is NaN or infinite.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
-        count = (batch.targets != PAD).sum()
         self.optimizer.zero_grad(set_to_none=True)
-        value = 0.0
-        for piece in pieces(batch, PIECE if self.kernels else len(batch.tokens)):
-            loss = self.loss(prefix, piece)[0] / count
-            loss.backward()
-            value += loss.item()
+        # The ranks' losses and gradients are averaged: each divides its sum by a rank's share of all targets.
+        value = ranks.mean(self.backward(prefix, ranks.share(batch), (batch.targets != PAD).sum() / ranks.n_ranks()))
         limit = self.training.max_grad_norm
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if limit is None else limit)
         if not math.isfinite(value):
@@ -138,6 +143,28 @@ class Engine:
             raise NotFinite(f"the gradient's norm is {norm.item()} (the loss is {value:.4f})")
         self.optimizer.step()
         return value
+
+    def backward(self, prefix: Tensor, batch: Batch, count: Tensor) -> float:
+        """Add the gradients of the batch's summed loss divided by `count`; returns that quotient."""
+        value = 0.0
+        parts = list(pieces(batch, PIECE if self.kernels else len(batch.tokens)))
+        for piece in parts:
+            with ranks.exchange(self.shared, piece is parts[-1]):
+                loss = self.loss(prefix, piece)[0] / count
+                loss.backward()
+            value += loss.item()
+        return value
+
+
+class _Loss(nn.Module):
+    """A model's loss as a module, which is what DistributedDataParallel takes."""
+
+    def __init__(self, model: Transformer, loss: Callable[[Tensor, Batch], tuple[Tensor, Tensor]]) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.loss(prefix, batch)
 
 
 def _is_compiler_error(error: Exception) -> bool:

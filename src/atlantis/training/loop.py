@@ -36,7 +36,7 @@ from atlantis.readout.evaluate import evaluation_pairs, mean_loss, results, scor
 from atlantis.readout.generate import answers_km
 from atlantis.settings import RunConfig
 from atlantis.tokens import SYMBOLS, Vocabulary
-from atlantis.training import state
+from atlantis.training import distributed, memory, ranks, state
 from atlantis.training.base import Base, experiments, find_base
 from atlantis.training.engine import Engine, NotFinite, choose_device
 from atlantis.training.order import Order
@@ -70,6 +70,7 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     if config.name is None:
         raise UserError("name: a run needs one; add `name: my_run` to the config or name=my_run to the command")
     check_trackers(config)
+    ranks.check_batch_size(config.training)
     path = experiments(config) / config.name
     RunFolder(path, config, resume)  # refuses early, before anything is built
     base = _base(config, resume)
@@ -211,17 +212,23 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     run.note(device=_device_facts(engine), steps=total)
     trackers = Trackers(config, run.path)
     saved_at = time.monotonic()
-    with _signals() as received, bar(f"training {run.path.name}", total, done=step) as progress:
+    with (
+        distributed.joined(engine, task.rows, step, total),
+        _signals() as received,
+        bar(f"training {run.path.name}", total, done=step) as progress,
+    ):
         if step == 0 and 0 in due and not state.state_steps(run.path):
             _evaluate_and_save(run, task, engine, 0, trackers)
         while step < total:
-            if received:
+            if signum := ranks.any_signal(received):
                 _save_state(run, engine, step, window)
-                raise _interrupted(received[0], run.path, step)
+                raise _interrupted(signum, run.path, step)
             rate = learning_rate(settings, step, total)
             rows = order.rows(step)
+            batch = task.rows.batch(torch.as_tensor(rows, device=device))
             try:
-                loss = engine.step(task.rows.prefix, task.rows.batch(torch.as_tensor(rows, device=device)), rate)
+                with memory.explained(engine, task.rows.prefix, batch):
+                    loss = engine.step(task.rows.prefix, batch, rate)
             except NotFinite as problem:
                 raise _not_finite(run, step, rows[rows < len(task.rows)].tolist(), str(problem)) from None
             step += 1
@@ -312,7 +319,8 @@ def _signals() -> Iterator[list[int]]:
 
     def receive(signum: int, frame: FrameType | None) -> None:
         received.append(signum)
-        say("\nstopping after this step; the state is being saved (once more to leave at once)")
+        if ranks.n_ranks() == 1:  # torchrun speaks for itself, and has its own way to leave at once
+            say("\nstopping after this step; the state is being saved (once more to leave at once)")
         for name, handler in before.items():
             signal.signal(name, handler)
 
@@ -339,4 +347,5 @@ def _digests(world: World, dataset: Dataset) -> dict[str, str]:
 def _device_facts(engine: Engine) -> dict[str, Any]:
     name = torch.cuda.get_device_name() if engine.device.type == "cuda" else "CPU"
     precision = "bf16" if engine.bf16 else "fp32"
-    return {"name": name, "threads": torch.get_num_threads(), "compiled": engine.compiled, "precision": precision}
+    facts = {"name": name, "threads": torch.get_num_threads(), "compiled": engine.compiled, "precision": precision}
+    return facts if ranks.n_ranks() == 1 else facts | {"processes": ranks.n_ranks()}

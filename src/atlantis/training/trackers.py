@@ -40,7 +40,8 @@ class Trackers:
 
     def close(self) -> None:
         if self.accelerator is not None:
-            self.accelerator.end_training()
+            for tracker in self.accelerator.trackers:
+                tracker.finish()  # end_training would end the process group as well
 
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:

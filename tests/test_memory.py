@@ -1,0 +1,101 @@
+"""A batch that does not fit in memory: the message names one that does, and it does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import atlantis
+from atlantis import config as configs
+from atlantis.errors import UserError
+from atlantis.model.checkpoint import checkpoint_steps
+from atlantis.settings import RunConfig
+from atlantis.training import engine, train
+from atlantis.training.state import state_steps
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from atlantis import cli
+from atlantis.training.engine import Engine
+
+step = Engine.step
+
+
+def limited(self, *arguments):
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 400_000_000, resource.RLIM_INFINITY))
+    return step(self, *arguments)
+
+
+Engine.step = limited
+sys.exit(cli.main(["train", *sys.argv[1:]]))
+"""
+
+
+def change(config: RunConfig, name: str, **training: object) -> RunConfig:
+    return config.model_copy(update={"name": name, "training": config.training.model_copy(update=training)})
+
+
+@pytest.mark.parametrize(
+    ("limit", "advice"), [(20, "a batch of 16 does"), (1, "a batch of 1 does"), (0, "nor does a batch of 1")]
+)
+def test_out_of_memory_names_a_batch_that_fits(
+    small_config: RunConfig, monkeypatch: pytest.MonkeyPatch, limit: int, advice: str
+) -> None:
+    original, tried = engine.Engine.loss, []
+
+    def limited(self: engine.Engine, prefix, batch):
+        total, count = original(self, prefix, batch)
+        tried.append(None)
+        if len(tried) > 4 and len(batch.tokens) > limit:  # the fifth step, and what is tried then
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")
+        return total, count
+
+    monkeypatch.setattr(engine.Engine, "loss", limited)
+    config = change(small_config, f"limit_{limit}")
+    with pytest.raises(UserError, match=rf"training\.batch_size: 64 does not fit in the memory of cpu; {advice}"):
+        train(config)
+    run = Path(config.output_root) / "experiments" / f"limit_{limit}"
+    assert list(checkpoint_steps(run)) == [0, 3] and list(state_steps(run)) == [3]
+    monkeypatch.setattr(engine.Engine, "loss", original)
+    train(config, resume=True)  # with more memory it goes on
+    assert list(checkpoint_steps(run)) == [0, 3, 10, 20]
+
+
+def test_another_error_is_not_taken_for_it(small_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self, prefix, batch):
+        raise RuntimeError("shapes do not fit")
+
+    monkeypatch.setattr(engine.Engine, "loss", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        train(change(small_config, "broken"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs RLIMIT_AS and /proc")
+def test_a_real_limit(small_config: RunConfig, tmp_path: Path) -> None:
+    config = change(small_config, "real", batch_size=16384, max_steps=1, compile="no")
+    evaluation = config.evaluation.model_copy(update={"probe": False})
+    (tmp_path / "limited.py").write_text(LIMITED)
+    (tmp_path / "real.yaml").write_text(configs.dump(config.model_copy(update={"evaluation": evaluation}), tmp_path))
+
+    def limited(*overrides: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "limited.py", "real.yaml", "output_root=out", *overrides]
+        env = os.environ | {"PYTHONPATH": str(Path(atlantis.__file__).parents[1]), "OMP_NUM_THREADS": "1"}
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
+
+    done = limited()
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    named = re.search(r"a batch of (\d+) does \(tried", done.stderr)
+    assert named is not None, done.stderr
+    assert list(checkpoint_steps(tmp_path / "out" / "experiments" / "real")) == [0]
+    done = limited(f"training.batch_size={named[1]}", "name=smaller")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "out" / "experiments" / "smaller" / "run.json").read_text())
+    assert record["status"] == "finished"
