@@ -5,7 +5,7 @@
 The card says what the run was, its curve, its probe's numbers by both protocols and by region, and, in the words of
 the file given with --how, how the checkpoint was made. No number on it is typed by hand.
 
-With --half the embedding and output rows, most of the weights with one token per city, are stored in half precision; the
+With --half the embedding and output rows (most of the weights with one token per city) are stored in float16; the
 card then also has the probe's numbers of the checkpoint as it is shipped. Loading turns them into float32 again.
 """
 
