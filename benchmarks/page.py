@@ -128,7 +128,7 @@ def counted_reading(results: dict[str, Any]) -> str:
     rows = [
         (f"{label}, {who}", f"{results[kind][way]['flops'] / 1e6:,.1f}", f"{results[kind][way]['bytes'] / 1e6:,.2f}")
         for kind, label in (("evaluation", "one answer"), ("probing", "one city's probe"))
-        for way, who in (("peer", "the plain way"), ("needed", "what is needed"))
+        for way, who in (("peer", "the plain way"), ("needed", "row by row"))
     ]
     return table(("", "million operations", "MB"), rows)
 

@@ -90,20 +90,21 @@ def test_the_trees_counts_are_pytorchs() -> None:
     assert sum(p.k * p.n for p in attention[:1]) == 32 * sum(lengths)
 
 
-def test_no_decoding_or_probe_does_with_less_than_is_needed() -> None:
+def test_decoding_and_probing_do_about_what_is_counted() -> None:
+    """Less, where prompts share more than the prefix; PyTorch does not see the attention of the kernels."""
     model, vocabulary = new_model(Sizes()), Vocabulary("characters", len(WORLD))
     pairs = Dataset.build(WORLD, DatasetConfig(n_train=BATCH, n_val=0, n_test=0)).splits["train"]
-    needed = count.evaluation(Sizes(), WORLD, vocabulary, BATCH)
+    counted = count.evaluation(Sizes(), WORLD, vocabulary, BATCH)
     done = flops_of(lambda: answer_tokens(model, vocabulary, pairs)) / BATCH  # not trained: its answers are long
-    assert needed["needed"].flops <= done < 2 * needed["needed"].flops
-    assert needed["needed"].flops < needed["peer"].flops
+    assert 0.5 < done / counted["needed"].flops < 2
+    assert counted["needed"].flops < counted["peer"].flops
 
     config, ids = ProbeConfig(), np.arange(1000, 1100)  # as long as almost all
-    needed = count.probing(Sizes(), WORLD, vocabulary, config)
+    counted = count.probing(Sizes(), WORLD, vocabulary, config)
     features = flops_of(lambda: probe_features(model, vocabulary, ids, config.layers)) / len(ids)
     gram = 2 * 768**2 * (config.n_train + WORLD.n_real) / len(WORLD)
-    assert needed["needed"].flops <= features + gram
-    assert needed["needed"].flops < needed["peer"].flops
+    assert 0.4 < (features + gram) / counted["needed"].flops < 1.5
+    assert counted["needed"].flops < counted["peer"].flops
 
 
 def test_parameters_and_bytes_by_hand() -> None:

@@ -139,6 +139,20 @@ def attention(qkv: Tensor, tree: Tree, query: Tensor, n_answers: int, cos: Tenso
     return _apply(_Attention, qkv, tree, query, n_answers, cos, sin)
 
 
+def rotate(qkv: Tensor, position: Tensor, cos: Tensor, sin: Tensor, sign: float = 1.0) -> None:
+    """Turn the queries and keys of qkv (N, 3D) in place by the rotary angles of `position` (N,); sign -1: back."""
+    width = cos.shape[1]
+    _call("rotary", qkv, position, cos, sin, sign, len(qkv), qkv.shape[1] // 3 // width, width)
+
+
+def attend(qkv: Tensor, path: Tensor, query: Tensor, n_answers: int, head_width: int) -> tuple[Tensor, Tensor]:
+    """Attention without gradient, over keys that are turned already: (n_answers, D), and the scores' log-sum-exp."""
+    n_heads = qkv.shape[1] // 3 // head_width
+    out, log_sum = qkv.new_empty(n_answers, n_heads * head_width), qkv.new_empty(n_answers, n_heads)
+    _call("attention", qkv, path, query, *path.shape, n_heads, head_width, out, log_sum)
+    return out, log_sum
+
+
 def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
     result = function.apply(*arguments)
     assert isinstance(result, Tensor)
@@ -196,20 +210,16 @@ class _Gated(torch.autograd.Function):
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, qkv: Tensor, tree: Tree, query: Tensor, n_answers: int, cos: Tensor, sin: Tensor) -> Tensor:
-        n_heads = qkv.shape[1] // 3 // cos.shape[1]
-        turn = (tree.position, cos, sin)
-        sizes = (*tree.path.shape, n_heads, cos.shape[1])
-        _call("rotary", qkv, *turn, 1.0, len(qkv), n_heads, cos.shape[1])
-        out, log_sum = qkv.new_empty(n_answers, qkv.shape[1] // 3), qkv.new_empty(n_answers, n_heads)
-        _call("attention", qkv, tree.path, query, *sizes, out, log_sum)
-        ctx.save_for_backward(qkv, out, log_sum, tree.path, query, *turn)
-        ctx.sizes = sizes
+        rotate(qkv, tree.position, cos, sin)
+        out, log_sum = attend(qkv, tree.path, query, n_answers, cos.shape[1])
+        ctx.save_for_backward(qkv, out, log_sum, tree.path, query, tree.position, cos, sin)
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        qkv, out, log_sum, path, query, *turn = ctx.saved_tensors
+        qkv, out, log_sum, path, query, position, cos, sin = ctx.saved_tensors
         dqkv = torch.zeros_like(qkv) if len(out) < len(qkv) else torch.empty_like(qkv)
-        _call("attention_backward", grads[0].contiguous(), out, log_sum, qkv, path, query, *ctx.sizes, dqkv)
-        _call("rotary", dqkv, *turn, -1.0, len(dqkv), *ctx.sizes[2:])
+        sizes = (*path.shape, log_sum.shape[1], cos.shape[1])
+        _call("attention_backward", grads[0].contiguous(), out, log_sum, qkv, path, query, *sizes, dqkv)
+        rotate(dqkv, position, cos, sin, -1.0)
         return dqkv, None, None, None, None, None

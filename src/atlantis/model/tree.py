@@ -4,7 +4,8 @@ Every row begins with the same constant tokens, and many rows with the same digi
 depends on the row up to there and on nothing else, so one node for each distinct beginning is enough, and nothing is
 padded. Exact: the gradients of all rows that share a node meet in it.
 
-This is `Transformer.forward` for the CPU, where work saved is time saved, with the kernels of kernels.cpp.
+This is `Transformer.forward` for the CPU, where work saved is time saved, with the kernels of kernels.cpp. Greedy
+decoding is the same thing going on: each new token is a new node on its row's path.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from atlantis.data.rows import Batch
 from atlantis.model import kernels
 from atlantis.model.kernels import Tree
 from atlantis.model.transformer import RMS_EPS, Block, Transformer
-from atlantis.tokens import PAD
+from atlantis.tokens import EOS, PAD
 
 
 def grow(rows: np.ndarray, asked: np.ndarray, wanted: np.ndarray) -> Tree:
@@ -77,3 +78,55 @@ def tree_loss(model: Transformer, prefix: Tensor, batch: Batch) -> tuple[Tensor,
     targets = batch.targets[batch.targets != PAD]
     logits = tree_logits(model, tree_of(prefix, batch))
     return F.cross_entropy(logits, targets, reduction="sum"), torch.tensor(len(targets))
+
+
+@torch.no_grad()
+def greedy(model: Transformer, prompts: np.ndarray, n_tokens: int) -> np.ndarray:
+    """Greedy completions (B, n_tokens) of whole prompts (B, T), -1 past the end of each; `<pad>` after `<eos>`."""
+    order = np.lexsort(prompts.T[::-1])
+    prompts, n_rows = prompts[order], len(prompts)
+    length = (prompts >= 0).sum(axis=1)
+    tree = grow(prompts, length[:, None] - 1, np.ones((n_rows, 1), bool))  # its rows are in our order: they are sorted
+    n_nodes = len(tree.token)
+    most = n_nodes + n_rows * (n_tokens - 1)
+    tables = [torch.empty(most, 3 * model.width) for _ in model.blocks]
+    path = np.full((n_rows, prompts.shape[1] + n_tokens - 1), -1, np.int32)
+    path[:, : prompts.shape[1]] = tree.path
+    answers = np.full((n_rows, n_tokens), PAD)
+    rows = np.arange(n_rows)  # those that are not at their end
+    logits = _go_on(model, tables, 0, tree)[tree.place]
+    for i in range(n_tokens):
+        token = logits.argmax(-1).numpy()
+        answers[rows, i] = token
+        going_on = token != EOS
+        rows, token = rows[going_on], token[going_on]
+        if not len(rows) or i == n_tokens - 1:
+            break
+        new, at = n_nodes + np.arange(len(rows)), length[rows] + i
+        path[rows, at] = new
+        query = np.full((len(rows), path.shape[1]), -1, np.int32)
+        query[np.arange(len(rows)), at] = np.arange(len(rows))
+        small = (torch.from_numpy(x.astype(np.int32)) for x in (token, at, path[rows], query, query))
+        everything = torch.arange(len(rows))
+        logits = _go_on(model, tables, n_nodes, Tree(*small, everything, everything))
+        n_nodes += len(rows)
+    unsorted = np.empty_like(answers)
+    unsorted[order] = answers
+    return unsorted
+
+
+def _go_on(model: Transformer, tables: list[Tensor], start: int, tree: Tree) -> Tensor:
+    """Logits (A, O) at the asked of new nodes, whose queries, keys and values go into `tables` from `start` on."""
+    x = model.embedding(tree.token)
+    cos, sin = model.cos.squeeze(1), model.sin.squeeze(1)
+    for i, block in enumerate(model.layers):
+        last = i == len(tables) - 1
+        own = tables[i][start : start + len(x)]
+        own.copy_(block.qkv(kernels.rms_norm(x, block.norm1.weight, RMS_EPS)[1]))
+        kernels.rotate(own, tree.position, cos, sin)
+        x = x[tree.asked] if last else x
+        mixed, _ = kernels.attend(tables[i], tree.path, tree.answer if last else tree.first, len(x), cos.shape[1])
+        x = torch.addmm(x, mixed, block.out.weight.t())
+        h = block.gate_up(kernels.rms_norm(x, block.norm2.weight, RMS_EPS)[1])
+        x = torch.addmm(x, kernels.gated(h), block.down.weight.t())
+    return model.unembedding(kernels.rms_norm(x, model.norm.weight, RMS_EPS)[1])

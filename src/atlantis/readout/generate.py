@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from atlantis.data.pairs import Pairs
-from atlantis.model import Transformer
+from atlantis.model import Transformer, kernels
+from atlantis.model.tree import greedy
 from atlantis.tasks import distance
 from atlantis.tokens import EOS, MAX_KM_DIGITS, PAD, Vocabulary
 
@@ -20,13 +21,23 @@ BATCH = 2048
 def answer_tokens(model: Transformer, vocabulary: Vocabulary, pairs: Pairs, batch: int = BATCH) -> np.ndarray:
     """Greedy completions of the pairs' prompts: int tokens (n, 6), `<pad>` after `<eos>`.
 
-    The same tokens as transformers' `generate(do_sample=False)`. Rows are grouped by the length of their prompt, so
-    no row is padded; a group's keys and values are kept, and each further token costs one position.
+    The same tokens as transformers' `generate(do_sample=False)`. On a CPU prompts are sorted, and what neighbours have
+    in common is computed once (`model.tree`). Else rows are grouped by the length of their prompt, so that no row is
+    padded; a group's keys and values are kept, and each further token costs one position.
     """
     encoded = vocabulary.encode_pairs(pairs.first, pairs.second, pairs.km)
     device = model.embedding.weight.device
     prefix = torch.tensor(vocabulary.prefix(), device=device)
     answers = np.full((len(pairs), MAX_KM_DIGITS + 1), PAD, dtype=np.int64)
+    if device.type == "cpu" and kernels.library() is not None:
+        order = np.lexsort((pairs.second, pairs.first))
+        for start in range(0, len(pairs), batch):
+            rows = order[start : start + batch]
+            inside = np.arange(encoded.tokens.shape[1]) < encoded.prompt_length[rows, None]
+            own = np.where(inside, encoded.tokens[rows], -1)
+            shared = np.broadcast_to(vocabulary.prefix(), (len(rows), len(prefix)))
+            answers[rows] = greedy(model, np.concatenate([shared, own], axis=1), MAX_KM_DIGITS + 1)
+        return answers
     for rows, length in same_length(encoded.prompt_length, batch):
         prompts = torch.as_tensor(encoded.tokens[rows, :length], device=device).long()
         answers[rows] = _decode(model, prefix, prompts).cpu().numpy()
