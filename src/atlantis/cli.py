@@ -341,7 +341,7 @@ def train(
       atlantis train demo
       atlantis train configs/atlantis_cross_finetune.yaml name=cross_seed1 training.seed=1
       atlantis train from_scratch --resume
-      torchrun --standalone --nproc-per-node 4 -m atlantis train demo      (4 GPUs; batch_size is that of all together)
+      torchrun --standalone --nproc-per-node 4 -m atlantis train demo  (batch_size: of all together)
     """
     from atlantis.config import find, load
 
