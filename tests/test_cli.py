@@ -149,9 +149,10 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_clean_up_and_have_their_codes(number, code):
     script = """if True:
-        import os, sys
+        import os, signal, sys
         from pathlib import Path
         from atlantis import artifacts, cli, show
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs inherit that it is ignored
         def summary(path):
             with artifacts.new_folder(Path("made"), kind="world"):
                 os.kill(os.getpid(), int(sys.stdin.read() or NUMBER))
