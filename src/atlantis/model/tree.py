@@ -106,9 +106,10 @@ def greedy(model: Transformer, prompts: np.ndarray, n_tokens: int) -> np.ndarray
         path[rows, at] = new
         query = np.full((len(rows), path.shape[1]), -1, np.int32)
         query[np.arange(len(rows)), at] = np.arange(len(rows))
-        small = (torch.from_numpy(x.astype(np.int32)) for x in (token, at, path[rows], query, query))
+        read, position, paths, asking = (torch.from_numpy(x.astype(np.int32)) for x in (token, at, path[rows], query))
         everything = torch.arange(len(rows))
-        logits = _go_on(model, tables, n_nodes, Tree(*small, everything, everything))
+        more = Tree(read, position, paths, asking, asking, everything, everything)
+        logits = _go_on(model, tables, n_nodes, more)
         n_nodes += len(rows)
     unsorted = np.empty_like(answers)
     unsorted[order] = answers
