@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "atlantis"
 
 LAYERS = [
     ["errors", "py.typed"],
-    ["artifacts", "yaml12", "sphere", "progress"],
+    ["artifacts", "yaml12", "sphere", "statistics", "progress"],
     ["settings"],
     ["config"],
     ["world"],
