@@ -16,11 +16,12 @@ from sklearn.metrics import r2_score
 from transformers import AutoModelForCausalLM
 
 from atlantis.data.pairs import Pairs
-from atlantis.model import Transformer, save_model
-from atlantis.readout.activations import probe_features
+from atlantis.model import Transformer, kernels, save_model
+from atlantis.readout.activations import probe_features, probe_states
 from atlantis.readout.evaluate import score
-from atlantis.readout.probes import metrics, r2, read_seed, read_sphere, seed_split, t_interval
+from atlantis.readout.probes import metrics, r2, read_seed, read_sphere, seed_split, split_interval, t_interval
 from atlantis.readout.ridge import ALPHAS, Sums, fit_ridge, solve_ridge
+from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import HALF_CIRCUMFERENCE_KM, unit_vectors
 from atlantis.tokens import Vocabulary
@@ -76,9 +77,16 @@ def test_no_penalty_is_least_squares_also_where_features_repeat() -> None:
         np.testing.assert_allclose(fit_ridge(features, y, [0.0]).predict(features), expected, atol=1e-9)
 
 
+@pytest.mark.parametrize("by_tree", [True, False])
 @pytest.mark.parametrize("kind", ["characters", "city"])
-def test_features_are_transformers_hidden_states(kind: str, tmp_path: Path) -> None:
+def test_features_are_transformers_hidden_states(
+    kind: str, by_tree: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """For ids of one to four digits, in any order, over batches that end anywhere."""
+    if by_tree and kernels.compiler() is None:
+        pytest.skip("needs a C++ compiler")
+    if not by_tree:
+        monkeypatch.setattr(kernels, "library", lambda: None)
     vocabulary = Vocabulary(kind, 1_234)  # type: ignore[arg-type]
     model = Transformer(vocabulary.size, 44, width=32, n_layers=3, n_heads=2, mlp_width=64)
     model.initialise(0.1, torch.Generator().manual_seed(0))
@@ -91,6 +99,10 @@ def test_features_are_transformers_hidden_states(kind: str, tmp_path: Path) -> N
     both = torch.cat([states[1], states[2]], dim=-1).detach().numpy()
     expected = [both[row, end - 2 : end + 1].flatten() for row, end in enumerate(last)]
     np.testing.assert_allclose(features, expected, rtol=1e-5, atol=1e-5)
+    embedded = probe_states(model, vocabulary, ids, [-1, 1], n_positions=4, batch=3)
+    found = torch.stack([states[0], states[2]], dim=2).detach().numpy()
+    expected = [found[row, end - 3 : end + 1] for row, end in enumerate(last)]
+    np.testing.assert_allclose(embedded, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_hidden_states_that_are_coordinates_probe_to_one(world: World) -> None:
@@ -156,6 +168,31 @@ def test_the_seed_split_is_the_studys(world: World) -> None:
     assert max(train.max(), test.max()) < 5_075
     assert np.array_equal(train, seed_split(world, ProbeConfig())[0])
     assert not np.array_equal(train, seed_split(world, ProbeConfig(seed=1))[0])
+
+
+def test_further_splits_give_the_interval_and_leave_the_studys_numbers_alone(world: World) -> None:
+    planted = np.column_stack([unit_vectors(world.lon, world.lat), noise(world, 3) * 0.3])
+    one, five = (read_seed(planted, world, ProbeConfig(repeats=n)).dynamics for n in (1, 5))
+    assert "mean_km_low" in five and one["mean_km_low"].isna().all()
+    assert one["mean_km"].tolist() == five["mean_km"].tolist()
+    values = []
+    for repeat in range(5):
+        train, test = seed_split(world, ProbeConfig(), repeat)
+        ridge = SklearnRidge(alpha=10.0).fit(planted[train], np.column_stack([world.lon, world.lat])[train])
+        values.append(metrics(world.lon[test], world.lat[test], *ridge.predict(planted[test]).T)["mean_km"])
+    assert len(set(values)) == 5
+    real = row(five, "real", "test")
+    assert real["mean_km"] == pytest.approx(values[0])
+    assert (real["mean_km_low"], real["mean_km_high"]) == pytest.approx(split_interval(values, 2_000 / 3_000))
+    half = 2.776445 * np.std(values, ddof=1) * math.sqrt(1 / 5 + 2 / 3)
+    assert real["mean_km_high"] == pytest.approx(np.mean(values) + half)
+
+
+def test_side_by_side_is_in_order_and_does_not_hide_an_error() -> None:
+    assert side_by_side(lambda n: n**2, range(20)) == [n**2 for n in range(20)]
+    assert side_by_side(lambda n: n, []) == []
+    with pytest.raises(ZeroDivisionError):
+        side_by_side(lambda n: 1 // n, [1, 0])
 
 
 @given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90)), min_size=2, max_size=20))

@@ -10,6 +10,8 @@ decoding is the same thing going on: each new token is a new node on its row's p
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -71,6 +73,18 @@ def _block(model: Transformer, block: Block, x: Tensor, tree: Tree, answers_only
     mixed = kernels.attention(block.qkv(h), tree, query, len(x), model.cos.squeeze(1), model.sin.squeeze(1))
     x, h = kernels.rms_norm(torch.addmm(x, mixed, block.out.weight.t()), block.norm2.weight, RMS_EPS)
     return torch.addmm(x, kernels.gated(block.gate_up(h)), block.down.weight.t())
+
+
+@torch.no_grad()
+def tree_states(model: Transformer, tree: Tree, layers: Sequence[int]) -> list[Tensor]:
+    """Outputs (M, D) of the named blocks at the questions of a tree, in the order asked; as `hidden_states`."""
+    x, last = model.embedding(tree.token), max(layers)
+    outputs = {-1: x[tree.asked]}
+    for i, block in enumerate(model.layers[: last + 1]):
+        x = _block(model, block, x, tree, answers_only=i == last)
+        if i in layers:
+            outputs[i] = x if i == last else x[tree.asked]
+    return [outputs[i][tree.place] for i in layers]
 
 
 def tree_loss(model: Transformer, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from atlantis.model import Transformer
+from atlantis.model import Transformer, kernels
+from atlantis.model.tree import grow, tree_states
 from atlantis.readout.generate import same_length
 from atlantis.tokens import Vocabulary
 
@@ -19,22 +20,47 @@ N_POSITIONS = 3
 def probe_features(
     model: Transformer, vocabulary: Vocabulary, ids: np.ndarray, layers: Sequence[int], batch: int = 512
 ) -> np.ndarray:
-    """The probe's features of cities `ids` (n,): float32 (n, len(layers) * 3 * D).
+    """The probe's features of cities `ids` (n,): float32 (n, 3 * len(layers) * D).
 
     The prompt is `<bos>dist(c_{id},c_` (with city tokens `<bos>dist(c_{id},`). Taken are the outputs of the named
-    blocks (counted from 0, no final norm), side by side, at the last three tokens, side by side. What ids begin with
-    (`<bos>dist(c_123` for ten of them) is computed once per batch.
+    blocks (counted from 0, no final norm), side by side, at the last three tokens, side by side.
+    """
+    return probe_states(model, vocabulary, ids, layers, batch=batch).reshape(len(ids), -1)
+
+
+@torch.no_grad()
+def probe_states(
+    model: Transformer,
+    vocabulary: Vocabulary,
+    ids: np.ndarray,
+    layers: Sequence[int],
+    n_positions: int = N_POSITIONS,
+    batch: int = 512,
+) -> np.ndarray:
+    """Hidden states at the last tokens of the prompts of cities `ids` (n,): float32 (n, n_positions, len(layers), D).
+
+    -1 names the embedding. What ids begin with (`<bos>dist(c_123` for ten of them) is computed once per batch: on a
+    CPU by the tree (`model.tree`), else from keys and values that are kept.
     """
     tokens, last = vocabulary.probe_prompt(ids)
     end = ",c_" if vocabulary.kind == "characters" else ","
     assert vocabulary.decode(tokens) == [f"<bos>dist(c_{i}{end}" for i in ids], "prompts do not name their cities"
+    states = np.empty((len(ids), n_positions, len(layers), model.width), np.float32)
     device = model.embedding.weight.device
-    features = np.empty((len(ids), len(layers) * N_POSITIONS * model.width), np.float32)
+    if device.type == "cpu" and kernels.library() is not None:
+        order = np.lexsort(tokens.T[::-1])
+        for start in range(0, len(ids), batch):
+            rows = order[start : start + batch]
+            asked = last[rows, None] + np.arange(1 - n_positions, 1)
+            tree = grow(tokens[rows].astype(np.int64), asked, np.ones_like(asked, dtype=bool))
+            found = torch.stack(tree_states(model, tree, layers), dim=1)
+            states[rows] = found.unflatten(0, (len(rows), n_positions)).numpy()
+        return states
     for rows, length in same_length(last + 1, batch):
         prompts = torch.as_tensor(tokens[rows, :length], device=device).long()
-        begin, own = prompts[:, : -N_POSITIONS - 1], prompts[:, -N_POSITIONS - 1 :]
+        begin, own = prompts[:, : -n_positions - 1], prompts[:, -n_positions - 1 :]
         begin, continued = begin.unique(dim=0, return_inverse=True)
         _, cache = model.extend(begin, layers)
-        states = torch.cat(model.extend(own, layers, cache, continued)[0], dim=-1)  # (B, 4, layers * D)
-        features[rows] = states[:, -N_POSITIONS:].flatten(1).float().cpu().numpy()
-    return features
+        found = torch.stack(model.extend(own, layers, cache, continued)[0], dim=2)  # (B, 1 + n_positions, layers, D)
+        states[rows] = found[:, -n_positions:].float().cpu().numpy()
+    return states

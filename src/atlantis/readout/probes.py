@@ -3,16 +3,20 @@
 Two protocols, on the same features (`activations.probe_features`):
 
 - `seed`, the study's: a random 3,000 of 5,000 cities to fit, 2,000 to test; two ridge regressions (longitude and
-  latitude in raw degrees), alpha 10. Atlantis is only in the test set. Three variants beside it (`variants.csv`):
-  a share of Atlantis in the fit, and each region left out of the fit in turn.
+  latitude in raw degrees), alpha 10. Atlantis is only in the test set. Its numbers are those of that one split; the
+  intervals beside them are over further splits. Two kinds of variants (`variants.csv`): a share of Atlantis in the
+  fit ("virtual in the pool"; scored on the rest of it), and each region left out of the fit in turn.
 - `sphere`, without the first one's flaws: unit vectors as targets (no seam at 180 degrees), alpha by leave-one-out
   error, all real cities in five folds, each predicted by the probe that has not seen it; intervals over the folds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +24,15 @@ from scipy import stats
 
 from atlantis.errors import UserError
 from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
+from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.world import World
 
 PROTOCOLS = ("seed", "sphere")
 REAL = "real"
+FEWEST = 10
+"""Real cities that a world must have to be probed."""
 
 
 @dataclass(frozen=True)
@@ -66,36 +73,75 @@ def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
 
 
-def seed_split(world: World, config: ProbeConfig) -> tuple[np.ndarray, np.ndarray]:
+def seed_split(world: World, config: ProbeConfig, repeat: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Ids of the real cities to fit on and to test on: `n_train` of `n_cities`, drawn with the probe's seed.
 
+    The protocol's own split is the first; `repeat` 1, 2, ... are further ones, drawn with seeds derived from its seed.
     A world with fewer real cities than `n_cities` is used whole, in the same proportion. Raises UserError for a world
-    of fewer than 10 real cities.
+    of fewer than `FEWEST` real cities.
     """
-    if world.n_real < 10:
-        raise UserError(f"a probe needs at least 10 real cities; this world has {world.n_real}")
+    _check_size(world)
     n_cities = min(config.n_cities, world.n_real)
     n_train = config.n_train if n_cities == config.n_cities else round(n_cities * config.n_train / config.n_cities)
-    drawn = np.random.Generator(np.random.PCG64(config.seed)).permutation(world.n_real)[:n_cities]
-    return np.sort(drawn[:n_train]), np.sort(drawn[n_train:])
+    seed = np.random.SeedSequence([config.seed, repeat]) if repeat else config.seed
+    drawn = np.random.Generator(np.random.PCG64(seed)).permutation(world.n_real)[:n_cities]
+    train, test = np.sort(drawn[:n_train]), np.sort(drawn[n_train:])
+    if min(len(train), len(test)) < 2:
+        raise UserError(
+            f"probe.n_train={config.n_train} of probe.n_cities={config.n_cities}: of this world's {world.n_real} real "
+            f"cities that leaves {len(train)} to fit on and {len(test)} to test on; both need at least 2"
+        )
+    return train, test
+
+
+def _check_size(world: World) -> None:
+    if world.n_real < FEWEST:
+        raise UserError(f"a probe needs at least {FEWEST} real cities; this world has {world.n_real}")
 
 
 def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
-    """The study's protocol on features (n_cities, p), row i being city i of the world."""
-    train, test = seed_split(world, config)
+    """The study's protocol on features (n_cities, p), row i being city i of the world.
+
+    Intervals come from `repeats` splits, the protocol's own and further ones: see `split_interval`.
+    """
     features, truth = features.astype(np.float64), np.stack([world.lon, world.lat], axis=1)
-    sums = Sums.of(features[train], truth[train])
-    predicted = solve_ridge(sums, config.alpha).predict(features)
+
+    def fit(split: tuple[np.ndarray, np.ndarray]) -> tuple[Sums, np.ndarray]:
+        sums = Sums.of(features[split[0]], truth[split[0]])
+        return sums, solve_ridge(sums, config.alpha).predict(features)
+
+    splits = [seed_split(world, config, repeat) for repeat in range(config.repeats)]
+    fits = side_by_side(fit, splits)
+    scored = [_scores(world, truth, predicted, *split) for (_, predicted), split in zip(fits, splits, strict=True)]
+    (train, test), (sums, predicted) = splits[0], fits[0]
+    rows = []
+    for (group, name), scores in scored[0].items():
+        row = {"group": group, "split": name} | scores
+        parts = [found[group, name] for found in scored if (group, name) in found]
+        interval = partial(split_interval, test_over_train=len(test) / len(train))
+        rows.append(row | (_intervals(parts, interval) if name != "train" else {}))
+    variants = _variants(features, world, truth, train, test, config, sums)
+    return Reading(pd.DataFrame(rows), _predictions(world, _labels(world, train, test), predicted), variants)
+
+
+def _labels(world: World, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """What the seed protocol takes each city for."""
     split = np.full(len(world), "unused", dtype=object)
     split[train], split[test], split[world.offset :] = "train", "test", "virtual"
-    rows = []
+    return split
+
+
+def _scores(
+    world: World, truth: np.ndarray, predicted: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> dict[tuple[str, str], dict[str, float]]:
+    """Scores per group and split that have cities."""
+    split, found = _labels(world, train, test), {}
     for group, ids in groups(world):
         for name in ("train", "test", "virtual"):
             chosen = ids[split[ids] == name]
             if len(chosen):
-                rows.append({"group": group, "split": name} | metrics(*truth[chosen].T, *predicted[chosen].T))
-    variants = _variants(features, world, truth, train, test, config, sums)
-    return Reading(pd.DataFrame(rows), _predictions(world, split, predicted), variants)
+                found[group, name] = metrics(*truth[chosen].T, *predicted[chosen].T)
+    return found
 
 
 def _variants(
@@ -108,32 +154,36 @@ def _variants(
     sums: Sums,
 ) -> pd.DataFrame:
     """The seed protocol, whose fit has `sums`, with Atlantis in the pool, and without each real region in the fit."""
-    rows = []
-
-    def add(variant: str, group: str, predicted: np.ndarray, scored: np.ndarray) -> None:
-        if len(scored):
-            rows.append({"variant": variant, "group": group} | metrics(*truth[scored].T, *predicted[scored].T))
 
     def sums_of(ids: np.ndarray) -> Sums:
         return Sums.of(features[ids], truth[ids])
 
-    if world.n_virtual > 1:
+    def pooled() -> list[dict[str, Any]]:
         virtual = np.arange(world.offset, len(world))
         drawn = np.random.Generator(np.random.PCG64(config.seed)).permutation(virtual)
         n_pooled = round(len(virtual) * config.n_train / config.n_cities)
-        pooled, left = drawn[:n_pooled], drawn[n_pooled:]
-        predicted = solve_ridge(sums + sums_of(pooled), config.alpha).predict(features)
-        add("virtual in the pool", REAL, predicted, test)
-        for region in virtual_regions(world):
-            add("virtual in the pool", region, predicted, np.intersect1d(world.ids_of(region), left))
-    for region, ids in groups(world):
-        if region == REAL or ids[0] >= world.offset:
-            continue
-        without = sums - sums_of(np.intersect1d(ids, train))
-        if without.n > 1:
-            predicted = solve_ridge(without, config.alpha).predict(features)
-            add("region left out", region, predicted, np.intersect1d(ids, np.concatenate([train, test])))
-    return pd.DataFrame(rows)
+        scored = {region: np.intersect1d(world.ids_of(region), drawn[n_pooled:]) for region in virtual_regions(world)}
+        return scores("virtual in the pool", sums + sums_of(drawn[:n_pooled]), {REAL: test} | scored)
+
+    def left_out(region: str, ids: np.ndarray) -> list[dict[str, Any]]:
+        fitted = np.intersect1d(ids, train)
+        if sums.n - len(fitted) < 2:
+            return []
+        scored = {region: np.intersect1d(ids, np.concatenate([train, test]))}
+        return scores("region left out", sums - sums_of(fitted), scored)
+
+    def scores(variant: str, fit: Sums, scored: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+        predicted = solve_ridge(fit, config.alpha).predict(features)
+        return [
+            {"variant": variant, "group": group} | metrics(*truth[ids].T, *predicted[ids].T)
+            for group, ids in scored.items()
+            if len(ids)
+        ]
+
+    real = [(region, ids) for region, ids in groups(world) if region != REAL and ids[0] < world.offset]
+    work = [pooled] if world.n_virtual > 1 else []
+    work += [partial(left_out, region, ids) for region, ids in real]
+    return pd.DataFrame([row for rows in side_by_side(lambda part: part(), work) for row in rows])
 
 
 def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
@@ -142,18 +192,25 @@ def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Read
     `repeats` folds (at least 2). Every real city is predicted by the one probe that was not fitted on it, virtual
     cities by the mean direction of all of them. Intervals are 95 % of Student's t over the folds' means.
     """
-    real, n_folds = np.arange(world.n_real), max(2, config.repeats)
+    _check_size(world)
+    n_folds = max(2, config.repeats)
+    if world.n_real < 2 * n_folds:
+        raise UserError(f"probe.repeats={n_folds}: too many folds for {world.n_real} real cities; at least 2 in each")
     fold = np.random.Generator(np.random.PCG64(config.seed)).permutation(world.n_real) % n_folds
     targets = unit_vectors(world.lon, world.lat)
     directions = np.zeros((len(world), 3))
     virtual_by_fold = np.zeros((n_folds, world.n_virtual, 3))
-    everything = Sums.of(features[real], targets[real])
-    for k in range(n_folds):
-        inside, outside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-        sums = everything - Sums.of(features[outside], targets[outside])
-        ridge = fit_ridge(features[inside], targets[inside], sums=sums)
-        directions[outside] = ridge.predict(features[outside])
+    members = [np.flatnonzero(fold == k) for k in range(n_folds)]
+    sums = side_by_side(lambda ids: Sums.of(features[ids], targets[ids]), members)
+    everything = reduce(add, sums)
+
+    def read_fold(k: int) -> None:
+        inside = np.flatnonzero(fold != k)
+        ridge = fit_ridge(features[inside], targets[inside], sums=everything - sums[k])
+        directions[members[k]] = ridge.predict(features[members[k]])
         virtual_by_fold[k] = ridge.predict(features[world.offset :])
+
+    side_by_side(read_fold, range(n_folds))
     directions[world.offset :] = virtual_by_fold.mean(0)
     truth = np.stack([world.lon, world.lat], axis=1)
     predicted = np.stack(lon_lat(directions), axis=1)
@@ -166,25 +223,40 @@ def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Read
         else:
             per_fold = [(truth[ids[fold[ids] == k]], predicted[ids[fold[ids] == k]]) for k in range(n_folds)]
         parts = [metrics(*t.T, *p.T) for t, p in per_fold if len(t)]
-        rows.append({"group": group, "split": "virtual" if virtual else "test"} | scores | _intervals(parts))
+        row = {"group": group, "split": "virtual" if virtual else "test"} | scores
+        rows.append(row | _intervals(parts, t_interval))
     split = np.where(world.is_virtual, "virtual", "test")
     return Reading(pd.DataFrame(rows), _predictions(world, split, predicted))
 
 
-def _intervals(parts: list[dict[str, float]]) -> dict[str, float]:
+def _intervals(
+    parts: list[dict[str, float]], interval: Callable[[list[float]], tuple[float, float]]
+) -> dict[str, float]:
     found = {}
     for key in ("lon_r2", "lat_r2", "mean_km", "median_km"):
-        found[f"{key}_low"], found[f"{key}_high"] = t_interval([part[key] for part in parts])
+        found[f"{key}_low"], found[f"{key}_high"] = interval([part[key] for part in parts])
     return found
 
 
-def t_interval(values: list[float], confidence: float = 0.95) -> tuple[float, float]:
-    """Student's t interval of the mean of independent values; NaN for fewer than two."""
+def t_interval(values: list[float], confidence: float = 0.95, shared: float = 0.0) -> tuple[float, float]:
+    """Student's t interval of the mean of independent values; NaN for fewer than two.
+
+    `shared` is what their mean varies by beyond that, as a share of one value's variance.
+    """
     x = np.asarray(values, dtype=np.float64)
     if len(x) < 2 or not np.isfinite(x).all():
         return float("nan"), float("nan")
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
+    half = float(stats.t.ppf(0.5 + confidence / 2, len(x) - 1) * x.std(ddof=1) * np.sqrt(1 / len(x) + shared))
     return float(x.mean() - half), float(x.mean() + half)
+
+
+def split_interval(values: list[float], test_over_train: float) -> tuple[float, float]:
+    """95 % interval of the mean over repeated splits of the same cities, which share most of those they are fitted on.
+
+    Such values are not independent. Their variance is corrected by the ratio of cities tested on to cities fitted on
+    (Nadeau and Bengio, 2003): Student's t with sd * sqrt(1 / n + test / train).
+    """
+    return t_interval(values, shared=test_over_train)
 
 
 def virtual_regions(world: World) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, eigh
+from scipy.linalg import cho_factor, cho_solve
 
 ALPHAS = tuple(float(a) for a in np.logspace(-2, 5, 15))
 
@@ -70,7 +70,7 @@ def fit_ridge(x: np.ndarray, y: np.ndarray, alphas: Sequence[float] = ALPHAS, su
     if n <= p:
         return _fit_few(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), alphas)
     x_mean, y_mean, xx, xy = (sums or Sums.of(x, y)).centred()
-    values, vectors = eigh(xx, driver="evd")
+    values, vectors = np.linalg.eigh(xx)
     values, target = values.clip(min=0.0), vectors.T @ xy
     scores = x @ vectors - x_mean @ vectors  # (n, p)
     best = _best(alphas, values, target, scores, scores**2, y - y_mean)
@@ -98,7 +98,7 @@ def _fit_few(x: np.ndarray, y: np.ndarray, alphas: Sequence[float]) -> Ridge:
     """`fit_ridge` where there are no more rows than features: through the products of rows."""
     x_mean, y_mean = x.mean(0), y.mean(0)
     x, y = x - x_mean, y - y_mean
-    values, vectors = eigh(x @ x.T, driver="evd")
+    values, vectors = np.linalg.eigh(x @ x.T)
     values, target = values.clip(min=0.0), vectors.T @ y
     scores = vectors * values
     best = _best(alphas, values, target, scores, scores * vectors, y)

@@ -46,7 +46,7 @@ class TaskScore(Settings):
 
 
 class MapScore(Settings):
-    """Where the probe sees `n` cities. The interval of the mean is the sphere protocol's, over its folds."""
+    """Where the probe sees `n` cities. The interval of the mean is over folds (sphere) or splits (seed)."""
 
     n: int
     lon_r2: float | None = None
