@@ -23,6 +23,9 @@ from atlantis.model.kernels import Tree
 from atlantis.model.transformer import RMS_EPS, Block, Transformer
 from atlantis.tokens import EOS, PAD
 
+PIECE = 1024
+"""Nodes whose MLP is computed at once when no gradient is wanted: what it needs stays in the processor's cache."""
+
 
 def grow(rows: np.ndarray, asked: np.ndarray, wanted: np.ndarray) -> Tree:
     """The tree of token `rows` (B, S), asked at the positions `asked` (B, C) where `wanted` (B, C) is true.
@@ -78,13 +81,8 @@ def _block(model: Transformer, block: Block, x: Tensor, tree: Tree, answers_only
 @torch.no_grad()
 def tree_states(model: Transformer, tree: Tree, layers: Sequence[int]) -> list[Tensor]:
     """Outputs (M, D) of the named blocks at the questions of a tree, in the order asked; as `hidden_states`."""
-    x, last = model.embedding(tree.token), max(layers)
-    outputs = {-1: x[tree.asked]}
-    for i, block in enumerate(model.layers[: last + 1]):
-        x = _block(model, block, x, tree, answers_only=i == last)
-        if i in layers:
-            outputs[i] = x if i == last else x[tree.asked]
-    return [outputs[i][tree.place] for i in layers]
+    table = torch.empty(len(tree.token), 3 * model.width)
+    return [x[tree.place] for x in _go_on(model, [table] * len(model.blocks), 0, tree, layers)]
 
 
 def tree_loss(model: Transformer, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -108,7 +106,8 @@ def greedy(model: Transformer, prompts: np.ndarray, n_tokens: int) -> np.ndarray
     path[:, : prompts.shape[1]] = tree.path
     answers = np.full((n_rows, n_tokens), PAD)
     rows = np.arange(n_rows)  # those that are not at their end
-    logits = _go_on(model, tables, 0, tree)[tree.place]
+    last = [len(model.blocks) - 1]
+    logits = _logits(model, _go_on(model, tables, 0, tree, last)[0])[tree.place]
     for i in range(n_tokens):
         token = logits.argmax(-1).numpy()
         answers[rows, i] = token
@@ -123,25 +122,36 @@ def greedy(model: Transformer, prompts: np.ndarray, n_tokens: int) -> np.ndarray
         read, position, paths, asking = (torch.from_numpy(x.astype(np.int32)) for x in (token, at, path[rows], query))
         everything = torch.arange(len(rows))
         more = Tree(read, position, paths, asking, asking, everything, everything)
-        logits = _go_on(model, tables, n_nodes, more)
+        logits = _logits(model, _go_on(model, tables, n_nodes, more, last)[0])
         n_nodes += len(rows)
     unsorted = np.empty_like(answers)
     unsorted[order] = answers
     return unsorted
 
 
-def _go_on(model: Transformer, tables: list[Tensor], start: int, tree: Tree) -> Tensor:
-    """Logits (A, O) at the asked of new nodes, whose queries, keys and values go into `tables` from `start` on."""
+def _logits(model: Transformer, x: Tensor) -> Tensor:
+    return model.unembedding(kernels.rms_norm(x, model.norm.weight, RMS_EPS)[1])
+
+
+def _go_on(model: Transformer, tables: list[Tensor], start: int, tree: Tree, layers: Sequence[int]) -> list[Tensor]:
+    """Outputs (A, D) of the named blocks at the asked of new nodes; -1 is the embedding.
+
+    Queries, keys and values of the new nodes go into `tables`, one per block, from `start` on.
+    """
     x = model.embedding(tree.token)
     cos, sin = model.cos.squeeze(1), model.sin.squeeze(1)
-    for i, block in enumerate(model.layers):
-        last = i == len(tables) - 1
-        own = tables[i][start : start + len(x)]
-        own.copy_(block.qkv(kernels.rms_norm(x, block.norm1.weight, RMS_EPS)[1]))
+    outputs, last = {-1: x[tree.asked]}, max(layers)
+    for i, block in enumerate(model.layers[: last + 1]):
+        own = tables[i][start : start + len(tree.token)]
+        h = kernels.rms_norm(x, block.norm1.weight, RMS_EPS)[1]
+        torch.addmm(block.qkv.bias, h, block.qkv.weight.t(), out=own)
         kernels.rotate(own, tree.position, cos, sin)
-        x = x[tree.asked] if last else x
-        mixed, _ = kernels.attend(tables[i], tree.path, tree.answer if last else tree.first, len(x), cos.shape[1])
+        x, query = (x[tree.asked], tree.answer) if i == last else (x, tree.first)
+        mixed, _ = kernels.attend(tables[i], tree.path, query, len(x), cos.shape[1])
         x = torch.addmm(x, mixed, block.out.weight.t())
-        h = block.gate_up(kernels.rms_norm(x, block.norm2.weight, RMS_EPS)[1])
-        x = torch.addmm(x, kernels.gated(h), block.down.weight.t())
-    return model.unembedding(kernels.rms_norm(x, model.norm.weight, RMS_EPS)[1])
+        for part in x.split(PIECE):
+            h = block.gate_up(kernels.rms_norm(part, block.norm2.weight, RMS_EPS)[1])
+            part.addmm_(kernels.gated(h), block.down.weight.t())  # in place
+        if i in layers:
+            outputs[i] = x if i == last else x[tree.asked]
+    return [outputs[i] for i in layers]
