@@ -25,6 +25,7 @@ LAYERS = [
     ["data"],
     ["model"],
     ["readout"],
+    ["strategies"],
     ["training"],
     ["report"],
     ["show"],

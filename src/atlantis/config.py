@@ -329,7 +329,10 @@ def difference(a: Settings, b: Settings) -> list[str]:
 
 
 def _that_counts(config: Settings) -> dict[str, Any]:
-    return config.model_dump(mode="json", exclude=set(BOOKKEEPING) if isinstance(config, RunConfig) else None)
+    if not isinstance(config, RunConfig):
+        return config.model_dump(mode="json")
+    unsaid = set() if config.strategies else {"strategy"}  # a run without one counts as before there were any
+    return config.model_dump(mode="json", exclude={*BOOKKEEPING, *unsaid})
 
 
 def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,9 +6,19 @@ The defaults are the study's. `atlantis.config` reads and writes them as YAML.
 from __future__ import annotations
 
 import re
+from importlib import import_module
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    field_validator,
+    model_validator,
+)
 
 
 def _whole(value: Any) -> Any:
@@ -185,6 +195,32 @@ class ProbeConfig(Settings):
         return self
 
 
+class StrategySettings(Settings):
+    """A strategy's name; its own parameters are in a subclass, beside the strategy (`atlantis.strategies`)."""
+
+    name: str = "naive"
+
+
+def _strategy(value: Any) -> StrategySettings:
+    """Settings of the class that the strategy itself has for them.
+
+    Found when they are needed, and not imported above: a new strategy is a new file, and nothing here knows it.
+    """
+    if isinstance(value, StrategySettings):
+        return value
+    if value in (None, {}, {"name": "naive"}):
+        return StrategySettings()
+    return import_module("atlantis.strategies").checked_settings(value)
+
+
+Strategy = Annotated[StrategySettings, PlainValidator(_strategy)]
+
+
+def _strategies(value: Any) -> StrategySettings | list[StrategySettings]:
+    """One strategy, or several at once as a list."""
+    return TypeAdapter(list[Strategy]).validate_python(value) if isinstance(value, list) else _strategy(value)
+
+
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim", "clearml", "dvclive", "swanlab"]
 
 
@@ -203,9 +239,18 @@ class RunConfig(Settings):
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
+    strategy: Annotated[
+        Any, PlainValidator(_strategies), Field(description="how old knowledge is kept; a list combines several")
+    ] = StrategySettings()
     evaluation: EvaluationConfig = EvaluationConfig()
     probe: ProbeConfig = ProbeConfig()
     trackers: list[Tracker] = []
+
+    @property
+    def strategies(self) -> list[StrategySettings]:
+        """The strategies of the run, naive left out."""
+        asked = self.strategy if isinstance(self.strategy, list) else [self.strategy]
+        return [one for one in asked if one.name != "naive"]
 
     @field_validator("name")
     @classmethod

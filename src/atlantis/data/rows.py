@@ -13,11 +13,30 @@ from atlantis.tokens import MAX_KM_DIGITS, PAD, PairTokens, Vocabulary
 
 
 class Batch(NamedTuple):
-    """B rows: tokens (B, T), and the positions (B, C) that predict the targets (B, C); `<pad>` is no target."""
+    """B rows: tokens (B, T), and the positions (B, C) that predict the targets (B, C); `<pad>` is no target.
+
+    weights (B,): what the loss of each row counts; None: all the same.
+    """
 
     tokens: Tensor
     positions: Tensor
     targets: Tensor
+    weights: Tensor | None = None
+
+    def select(self, rows: slice | Tensor) -> Batch:
+        """The batch of some of its rows."""
+        return Batch(*(None if part is None else part[rows].contiguous() for part in self))  # type: ignore[arg-type]
+
+    def join(self, other: Batch) -> Batch:
+        """The rows of both; those of a batch without weights count 1 beside weighted ones."""
+        weights = None
+        if self.weights is not None or other.weights is not None:
+            both = (self, other)
+            weights = torch.cat(
+                [torch.ones(len(b.tokens), device=b.tokens.device) if b.weights is None else b.weights for b in both]
+            )
+        parts = [torch.cat(pair) for pair in zip(self[:3], other[:3], strict=True)]
+        return Batch(*parts, weights)
 
 
 class Rows:

@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from atlantis.data.rows import Batch
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss, kernels
-from atlantis.model.tree import tree_loss
+from atlantis.model.tree import tree_logits, tree_loss, tree_of
 from atlantis.progress import say
 from atlantis.settings import TrainingConfig
+from atlantis.strategies.common.composed import Composed
 from atlantis.tokens import PAD
 from atlantis.training import ranks
 
@@ -50,7 +52,7 @@ def keep_freed_memory() -> None:
 def pieces(batch: Batch, size: int) -> Iterator[Batch]:
     """The batch in parts of at most `size` rows."""
     for start in range(0, len(batch.tokens), size):
-        yield Batch(*(part[start : start + size] for part in batch))
+        yield batch.select(slice(start, start + size))
 
 
 class Engine:
@@ -65,22 +67,37 @@ class Engine:
     def __init__(self, model: Transformer, training: TrainingConfig, device: torch.device) -> None:
         self.model, self.training, self.device = model.to(device), training, device
         self.bf16 = training.precision == "bf16" or (training.precision == "auto" and device.type == "cuda")
-        # Qwen2's recipe in transformers: norms and biases do not decay.
-        decayed = [p for p in model.parameters() if p.ndim == 2]
-        others = [p for p in model.parameters() if p.ndim != 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}],
-            lr=training.learning_rate,
-            betas=training.betas,
-            eps=training.eps,
-            fused=True,
-        )
+        self.trained = dict(model.named_parameters())
+        self.optimizer = self._adamw()
+        self.strategy: Composed | None = None
+        self.penalty = 0.0
         automatic = training.compile == "auto" and not self.bf16
         self.kernels = automatic and device.type == "cpu" and kernels.library() is not None
         self.compiled = self._compile()
         self.shared: nn.Module | None = None
         if device.type == "cpu":
             keep_freed_memory()
+
+    def _adamw(self) -> torch.optim.AdamW:
+        """Qwen2's recipe in transformers: norms and biases do not decay."""
+        training = self.training
+        decayed = [p for p in self.trained.values() if p.ndim == 2]
+        others = [p for p in self.trained.values() if p.ndim != 2]
+        return torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": training.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            lr=training.learning_rate,
+            betas=training.betas,
+            eps=training.eps,
+            fused=True,
+        )
+
+    def adopt(self, strategy: Composed) -> None:
+        """From now on a strategy takes part in every step, and says what is trained."""
+        self.strategy = strategy
+        self.trained = strategy.parameters(self.trained)
+        if not self.trained:
+            raise UserError("strategy: nothing is left to train; freeze less")
+        self.optimizer = self._adamw()
 
     def _compile(self) -> bool:
         automatic = self.training.compile == "auto" and self.device.type == "cuda"
@@ -104,6 +121,8 @@ class Engine:
         return self._own_loss(prefix, batch) if self.shared is None else self.shared(prefix, batch)
 
     def _own_loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        if batch.weights is not None or (self.strategy is not None and self.strategy.has_output_loss):
+            return self._or_eager(lambda: self._strategy_loss(prefix, batch))
         if self.kernels:
             return tree_loss(self.model, prefix, batch)
         return self._or_eager(lambda: self._loss(prefix, batch))
@@ -112,6 +131,24 @@ class Engine:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             logits = self.model(prefix, batch.tokens, batch.positions)
         return completion_loss(logits.float(), batch.targets)
+
+    def _strategy_loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The summed loss with each row's weight and with what a strategy adds to it."""
+        wanted = batch.targets != PAD
+        logits = self.logits(self.model, prefix, batch)
+        loss = F.cross_entropy(logits, batch.targets[wanted], reduction="none")
+        if batch.weights is not None:
+            loss = loss * batch.weights[:, None].expand_as(wanted)[wanted]
+        more = None if self.strategy is None else self.strategy.output_loss(logits, batch)
+        return loss.sum() if more is None else loss.sum() + more, wanted.sum()
+
+    def logits(self, model: Transformer, prefix: Tensor, batch: Batch) -> Tensor:
+        """Logits (M, O) of a model of this engine's kind at the M targets of a batch that are not `<pad>`."""
+        if self.kernels:
+            return tree_logits(model, tree_of(prefix, batch))
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            logits = model(prefix, batch.tokens, batch.positions)
+        return logits[batch.targets != PAD].float()
 
     def _or_eager(self, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         try:
@@ -135,13 +172,18 @@ class Engine:
         self.optimizer.zero_grad(set_to_none=True)
         # The ranks' losses and gradients are averaged: each divides its sum by a rank's share of all targets.
         value = ranks.mean(self.backward(prefix, ranks.share(batch), (batch.targets != PAD).sum() / ranks.n_ranks()))
+        if self.strategy is not None:
+            self.penalty = self.strategy.penalties()
+            self.strategy.gradients()
         limit = self.training.max_grad_norm
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), math.inf if limit is None else limit)
+        norm = nn.utils.clip_grad_norm_(self.trained.values(), math.inf if limit is None else limit)
         if not math.isfinite(value):
             raise NotFinite(f"the loss is {value}")
         if not math.isfinite(norm.item()):
             raise NotFinite(f"the gradient's norm is {norm.item()} (the loss is {value:.4f})")
         self.optimizer.step()
+        if self.strategy is not None:
+            self.strategy.after_update()
         return value
 
     def backward(self, prefix: Tensor, batch: Batch, count: Tensor) -> float:

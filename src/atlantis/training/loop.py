@@ -13,7 +13,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -34,12 +34,15 @@ from atlantis.progress import bar, say
 from atlantis.readout.analysis import probe_checkpoints
 from atlantis.readout.evaluate import evaluation_pairs, mean_loss, results, score
 from atlantis.readout.generate import answers_km
-from atlantis.settings import RunConfig
+from atlantis.settings import DatasetConfig, RunConfig
+from atlantis.strategies.common.composed import Composed
+from atlantis.strategies.common.interface import Context
 from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import distributed, memory, ranks, state
 from atlantis.training.base import Base, experiments, find_base
 from atlantis.training.engine import Engine, NotFinite, choose_device
 from atlantis.training.order import Order
+from atlantis.training.past import Past, checked_base
 from atlantis.training.run import RunFolder
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
 from atlantis.training.trackers import Trackers, check_trackers
@@ -55,6 +58,7 @@ class Task:
 
     world: World
     vocabulary: Vocabulary
+    pairs: Pairs
     rows: Rows
     validation: Rows | None
     items: Pairs
@@ -139,15 +143,20 @@ def _save_once(folder: Path, save: Callable[[Path], None]) -> None:
             raise
 
 
+def _dataset(asked: DatasetConfig, world: World, output_root: str) -> Dataset:
+    """The dataset, saved, or read if it is there."""
+    wanted = resolved(asked, world)
+    folder = Path(output_root) / "datasets" / f"{wanted.name}-{dataset_digest(wanted, world.digest)}"
+    if artifacts.is_complete(folder):
+        return Dataset.load(folder)
+    dataset = Dataset.build(world, wanted)
+    _save_once(folder, dataset.save)
+    return dataset
+
+
 def _task(config: RunConfig, world: World, base: Base | None) -> tuple[Task, Dataset, str]:
     """The run's rows and its fixed evaluation items; the dataset is saved, or read if it is there."""
-    wanted = resolved(config.dataset, world)
-    folder = Path(config.output_root) / "datasets" / f"{wanted.name}-{dataset_digest(wanted, world.digest)}"
-    if artifacts.is_complete(folder):
-        dataset = Dataset.load(folder)
-    else:
-        dataset = Dataset.build(world, wanted)
-        _save_once(folder, dataset.save)
+    dataset = _dataset(config.dataset, world, config.output_root)
     for note in dataset.notes:
         say(note)
     old = base.config.dataset if base is not None and base.config is not None else None
@@ -163,6 +172,7 @@ def _task(config: RunConfig, world: World, base: Base | None) -> tuple[Task, Dat
     task = Task(
         world,
         vocabulary,
+        dataset.splits["train"],
         Rows(dataset.splits["train"], vocabulary, device),
         None if validation is None else Rows(validation, vocabulary, device),
         items,
@@ -207,6 +217,8 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     due = set(evaluation_steps(config.evaluation, total))
     device = choose_device(settings.device)
     engine = Engine(_model(config, task, base), settings, device)
+    if config.strategies:
+        _adopt_strategies(engine, config, task, base, total)
     order = Order(len(task.rows), settings.batch_size, settings.seed)
     step, window = _restore(run, engine)
     run.note(device=_device_facts(engine), steps=total)
@@ -225,7 +237,11 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
                 raise _interrupted(signum, run.path, step)
             rate = learning_rate(settings, step, total)
             rows = order.rows(step)
-            batch = task.rows.batch(torch.as_tensor(rows, device=device))
+            chosen = torch.as_tensor(rows, device=device)
+            batch = task.rows.batch(chosen)
+            if engine.strategy is not None:
+                engine.strategy.at(step)
+                rate, batch = engine.strategy.rate(rate), engine.strategy.batch(batch, chosen)
             try:
                 with memory.explained(engine, task.rows.prefix, batch):
                     loss = engine.step(task.rows.prefix, batch, rate)
@@ -236,6 +252,8 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
             progress.advance(note=f"loss {loss:.3f}")
             if step % LOG_EVERY == 0 or step in due:
                 row = {"step": step, "kind": "train", "loss": sum(window) / len(window), "lr": rate}
+                if engine.strategy is not None:
+                    row["penalty"] = engine.penalty
                 run.log(row)
                 trackers.log(row)
                 window.clear()
@@ -251,7 +269,39 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     trackers.close()
     facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total)
     if not artifacts.is_complete(run.checkpoints / "final"):
-        ckpt.save_checkpoint(run.checkpoints / "final", engine.model, task.vocabulary, facts, None)
+        with _shown(engine) as model:
+            ckpt.save_checkpoint(run.checkpoints / "final", model, task.vocabulary, facts, None)
+
+
+def _adopt_strategies(engine: Engine, config: RunConfig, task: Task, base: Base | None, total: int) -> None:
+    base = checked_base(config, base)
+
+    def pairs_of(run: RunConfig, world: World) -> Pairs:
+        return _dataset(run.dataset, world, config.output_root).splits["train"]
+
+    past = Past(base, config, task.world, pairs_of)
+    context = Context(
+        config=config,
+        world=task.world,
+        vocabulary=task.vocabulary,
+        model=engine.model,
+        new_pairs=task.pairs,
+        rows=task.rows,
+        checkpoint=base.checkpoint,
+        load_base=lambda: _model(config, task, base),
+        old_ids=past.city_ids(),
+        load_old_pairs=past.pairs,
+        total=total,
+        logits_of=engine.logits,
+    )
+    engine.adopt(Composed(config.strategies, context))
+
+
+@contextmanager
+def _shown(engine: Engine) -> Iterator[Transformer]:
+    """The model with the weights that are evaluated and saved."""
+    with nullcontext() if engine.strategy is None else engine.strategy.shown():
+        yield engine.model
 
 
 @contextmanager
@@ -275,26 +325,27 @@ def _restore(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
     states = state.state_steps(run.path)
     if not states:
         run.cut_log(0)
+        if engine.strategy is not None:
+            engine.strategy.begin(engine.optimizer)
         return 0, []
-    progress = state.load_state(states[max(states)], engine.model, engine.optimizer)
+    progress = state.load_state(states[max(states)], engine)
     run.cut_log(progress["log_bytes"])
     return progress["step"], progress["losses"]
 
 
 def _save_state(run: RunFolder, engine: Engine, step: int, window: list[float]) -> None:
     progress = {"step": step, "log_bytes": run.log_size(), "losses": window}
-    state.save_state(run.path, engine.model, engine.optimizer, progress)
+    state.save_state(run.path, engine, progress)
 
 
 def _evaluate_and_save(run: RunFolder, task: Task, engine: Engine, step: int, trackers: Trackers) -> None:
     """Score the task, write the checkpoint, log the row, and save the state from which the run can go on."""
-    model = engine.model
-    with torch.no_grad():
+    with torch.no_grad(), _shown(engine) as model:
         loss = float("nan") if task.validation is None else mean_loss(model, task.validation)
         scores = score(answers_km(model, task.vocabulary, task.items), task.items)
-    row = dict(results(scores, loss, step))
-    facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, step)
-    ckpt.save_checkpoint(run.checkpoints / f"checkpoint-{step}", model, task.vocabulary, facts, row)
+        row = dict(results(scores, loss, step))
+        facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, step)
+        ckpt.save_checkpoint(run.checkpoints / f"checkpoint-{step}", model, task.vocabulary, facts, row)
     run.log(row)
     trackers.log(row)
     _save_state(run, engine, step, [])

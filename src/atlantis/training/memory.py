@@ -48,7 +48,7 @@ def largest_that_fits(engine: Engine, prefix: Tensor, batch: Batch) -> int:
     engine.shared = None
     engine.optimizer.zero_grad(set_to_none=True)
     n = len(batch.tokens) // 2
-    while n and not _fits(engine, prefix, Batch(*(part[:n] for part in batch))):
+    while n and not _fits(engine, prefix, batch.select(slice(n))):
         n //= 2
     return n
 

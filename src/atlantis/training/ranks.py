@@ -67,7 +67,7 @@ def exchange(network: nn.Module | None, now: bool) -> AbstractContextManager[Non
 def share(batch: Batch) -> Batch:
     """This rank's rows (B / ranks of B) of a batch; fillers, at its end, are shared out too."""
     n = n_ranks()
-    return batch if n == 1 else Batch(*(part[dist.get_rank() :: n].contiguous() for part in batch))
+    return batch if n == 1 else batch.select(slice(dist.get_rank(), None, n))
 
 
 def mean(value: float) -> float:

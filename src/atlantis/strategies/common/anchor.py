@@ -1,0 +1,34 @@
+"""The family of quadratic anchors: each weight is pulled back to the base, more strongly where it mattered.
+
+    penalty = weight / 2 * sum_i importance_i * (theta_i - base_i)^2,   gradient: weight * importance_i * (theta_i - base_i)
+
+Members differ in the importance alone: 1 for L2-SP, the Fisher information for EWC, the sensitivity of the outputs for
+MAS. Cost: one pass over the weights per step, and the memory of the base and (but for L2-SP) of one number per weight.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from atlantis.settings import StrategySettings
+from atlantis.strategies.common.interface import Context, Strategy
+
+
+class Anchor(Strategy):
+    """The penalty; members fill `memory` with an importance for each parameter by name, or leave it empty for 1."""
+
+    needs = frozenset({"base weights"})
+    weight: float
+
+    def __init__(self, settings: StrategySettings, context: Context) -> None:
+        super().__init__(settings, context)
+        self.anchors = dict(context.base.named_parameters())
+
+    def penalty(self) -> Tensor:
+        terms = []
+        for name, parameter in self.context.model.named_parameters():
+            if parameter.requires_grad:
+                squares = (parameter - self.anchors[name]).square()
+                terms.append((self.memory[name] * squares if name in self.memory else squares).sum())
+        return self.weight / 2 * torch.stack(terms).sum()

@@ -1,0 +1,97 @@
+"""The strategies of a run as one: each hook of each in turn, in the order of the config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from atlantis.data.rows import Batch
+from atlantis.settings import StrategySettings
+from atlantis.strategies import find
+from atlantis.strategies.common.interface import Context, Parameters, Strategy
+
+
+class Composed:
+    """Several strategies with the hooks of one."""
+
+    def __init__(self, settings: list[StrategySettings], context: Context) -> None:
+        self.model = context.model
+        self.parts: list[Strategy] = [find(one.name)(one, context) for one in settings]
+        self.has_output_loss = any(type(part).output_loss is not Strategy.output_loss for part in self.parts)
+
+    def at(self, step: int) -> None:
+        """The step that begins."""
+        for part in self.parts:
+            part.step = step
+
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        return {f"{i}.{key}": value for i, part in enumerate(self.parts) for key, value in part.memory.items()}
+
+    def restore(self, memory: dict[str, Tensor]) -> None:
+        for i, part in enumerate(self.parts):
+            own = f"{i}."
+            part.restore({key.removeprefix(own): value for key, value in memory.items() if key.startswith(own)})
+
+    def begin(self, optimizer: torch.optim.Optimizer) -> None:
+        for part in self.parts:
+            part.begin(optimizer)
+
+    def parameters(self, trained: Parameters) -> Parameters:
+        for part in self.parts:
+            trained = part.parameters(trained)
+        return trained
+
+    def rate(self, rate: float) -> float:
+        for part in self.parts:
+            rate = part.rate(rate)
+        return rate
+
+    def batch(self, batch: Batch, rows: Tensor) -> Batch:
+        for part in self.parts:
+            batch = part.batch(batch, rows)
+        return batch
+
+    def output_loss(self, logits: Tensor, batch: Batch) -> Tensor | None:
+        terms = [term for part in self.parts if (term := part.output_loss(logits, batch)) is not None]
+        return torch.stack(terms).sum() if terms else None
+
+    def penalties(self) -> float:
+        """Add the gradients of all penalties; returns their sum."""
+        total = 0.0
+        for part in self.parts:
+            if (term := part.penalty()) is not None:
+                term.backward()
+                total += term.item()
+        return total
+
+    def gradients(self) -> None:
+        for part in self.parts:
+            part.gradients()
+
+    def after_update(self) -> None:
+        with torch.no_grad():
+            for part in self.parts:
+                part.after_update()
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """For the time of the block the model has the weights that are evaluated and saved."""
+        trained: dict[str, Any] = {name: value.detach() for name, value in self.model.named_parameters()}
+        weights = trained
+        with torch.no_grad():
+            for part in self.parts:
+                weights = part.shown(weights)
+            changed = {name: value for name, value in weights.items() if value is not trained[name]}
+            before = {name: trained[name].clone() for name in changed}
+            for name, value in changed.items():
+                trained[name].copy_(value)
+        try:
+            yield
+        finally:
+            for name, value in before.items():
+                trained[name].copy_(value)

@@ -1,0 +1,145 @@
+"""What a strategy is: a few hooks into a run, each of which does nothing unless it is overridden.
+
+    class MyStrategy(Strategy):
+        class Settings(StrategySettings):
+            weight: float = 1.0
+        settings: Settings
+        needs = frozenset({"base weights"})
+
+        def penalty(self):
+            return self.settings.weight * ...   # any differentiable number
+
+In a run: `begin` (or, after an interruption, `restore`); then for every step `rate`, `batch`, [forward, backward:
+`output_loss`], `penalty`, `gradients`, [clipping, AdamW], `after_update`; and `shown` whenever weights are evaluated and saved.
+
+What must outlive an interruption is in `memory`, tensors by name. It is saved with the run's state and put back exactly.
+All else follows from the settings, the base and `step`; randomness comes from generators made of a seed and `step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from atlantis.data.pairs import Pairs
+from atlantis.data.rows import Batch, Rows
+from atlantis.model import Transformer
+from atlantis.settings import RunConfig, StrategySettings
+from atlantis.tokens import PAD, Vocabulary
+from atlantis.world import World
+
+Need = Literal["old data", "old prompts", "base weights", "optimizer state"]
+"""What a strategy may use beside the new data. `old prompts`: the names of old cities, without any answer."""
+
+Parameters = dict[str, nn.Parameter]
+LogitsOf = Callable[[Transformer, Tensor, Batch], Tensor]
+
+
+@dataclass
+class Context:
+    """The run that a strategy is part of."""
+
+    config: RunConfig
+    world: World
+    vocabulary: Vocabulary
+    model: Transformer
+    """That learns."""
+    new_pairs: Pairs
+    """The training pairs, and `rows`, the same as tokens."""
+    rows: Rows
+    checkpoint: Path
+    """The base's, in its run's folder if it has one."""
+    load_base: Callable[[], Transformer]
+    old_ids: np.ndarray
+    """Cities that the base has learned."""
+    load_old_pairs: Callable[[], Pairs]
+    total: int
+    """Steps of the run."""
+    logits_of: LogitsOf
+    """Logits (M, O) of a model, by the fast path, at the M targets of a batch that are not `<pad>`."""
+
+    @cached_property
+    def base(self) -> Transformer:
+        """The base as it was, frozen; one copy for all strategies of the run."""
+        return self.load_base().to(self.device).requires_grad_(False)
+
+    @cached_property
+    def old_pairs(self) -> Pairs:
+        """All pairs that the base, and the bases before it, were trained on; their dataset is made if it is missing."""
+        return self.load_old_pairs()
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.embedding.weight.device
+
+    def encode(self, pairs: Pairs) -> Rows:
+        return Rows(pairs, self.vocabulary, self.device)
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Of the model that learns, (M, O)."""
+        return self.logits_of(self.model, self.rows.prefix, batch)
+
+    @torch.no_grad()
+    def base_logits(self, batch: Batch) -> Tensor:
+        """Of the base, (M, O)."""
+        return self.logits_of(self.base, self.rows.prefix, batch)
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean cross-entropy (nats) of a batch's targets under the model that learns."""
+        return nn.functional.cross_entropy(self.logits(batch), batch.targets[batch.targets != PAD])
+
+
+class Strategy:
+    """The hooks. `self.step` counts steps from 0."""
+
+    Settings: ClassVar[type[StrategySettings]] = StrategySettings
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    def __init__(self, settings: StrategySettings, context: Context) -> None:
+        self.settings, self.context = settings, context
+        self.memory: dict[str, Tensor] = {}
+        self.step = 0
+
+    def parameters(self, trained: Parameters) -> Parameters:
+        """What the optimizer trains, by name; asked once, before all else. Default: what others left."""
+        return trained
+
+    def begin(self, optimizer: torch.optim.Optimizer) -> None:
+        """Before step 0 of a new run: fill `memory`."""
+
+    def restore(self, memory: dict[str, Tensor]) -> None:
+        """In place of `begin`, where a run goes on: `memory` as it was saved."""
+        self.memory = memory
+
+    def rate(self, rate: float) -> float:
+        """The learning rate of this step."""
+        return rate
+
+    def batch(self, batch: Batch, rows: Tensor) -> Batch:
+        """What this step trains on; `rows` (B,) are the places of the batch's rows in the training data, n for fillers."""
+        return batch
+
+    def output_loss(self, logits: Tensor, batch: Batch) -> Tensor | None:
+        """Added to the batch's loss, summed over its M targets as that is; logits (M, O). Called for parts of a batch."""
+        return None
+
+    def penalty(self) -> Tensor | None:
+        """Added to the loss, once per step."""
+        return None
+
+    def gradients(self) -> None:
+        """All gradients are there, not clipped yet; they may be changed in place."""
+
+    def after_update(self) -> None:
+        """The optimizer has changed the weights; they may be changed further, in place."""
+
+    def shown(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights that are evaluated and saved, given those that are trained. Neither may be changed in place."""
+        return weights

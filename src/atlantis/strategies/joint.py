@@ -1,0 +1,39 @@
+"""Joint training: old and new data together, the upper bound of what any memory can do (Caruana, 1997).
+
+    batch = B rows, drawn without replacement from all old and all new pairs
+
+The run goes on from the base, has the steps that its config gives the new data alone, and no larger batches: at equal
+steps it sees fewer new rows than the naive run, in the proportion n_new / (n_old + n_new). Cost: that of a naive step,
+and all old rows in memory.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from atlantis.data.pairs import Pairs
+from atlantis.data.rows import Batch
+from atlantis.settings import Seed, StrategySettings
+from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.strategies.common.streams import Stream
+
+
+class Joint(Strategy):
+    """Every batch from old and new data pooled."""
+
+    class Settings(StrategySettings):
+        name: str = "joint"
+        seed: Seed = Field(default=42, description="of the order of the pooled rows")
+
+    settings: Settings
+    needs = frozenset({"old data"})
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        self.pool = context.encode(Pairs.concatenate([context.old_pairs, context.new_pairs]))
+        self.stream = Stream(len(self.pool), context.config.training.batch_size, settings.seed, purpose=2)
+
+    def batch(self, batch: Batch, rows: Tensor) -> Batch:
+        return self.pool.batch(torch.as_tensor(self.stream.rows(self.step), device=self.context.device))

@@ -1,0 +1,9 @@
+"""Nothing: plain fine-tuning on the new data, the lower bound that every other strategy is compared with."""
+
+from __future__ import annotations
+
+from atlantis.strategies.common.interface import Strategy
+
+
+class Naive(Strategy):
+    """Plain fine-tuning. The loop treats a run whose only strategy is this one as a run without any."""

@@ -1,0 +1,64 @@
+"""What a base has learned, by the configs of the runs that made it: the cities it knows and the pairs it has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from atlantis.data.pairs import Pairs
+from atlantis.errors import UserError
+from atlantis.settings import RunConfig
+from atlantis.training import ranks
+from atlantis.training.base import Base, find_base
+from atlantis.world import World
+
+
+def checked_base(config: RunConfig, base: Base | None) -> Base:
+    """The base, if a run with strategies can be carried out; else a UserError."""
+    names = "+".join(one.name for one in config.strategies)
+    if base is None:
+        raise UserError(f"strategy: {names} keeps what a base knows; name one with base=, or leave the strategy out")
+    if ranks.n_ranks() > 1:
+        raise UserError(f"strategy: {names} trains in one process; start it without torchrun")
+    return base
+
+
+class Past:
+    """The runs before a run, its base's first, as far back as their configs are known."""
+
+    def __init__(
+        self, base: Base, config: RunConfig, world: World, pairs_of: Callable[[RunConfig, World], Pairs]
+    ) -> None:
+        """`pairs_of` makes or reads the training pairs of a run in its world."""
+        self.base, self.world, self.pairs_of = base, world, pairs_of
+        self.runs: list[RunConfig] = []
+        here: Base | None = base
+        while here is not None and here.config is not None and here.config not in self.runs:
+            self.runs.append(here.config)
+            asked = here.config.model_copy(update={"output_root": config.output_root})
+            here = None if asked.base is None else find_base(asked)
+
+    def city_ids(self) -> np.ndarray:
+        """Ids (n,) of the cities that the base has learned: the real ones, and virtual ones if a run asked for them."""
+        worlds = [World.from_config(run.world) for run in self.runs if run.dataset.kind != "distance"]
+        return np.arange(max([self.world.n_real, *map(len, worlds)]))
+
+    def pairs(self) -> Pairs:
+        """All training pairs of these runs. Raises UserError where they are not known, or name other cities."""
+        if not self.runs:
+            raise UserError(
+                f"strategy: it needs the data that the base {self.base.checkpoint} was trained on, but there is no "
+                "config.yaml that says which; use a base with one, or a strategy that needs no old data"
+            )
+        return Pairs.concatenate([self.pairs_of(run, self._world_of(run)) for run in self.runs])
+
+    def _world_of(self, run: RunConfig) -> World:
+        world = World.from_config(run.world)
+        n = len(world) if run.dataset.kind != "distance" else world.n_real
+        if n > len(self.world) or not np.array_equal(world.lon[:n], self.world.lon[:n]):
+            raise UserError(
+                f"strategy: {run.name} was trained on cities that are not the first of this run's world; "
+                "keep its virtual regions, in the same order, in world.regions"
+            )
+        return world
