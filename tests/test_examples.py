@@ -30,6 +30,7 @@ LAYERS = [
     ["report"],
     ["show"],
     ["study"],
+    ["sweep"],
     ["cli"],
     ["__main__", "__init__"],
 ]

@@ -25,6 +25,7 @@ from atlantis.errors import UserError
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
+BUSY = "is working in this folder"
 
 
 def digest_of(obj: Any) -> str:
@@ -249,9 +250,7 @@ def lock(path: Path) -> Iterator[None]:
         except BlockingIOError:
             file.seek(0)
             pid = file.read().strip() or "unknown"
-            raise UserError(
-                f"{path}: another process (pid {pid}) is working in this folder; wait for it to end"
-            ) from None
+            raise UserError(f"{path}: another process (pid {pid}) {BUSY}; wait for it to end") from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -259,6 +258,18 @@ def lock(path: Path) -> Iterator[None]:
             yield
         finally:
             file.truncate(0)
+
+
+def is_locked(path: Path) -> bool:
+    """Whether another process holds the folder `path`."""
+    try:
+        with open(Path(path) / LOCK, encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    return False
 
 
 @contextlib.contextmanager

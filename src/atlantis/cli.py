@@ -17,14 +17,22 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from atlantis.errors import Interrupted, UserError, is_out_of_memory
+from atlantis.errors import (
+    INTERRUPTED,
+    OK,
+    PART_FAILED,
+    TERMINATED,
+    USER_MISTAKE,
+    Interrupted,
+    UserError,
+    is_out_of_memory,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from atlantis.settings import VirtualRegionConfig
 
-OK, PART_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 PIPE_WIDTH = 100  # columns of a table that does not go to a terminal
 
 HELP = """What happens to a transformer's map of the world when it learns cities that never existed.
@@ -37,6 +45,7 @@ reads, checkpoint by checkpoint, the map inside it; a report shows what became o
   atlantis train demo name=mine training.max_steps=50
   atlantis show outputs/experiments/demo         what is in a folder
   atlantis study --base shipped                  every run of the study, with several seeds
+  atlantis sweep rates.yaml                      a grid of runs, side by side, and one table of their numbers
   atlantis world build --out outputs/worlds/default
   atlantis data cross --out outputs/datasets/cross
 
@@ -318,6 +327,8 @@ def train(
         list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings on top of it.")
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    report: Annotated[bool, typer.Option(help="Write the run's pictures and page at the end.")] = True,
+    leashed: Annotated[bool, typer.Option("--leashed", hidden=True)] = False,
 ) -> None:
     """Train, evaluate and probe the run that CONFIG describes, and write its report.
 
@@ -345,11 +356,16 @@ def train(
     """
     from atlantis.config import find, load
 
+    if leashed:
+        _stop_when_stdin_ends()
     asked = load(find(config), overrides or ())  # a mistake in it is said before PyTorch is imported
     from atlantis.training import train as run_training
 
     run = run_training(asked, resume=resume)
-    _report([run], None)
+    if report:
+        _report([run], None)
+    else:
+        print(run)
 
 
 @app.command()
@@ -501,6 +517,101 @@ def study(
         print(f"failed: {name}: {_judge(error)[1]}", file=sys.stderr)
     if failed:
         raise typer.Exit(PART_FAILED)
+
+
+def _stop_when_stdin_ends() -> None:
+    """SIGTERM to ourselves when standard input ends, as it does when the process that started us is killed."""
+    import threading
+
+    def wait() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+@app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="YAML with grid: or seeds:, or Python with runs().")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings on top of every run's config.")
+    ] = None,
+    backend: Annotated[str, typer.Option(metavar="NAME", help="Where the runs go: local, ray or slurm.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Runs at a time.  [default: as cores or GPUs allow]")
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", min=1, help="CPU threads of each run.")] = 1,
+    gpus_per_run: Annotated[
+        float | None, typer.Option(metavar="SHARE", min=0, help="Of one GPU.  [default: 1 if there is a GPU]")
+    ] = None,
+    retries: Annotated[int, typer.Option(metavar="N", min=0, help="How often a run that died is taken up.")] = 2,
+    address: Annotated[
+        str | None, typer.Option(metavar="A", help="Of a Ray cluster; or auto.  [default: a new one here]")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="For SLURM, such as partition=gpu; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
+) -> None:
+    """Carry out many runs, side by side, and gather their numbers as one table.
+
+    A YAML file is a config with the keys grid: (settings and the values they take; every combination is a run) and
+    seeds: (each sets the seeds of data, weights and order). A Python file defines runs(), which returns RunConfigs.
+    All is checked before anything runs. What the runs share (worlds, datasets, bases) is made once, first.
+
+    Each run is a process of its own. What is finished is skipped, what died goes on where its state was saved, and a
+    run that fails stops no other: it is named at the end, and the exit code is 1. Ctrl-C lets the runs save their state
+    and stops; the same command goes on.
+
+    Writes the runs to outputs/experiments/, and to outputs/sweeps/NAME/: results.parquet (a row per run, step, group
+    and metric; its path is the last line printed), sweep.json, failures.csv, and the runs' configs/ and logs/. It
+    writes no pages: `atlantis report` makes them.
+
+    \b
+    Examples:
+      atlantis sweep rates.yaml --workers 2
+      atlantis sweep rates.yaml training.max_steps=50 name=short --dry-run
+      atlantis sweep rates.yaml --backend ray --address auto --gpus-per-run 0.25
+      atlantis sweep rates.yaml --backend slurm --slurm partition=gpu --slurm time=120 --gpus-per-run 1
+    """
+    from atlantis import sweep as sweeps
+    from atlantis.sweep.board import run_list, summary
+
+    planned = sweeps.read(file, overrides or ())
+    if dry_run:
+        _console().print(run_list(planned))
+        return
+    where = _backend(backend, planned.folder / "slurm", workers, gpus_per_run, address, slurm or [])
+    outcomes = sweeps.carry_out(planned, where, threads=threads, retries=retries)
+    _console().print(summary(planned, outcomes))
+    print(planned.results)
+    failed = [outcome for outcome in outcomes if not outcome.finished]
+    for outcome in failed:
+        print(f"failed: {outcome.name}: {outcome.message}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(PART_FAILED)
+
+
+def _backend(
+    name: str, folder: Path, workers: int | None, gpus: float | None, address: str | None, slurm: list[str]
+) -> Any:
+    from atlantis.sweep import Local, Ray, Slurm
+
+    if name not in ("local", "ray", "slurm"):
+        raise UserError(f"--backend {name}: is none of local, ray, slurm")
+    if address is not None and name != "ray":
+        raise UserError(f"--address {address}: is for --backend ray")
+    if slurm and name != "slurm":
+        raise UserError(f"--slurm {slurm[0]}: is for --backend slurm")
+    for setting in slurm:
+        if not all(setting.partition("=")):
+            raise UserError(f"--slurm {setting}: write key=value, such as partition=gpu")
+    if name == "ray":
+        return Ray(address, workers, gpus)
+    if name == "slurm":
+        return Slurm(folder, dict(setting.split("=", 1) for setting in slurm), workers, gpus)
+    return Local(workers, gpus)
 
 
 def _run_folder(run: Path) -> Path:

@@ -49,12 +49,15 @@ __all__ = [
     "TrainingConfig",
     "VirtualRegionConfig",
     "WorldConfig",
+    "changed",
     "checked",
     "difference",
     "digest",
     "dump",
     "find",
+    "flat",
     "load",
+    "load_with",
 ]
 
 MAX_BYTES = 1_000_000
@@ -89,13 +92,29 @@ def load(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
     The name defaults to the file's; `base_config` and `world.cities` come out as absolute paths.
     Raises UserError with every mistake, each with its file, line and key.
     """
+    return load_with(path, overrides)[0]
+
+
+def load_with(
+    path: Path | str, overrides: Sequence[str] = (), extra: Sequence[str] = ()
+) -> tuple[RunConfig, dict[str, Any]]:
+    """As `load`, of a file that may hold the keys `extra` too; what it says under them, as plain data."""
     path = Path(path)
     data, places = _read_with_parents(path, ())
+    beside = {key: data.pop(key) for key in extra if key in data}
     for override in overrides:
-        _override(data, places, override)
+        _override(data, places, override, Path.cwd())
     if data.get("name") is None:
         data["name"] = path.stem
-    return _validated(RunConfig, data, places, str(path))
+    return _validated(RunConfig, data, places, str(path)), beside
+
+
+def changed(config: RunConfig, overrides: Sequence[str], folder: Path | str = ".") -> RunConfig:
+    """`config` with overrides such as `training.max_steps=20` on top; files in them are named relative to `folder`."""
+    data, places = config.model_dump(mode="json"), {}
+    for override in overrides:
+        _override(data, places, override, Path(folder))
+    return _validated(RunConfig, data, places, str(config.name))
 
 
 def checked(model: type[S], values: dict[str, Any], source: str = "command line") -> S:
@@ -154,7 +173,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     return data, lines
 
 
-def _override(data: dict[str, Any], places: dict[Keys, Place], override: str) -> None:
+def _override(data: dict[str, Any], places: dict[Keys, Place], override: str, folder: Path) -> None:
     """Set one `key.sub=value` in `data`; a number counts items of a list (`world.regions.0.count=50`)."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
@@ -174,7 +193,7 @@ def _override(data: dict[str, Any], places: dict[Keys, Place], override: str) ->
     for place in [place for place in places if place[: len(keys)] == keys]:
         del places[place]
     places[keys] = (override, None)
-    _anchor_files(data, Path.cwd())
+    _anchor_files(data, folder)
 
 
 def _step(inner: Any, part: str, keys: Keys, override: str) -> str | int:
@@ -319,13 +338,18 @@ def digest(config: Settings) -> str:
 
 def difference(a: Settings, b: Settings) -> list[str]:
     """Lines such as `training.batch_size: 512 -> 64` for each setting that counts (see `digest`) and differs."""
-    before, after = dict(_flat(_that_counts(a))), dict(_flat(_that_counts(b)))
+    before, after = flat(a), flat(b)
     lines = []
     for key in [*before, *(key for key in after if key not in before)]:
         texts = [_show(values[key]) if key in values else "(absent)" for values in (before, after)]
         if texts[0] != texts[1] or before.get(key) != after.get(key):
             lines.append(f"{key}: {texts[0]} -> {texts[1]}")
     return lines
+
+
+def flat(config: Settings) -> dict[str, Any]:
+    """Every setting that counts (see `digest`) by its dotted key."""
+    return dict(_flat(_that_counts(config)))
 
 
 def _that_counts(config: Settings) -> dict[str, Any]:

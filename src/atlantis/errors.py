@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+OK, PART_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+"""Exit codes of the command line."""
+
 
 class UserError(ValueError):
     """Something the user can mend: the message names the file, line or key, what is wrong and what to do.

@@ -1,5 +1,5 @@
 """Pretraining and fine-tuning: one loop."""
 
-from atlantis.training.loop import train
+from atlantis.training.loop import build_inputs, train
 
-__all__ = ["train"]
+__all__ = ["build_inputs", "train"]

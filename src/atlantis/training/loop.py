@@ -103,6 +103,11 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     return path
 
 
+def build_inputs(config: RunConfig) -> None:
+    """Make the world and the dataset of a run where they are missing: many runs may share them."""
+    _dataset(config, _world(config))
+
+
 def _base(config: RunConfig, resume: bool) -> Base | None:
     """The checkpoint to start from, made by `base_config` if it is nowhere."""
     if config.base is None:

@@ -1,0 +1,167 @@
+"""One run of a sweep: a child process that is started again when it dies, and what became of it.
+
+This is all that a worker does, whichever backend it belongs to.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from atlantis import artifacts
+from atlantis.errors import OK, USER_MISTAKE
+
+THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+LOOK_AGAIN_S = 0.5
+BEGINS = "--- "  # first characters of the line with which an attempt begins in the log
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker needs to carry out a run. All paths are absolute, and mean the same on every machine."""
+
+    name: str
+    config: Path
+    folder: Path
+    log: Path
+    device: str = "auto"
+    threads: int = 1
+    retries: int = 2
+    python_path: tuple[str, ...] = field(default_factory=lambda: tuple(path for path in sys.path if path))
+    working_folder: Path = field(default_factory=Path.cwd)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run. `attempts` counts every start of it that its log knows; `seconds` are those of this time.
+
+    `died`: it failed, but by no fault that it could name, and may succeed when it is started again.
+    """
+
+    name: str
+    state: Literal["done", "was done", "failed", "stopped"]
+    message: str = ""
+    attempts: int = 0
+    seconds: float = 0.0
+    died: bool = False
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("done", "was done")
+
+
+class Runner:
+    """Carries out jobs, in as many threads as one likes; `stop` ends all of them, and those that were to begin."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._children: set[subprocess.Popen[bytes]] = set()
+        self._lock = threading.RLock()  # `stop` may be called by a signal's handler
+
+    def stop(self, at_once: bool = False) -> None:
+        """Let the children save their state and end, or end them at once."""
+        with self._lock:
+            self.stopping = True
+            for child in self._children:
+                child.send_signal(signal.SIGKILL if at_once else signal.SIGTERM)
+
+    def stop_and_wait(self) -> None:
+        """`stop`, and return when the children have ended. Can be called by a signal's handler."""
+        self.stop()
+        for child in list(self._children):
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # `child.wait` may be what was interrupted
+
+    def carry_out(self, job: Job, environment: Mapping[str, str] | None = None) -> Outcome:
+        """Train until the run is finished, fails by its own fault, or has died more than `job.retries` times.
+
+        A run that another process works on is waited for. What this process is told by an exception (Ctrl-C, a task
+        that is cancelled), it tells its child, and waits for that to end.
+        """
+        began = time.monotonic()
+
+        def outcome(state: Literal["done", "failed", "stopped"], message: str = "", died: bool = False) -> Outcome:
+            return Outcome(job.name, state, message, attempts(job.log), time.monotonic() - began, died)
+
+        died, message = 0, ""
+        while died <= job.retries:
+            while artifacts.is_locked(job.folder) and not self.stopping:
+                time.sleep(LOOK_AGAIN_S)
+            code, message = self._attempt(job, environment or {})
+            if code == OK:
+                return outcome("done")
+            if self.stopping:
+                return outcome("stopped")
+            if code == USER_MISTAKE and artifacts.BUSY in message:
+                continue
+            if code == USER_MISTAKE:
+                return outcome("failed", message)
+            died += 1
+        return outcome("failed", f"{message} (after {died} tries; the log is {job.log})", died=True)
+
+    def _attempt(self, job: Job, environment: Mapping[str, str]) -> tuple[int | None, str]:
+        """Exit code of one child process (None: not begun, for we are stopping), and its error message."""
+        variables = {key: value for key, value in os.environ.items() if not key.startswith("TORCHELASTIC")}
+        variables |= {"PYTHONPATH": os.pathsep.join(job.python_path), **environment}
+        variables |= dict.fromkeys(THREAD_LIMITS, str(job.threads))
+        command = [sys.executable, "-m", "atlantis", "train", str(job.config), "--resume", "--no-report", "--leashed"]
+        job.log.parent.mkdir(parents=True, exist_ok=True)
+        with job.log.open("ab") as log:
+            with self._lock:
+                if self.stopping:
+                    return None, ""
+                log.write(
+                    f"{BEGINS}{datetime.now(UTC).isoformat(timespec='seconds')} {socket.gethostname()}\n".encode()
+                )
+                log.flush()
+                start = log.tell()
+                child = subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,  # closes when we end, however we end: see --leashed
+                    stdout=log,
+                    stderr=log,
+                    env=variables,
+                    cwd=job.working_folder,
+                    start_new_session=True,  # a terminal's Ctrl-C reaches it through us, once
+                )
+                self._children.add(child)
+            try:
+                code = child.wait()
+            except BaseException:
+                child.terminate()
+                child.wait()
+                raise
+            finally:
+                with self._lock:
+                    self._children.discard(child)
+                    assert child.stdin is not None
+                    child.stdin.close()
+        return code, _said(job.log, start, code)
+
+
+def attempts(log: Path) -> int:
+    """How often the run of this log was started."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    return sum(line.startswith(BEGINS) for line in text.splitlines())
+
+
+def _said(log: Path, start: int, code: int) -> str:
+    """The error message at the end of an attempt's output, or else how the process ended."""
+    if code < 0:
+        return f"ended by {signal.Signals(-code).name}"
+    with log.open("rb") as file:
+        file.seek(start)
+        text = file.read().decode("utf-8", errors="replace").strip()
+    before, marker, message = text.rpartition("error: ")
+    if marker and (not before or before.endswith("\n")):
+        return message
+    return text.splitlines()[-1] if text else f"exit code {code}"

@@ -1,0 +1,224 @@
+"""Many machines: a Ray cluster, or SLURM arrays through submitit. Both packages are optional extras.
+
+Every machine needs this package, and the same folders at the same paths (a shared file system).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from atlantis.errors import UserError
+from atlantis.sweep.child import Job, Outcome, Runner
+from atlantis.yaml12 import scalar
+
+POLL_S = 0.5
+DAY_MIN = 24 * 60
+
+
+def _optional(package: str) -> Any:
+    """The package, imported. UserError if it is not installed."""
+    if find_spec(package) is None:
+        extra = "slurm" if package == "submitit" else package
+        raise UserError(f"--backend {extra}: {package} is not installed; pip install 'atlantis-lab[{extra}]'")
+    return import_module(package)
+
+
+class Ray:
+    """A Ray cluster: each run is a task, which Ray starts again elsewhere when its machine is lost.
+
+    `address`: of a cluster, `auto` for the one this machine belongs to, None for a new one on this machine alone.
+    `workers`: how many runs at a time; default: as many as fit. `gpus_per_run`: may be a fraction; default 1 for
+    a run that may use a GPU, if the cluster has one.
+    """
+
+    def __init__(
+        self, address: str | None = None, workers: int | None = None, gpus_per_run: float | None = None
+    ) -> None:
+        self._ray = _optional("ray")
+        self.address, self.workers, self.gpus_per_run = address, workers, gpus_per_run
+        self._stopping = self._at_once = False
+
+    def __enter__(self) -> Ray:
+        alone = {"include_dashboard": False} if self.address is None else {}
+        try:
+            self._ray.init(self.address or "local", log_to_driver=False, logging_level="error", **alone)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UserError(f"--address {self.address}: no Ray cluster answers there ({error})") from None
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._ray.shutdown()
+
+    def stop(self, at_once: bool = False) -> None:
+        self._stopping, self._at_once = True, at_once
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Outcomes in the order in which the runs end."""
+        waiting, running = list(jobs), {}
+        cancelled: set[Any] = set()
+        while waiting or running:
+            while waiting and not self._stopping and len(running) < (self.workers or len(jobs)):
+                job = waiting.pop(0)
+                running[self._submit(job)] = job
+            if self._stopping:
+                yield from (Outcome(job.name, "stopped") for job in waiting)
+                waiting.clear()
+                for reference in [*running] if self._at_once else set(running) - cancelled:
+                    self._ray.cancel(reference, force=self._at_once)
+                    cancelled.add(reference)
+            ended, _ = self._ray.wait([*running], timeout=POLL_S) if running else ([], [])
+            for reference in ended:
+                yield self._outcome(running.pop(reference), reference)
+
+    def _submit(self, job: Job) -> Any:
+        gpus = self.gpus_per_run
+        if gpus is None:
+            gpus = 1.0 if job.device != "cpu" and self._ray.cluster_resources().get("GPU", 0) else 0.0
+        task = self._ray.remote(_carry_out).options(
+            num_cpus=job.threads, num_gpus=gpus, max_retries=job.retries, name=job.name, runtime_env=_environment()
+        )
+        return task.remote(job)
+
+    def _outcome(self, job: Job, reference: Any) -> Outcome:
+        try:
+            return self._ray.get(reference)
+        except self._ray.exceptions.RayError as error:
+            if self._stopping:
+                return Outcome(job.name, "stopped")
+            return Outcome(job.name, "failed", str(error).strip().splitlines()[-1])
+
+
+def _carry_out(job: Job) -> Outcome:
+    return Runner().carry_out(job)
+
+
+def _environment() -> dict[str, Any]:
+    """Where the workers find what this process has not installed but only has on its path."""
+    path = os.environ.get("PYTHONPATH")
+    return {"env_vars": {"PYTHONPATH": path}} if path else {}
+
+
+class Slurm:
+    """A SLURM array through submitit; a run that reaches its time limit, or is preempted, is queued again.
+
+    `workers`: how many runs at a time. `settings`: what submitit passes on to SLURM, such as
+    {"partition": "gpu", "time": "120", "mem_gb": "8"}; `time` is in minutes, default a day; `cluster` may be `local`
+    or `debug`, submitit's own ways to try a submission without SLURM. Files go to `folder`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, str] | None = None,
+        workers: int | None = None,
+        gpus_per_run: float | None = None,
+    ) -> None:
+        self._submitit = _optional("submitit")
+        self.folder, self.workers, self.gpus_per_run = folder, workers, gpus_per_run
+        self.settings = {key: scalar(value) for key, value in (settings or {}).items()}
+        self.cluster = str(self.settings.pop("cluster", "slurm"))
+        self._stopping = self._at_once = False
+
+    def __enter__(self) -> Slurm:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def stop(self, at_once: bool = False) -> None:
+        self._stopping, self._at_once = True, at_once
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Outcomes in the order in which the runs end; one that died is submitted again up to its `retries` times."""
+        at_a_time = len(jobs) if self.cluster == "slurm" else self.workers or 1  # an array bounds itself
+        due = list(jobs)
+        tries: dict[str, int] = {}
+        while due:
+            now, due = due[:at_a_time], due[at_a_time:]
+            for job, outcome in self._submit_and_wait(now):
+                tries[job.name] = tries.get(job.name, 0) + 1
+                if outcome.died and tries[job.name] <= job.retries and not self._stopping:
+                    due.append(job)
+                else:
+                    yield outcome
+
+    def _submit_and_wait(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
+        if self._stopping:
+            yield from ((job, Outcome(job.name, "stopped")) for job in jobs)
+            return
+        executor = self._executor(jobs)
+        once = [replace(job, retries=0) for job in jobs]
+        submitted = dict(zip(jobs, executor.map_array(SlurmTask(), once), strict=True))
+        told = False
+        while submitted:
+            if self._stopping and not told:
+                for handle in submitted.values():
+                    handle.cancel(check=False)
+                told = True
+            ended = [job for job, handle in submitted.items() if self._at_once or handle.done()]
+            for job in ended:
+                yield job, self._outcome(job, submitted.pop(job))
+            if submitted:
+                time.sleep(POLL_S)
+
+    def _outcome(self, job: Job, handle: Any) -> Outcome:
+        if self._at_once:
+            return Outcome(job.name, "stopped")
+        try:
+            return handle.result()
+        except (self._submitit.core.utils.UncompletedJobError, self._submitit.core.utils.FailedJobError) as error:
+            if self._stopping:
+                return Outcome(job.name, "stopped")
+            message = f"SLURM job {handle.job_id}: {handle.state}: {str(error).strip().splitlines()[0]}"
+            return Outcome(job.name, "failed", message, died=True)
+
+    def _executor(self, jobs: Sequence[Job]) -> Any:
+        limits = {f"{self.cluster}_max_num_timeout": max(job.retries for job in jobs)}
+        try:
+            executor = self._submitit.AutoExecutor(
+                self.folder, cluster=self.cluster, **({} if self.cluster == "debug" else limits)
+            )
+            executor.update_parameters(**self._parameters(jobs))
+        except (RuntimeError, ValueError, NameError, AssertionError) as error:
+            raise UserError(f"--slurm: {str(error).splitlines()[0]}") from None
+        return executor
+
+    def _parameters(self, jobs: Sequence[Job]) -> dict[str, Any]:
+        """What is asked of submitit: its own names as they are, SLURM's with `slurm_` before them."""
+        own = {"timeout_min", "mem_gb", "gpus_per_node", "cpus_per_task", "name"}
+        asked = {"time" if key == "timeout_min" else key: value for key, value in self.settings.items()}
+        found: dict[str, Any] = {"timeout_min": asked.pop("time", DAY_MIN), "name": "atlantis"}
+        found["cpus_per_task"] = max(job.threads for job in jobs)
+        if self.gpus_per_run:
+            found["gpus_per_node"] = int(-(-self.gpus_per_run // 1))  # SLURM gives out whole ones
+        if self.workers is not None and self.cluster == "slurm":
+            found["slurm_array_parallelism"] = self.workers
+        known = self._submitit.SlurmExecutor._valid_parameters()
+        for key in asked:
+            if key not in own and key not in known:
+                raise UserError(f"--slurm {key}: unknown; known are {', '.join(sorted({*own, 'time', *known}))}")
+        return found | {key if key in own else f"slurm_{key}": value for key, value in asked.items()}
+
+
+class SlurmTask:
+    """What runs inside a SLURM job. submitit calls `checkpoint` shortly before the time is up, and queues again."""
+
+    def __init__(self) -> None:
+        self._runner: Runner | None = None
+
+    def __call__(self, job: Job) -> Outcome:
+        self._runner = Runner()
+        return self._runner.carry_out(job)
+
+    def checkpoint(self, job: Job) -> Any:
+        """Let the run save its state; returns what to submit again."""
+        if self._runner is not None:
+            self._runner.stop_and_wait()
+        return import_module("submitit").helpers.DelayedSubmission(SlurmTask(), job)

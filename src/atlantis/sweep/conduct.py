@@ -1,0 +1,155 @@
+"""A sweep from beginning to end: skip what is done, build what runs share, carry out the rest, record and gather."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shlex
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from atlantis import artifacts
+from atlantis import config as configs
+from atlantis.errors import Interrupted, UserError
+from atlantis.progress import say
+from atlantis.settings import RunConfig
+from atlantis.sweep.board import Board
+from atlantis.sweep.child import Job, Outcome
+from atlantis.sweep.plan import Planned, Sweep
+from atlantis.sweep.results import gather
+
+
+class Backend(AbstractContextManager["Backend"], Protocol):
+    """Where runs are carried out. Entered before the first stage and left after the last."""
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """One outcome for each job, in any order."""
+        ...
+
+    def stop(self, at_once: bool = False) -> None:
+        """Let what runs save its state and end, and begin no more; called by a signal's handler."""
+        ...
+
+
+def carry_out(sweep: Sweep, backend: Backend, threads: int = 1, retries: int = 2) -> list[Outcome]:
+    """Carry out every run that is not finished, and gather the results of those that are.
+
+    `threads`: for each run's process. `retries`: how often a run that died is started again. A run that fails stops
+    no other; its message is in its outcome, in `sweep.json` and in `failures.csv`. Raises Interrupted after a signal:
+    the same call goes on.
+    """
+    outcomes: dict[str, Outcome] = {}
+    board = Board(sweep, outcomes)
+    received: list[int] = []
+    try:
+        with board.shown(), backend, _signals(backend, received):
+            jobs = {run.name: _job(sweep, run, threads, retries) for run in sweep.runs}
+            _take_stock(sweep, board)
+            for stage in sweep.stages():
+                for run in stage:
+                    if run.name not in outcomes and run.after is not None and not outcomes[run.after].finished:
+                        state = "stopped" if received else "failed"
+                        board.note(Outcome(run.name, state, f"its base {run.after} was not finished"))
+                due = [jobs[run.name] for run in stage if run.name not in outcomes]
+                for outcome in backend.run(due) if due else ():
+                    board.note(outcome)
+    finally:
+        _record(sweep, outcomes)
+    if received:
+        done = sum(outcome.finished for outcome in outcomes.values())
+        raise Interrupted(
+            f"{sweep.name}: stopped by {signal.Signals(received[0]).name}, {done} of {len(sweep.runs)} runs are done; "
+            "the same command goes on",
+            received[0],
+        )
+    gather(sweep, [run for run in sweep.runs if run.factors is not None and outcomes[run.name].finished])
+    return [outcomes[run.name] for run in sweep.runs]
+
+
+def _job(sweep: Sweep, run: Planned, threads: int, retries: int) -> Job:
+    """What a worker needs; writes the run's config, every setting of it, where the worker reads it."""
+    folder = sweep.folder.absolute()
+    file = folder / "configs" / f"{run.name}.yaml"
+    artifacts.write_text(file, configs.dump(run.config, file.parent))
+    log = folder / "logs" / f"{run.name}.log"
+    return Job(run.name, file, run.folder.absolute(), log, run.config.training.device, threads, retries)
+
+
+def _take_stock(sweep: Sweep, board: Board) -> None:
+    """Note what is finished and what cannot begin, and build the worlds and datasets of the rest, each once."""
+    from atlantis.training import build_inputs
+    from atlantis.training.run import RunFolder
+
+    built: dict[str, str] = {}
+    for run in sweep.runs:
+        try:
+            if RunFolder(run.folder, run.config, resume=True).finished:
+                board.note(Outcome(run.name, "was done"))
+                continue
+        except UserError as error:
+            board.note(Outcome(run.name, "failed", str(error)))
+            continue
+        inputs = _inputs_digest(run.config)
+        if inputs not in built:
+            try:
+                build_inputs(run.config)
+                built[inputs] = ""
+            except UserError as error:
+                built[inputs] = str(error)
+        if built[inputs]:
+            board.note(Outcome(run.name, "failed", built[inputs]))
+
+
+def _inputs_digest(config: RunConfig) -> str:
+    return artifacts.digest_of([config.world.model_dump(mode="json"), config.dataset.model_dump(mode="json")])
+
+
+def _record(sweep: Sweep, outcomes: dict[str, Outcome]) -> None:
+    """Write what became of every run to `sweep.json`, and the failures to `failures.csv`, if there are any."""
+    rows = []
+    for run in sweep.runs:
+        outcome = outcomes.get(run.name, Outcome(run.name, "stopped"))
+        about = {"state": outcome.state, "attempts": outcome.attempts, "seconds": round(outcome.seconds, 1)}
+        about |= {"message": outcome.message} if outcome.message else {}
+        is_base = {"made_for_others": True} if run.factors is None else {"factors": run.factors}
+        rows.append({"name": run.name, **about, "config_digest": configs.digest(run.config), **is_base})
+    command = shlex.join(["atlantis", *sys.argv[1:]])
+    artifacts.write_json(sweep.folder / "sweep.json", {"name": sweep.name, "command": command, "runs": rows})
+    failures = [(row["name"], row["message"]) for row in rows if row["state"] == "failed"]
+    file = sweep.folder / "failures.csv"
+    if failures:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([("run", "message"), *failures])
+        artifacts.write_text(file, text.getvalue())
+    else:
+        Path(file).unlink(missing_ok=True)
+
+
+@contextmanager
+def _signals(backend: Backend, received: list[int]) -> Iterator[None]:
+    """SIGINT or SIGTERM stops the backend and is noted in `received`; the second one stops it at once."""
+
+    def receive(signum: int, frame: FrameType | None) -> None:
+        received.append(signum)
+        if len(received) == 1:
+            say("\nstopping; the runs save their state (once more to leave at once)")
+        else:
+            for name, handler in before.items():
+                signal.signal(name, handler)
+        backend.stop(at_once=len(received) > 1)
+
+    try:
+        before = {name: signal.signal(name, receive) for name in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: the caller handles signals
+        yield
+        return
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

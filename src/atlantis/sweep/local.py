@@ -1,0 +1,77 @@
+"""This machine: a few child processes at a time, bounded by its cores or its GPUs, handed out by joblib."""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from atlantis.errors import UserError
+from atlantis.sweep.child import Job, Outcome, Runner
+
+
+class Local:
+    """Runs on this machine.
+
+    `workers`: how many at a time; default: cores // the runs' threads, or what the GPUs hold.
+    `gpus_per_run`: the share of a GPU that a run gets, up to 1; default 1 if there is a GPU and a run may use it.
+    """
+
+    def __init__(self, workers: int | None = None, gpus_per_run: float | None = None) -> None:
+        if gpus_per_run is not None and gpus_per_run > 1:
+            raise UserError(f"--gpus-per-run {gpus_per_run:g}: a run uses one GPU; give a share up to 1")
+        self.workers, self.gpus_per_run = workers, gpus_per_run
+        self._runner = Runner()
+
+    def __enter__(self) -> Local:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def stop(self, at_once: bool = False) -> None:
+        self._runner.stop(at_once)
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        """Outcomes in the order in which the runs end."""
+        from joblib import Parallel, delayed
+
+        places = self._places(jobs)
+        free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+        for place in places:
+            free.put(place)
+
+        def carry_out(job: Job) -> Outcome:
+            place = free.get()
+            try:
+                return self._runner.carry_out(job, place)
+            finally:
+                free.put(place)
+
+        side_by_side: Any = Parallel(
+            n_jobs=len(places), backend="threading", pre_dispatch="all", return_as="generator_unordered"
+        )  # threads: each only waits for its child process
+        yield from side_by_side(delayed(carry_out)(job) for job in jobs)
+
+    def _places(self, jobs: Sequence[Job]) -> list[dict[str, str]]:
+        """For each worker the environment that says which GPU is its own."""
+        gpus = [] if self.gpus_per_run == 0 or all(job.device == "cpu" for job in jobs) else visible_gpus()
+        if self.gpus_per_run and not gpus:
+            raise UserError(f"--gpus-per-run {self.gpus_per_run:g}: PyTorch sees no GPU here, or no run is to use one")
+        if gpus:
+            places = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(int(1 / (self.gpus_per_run or 1))) for gpu in gpus]
+            return places[: self.workers]
+        threads = max((job.threads for job in jobs), default=1)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        without = {"CUDA_VISIBLE_DEVICES": ""} if self.gpus_per_run == 0 else {}
+        return [without] * (self.workers or max(1, cores // threads))
+
+
+def visible_gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them."""
+    import torch
+
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = map(str, range(torch.cuda.device_count())) if allowed is None else allowed.split(",")
+    return list(names)[: torch.cuda.device_count()]

@@ -1,0 +1,83 @@
+"""The numbers of a sweep's runs as one table: a row per run, step, layer, group and metric.
+
+Columns: `run`; one per factor of the sweep; `source` (what measured it: "training", "task", the probe protocols "seed"
+and "sphere", "map"); `step`; `layer` ("3+4": blocks, concatenated; "answers": the model's outputs); `group` (a slice, a
+region, "real"); `metric`; `value`; `low` and `high` (95 % interval, where there is one); `n` (items or cities).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from atlantis import artifacts
+from atlantis.report import run_data
+from atlantis.report.run_data import Probe, Run
+from atlantis.sweep.plan import Planned, Sweep
+
+MEASURES = ["source", "step", "layer", "group", "metric", "value", "low", "high", "n"]
+MAP = Path("analysis") / "map" / "measures.parquet"
+
+
+def gather(sweep: Sweep, finished: Sequence[Planned]) -> pd.DataFrame:
+    """The table of these runs, also written whole to `sweep.results`."""
+    names = list(dict.fromkeys(key for run in sweep.runs for key in run.factors or {}))
+    cells = {key: _cells([(run.factors or {}).get(key) for run in finished]) for key in names}
+    tables = []
+    for i, run in enumerate(finished):
+        rows = measures(run_data.load(run.folder), "+".join(map(str, run.config.probe.layers)))
+        tables.append(rows.assign(run=run.name, **{key: cells[key][i] for key in names})[["run", *names, *MEASURES]])
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["run", *names, *MEASURES])
+    data = io.BytesIO()
+    table.to_parquet(data, index=False)
+    artifacts.write_bytes(sweep.results, data.getvalue())
+    return table
+
+
+def _cells(values: Sequence[Any]) -> list[Any]:
+    """A factor's values as cells of one type: numbers, truth values or text as they are, all others as JSON."""
+    kinds = {bool if isinstance(v, bool) else float if isinstance(v, int | float) else type(v) for v in values}
+    kinds.discard(type(None))
+    if kinds <= {float} or kinds <= {bool} or kinds <= {str}:
+        return list(values)
+    return [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
+
+
+def measures(run: Run, layer: str) -> pd.DataFrame:
+    """All numbers of one run, with the columns `MEASURES`; `layer` names the blocks that its probes read."""
+    parts = [
+        _long(run.train, "training").assign(layer="answers", group="train"),
+        _long(run.evaluations.drop(columns="kind", errors="ignore"), "training").assign(
+            layer="answers", group="validation"
+        ),
+        _long(run.task.rename(columns={"slice": "group"}), "task").assign(layer="answers"),
+        *(_probe(probe).assign(layer=layer) for probe in run.probes.values()),
+    ]
+    if (run.path / MAP).is_file():
+        parts.append(pd.read_parquet(run.path / MAP).assign(source="map"))
+    table = pd.concat([part.reindex(columns=MEASURES) for part in parts if len(part)], ignore_index=True)
+    return table.astype({"value": np.float64, "low": np.float64, "high": np.float64, "n": "Int64"})
+
+
+def _probe(probe: Probe) -> pd.DataFrame:
+    """A protocol's numbers, each group's in its most telling split; see `Probe.group`."""
+    groups = [probe.group(str(name)).reset_index() for name in probe.dynamics["group"].unique()]
+    return _long(pd.concat(groups, ignore_index=True).drop(columns="split"), probe.protocol)
+
+
+def _long(wide: pd.DataFrame, source: str) -> pd.DataFrame:
+    """One row for each number of a table with `step`, perhaps `group` and `n`, and intervals as `x_low`, `x_high`."""
+    keys = [key for key in ("step", "group", "n") if key in wide]
+    numbers = wide.select_dtypes("number").columns
+    metrics = [name for name in numbers if name not in keys and not name.endswith(("_low", "_high"))]
+    parts = []
+    for metric in metrics:
+        ends = {end: wide.get(f"{metric}_{end}", np.nan) for end in ("low", "high")}
+        parts.append(wide[keys].assign(source=source, metric=metric, value=wide[metric], **ends))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*keys, "source"])
