@@ -233,9 +233,10 @@ def test_train_reports_and_ends_with_the_page(monkeypatch, capsys):
     drawn = []
     fakes = {
         "atlantis.training": {"train": train},
-        "atlantis.report.run_data": {"load": lambda folder: types.SimpleNamespace(path=folder, probes={"seed": 0})},
-        "atlantis.report.figures": {"write_figures": lambda run: drawn.append(run.path)},
-        "atlantis.report.page": {"write_report": lambda runs, out: page},
+        "atlantis.report.page": {
+            "load_all": lambda folders: [types.SimpleNamespace(path=folder) for folder in folders],
+            "write_report": lambda runs, out: drawn.extend(run.path for run in runs) or page,
+        },
         "atlantis.report.tables": {"run_table": lambda run: f"table of {run.path}"},
     }
     for name, content in fakes.items():

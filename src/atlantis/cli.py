@@ -428,18 +428,26 @@ def report(
         list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or names in outputs/experiments/.")
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Folder, or .html file.  [default: report/ in the first run]")
+        Path | None, typer.Option(metavar="PATH", help="Folder, or a file .html for the page alone.")
     ] = None,
 ) -> None:
-    """Write the page about one or more runs: tables, pictures, a map with a slider over the steps.
+    """Write the report of a run, or of several on the same axes: a page, and pictures and tables for papers.
 
-    The page works offline, from disk. Its path is the last line printed. The pictures (curves, first and last map,
-    animation) are written to analysis/figures/ of each run.
+    The page is one file that works offline, from disk: the map with a slider over the checkpoints and a switch between
+    the probes, curves, what became of the map, tables that sort, settings and the command to reproduce. Its path is
+    the last line printed. A run that is still training, or has not been probed, gets what there is.
 
     \b
+    Writes, to RUN/report/ (several runs: report/comparison/ of the first) or to --out:
+      index.html                the page
+      figures/  *.png *.svg     curves, what became of the map, first and last map; evolution.gif, the map in motion
+      tables/   *.csv *.tex     checkpoints, regions by each probe, variants, when it happened; the runs side by side
+      (several runs: figures/ and tables/ in a folder for each run)
+    \b
     Examples:
-      atlantis report outputs/experiments/demo
-      atlantis report atlantis_cross_finetune atlantis_inter_finetune --out outputs/cross_and_inter
+      atlantis report demo                                   a name in outputs/experiments/, or a folder
+      atlantis report demo half_rate --out outputs/compared
+      atlantis report demo --out demo.html                   the page alone, to send to someone
     """
     _report([_run_folder(run) for run in runs], out)
 
@@ -621,15 +629,10 @@ def _run_folder(run: Path) -> Path:
 
 
 def _report(folders: Sequence[Path], out: Path | None) -> None:
-    from atlantis.report import run_data
-    from atlantis.report.figures import write_figures
-    from atlantis.report.page import write_report
+    from atlantis.report.page import load_all, write_report
     from atlantis.report.tables import run_table
 
-    runs = [run_data.load(folder) for folder in folders]
-    for run in runs:
-        if "seed" in run.probes:
-            write_figures(run)  # before the page, which shows them
+    runs = load_all(folders)
     page = write_report(runs, out)
     console = _console()
     for run in runs:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,9 @@ import pyarrow
 from numpy.typing import ArrayLike
 
 from atlantis.errors import UserError
+
+if TYPE_CHECKING:
+    from atlantis.report.map_data import MapData
 
 PROTOCOLS = ("seed", "sphere")
 SLICES = ("world-world", "world-atlantis", "atlantis-atlantis")
@@ -73,6 +76,7 @@ class Run:
     """Everything on disk about one run.
 
     train: step, loss, ... of each logged training step. evaluations: step, loss. task: step, slice, n, mean_km, ...
+    probes: by protocol, and "frozen", the first step's probe at every step. variants: of the study's probe.
     """
 
     path: Path
@@ -83,6 +87,8 @@ class Run:
     evaluations: pd.DataFrame
     task: pd.DataFrame
     probes: dict[str, Probe]
+    variants: pd.DataFrame
+    map: MapData | None
 
     def probe(self, protocol: str = "seed") -> Probe:
         """The probe of one protocol; `UserError` if the run has not been probed."""
@@ -107,6 +113,8 @@ def load(path: Path | str) -> Run:
     Raises:
         UserError: not a run's folder, or one of its files cannot be understood.
     """
+    from atlantis.report.map_data import frozen_probe, read_map, read_variants
+
     path = Path(path)
     if not path.is_dir():
         raise UserError(f"{path}: no such folder; give the folder of a run, such as outputs/experiments/demo")
@@ -118,6 +126,10 @@ def load(path: Path | str) -> Run:
     evaluations = [row for row in rows if row.get("kind") == "eval"]
     task = [{"step": row["step"], "slice": name, **values} for row in evaluations for name, values in _slices(row)]
     probes = {protocol: probe for protocol in PROTOCOLS if (probe := _read_probe(path, protocol)) is not None}
+    map_data = read_map(path)
+    named = next(iter(probes.values()), None)
+    if map_data and named and (frozen := frozen_probe(map_data, named)):
+        probes["frozen"] = frozen
     return Run(
         path=path,
         name=str(about.get("name") or path.resolve().name),
@@ -129,6 +141,8 @@ def load(path: Path | str) -> Run:
         ),
         task=_frame(task, ["step", "slice", "n", "mean_km"], ["step", "slice"]),
         probes=probes,
+        variants=read_variants(path),
+        map=map_data,
     )
 
 

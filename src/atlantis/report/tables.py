@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from atlantis.report.run_data import PROTOCOLS, Run, load, rows_where
+from atlantis.report.map_data import WHEN_COLUMNS
+from atlantis.report.run_data import PROTOCOLS, Probe, Run, load, rows_where
 
 ABSENT = "–"
 
@@ -45,7 +48,22 @@ def slice_title(name: str, run: Run) -> str:
 def _cell(column: str, value: float) -> str:
     if pd.isna(value):
         return ABSENT
-    return f"{value:,.0f}" if column == "step" or column.endswith(" km") else f"{value:.3f}"
+    digits = digits_of(column)
+    return significant(value) if digits is None else f"{value:,.{digits}f}"
+
+
+def digits_of(column: str) -> int | None:
+    """Decimals of a column's numbers: none for steps, counts and km; None where each row has its own unit."""
+    if column in ("first", "final", "worst"):
+        return None
+    words = column.split()
+    return 0 if column == "cities" or "step" in words or "km" in words else 2 if column == "recovered" else 3
+
+
+def significant(value: float) -> str:
+    """As many decimals as its size calls for."""
+    size = abs(value)
+    return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 3}f}"
 
 
 def _headings(columns: list[str]) -> list[str]:
@@ -95,5 +113,140 @@ def markdown(run: Run | Path | str, protocol: str = "seed") -> str:
 
 
 def csv(run: Run | Path | str, protocol: str = "seed") -> str:
-    """The same as CSV with six significant digits, for another program; an absent number is an empty field."""
-    return run_rows(run, protocol).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    """The same as CSV, for another program (see `csv_text`)."""
+    return csv_text(run_rows(run, protocol))
+
+
+# --- every table of a run, for papers and for other programs
+
+
+def run_tables(run: Run) -> dict[str, tuple[str, pd.DataFrame]]:
+    """Name -> title and rows of each table that the run has numbers for."""
+    found = {"checkpoints": ("checkpoints", run_rows(run))}
+    for protocol, probe in run.probes.items():
+        found[f"regions_{protocol}"] = (f"regions, {protocol} probe", region_rows(probe))
+    if len(run.variants):
+        found["variants"] = ("other probes of the same states", variant_rows(run))
+    if run.map is not None and len(run.map.when):
+        found["when"] = ("when it happened", when_rows(run))
+    return found
+
+
+def region_rows(probe: Probe) -> pd.DataFrame:
+    """Mean km of all real cities and of each region: at the first step, at the last, and their difference."""
+    rows = []
+    for name in ("real", *probe.real_regions, *probe.virtual_regions):
+        group = probe.group(name)
+        if len(group):
+            n = group["n"].iloc[0] if "n" in group else np.nan
+            rows.append({"group": name, "cities": n} | _first_and_last(group["mean_km"]))
+    return pd.DataFrame(rows)
+
+
+def variant_rows(run: Run) -> pd.DataFrame:
+    """The same for the variants of the study's probe."""
+    rows = []
+    for (variant, group), table in run.variants.groupby(["variant", "group"], sort=False):
+        table = table.sort_values("step").set_index("step")
+        rows.append(
+            {"variant": variant, "group": group, "cities": table["n"].iloc[0]} | _first_and_last(table["mean_km"])
+        )
+    return pd.DataFrame(rows)
+
+
+def _first_and_last(km: pd.Series) -> dict[str, float]:
+    return {"first km": km.iloc[0], "last km": km.iloc[-1], "change km": km.iloc[-1] - km.iloc[0]}
+
+
+def when_rows(run: Run) -> pd.DataFrame:
+    """`when.csv` with metrics and columns as people say them."""
+    if run.map is None:
+        return pd.DataFrame()
+    when = run.map.when[list(WHEN_COLUMNS)].copy()
+    when["metric"] = [metric_title(name) for name in when["metric"]]
+    when["group"] = [slice_title(str(name), run) for name in when["group"]]
+    for name in WHEN_COLUMNS[2:]:
+        when[name] = pd.to_numeric(when[name], errors="coerce")
+    return when.rename(columns={"worst_step": "worst at step", "half_damage_step": "half done at step"})
+
+
+def metric_title(name: str) -> str:
+    """A metric's name in words: "km_frozen" as "km, frozen", "lon_r2" as "lon R2"."""
+    first, *rest = name.split("_")
+    if first in ("km", "skill", "cka", "angle", "kl") and rest:
+        return f"{first.upper() if first in ('cka', 'kl') else first}, {' '.join(rest)}"
+    return name.replace("_r2", " R2").replace("_", " ")
+
+
+def comparison_rows(runs: Sequence[Run]) -> pd.DataFrame:
+    """One row per run: its last checkpoint's numbers, and beside the probe's km that of its first."""
+    rows = []
+    for run in runs:
+        table = run_rows(run)
+        row: dict[str, Any] = {"run": run.name}
+        if len(table):
+            first, last = table.iloc[0], table.iloc[-1]
+            row |= {"last step": last["step"], **{name: last[name] for name in table.columns if name != "step"}}
+            if "real km" in table:
+                row |= {"real km at first": first["real km"], "change of real km": last["real km"] - first["real km"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+# --- as text
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+
+
+def csv_text(rows: pd.DataFrame) -> str:
+    """CSV with six significant digits; an absent number is an empty field.
+
+    A text that a spreadsheet would run as a formula (it begins with `=`, `+`, `-`, `@`, a tab or a carriage return)
+    gets an apostrophe before it.
+    """
+    harmless = rows.rename(columns=_harmless)
+    for name in harmless.columns:
+        if not pd.api.types.is_numeric_dtype(harmless[name]):
+            harmless[name] = harmless[name].map(_harmless)
+    return harmless.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+
+
+def _harmless(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def latex_text(rows: pd.DataFrame, title: str) -> str:
+    """A `tabular` in the style of booktabs, with the title as a comment; every text is shown as it is."""
+    numeric = [pd.api.types.is_numeric_dtype(rows[name]) for name in rows.columns]
+    lines = [f"% {' '.join(title.split())}", r"% \usepackage{booktabs}"]
+    lines += [rf"\begin{{tabular}}{{{''.join('r' if one else 'l' for one in numeric)}}}", r"\toprule"]
+    lines += [" & ".join(latex_escape(name).replace("R2", "$R^2$") for name in rows.columns) + r" \\", r"\midrule"]
+    for values in rows.itertuples(index=False):
+        cells = zip(rows.columns, numeric, values, strict=True)
+        lines.append(" & ".join(_latex_cell(*cell) for cell in cells) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _latex_cell(column: str, numeric: bool, value: Any) -> str:
+    if not numeric:
+        return latex_escape(str(value))
+    text = _cell(column, value)
+    return "--" if text == ABSENT else text.replace("-", "$-$").replace(",", "{,}")
+
+
+def latex_escape(text: str) -> str:
+    """A text whose every character stands for itself in LaTeX; white space of any kind is one space."""
+    return "".join(_LATEX.get(character, character) for character in " ".join(text.split()))

@@ -39,24 +39,25 @@ region_of_country: dict[str, str] = {code: region for region, codes in _COUNTRIE
 """ISO 3166-1 alpha-2 code -> region. A code that is not here belongs to `OTHER`."""
 
 REGION_COLOURS: dict[str, str] = {
-    "Africa": "#DDCC77",
-    "North America": "#88CCEE",
-    "South America": "#117733",
-    "Western Europe": "#332288",
-    "Eastern Europe": "#AA4499",
-    "Middle East": "#CC6677",
-    "Central Asia": "#999933",
-    "India": "#EE8866",
-    "China": "#882255",
-    "Korea": "#BBCC33",
+    "Africa": "#88CCEE",
+    "North America": "#AA4499",
+    "South America": "#DDCC77",
+    "Western Europe": "#CC6677",
+    "Eastern Europe": "#BBCC33",
+    "Middle East": "#4477AA",
+    "Central Asia": "#44AA99",
+    "India": "#999933",
+    "China": "#332288",
+    "Korea": "#117733",
     "Japan": "#FFAABB",
-    "Southeast Asia": "#44AA99",
-    "Oceania": "#4477AA",
+    "Southeast Asia": "#882255",
+    "Oceania": "#EE8866",
     "Antarctica": "#BBBBBB",
     OTHER: "#777777",
 }
 """From Paul Tol's colour-blind-safe schemes (muted, light, bright; SRON/EPS/TN/09-002, 2021). No fourteen colours are
-told apart by every eye, so neighbouring regions differ in lightness and virtual ones have a marker of their own."""
+told apart by every eye, so they are dealt out so that neighbours on the map are far apart under simulated deuteranopia
+and protanopia too (a test holds that), and virtual regions have a marker of their own."""
 
 VIRTUAL_COLOURS: tuple[str, ...] = ("#CC3311", "#EE7733", "#0077BB", "#EE3377", "#009988")
 """For regions without a colour of their own, in turn (Paul Tol's vibrant scheme)."""

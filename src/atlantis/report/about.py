@@ -1,0 +1,111 @@
+"""What a run was and what came of it, in words: for the page's head and its last section."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from atlantis.report.run_data import Run
+from atlantis.report.tables import run_rows
+
+SMALL_FALL = 0.005
+"""A fall in skill below this is not taken apart: its parts would be noise."""
+
+
+def finding(run: Run, protocol: str = "seed") -> str:
+    """What became of the map, in a few sentences of numbers: step 0 against the last checkpoint."""
+    rows = run_rows(run, protocol)
+    if len(rows) < 2:
+        return "One checkpoint so far." if len(rows) else "No checkpoint has been evaluated yet."
+    first, last = rows.iloc[0], rows.iloc[-1]
+    sentences = []
+    if "real km" in rows and pd.notna(first["real km"]) and pd.notna(last["real km"]):
+        sentences.append(
+            f"Held-out real cities: from R² {first['lon R2']:.3f} longitude, {first['lat R2']:.3f} latitude and "
+            f"{first['real km']:,.0f} km at step {first['step']:,.0f} to {last['lon R2']:.3f}, {last['lat R2']:.3f} "
+            f"and {last['real km']:,.0f} km at step {last['step']:,.0f}."
+        )
+    for column in rows.columns:
+        if column.endswith(" km") and column != "real km" and pd.notna(first[column]) and pd.notna(last[column]):
+            name = column.removesuffix(" km")
+            name = f"Answers on {name.removeprefix('task ')} pairs" if name.startswith("task ") else f"{name}'s places"
+            sentences.append(f"{name}: {first[column]:,.0f} → {last[column]:,.0f} km.")
+    return " ".join([*sentences, *_kind_of_fall(run)])
+
+
+def _kind_of_fall(run: Run) -> list[str]:
+    if run.map is None:
+        return []
+    frozen = run.map.rows("skill_frozen")["value"].dropna()
+    parts = {name: run.map.rows(name)["value"].dropna() for name in ("lost", "bent", "turned")}
+    if len(frozen) < 2 or any(values.empty for values in parts.values()):
+        return []
+    fall = frozen.iloc[0] - frozen.iloc[-1]
+    text = f"The first step's probe, kept: skill {frozen.iloc[0]:.3f} → {frozen.iloc[-1]:.3f}"
+    if fall < SMALL_FALL:
+        return [f"{text}."]
+    shares = ", ".join(f"{100 * values.iloc[-1] / fall:.0f} % {name}" for name, values in parts.items())
+    return [f"{text}; of that fall {shares}."]
+
+
+def about(run: Run) -> list[dict[str, Any]]:
+    """Label and text of what `run.json` says; each part of it is optional."""
+    about = run.about
+    command = about.get("command")
+    command = shlex.join(map(str, command)) if isinstance(command, list) else command
+    dataset, base = _mapping(about.get("dataset")), _mapping(about.get("base"))
+    base_parts = [_short_path(base.get("path")), base.get("note")]
+    base_text = ", ".join(str(part) for part in base_parts if part) or about.get("base")
+    lines = [
+        ("To reproduce", _reproduce(about.get("commit"), command, bool(run.config))),
+        ("Started from", base_text if isinstance(base_text, str) else None),
+        ("Dataset", dataset.get("name")),
+        ("Pairs", _pairs(dataset.get("counts"))),
+        ("Notes", "\n".join(map(str, notes)) if isinstance(notes := dataset.get("notes"), list) else notes),
+        ("Device", _text(about.get("device"))),
+        ("Commit", about.get("commit")),
+        ("Begun", about.get("created")),
+        ("Finished", about.get("finished")),
+        ("Seeds", _pairs(about.get("seeds"))),
+        ("Versions", _pairs(about.get("versions"))),
+        ("Digests", _pairs(about.get("digests"))),
+    ]
+    return [{"label": label, "value": str(value), "code": label == "To reproduce"} for label, value in lines if value]
+
+
+def _reproduce(commit: Any, command: Any, config: bool) -> str | None:
+    """The commit and the command as recorded; without a command, the configuration that is on the page."""
+    again = command or ("atlantis train config.yaml" if config else None)
+    lines = [f"git checkout {commit}" if isinstance(commit, str) else None, again]
+    return "\n".join(str(line) for line in lines if line) if again else None
+
+
+def _short_path(path: Any) -> Any:
+    """An absolute path's last three parts: a page that is shared need not tell where its maker keeps things."""
+    absolute = isinstance(path, str) and Path(path).is_absolute()
+    return Path(*Path(path).parts[-3:]).as_posix() if absolute else path
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(value: Any) -> Any:
+    return _pairs(value) if isinstance(value, dict) else value
+
+
+def _pairs(value: Any) -> str | None:
+    """{"a": 1, "b": {"c": 2}} as "a 1, b (c 2)"."""
+    if not isinstance(value, dict):
+        return None if value is None else str(value)
+    texts = []
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            texts.append(f"{key} ({_pairs(inner)})")
+        else:
+            large = isinstance(inner, int) and inner >= 10_000
+            texts.append(f"{key} {inner:,}" if large else f"{key} {inner}")
+    return ", ".join(texts)

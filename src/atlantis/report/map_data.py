@@ -1,0 +1,134 @@
+"""A run's `analysis/map/`, read: what became of the map, by measure (lost, bent or turned; drift; damage), and by city.
+
+Each of its files may be absent, as in an older run; one that is there and cannot be understood is a `UserError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow
+
+from atlantis.errors import UserError
+from atlantis.report.run_data import Probe, rows_where
+
+REAL = "real"
+ANSWERS = "answers"
+"""The layer of what reads the model's outputs."""
+MEASURE_COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
+CITY_COLUMNS = ("step", "id", "frozen_lon", "frozen_lat", "frozen_error_km")
+WHEN_COLUMNS = ("metric", "group", "first", "final", "worst", "worst_step", "half_damage_step", "recovered")
+VARIANT_COLUMNS = ("step", "variant", "group", "n", "lon_r2", "lat_r2", "mean_km")
+
+
+@dataclass(frozen=True)
+class MapData:
+    """measures: one row per step, layer, group and metric. cities: one per step and city. when: one per metric."""
+
+    measures: pd.DataFrame
+    cities: pd.DataFrame
+    when: pd.DataFrame
+
+    @property
+    def layer(self) -> str:
+        """The probe's layers, as the measures name them: "3+4"."""
+        found = [layer for layer in self.measures["layer"].unique() if layer != ANSWERS]
+        return next((layer for layer in found if "+" in layer), found[0] if found else "")
+
+    def layers(self, metric: str) -> list[str]:
+        """The layers of a metric, the single blocks in order, then what joins several."""
+        found = self.measures.loc[self.measures["metric"] == metric, "layer"].unique()
+        return sorted(found, key=lambda layer: (not layer.isdigit(), int(layer) if layer.isdigit() else 0))
+
+    def rows(self, metric: str, group: str = REAL, layer: str | None = None) -> pd.DataFrame:
+        """value, low, high, n of one metric by step; no rows if it was not measured."""
+        table = self.measures
+        mask = (table["metric"] == metric) & (table["group"] == group) & (table["layer"] == (layer or self.layer))
+        return rows_where(table, mask).drop_duplicates("step", keep="last").set_index("step").sort_index()
+
+    def once(self, metric: str) -> float | None:
+        """The number of a metric that does not follow the step, such as chance."""
+        values = self.rows(metric)["value"].dropna()
+        return float(values.iloc[0]) if len(values) else None
+
+    def fall(self) -> pd.DataFrame:
+        """Skill by step: `frozen`, `turned`, `refit`, and `first`, the first step's, from which the fall is counted."""
+        table = pd.DataFrame(
+            {key: self.rows(f"skill_{key}")["value"] for key in ("frozen", "turned", "refit")}
+        ).dropna()
+        return table.assign(first=table["refit"].iloc[0] if len(table) else np.nan)
+
+
+def read_map(run: Path) -> MapData | None:
+    """What `analysis/map/` holds; None if there is no such folder."""
+    folder = run / "analysis" / "map"
+    if not folder.is_dir():
+        return None
+    measures = _read(folder / "measures.parquet", pd.read_parquet, MEASURE_COLUMNS)
+    return MapData(
+        measures.astype({"step": np.int64, "layer": str, "group": str, "metric": str}),
+        _read(folder / "cities.parquet", pd.read_parquet, CITY_COLUMNS),
+        _read(folder / "when.csv", _read_csv, WHEN_COLUMNS),
+    )
+
+
+def read_variants(run: Path) -> pd.DataFrame:
+    """`analysis/seed/variants.csv`; an empty table if there is none."""
+    return _read(run / "analysis" / "seed" / "variants.csv", _read_csv, VARIANT_COLUMNS)
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    return pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
+
+
+def _read(path: Path, read: Callable[[Path], pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
+    if not path.is_file():
+        return pd.DataFrame(columns=list(columns))
+    again = f"run `atlantis probe {path.parents[2]}` again"
+    try:
+        table = read(path)
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {again}") from None
+    if missing := [name for name in columns if name not in table.columns]:
+        raise UserError(f"{path}: no column {', '.join(missing)}; {again}")
+    return table
+
+
+def frozen_probe(map_data: MapData, named: Probe) -> Probe | None:
+    """The first step's probe, read at every checkpoint, as a probe like the others; names and splits are `named`'s.
+
+    None if no city was recorded. Its `dynamics` have km alone: a frozen probe is read in km.
+    """
+    if map_data.cities.empty:
+        return None
+    about = named.predictions.drop_duplicates("id", keep="last")
+    about = about[["id", "name", "region", "is_virtual", "split", "lon", "lat"]]
+    cities = map_data.cities.rename(
+        columns={"frozen_lon": "pred_lon", "frozen_lat": "pred_lat", "frozen_error_km": "error_km"}
+    )
+    taken = [name for name in about.columns if name in cities.columns and name != "id"]
+    predictions = about.merge(cities.drop(columns=taken), on="id")
+    if "split" in map_data.cities:
+        predictions["split"] = cities.set_index(["step", "id"])["split"].loc[_keys(predictions)].to_numpy()
+    table = map_data.measures
+    km = rows_where(table, (table["metric"] == "km_frozen") & (table["layer"] == map_data.layer))
+    dynamics = pd.DataFrame(
+        {
+            "step": km["step"],
+            "group": km["group"],
+            "split": "test",
+            "n": km["n"],
+            "lon_r2": np.nan,
+            "lat_r2": np.nan,
+            "mean_km": km["value"],
+        }
+    )
+    return None if predictions.empty else Probe("frozen", dynamics, predictions)
+
+
+def _keys(table: pd.DataFrame) -> pd.MultiIndex:
+    return pd.MultiIndex.from_frame(table[["step", "id"]])

@@ -1,0 +1,146 @@
+"""One run as the data of its page: numbers rounded and packed, texts as they are.
+
+Places are sent as tenths of a degree and errors as whole km, in base64 of little-endian int16: 8 characters
+for each city, checkpoint and probe. What is not finite is `MISSING`.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from atlantis.report.about import about, finding
+from atlantis.report.map_data import REAL
+from atlantis.report.panels import number, numbers, panels
+from atlantis.report.run_data import Probe, Run
+from atlantis.report.tables import comparison_rows, digits_of, run_rows, when_rows
+from atlantis.sphere import wrap_longitude
+from atlantis.world.regions import colours
+
+MISSING = -32768
+PROTOCOL_TITLES = {
+    "seed": "the study's, fitted at each step (degrees)",
+    "sphere": "fitted at each step on the unit sphere",
+    "frozen": "frozen: the first step's, kept",
+}
+ALL_REAL = "all real cities"
+
+
+def data_of(run: Run, files: Sequence[str]) -> dict[str, Any]:
+    """Everything the page shows of one run; `files` are links to its pictures and tables."""
+    regions = _regions(run)
+    cities = _cities(run)
+    return {
+        "name": run.name,
+        "finding": finding(run),
+        "regions": regions,
+        "cities": _packed_cities(cities, [region["name"] for region in regions]),
+        "table": table(run_rows(run)),
+        "panels": panels(run, regions),
+        "probes": {name: _probe(probe, cities.index, regions) for name, probe in run.probes.items()},
+        "variants": _variants(run),
+        "when": table(when_rows(run)) if run.map is not None and len(run.map.when) else None,
+        "about": about(run),
+        "config": run.config,
+        "files": list(files),
+    }
+
+
+def comparison(runs: Sequence[Run]) -> dict[str, Any]:
+    return table(comparison_rows(runs))
+
+
+def table(rows: pd.DataFrame) -> dict[str, Any]:
+    """Columns with their titles and digits, and rows, as the page's tables take them."""
+    columns: list[dict[str, Any]] = [
+        {"title": name.replace("R2", "R²"), "digits": digits_of(name)}
+        if pd.api.types.is_numeric_dtype(rows[name])
+        else {"title": name, "text": True}
+        for name in rows.columns
+    ]
+    values = [
+        [cell if column.get("text") else number(cell) for column, cell in zip(columns, row, strict=True)]
+        for row in rows.itertuples(index=False)
+    ]
+    return {"columns": columns, "rows": values}
+
+
+def _regions(run: Run) -> list[dict[str, Any]]:
+    """Real regions by size, then virtual ones, in any of the run's probes."""
+    real = list(dict.fromkeys(name for probe in run.probes.values() for name in probe.real_regions))
+    virtual = list(dict.fromkeys(name for probe in run.probes.values() for name in probe.virtual_regions))
+    palette = colours([*real, *virtual])
+    return [{"name": name, "colour": palette[name], "virtual": name in virtual} for name in [*real, *virtual]]
+
+
+def _cities(run: Run) -> pd.DataFrame:
+    """Every city that a probe of the run has placed: name, region, lon, lat, by id."""
+    tables = [probe.predictions[["id", "name", "region", "lon", "lat"]] for probe in run.probes.values()]
+    if not tables:
+        return pd.DataFrame(columns=["name", "region", "lon", "lat"])
+    return pd.DataFrame(pd.concat(tables)).drop_duplicates("id").set_index("id").sort_index()
+
+
+def _packed_cities(cities: pd.DataFrame, regions: list[str]) -> dict[str, Any]:
+    index = {name: k for k, name in enumerate(regions)}
+    return {
+        "ids": [int(i) for i in cities.index],
+        "names": [str(name) for name in cities["name"]],
+        "region": [index[name] for name in cities["region"]],
+        "lon": int16(10 * cities["lon"].to_numpy(np.float64)),
+        "lat": int16(10 * cities["lat"].to_numpy(np.float64)),
+    }
+
+
+def int16(values: np.ndarray) -> str:
+    """Base64 of little-endian int16; what is not finite becomes `MISSING`."""
+    whole = np.where(np.isfinite(values), np.round(np.nan_to_num(values)).clip(-32767, 32767), MISSING)
+    return base64.b64encode(whole.astype("<i2").tobytes()).decode()
+
+
+def _probe(probe: Probe, ids: pd.Index, regions: list[dict[str, Any]]) -> dict[str, Any]:
+    seen = set(probe.shown()["id"])
+    unique = probe.predictions.drop_duplicates(["step", "id"], keep="last")
+
+    def by_step(column: str) -> np.ndarray:
+        """One number per step and city, [steps, cities]; NaN where a step has none."""
+        return unique.pivot(index="step", columns="id", values=column).reindex(columns=ids).sort_index().to_numpy(float)
+
+    groups = [_group(probe, REAL, False)]
+    groups += [_group(probe, name, True) for name in probe.virtual_regions]
+    by_region = [_group(probe, REAL, False, ALL_REAL)]
+    by_region += [_group(probe, region["name"], region["virtual"]) for region in regions]
+    return {
+        "title": PROTOCOL_TITLES.get(probe.protocol, probe.protocol),
+        "steps": probe.steps,
+        "held": "".join("1" if i in seen else "0" for i in ids),
+        "lon": int16(10 * wrap_longitude(by_step("pred_lon"))),
+        "lat": int16(10 * by_step("pred_lat").clip(-90, 90)),
+        "error_km": int16(by_step("error_km")),
+        **{name: int16(by_step(name)) for name in ("radial_km", "tangential_km") if name in unique},
+        "groups": groups,
+        "by_region": [group for group in by_region if any(km is not None for km in group["mean_km"])],
+    }
+
+
+def _group(probe: Probe, name: str, virtual: bool, title: str | None = None) -> dict[str, Any]:
+    rows = probe.group(name)
+    n = int(rows["n"].iloc[0]) if "n" in rows and len(rows) else None
+    rows = rows.reindex(probe.steps)
+    scores = {column: numbers(rows[column]) for column in ("lon_r2", "lat_r2", "mean_km")}
+    return {"name": title or name, "virtual": virtual, "n": n, **scores}
+
+
+def _variants(run: Run) -> dict[str, Any] | None:
+    if run.variants.empty:
+        return None
+    steps, rows = sorted(run.variants["step"].unique()), []
+    for (variant, group), part in run.variants.groupby(["variant", "group"], sort=False):
+        km = part.drop_duplicates("step").set_index("step")["mean_km"].reindex(steps)
+        name = ALL_REAL if group == REAL else group
+        rows.append({"variant": variant, "group": name, "n": int(part["n"].iloc[0]), "mean_km": numbers(km)})
+    return {"steps": [int(step) for step in steps], "rows": rows}

@@ -1,0 +1,94 @@
+// --- tables: every one sorts by a press on a heading
+
+// columns: { title, digits?, text?, signed? }. order: { column, down }, kept between redraws; column -1 is as given.
+function fill(table, columns, rows, order, look) {
+  const value = (row) => row[order.column];
+  const compare = (a, b) => {
+    if (absent(value(a)) || absent(value(b))) return absent(value(a)) - absent(value(b)); // what is absent comes last
+    const sign = order.down ? -1 : 1;
+    return sign * (columns[order.column].text ? value(a).localeCompare(value(b)) : value(a) - value(b));
+  };
+  const sorted = order.column < 0 ? rows : [...rows].sort(compare);
+  const focused = [...table.querySelectorAll("thead button")].indexOf(document.activeElement);
+  table.replaceChildren();
+  const head = make(make(table, "thead"), "tr");
+  columns.forEach((column, c) => {
+    const cell = make(head, "th", null, { scope: "col", ...(column.text ? { class: "text" } : {}) });
+    if (c === order.column) cell.setAttribute("aria-sort", order.down ? "descending" : "ascending");
+    const button = make(cell, "button", c === order.column ? `${column.title} ${order.down ? "↓" : "↑"}` : column.title, { type: "button" });
+    button.addEventListener("click", () => {
+      Object.assign(order, { column: c, down: c === order.column ? !order.down : !column.text });
+      button.focus({ preventScroll: true });
+      fill(table, columns, rows, order, look);
+    });
+    if (c === focused) button.focus({ preventScroll: true });
+  });
+  const body = make(table, "tbody");
+  for (const row of sorted) {
+    const line = make(body, "tr", null, look ? look(row) : {});
+    columns.forEach((column, c) => {
+      const text = column.text ? row[c] ?? "–" : column.signed ? signed(row[c]) : shown(row[c], column.digits);
+      make(line, "td", text, column.text ? { class: "text" } : {});
+    });
+  }
+}
+
+const orders = { table: { column: -1 }, regions: { column: 4, down: true }, variants: { column: -1 }, when: { column: -1 }, compare: { column: -1 } };
+
+function runTables() { // what no step changes
+  const { table, when } = run();
+  fill($("table"), table.columns, table.rows, orders.table, (row) => ({ "data-step": row[0], class: row[0] === timeline[state.target] ? "now" : "" }));
+  $("when-section").hidden = !when;
+  if (when) fill($("when"), when.columns, when.rows, orders.when);
+  $("compare-section").hidden = !several;
+  if (several) fill($("compare"), DATA.comparison.columns, DATA.comparison.rows, orders.compare);
+}
+
+function latest(steps, step) { // index of the last one so far
+  return steps.filter((s) => s <= step).length - 1;
+}
+
+function beforeAndNow(first, now) { // the last three columns of a table that follows the step
+  const at = (step) => `km at step ${whole(step)}`;
+  return [{ title: `km at first, step ${whole(first)}` }, { title: at(now) }, { title: "change, km", signed: true }];
+}
+
+function change(values, k) {
+  return [values[0], values[k], absent(values[0]) || absent(values[k]) ? null : values[k] - values[0]];
+}
+
+function stepTables(step) {
+  const probe = run().probes[state.protocol];
+  $("regions-section").hidden = !probe;
+  if (probe) {
+    const k = Math.max(0, latest(probe.steps, step));
+    const columns = [{ title: "group", text: true }, { title: "cities" }, ...beforeAndNow(probe.steps[0], probe.steps[k])];
+    const rows = probe.by_region.map(({ name, n, mean_km: km }) => [name, n, ...change(km, k)]);
+    fill($("regions"), columns, rows, orders.regions, (row) => (row[0] === probe.by_region[0].name ? { class: "all" } : {}));
+    $("regions-probe").textContent = probe.title;
+  }
+  const { variants } = run();
+  $("variants-section").hidden = !variants;
+  if (variants) {
+    const k = Math.max(0, latest(variants.steps, step)), text = (title) => ({ title, text: true });
+    const columns = [text("probe"), text("scored on"), { title: "cities" }, ...beforeAndNow(variants.steps[0], variants.steps[k])];
+    const rows = variants.rows.map(({ variant, group, n, mean_km: km }) => [variant, group, n, ...change(km, k)]);
+    fill($("variants"), columns, rows, orders.variants);
+  }
+}
+
+// --- what was run
+
+function about() {
+  const list = $("about");
+  list.replaceChildren();
+  for (const { label, value, code } of run().about) {
+    make(list, "dt", label);
+    make(list, "dd", value, code ? { class: "code" } : {});
+  }
+  $("config-section").hidden = !run().config;
+  $("config").textContent = run().config;
+  $("files").replaceChildren();
+  for (const href of run().files) make($("files"), "a", decodeURIComponent(href.split("/").pop()), { href });
+  $("files-title").hidden = !run().files.length;
+}
