@@ -15,28 +15,32 @@ SMALL_FALL = 0.005
 """A fall in skill below this is not taken apart: its parts would be noise."""
 
 
-def finding(run: Run, protocol: str = "seed") -> str:
-    """What became of the map, in a few sentences of numbers: step 0 against the last checkpoint."""
+def finding(run: Run, protocol: str = "seed") -> list[dict[str, str]]:
+    """What became of the map, in a few numbers: what, from the first checkpoint to the last, and a remark."""
     rows = run_rows(run, protocol)
     if len(rows) < 2:
-        return "One checkpoint so far." if len(rows) else "No checkpoint has been evaluated yet."
+        return []
     first, last = rows.iloc[0], rows.iloc[-1]
-    sentences = []
-    if "real km" in rows and pd.notna(first["real km"]) and pd.notna(last["real km"]):
-        sentences.append(
-            f"Held-out real cities: from R² {first['lon R2']:.3f} longitude, {first['lat R2']:.3f} latitude and "
-            f"{first['real km']:,.0f} km at step {first['step']:,.0f} to {last['lon R2']:.3f}, {last['lat R2']:.3f} "
-            f"and {last['real km']:,.0f} km at step {last['step']:,.0f}."
-        )
+    steps = f"step {first['step']:,.0f} → {last['step']:,.0f}"
+    found = []
     for column in rows.columns:
-        if column.endswith(" km") and column != "real km" and pd.notna(first[column]) and pd.notna(last[column]):
-            name = column.removesuffix(" km")
-            name = f"Answers on {name.removeprefix('task ')} pairs" if name.startswith("task ") else f"{name}'s places"
-            sentences.append(f"{name}: {first[column]:,.0f} → {last[column]:,.0f} km.")
-    return " ".join([*sentences, *_kind_of_fall(run)])
+        if not column.endswith(" km") or pd.isna(first[column]) or pd.isna(last[column]):
+            continue
+        name, remark = column.removesuffix(" km"), ""
+        if name.startswith("task "):
+            label = f"Answers, {name.removeprefix('task ').replace('-', '–')}"
+        elif name == "real":
+            label = "Map of held-out real cities"
+            remark = f"R² {first['lon R2']:.3f} / {first['lat R2']:.3f} → {last['lon R2']:.3f} / {last['lat R2']:.3f}"
+        else:
+            label = f"{name} on the map"
+        value = f"{first[column]:,.0f} → {last[column]:,.0f} km"
+        found.append({"label": label, "value": value, "remark": remark or steps})
+    found.sort(key=lambda card: card["label"].startswith("Answers"))
+    return [*found, *_kind_of_fall(run)]
 
 
-def _kind_of_fall(run: Run) -> list[str]:
+def _kind_of_fall(run: Run) -> list[dict[str, str]]:
     if run.map is None:
         return []
     frozen = run.map.rows("skill_frozen")["value"].dropna()
@@ -44,11 +48,10 @@ def _kind_of_fall(run: Run) -> list[str]:
     if len(frozen) < 2 or any(values.empty for values in parts.values()):
         return []
     fall = frozen.iloc[0] - frozen.iloc[-1]
-    text = f"The first step's probe, kept: skill {frozen.iloc[0]:.3f} → {frozen.iloc[-1]:.3f}"
-    if fall < SMALL_FALL:
-        return [f"{text}."]
+    value = f"skill {frozen.iloc[0]:.3f} → {frozen.iloc[-1]:.3f}"
     shares = ", ".join(f"{100 * values.iloc[-1] / fall:.0f} % {name}" for name, values in parts.items())
-    return [f"{text}; of that fall {shares}."]
+    remark = f"of the fall {shares}" if fall >= SMALL_FALL else "hardly a fall to take apart"
+    return [{"label": "The first step's probe, kept", "value": value, "remark": remark}]
 
 
 def about(run: Run) -> list[dict[str, Any]]:

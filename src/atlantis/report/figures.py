@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from atlantis.artifacts import write_bytes
 from atlantis.report.map_data import ANSWERS, MapData
 from atlantis.report.maps import evolution_gif, map_figure
-from atlantis.report.panels import BANDS, READINGS, layer_title
+from atlantis.report.panels import BANDS, BLOCKS, READINGS, layer_title
 from atlantis.report.run_data import Probe, Run, load, rows_where
 from atlantis.report.style import LINES, MUTED, from_zero, literal, new_figure, rendered, step_axis, style
 from atlantis.report.tables import slice_title
@@ -188,10 +188,9 @@ def _draw_new(ax: Axes, data: MapData) -> None:
 
 
 def _draw_cka(ax: Axes, data: MapData) -> None:
-    layers = [layer for layer in data.layers("cka") if layer != data.layer]
-    for k, layer in enumerate(layers):
-        _line(ax, data.rows("cka", layer=layer), layer_title(layer), LINES[1 + k % 5], lw=1, ms=2.5)
-    _line(ax, data.rows("cka"), layer_title(data.layer), LINES[0], lw=2.2)
+    for k, layer in enumerate(layer for layer in data.layers("cka") if layer != data.layer):
+        _line(ax, data.rows("cka", layer=layer), layer_title(layer), BLOCKS[k % len(BLOCKS)], lw=1, ms=2.5)
+    _line(ax, data.rows("cka"), layer_title(data.layer), LINES[1], lw=2.2)
     ax.set_title("Similarity to the first step: debiased CKA")
 
 

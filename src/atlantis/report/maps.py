@@ -95,7 +95,7 @@ def _draw_cities(ax: Axes, cities: pd.DataFrame, probe: Probe, scale: float = 1.
         s=55 * scale,
         marker="*",
         color=tint,
-        edgecolors="white",
+        edgecolors=INK,
         linewidths=0.4,
         zorder=5,
     )
@@ -120,7 +120,7 @@ def _legend(probe: Probe) -> list[Line2D]:
     handles += [
         Line2D([], [], ls="", marker="o", color=palette[name], label=literal(name)) for name in probe.real_regions
     ]
-    style = {"ls": "", "marker": "*", "ms": 11, "mec": "white"}
+    style = {"ls": "", "marker": "*", "ms": 11, "mec": INK, "mew": 0.5}
     return handles + [
         Line2D([], [], color=palette[name], label=literal(name), **style) for name in probe.virtual_regions
     ]

@@ -15,9 +15,10 @@ from atlantis.report.tables import slice_title
 
 MAX_TRAINING_POINTS = 300
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = range(6)  # places in the page's line colours
+BLOCKS = ("#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39")  # viridis: the blocks have an order
 
 SECTIONS = [
-    ("map", "Curves", "Dotted and dash-dotted lines: chance, where it was measured."),
+    ("map", "Curves", "Grey straight lines: chance, where it was measured (of R², one line for longitude and one for latitude)."),
     (
         "kind",
         "Lost, bent or turned?",
@@ -109,9 +110,9 @@ def _map_panels(run: Run, palette: dict[str, str]) -> list[dict[str, Any]]:
     km = [_series("real cities, held out", real.index, real, "mean_km", hue=BLUE)]
     km += [_region(probe, name, palette[name]) for name in probe.virtual_regions]
     chances = [
-        (f"{kind}, {axis}", f"{key}_r2_{metric}")
-        for kind, metric in (("untrained model", "untrained"), ("permuted places", "permuted"))
-        for axis, key in (("lon", "lon"), ("lat", "lat"))
+        (title, f"{axis}_r2_{kind}")
+        for kind, title in (("untrained", "untrained model"), ("permuted", "permuted places"))
+        for axis in ("lon", "lat")
     ]
     limits = {"floor": 0, "ceiling": 1, "lowest": -1}
     chance_km = _chance(run.map, ("untrained model", "km_untrained"), ("permuted places", "km_permuted"))
@@ -265,7 +266,7 @@ def layer_title(layer: str) -> str:
 
 
 def _layer_look(layer: str, main: str) -> dict[str, Any]:
-    return {"hue": BLUE} if layer == main else {"hue": 1 + int(layer) % 5, "dash": 1 + int(layer) // 5, "thin": True}
+    return {"hue": VERMILION} if layer == main else {"colour": BLOCKS[int(layer) % len(BLOCKS)], "thin": True}
 
 
 def _damage_panels(data: MapData) -> list[dict[str, Any]]:

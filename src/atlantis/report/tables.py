@@ -171,11 +171,9 @@ def when_rows(run: Run) -> pd.DataFrame:
 
 
 def metric_title(name: str) -> str:
-    """A metric's name in words: "km_frozen" as "km, frozen", "lon_r2" as "lon R2"."""
-    first, *rest = name.split("_")
-    if first in ("km", "skill", "cka", "angle", "kl") and rest:
-        return f"{first.upper() if first in ('cka', 'kl') else first}, {' '.join(rest)}"
-    return name.replace("_r2", " R2").replace("_", " ")
+    """A metric's name in words: "km_frozen" as "km first probe", "lon_r2" as "lon R2"."""
+    known = {"cka": "CKA", "kl": "KL", "r2": "R2", "mlp": "small network", "refit": "new probe", "frozen": "first probe"}
+    return " ".join(known.get(word, word) for word in name.split("_"))
 
 
 def comparison_rows(runs: Sequence[Run]) -> pd.DataFrame:

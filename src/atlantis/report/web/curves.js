@@ -40,7 +40,10 @@ function axes(svg, { x, y, low, high, lastStep }) {
   const steps = [0, 1];
   for (let v = 10; v <= lastStep; v *= 10) steps.push(v);
   if (x(lastStep) - x(steps[steps.length - 1]) > 34) steps.push(lastStep);
-  for (const v of steps) make(svg, "svg:text", whole(v), { x: x(v), y: H - BOTTOM + 16, "text-anchor": "middle" });
+  for (const v of steps) {
+    const edge = x(v) > W - RIGHT - 15; // the last label stays inside the drawing
+    make(svg, "svg:text", whole(v), { x: edge ? W - 1 : x(v), y: H - BOTTOM + 16, "text-anchor": edge ? "end" : "middle" });
+  }
   make(svg, "svg:text", "step", { x: (LEFT + W - RIGHT) / 2, y: H - 3, "text-anchor": "middle" });
   make(svg, "svg:line", null, { class: "now", x1: -9, x2: -9, y1: TOP, y2: H - BOTTOM });
 }
@@ -81,7 +84,7 @@ function chance(svg, keys, rule, { y }) {
   const colour = absent(rule.hue) ? "var(--muted)" : tint(LINES[rule.hue % LINES.length]);
   const look = { stroke: colour, "stroke-width": 1.5, "stroke-dasharray": rule.dash ? "6 3 1 3" : "1 4", class: "chance" };
   make(svg, "svg:line", null, { x1: LEFT, x2: W - RIGHT, y1: y(rule.value), y2: y(rule.value), ...look });
-  key(keys, rule.label, "svg:line", look);
+  if (![...keys.children].some((item) => item.textContent === rule.label)) key(keys, rule.label, "svg:line", look);
 }
 
 function curve(svg, keys, series, scale) {
@@ -124,7 +127,8 @@ function merged(id) {
     panel.series.filter((s) => !several || !(s.faint || s.thin)).forEach((s, d) => {
       series.push({ ...s, label: label(s.label), hue: several ? r : s.hue ?? d, dash: several ? d : s.dash ?? 0, colour: several ? null : s.colour });
     });
-    (panel.rules || []).forEach((rule, d) => rules.push({ ...rule, label: label(rule.label), hue: several ? r : null, dash: d }));
+    const kinds = [...new Set((panel.rules || []).map((rule) => rule.label))];
+    for (const rule of panel.rules || []) rules.push({ ...rule, label: label(rule.label), hue: several ? r : null, dash: kinds.indexOf(rule.label) });
   });
   return { digits: 0, unit: "", ...panels.find(Boolean), series, rules, bands };
 }
@@ -135,8 +139,9 @@ function curves() {
     const ids = [...new Set(DATA.runs.flatMap((r) => r.panels.filter((p) => p.section === section.id).map((p) => p.id)))];
     const panels = ids.map(merged).filter((panel) => panel.series.some((s) => s.values.some((v) => !absent(v))));
     if (!panels.length) continue;
-    const part = make($("curves"), "section", null, { id: `curves-${section.id}` });
-    make(part, "h2", section.title);
+    const part = make($("curves"), "section"), title = `curves-${section.id}`;
+    part.setAttribute("aria-labelledby", title);
+    make(part, "h2", section.title, { id: title });
     if (section.note) make(part, "p", section.note, { class: "note" });
     const grid = make(part, "div", null, { class: "grid" });
     for (const panel of panels) chart(grid, panel);

@@ -68,9 +68,26 @@ function showProtocol(name) { // keeps the step and the city where the new probe
   fit();
 }
 
+function cards() { // what became of the map, in a few numbers
+  $("finding").replaceChildren();
+  for (const { label, value, remark } of run().finding) {
+    const card = make($("finding"), "div", null, { class: "card" });
+    make(card, "p", label);
+    make(card, "p", value, { class: "value" });
+    make(card, "p", remark);
+  }
+}
+
+function contents() { // links to the sections that are there
+  $("contents").replaceChildren();
+  for (const heading of document.querySelectorAll("main h2")) {
+    if (!heading.closest("[hidden]")) make($("contents"), "a", heading.textContent, { href: `#${heading.id}` });
+  }
+}
+
 function showRun(index) {
   state.run = index;
-  $("finding").textContent = run().finding;
+  cards();
   runTables();
   about();
   const probes = new Map(onMap().flatMap((r) => Object.entries(r.probes)).map(([name, probe]) => [name, probe.title]));
@@ -78,6 +95,7 @@ function showRun(index) {
   options($("protocol"), [...probes], protocol);
   $("protocol-choice").hidden = probes.size < 2;
   showProtocol(protocol);
+  contents();
 }
 
 function showCities(which) {
@@ -110,7 +128,11 @@ $("look").addEventListener("change", fit);
 $("find").addEventListener("input", find);
 window.addEventListener("resize", resize);
 dark.addEventListener("change", redraw);
-window.addEventListener("beforeprint", () => ((printing = true), redraw()));
-window.addEventListener("afterprint", () => ((printing = false), redraw()));
+for (const [event, paper] of [["beforeprint", true], ["afterprint", false]]) {
+  window.addEventListener(event, () => {
+    printing = $("config-section").open = paper; // on paper the configuration cannot be opened
+    redraw();
+  });
+}
 curves();
 showRun(0);

@@ -176,8 +176,8 @@ function drawRegion(pen, v, region, cities, r) {
   for (const to of places) if (to) mark(pen, px(v, to[0]), py(v, to[1]), size);
   pen.fill();
   if (region.virtual) {
-    pen.strokeStyle = css("--sea");
-    pen.lineWidth = 0.6;
+    pen.strokeStyle = css("--ink"); // an outline tells a star from the dots around it where colours do not
+    pen.lineWidth = 0.7;
     pen.stroke();
   }
   pen.globalAlpha = 1;
