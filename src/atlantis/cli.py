@@ -402,24 +402,75 @@ def evaluate(
 
 @app.command()
 def probe(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, or its name in outputs/experiments/.")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A run's folder, or its name in outputs/experiments/; or one model's folder."
+        ),
+    ],
+    table: Annotated[
+        bool, typer.Option("--table", help="Also every layer and position of the prompt, one by one.")
+    ] = False,
+    world: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A model's folder: its saved world.  [default: shipped cities and Atlantis]"),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(metavar="N,...", help="A model's folder: blocks to read, from 0.  [default: 3,4]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A model's folder: where results go.  [default: nowhere]")
+    ] = None,
 ) -> None:
-    """Read the map out of every checkpoint of a run, again or for the first time.
+    """Read the map out of every checkpoint of a run, again or for the first time; or out of one model.
 
     A linear probe predicts each city's longitude and latitude from the model's hidden states. Writes the run's
-    analysis/ by two protocols: seed/ (the study's, to compare with it) and sphere/ (without its flaws, with
-    intervals), in each representation_dynamics.csv (per step and region) and predictions.parquet (per city).
+    analysis/ by two protocols: seed/ (the study's, to compare with it) and sphere/ (without its flaws), in each
+    representation_dynamics.csv (per step and region, with intervals) and predictions.parquet (per city). With --table,
+    layers/ has R2 and km at every layer and position of the prompt.
+
+    PATH may be any transformers folder whose tokenizer reads the task's texts as ours does: a checkpoint, or a causal
+    language model of any architecture, saved with save_pretrained. Its world, layers and --out are then said here.
 
     \b
-    Example:
+    Examples:
       atlantis probe outputs/experiments/demo
+      atlantis probe demo --table
+      atlantis probe my_llama --world outputs/worlds/mine --layers 1,2 --out outputs/my_llama
     """
+    from atlantis import show
     from atlantis.readout.analysis import probe_run
+    from atlantis.readout.layers import run_layer_table
     from atlantis.report.tables import run_table
 
-    folder = _run_folder(run)
-    probe_run(folder)
-    _console().print(run_table(folder))
+    folder = _run_folder(path)
+    given = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
+    if (folder / "config.json").is_file() or (folder.is_dir() and given and not (folder / "config.yaml").is_file()):
+        by_layer = _probe_model(folder, world, layers, out, table)
+    elif given:
+        raise UserError(f"{given[0]}: is for the folder of one model; a run has its own in its config.yaml")
+    else:
+        probe_run(folder)
+        by_layer = run_layer_table(folder) if table else None
+        _console().print(run_table(folder), show.region_table(folder))
+    if by_layer is not None:
+        _console().print(show.layer_table(by_layer))
+
+
+def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path | None, by_layer: bool) -> Any:
+    """Probe one transformers folder and print what was read; returns its layer table, if asked for."""
+    from atlantis import show
+    from atlantis.config import ProbeConfig, checked
+    from atlantis.readout.analysis import probe_folder
+    from atlantis.world import World
+    from atlantis.yaml12 import scalar
+
+    asked = {"layers": [scalar(text) for text in layers.split(",")]} if layers is not None else {}
+    config = checked(ProbeConfig, asked, f"--layers {layers}")
+    the_world = World.load(world) if world else World.build()
+    readings, found = probe_folder(folder, the_world, config, out, by_layer)
+    _console().print(show.reading_table(readings, folder.name))
+    return found
 
 
 @app.command()

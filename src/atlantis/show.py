@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,58 @@ def score_table(scores: Mapping[str, Any]) -> RenderableType:
         table.add_row(Text(name), *(_number(values.get(key), key) for key in SCORES))
     facts = {key: _number(value, key) for key, value in scores.items() if isinstance(value, int | float)}
     return Group(_facts(facts), table) if facts else table
+
+
+def reading_table(readings: Mapping[str, Any], title: str) -> RenderableType:
+    """Where the probe sees each group's cities that it was not fitted on, by both protocols (`probe_checkpoint`)."""
+    seed, sphere = (
+        {row["group"]: row for row in readings[name].dynamics.to_dict("records") if row["split"] != "train"}
+        for name in ("seed", "sphere")
+    )
+    headings = ("group", "cities", "lon R²", "lat R²", "km", "km, sphere", "95 % interval")
+    table = _right_aligned(Text(title), headings)
+    for group, row in sphere.items():
+        found = seed.get(group, {})
+        numbers = [f"{found[key]:.3f}" if key in found else "-" for key in ("lon_r2", "lat_r2")]
+        numbers.append(f"{found['mean_km']:,.0f}" if found else "-")
+        interval = f"{row['mean_km_low']:,.0f} to {row['mean_km_high']:,.0f}"
+        table.add_row(Text(group), f"{row['n']:,}", *numbers, f"{row['mean_km']:,.0f}", interval)
+    return table
+
+
+def region_table(run: Path | str) -> RenderableType:
+    """Mean km per group at the run's first step and at its last, and the change; by the seed protocol's probe."""
+    from atlantis.report.run_data import load
+
+    probe = load(run).probe("seed")
+    table = _right_aligned(Text("mean km by group"), ("group", "cities", "first step", "last step", "change"))
+    for group in ("real", *probe.real_regions, *probe.virtual_regions):
+        km = probe.group(group)["mean_km"]
+        first, last, n = km.iloc[0], km.iloc[-1], int(probe.group(group)["n"].iloc[-1])
+        table.add_row(Text(group), f"{n:,}", f"{first:,.0f}", f"{last:,.0f}", f"{last - first:+,.0f}")
+    return table
+
+
+def layer_table(rows: Any) -> RenderableType:
+    """R2 of longitude and latitude, and mean km, of real cities at each layer and position; the last step's."""
+    rows = rows[rows["group"] == "real"]
+    title = "lon R², lat R² and mean km of held-out real cities, by layer and position"
+    if "step" in rows:
+        title += f", step {rows['step'].max():,}"
+        rows = rows[rows["step"] == rows["step"].max()]
+    positions = list(dict.fromkeys(rows["position"]))
+    table = _right_aligned(Text(title), ("layer", *positions))
+    for layer in dict.fromkeys(rows["layer"]):
+        cells = rows[rows["layer"] == layer].set_index("position").loc[positions].to_dict("records")
+        table.add_row(layer, *(f"{c['lon_r2']:.3f} {c['lat_r2']:.3f} {c['mean_km']:,.0f}" for c in cells))
+    return table
+
+
+def _right_aligned(title: Text, headings: Sequence[str]) -> Table:
+    table = Table(*headings, title=title, title_justify="left")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    return table
 
 
 def _config(path: Path) -> RenderableType:

@@ -4,43 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.errors import UserError
-from atlantis.model.checkpoint import check_world, checkpoint_steps, load_checkpoint
+from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.progress import bar
-from atlantis.readout.activations import probe_features
+from atlantis.readout.layers import layer_table, write_layer_table
 from atlantis.readout.probes import Reading, read_seed, read_sphere
+from atlantis.readout.source import open_source
 from atlantis.settings import ProbeConfig
-from atlantis.tokens import Vocabulary
 from atlantis.world import World
 
 READERS = {"seed": read_seed, "sphere": read_sphere}
 
 
 def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig | None = None) -> dict[str, Reading]:
-    """Both protocols' readings of one checkpoint, by name.
+    """Both protocols' readings, by name, of one checkpoint, or of any transformers folder with our tokens.
 
     Raises UserError if the checkpoint cannot be read, was trained on another world, or lacks the layers.
     """
-    config, checkpoint = config or ProbeConfig(), Path(checkpoint)
-    check_world(checkpoint, world)
-    model, vocabulary = load_checkpoint(checkpoint)
-    if max(config.layers) >= len(model.blocks):
-        raise UserError(
-            f"probe.layers: block {max(config.layers)} does not exist; "
-            f"{checkpoint} has blocks 0 to {len(model.blocks) - 1}"
-        )
-    if vocabulary.kind == "city" and vocabulary.n_cities < len(world):
-        raise UserError(
-            f"{checkpoint}: has tokens for {vocabulary.n_cities:,} cities, this world has {len(world):,}; "
-            "probe it on the world it was trained on"
-        )
-    vocabulary = Vocabulary(vocabulary.kind, max(vocabulary.n_cities, len(world)))  # characters can name any city
-    features = probe_features(model, vocabulary, np.arange(len(world)), config.layers)
+    config = config or ProbeConfig()
+    features = open_source(checkpoint, world).features(world, config.layers)
     return {name: read(features, world, config) for name, read in READERS.items()}
 
 
@@ -88,3 +74,29 @@ def probe_run(run: Path | str) -> None:
     config = configs.load(run / "config.yaml")
     with artifacts.lock(run):
         probe_checkpoints(run, World.from_config(config.world), config.probe, again=True)
+
+
+def probe_folder(
+    folder: Path, world: World, config: ProbeConfig, out: Path | None = None, by_layer: bool = False
+) -> tuple[dict[str, Reading], pd.DataFrame | None]:
+    """Both protocols' readings of one transformers folder, and its layer table if asked for.
+
+    They are written to the new folder `out`, if given: seed/, sphere/, layers/. Raises UserError as
+    `probe_checkpoint` does, and for an `out` that holds something already.
+    """
+
+    def read() -> tuple[dict[str, Reading], pd.DataFrame | None]:
+        source = open_source(folder, world)
+        features = source.features(world, config.layers)
+        readings = {name: read(features, world, config) for name, read in READERS.items()}
+        return readings, layer_table(source, world, config) if by_layer else None
+
+    if out is None:
+        return read()
+    with artifacts.new_folder(out, kind="analysis") as aside:
+        readings, table = read()
+        for name, reading in readings.items():
+            reading.write(aside / name)
+        if table is not None:
+            write_layer_table(table, aside / "layers")
+    return readings, table

@@ -12,14 +12,16 @@ Two protocols, on the same features (`activations.probe_features`):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from atlantis.errors import UserError
@@ -42,6 +44,14 @@ class Reading:
     dynamics: pd.DataFrame
     predictions: pd.DataFrame
     variants: pd.DataFrame | None = None
+
+    def write(self, folder: Path) -> None:
+        """Make `folder`, with representation_dynamics.csv, predictions.parquet and, if there are any, variants.csv."""
+        folder.mkdir()
+        self.dynamics.to_csv(folder / "representation_dynamics.csv", index=False, float_format="%.6g")
+        self.predictions.to_parquet(folder / "predictions.parquet", index=False)
+        if self.variants is not None:
+            self.variants.to_csv(folder / "variants.csv", index=False, float_format="%.6g")
 
 
 def metrics(lon: np.ndarray, lat: np.ndarray, pred_lon: np.ndarray, pred_lat: np.ndarray) -> dict[str, float]:
@@ -71,6 +81,38 @@ def r2(true: np.ndarray, predicted: np.ndarray) -> float:
 
 def _mean(values: np.ndarray) -> float:
     return float(values.mean()) if len(values) else float("nan")
+
+
+def read(
+    features: ArrayLike,
+    lon: ArrayLike,
+    lat: ArrayLike,
+    groups: Sequence[str] | np.ndarray | None = None,
+    protocol: str = "sphere",
+    config: ProbeConfig | None = None,
+) -> Reading:
+    """A linear probe's reading of any hidden states: features (n, p) of n places at lon, lat (n,) degrees.
+
+    `groups`, one label per place, are scored on their own as well; "real" are all together. `protocol` is `sphere` or
+    `seed`; `config` sets the split and the penalty (fewer places than its `n_cities`: all, in the same proportion).
+    To fit on some places and only look at others, build a `World` with virtual regions and use `read_seed` or
+    `read_sphere`. Raises UserError for arrays that do not fit together or hold what is no number or no place.
+    """
+    features = np.asarray(features)
+    if features.ndim != 2 or not len(features) or not np.issubdtype(features.dtype, np.number):
+        raise UserError(f"features must be numbers of shape (n, p), not {features.dtype} of shape {features.shape}")
+    if protocol not in PROTOCOLS:
+        raise UserError(f"there is no protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}")
+    world = World.of_places(lon, lat, groups)
+    if len(world) != len(features):
+        raise UserError(f"features has {len(features):,} rows and there are {len(world):,} places; give one row each")
+    if not np.isfinite(features).all():
+        row = np.flatnonzero(~np.isfinite(features).all(axis=1))[0]
+        raise UserError(f"features: row {row} holds what is no finite number")
+    reading = (read_seed if protocol == "seed" else read_sphere)(features, world, config or ProbeConfig())
+    if groups is not None:
+        return reading
+    return Reading(reading.dynamics.query("group == @REAL"), reading.predictions)  # one group is all there is
 
 
 def seed_split(world: World, config: ProbeConfig, repeat: int = 0) -> tuple[np.ndarray, np.ndarray]:

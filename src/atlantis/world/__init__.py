@@ -81,6 +81,28 @@ class World:
         return cls.build(Path(config.cities) if config.cities else None, regions, config.seed)
 
     @classmethod
+    def of_places(cls, lon: ArrayLike, lat: ArrayLike, regions: ArrayLike | None = None) -> World:
+        """Any places as they are: degrees (n,), place i being city i, and a region's name for each.
+
+        Raises UserError for arrays of unequal lengths, what is no place, and a region called "real" (that is all).
+        """
+        lon, lat = (np.asarray(degrees, dtype=np.float64) for degrees in (lon, lat))
+        region = np.full(lon.shape, OTHER) if regions is None else np.asarray(regions).astype(str)
+        if lon.ndim != 1 or not lon.shape == lat.shape == region.shape:
+            raise UserError(
+                f"lon, lat and groups must have one value per place, not {lon.shape}, {lat.shape}, {region.shape}"
+            )
+        outside = np.flatnonzero(~((np.abs(lon) <= 180) & (np.abs(lat) <= 90)))
+        if len(outside):
+            row = outside[0]
+            raise UserError(f"row {row}: longitude {lon[row]:g}, latitude {lat[row]:g} is no place on Earth (degrees)")
+        if "real" in region:
+            raise UserError("groups: 'real' stands for all places together; give that group another name")
+        names = [f"place_{i}" for i in range(len(lon))]
+        values = [np.arange(len(lon)), names, lon, lat, "", region, 0, False]
+        return cls(pd.DataFrame(dict(zip(COLUMNS, values, strict=True))), (), 0, "arrays", given_ids=True)
+
+    @classmethod
     def load(cls, folder: Path | str) -> World:
         """The world that `save` wrote. Raises UserError if there is none, or if its table is not what was saved."""
         table, record = folder_.read(Path(folder))

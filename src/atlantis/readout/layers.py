@@ -1,0 +1,84 @@
+"""Where in the model is the map? The seed protocol's probe at every layer and position of the prompt, one by one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from atlantis import artifacts
+from atlantis import config as configs
+from atlantis.errors import UserError
+from atlantis.model.checkpoint import checkpoint_steps
+from atlantis.progress import bar
+from atlantis.readout.probes import REAL, metrics, seed_split, virtual_regions
+from atlantis.readout.ridge import Sums, solve_ridge
+from atlantis.readout.source import Source, open_source
+from atlantis.readout.threads import side_by_side
+from atlantis.settings import ProbeConfig
+from atlantis.world import World
+
+POSITIONS = {"characters": ["digit", ",", "c", "_"], "city": ["city", ","]}
+"""The prompt's last tokens, where the city is known: its last digit (or its own token), and what follows."""
+
+MOST_BYTES = 2**30
+
+
+def layer_table(source: Source, world: World, config: ProbeConfig, layers: list[str] | None = None) -> pd.DataFrame:
+    """One row per layer (all of the source's, or `layers`), position and group: the scores of `probes.metrics`.
+
+    Each probe is a ridge regression of raw degrees on one layer's state at one position, with the seed protocol's
+    split and penalty. Groups are the real cities tested on, and each virtual region.
+    """
+    train, test = seed_split(world, config)
+    truth = np.stack([world.lon, world.lat], axis=1)
+    scored = {REAL: test} | {region: world.ids_of(region) for region in virtual_regions(world)}
+    layers, positions = layers or source.layers, POSITIONS[source.vocabulary.kind]
+
+    def read(place: tuple[int, int]) -> list[dict[str, Any]]:
+        layer, position = place
+        features = states[:, position, layer].astype(np.float64)
+        predicted = solve_ridge(Sums.of(features[train], truth[train]), config.alpha).predict(features)
+        where = {"layer": some[layer], "position": positions[position]}
+        return [where | {"group": name} | metrics(*truth[ids].T, *predicted[ids].T) for name, ids in scored.items()]
+
+    at_once = max(1, MOST_BYTES // (len(world) * len(positions) * source.width * 4))
+    rows = []
+    for start in range(0, len(layers), at_once):
+        some = layers[start : start + at_once]
+        states = source.states(np.arange(len(world)), some, len(positions))
+        rows += side_by_side(read, np.ndindex(len(some), len(positions)))
+    return pd.DataFrame([row for part in rows for row in part])
+
+
+def write_layer_table(table: pd.DataFrame, folder: Path) -> None:
+    """The same rows as `layers.csv` and `layers.parquet` in `folder`, made if missing."""
+    folder.mkdir(exist_ok=True)
+    table.to_csv(folder / "layers.csv", index=False, float_format="%.6g")
+    table.to_parquet(folder / "layers.parquet", index=False)
+
+
+def run_layer_table(run: Path) -> pd.DataFrame:
+    """The table of every checkpoint of a run, with a column `step`; also written to its `analysis/layers/`.
+
+    Raises UserError for what is no run, and for a checkpoint that cannot be read; then nothing is written.
+    """
+    if not (run / "config.yaml").is_file():
+        raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
+    config = configs.load(run / "config.yaml")
+    with artifacts.lock(run):
+        world, checkpoints, tables = World.from_config(config.world), checkpoint_steps(run), []
+        if not checkpoints:
+            raise UserError(f"{run}: no checkpoint to probe in {run / 'checkpoints'}")
+        with bar("layers and positions", len(checkpoints)) as progress:
+            for step, checkpoint in checkpoints.items():
+                table = layer_table(open_source(checkpoint, world), world, config.probe)
+                table.insert(0, "step", step)
+                tables.append(table)
+                progress.advance(note=f"step {step}")
+        every = pd.concat(tables, ignore_index=True)
+        with artifacts.new_folder(run / "analysis" / "layers", kind="analysis", overwrite=True) as aside:
+            write_layer_table(every, aside)
+    return every
