@@ -101,7 +101,7 @@ def layer_table(rows: Any) -> RenderableType:
 
 
 def _right_aligned(title: Text, headings: Sequence[str]) -> Table:
-    table = Table(*headings, title=title, title_justify="left")
+    table = Table(*headings, title=title, title_justify="left", pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     return table

@@ -70,6 +70,8 @@ def open_source(folder: Path | str, world: World) -> Source:
         return _ours(folder, world)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json in it, so it is not the folder of a checkpoint or of a model")
+    if not (folder / "tokenizer.json").is_file():
+        raise UserError(f"{folder}: no tokenizer.json in it; save the model's tokenizer there too (save_pretrained)")
     return _theirs(folder, world)
 
 

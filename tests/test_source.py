@@ -1,0 +1,205 @@
+"""Probing what others bring: transformers folders of any architecture, arrays of hidden states, any layer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+
+from atlantis.errors import UserError
+from atlantis.model.checkpoint import facts_of, save_checkpoint
+from atlantis.model.transformer import Transformer
+from atlantis.readout import read
+from atlantis.readout.analysis import probe_checkpoint, probe_folder
+from atlantis.readout.layers import layer_table
+from atlantis.readout.source import Source, open_source
+from atlantis.settings import ProbeConfig
+from atlantis.sphere import unit_vectors
+from atlantis.tokens import Vocabulary
+from atlantis.world import World
+
+CONFIG = ProbeConfig(n_cities=25, n_train=15, layers=[0, 1], repeats=2)
+
+
+@pytest.fixture(scope="module")
+def world(small_world: World) -> World:
+    return small_world
+
+
+def save_ours(folder: Path, world: World, kind: Any = "characters") -> Path:
+    vocabulary = Vocabulary(kind, len(world))
+    model = Transformer(vocabulary.size, 44, width=16, n_layers=3, n_heads=2, mlp_width=32)
+    model.initialise(0.1, torch.Generator().manual_seed(0))
+    save_checkpoint(folder, model, vocabulary, facts_of(world, vocabulary, "small", 0), None)
+    return folder
+
+
+def save_theirs(folder: Path, ours: Path, architecture: str) -> Path:
+    """A folder made by transformers alone."""
+    torch.manual_seed(0)
+    if architecture == "qwen2":
+        model: Any = AutoModelForCausalLM.from_pretrained(ours, dtype=torch.float32)
+    elif architecture == "llama":
+        sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
+        model = LlamaForCausalLM(LlamaConfig(vocab_size=44, intermediate_size=32, max_position_embeddings=32, **sizes))
+    else:
+        model = GPT2LMHeadModel(GPT2Config(vocab_size=44, n_embd=16, n_layer=3, n_head=2, n_positions=32))
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(ours).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["characters", "city"])
+def test_a_folder_saved_by_transformers_reads_as_ours_does(kind: str, world: World, tmp_path: Path) -> None:
+    ours = save_ours(tmp_path / "ours", world, kind)
+    theirs = save_theirs(tmp_path / "theirs", ours, "qwen2")
+    mine, foreign = open_source(ours, world), open_source(theirs, world)
+    assert mine.layers == ["embedding", "0", "1", "2", "norm"] and foreign.layers == ["embedding", "0", "1", "norm"]
+    assert foreign.vocabulary == mine.vocabulary
+    ids = np.array([37, 0, 12, 9])
+    found = [source.states(ids, foreign.layers, 2) for source in (mine, foreign)]
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
+    readings = [probe_checkpoint(folder, world, CONFIG) for folder in (ours, theirs)]
+    for protocol in ("seed", "sphere"):
+        pd.testing.assert_frame_equal(readings[0][protocol].dynamics, readings[1][protocol].dynamics, rtol=1e-3)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_any_architecture_can_be_probed(architecture: str, world: World, tmp_path: Path) -> None:
+    folder = save_theirs(tmp_path / "theirs", save_ours(tmp_path / "ours", world), architecture)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    features = open_source(folder, world).features(world, [0, 1])
+    for city in (0, 9, 10, 37):
+        prompt = tokenizer(f"<bos>dist(c_{city},c_", add_special_tokens=False, return_tensors="pt")
+        states = model(**prompt, output_hidden_states=True).hidden_states
+        expected = torch.cat([states[1], states[2]], dim=-1)[0, -3:].flatten()
+        np.testing.assert_allclose(features[city], expected.detach(), rtol=1e-5, atol=1e-5)
+    readings, table = probe_folder(folder, world, CONFIG, tmp_path / "out", by_layer=True)
+    written = pd.read_csv(tmp_path / "out" / "seed" / "representation_dynamics.csv")
+    assert written["mean_km"].to_numpy() == pytest.approx(readings["seed"].dynamics["mean_km"], rel=1e-5)
+    assert table is not None
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "layers" / "layers.parquet"), table)
+
+
+def test_what_cannot_be_probed_is_said(world: World, tmp_path: Path) -> None:
+    """One message each, and nothing is left behind."""
+    ours = save_ours(tmp_path / "ours", world)
+    theirs = save_theirs(tmp_path / "theirs", ours, "llama")
+    out = tmp_path / "out"
+
+    def refused(match: str, folder: Path, the_world: World = world, config: ProbeConfig = CONFIG) -> None:
+        with pytest.raises(UserError, match=match):
+            probe_folder(folder, the_world, config, out)
+        assert not any("out" in path.name for path in tmp_path.iterdir())
+
+    refused("no such checkpoint folder", tmp_path / "nowhere")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    refused("no config.json in it", empty)
+    refused("there is no layer 3 in .*ours, which has embedding, blocks 0 to 2, norm", ours, config=layers(3))
+    refused("there is no layer 2 in .*theirs, which has embedding, blocks 0 to 1, norm", theirs, config=layers(2))
+    elsewhere = World.build(regions=())
+    refused("trained on another world", ours, elsewhere)
+    few = World.of_places(np.arange(9.0), np.arange(9.0))
+    refused("at least 10 real cities; this world has 9", theirs, few)
+    lopsided = ProbeConfig(n_cities=5000, n_train=4999, layers=[0])
+    refused("leaves 30 to fit on and 0 to test on", theirs, config=lopsided)
+    (theirs / "tokenizer.json").unlink()
+    refused("no tokenizer.json in it", theirs)
+    (theirs / "model.safetensors").write_bytes(b"cut")
+    (theirs / "tokenizer.json").write_bytes((ours / "tokenizer.json").read_bytes())
+    refused("transformers cannot open its model and tokenizer", theirs)
+    (ours / "model.safetensors").write_bytes(b"cut")
+    refused("model.safetensors", ours)
+
+
+def layers(*blocks: int) -> ProbeConfig:
+    return CONFIG.model_copy(update={"layers": list(blocks)})
+
+
+def test_damaged_and_foreign_tokens_are_refused(world: World, tmp_path: Path) -> None:
+    ours = save_ours(tmp_path / "ours", world, "city")
+    theirs = save_theirs(tmp_path / "theirs", ours, "qwen2")
+    larger = World.of_places(np.linspace(-170, 170, 50), np.linspace(-80, 80, 50))
+    with pytest.raises(UserError, match="has tokens for 38 cities, this world has 50"):
+        open_source(theirs, larger)
+    characters = save_theirs(tmp_path / "small", save_ours(tmp_path / "other", world), "gpt2")
+    text = (characters / "tokenizer.json").read_text().replace('"d": 11', '"D": 11')
+    (characters / "tokenizer.json").write_text(text)
+    with pytest.raises(UserError, match="its tokenizer reads <bos>dist"):
+        open_source(characters, world)
+
+
+def planted(n: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Places on the sphere, and features that are their coordinates, turned, among noise."""
+    rng = np.random.default_rng(0)
+    lon, lat = rng.uniform(-180, 180, n), np.degrees(np.arcsin(rng.uniform(-1, 1, n)))
+    turn = np.linalg.qr(rng.normal(size=(24, 24)))[0]
+    return np.column_stack([unit_vectors(lon, lat) * 10, rng.normal(size=(n, 21))]) @ turn, lon, lat
+
+
+@pytest.mark.parametrize("protocol", ["seed", "sphere"])
+def test_any_features_can_be_read(protocol: str) -> None:
+    features, lon, lat = planted()
+    groups = np.where(lon > 0, "east", "west")
+    linear = np.column_stack([features, lon, lat]) if protocol == "seed" else features  # degrees, or directions
+    found = read(linear, lon, lat, groups, protocol).dynamics
+    held_out = found[found["split"] == "test"].set_index("group")
+    assert set(held_out.index) == {"real", "east", "west"}
+    assert (held_out["mean_km"] < 30).all()
+    assert held_out.loc["real", "lat_r2"] > 0.999
+    shuffled = np.random.default_rng(1).permutation(len(features))
+    chance = read(linear[shuffled], lon, lat, protocol=protocol)
+    assert set(chance.dynamics["group"]) == {"real"}
+    row = chance.dynamics[chance.dynamics["split"] == "test"].iloc[0]
+    assert row["lat_r2"] < 0.15 and row["mean_km"] > 8_000
+    assert len(chance.predictions) == len(features)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"features": np.zeros(600)}, "shape"),
+        ({"features": np.zeros((599, 3))}, "599 rows and there are 600 places"),
+        ({"lat": np.full(600, 91.0)}, "row 0: longitude .* latitude 91 is no place"),
+        ({"lon": np.full(600, np.nan)}, "row 0: longitude nan"),
+        ({"lon": np.zeros(3)}, "one value per place"),
+        ({"groups": ["real"] * 600}, "another name"),
+        ({"protocol": "other"}, "no protocol 'other'; use one of seed, sphere"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change: dict[str, Any], match: str) -> None:
+    features, lon, lat = planted()
+    with pytest.raises(UserError, match=match):
+        read(**({"features": features, "lon": lon, "lat": lat} | change))
+    features[5, 2] = np.inf
+    with pytest.raises(UserError, match="row 5 holds what is no finite number"):
+        read(features, lon, lat)
+
+
+def test_the_layer_table_finds_where_the_map_was_planted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At layer 1 and position `c` alone; also when memory allows one layer at a time."""
+    world, rng = World.build(), np.random.default_rng(0)
+    map_ = np.column_stack([world.lon, world.lat, rng.normal(size=(len(world), 6))])
+
+    def read_planted(ids: np.ndarray, names: list[str], n_positions: int) -> np.ndarray:
+        states = rng.normal(size=(len(ids), n_positions, len(names), 8)).astype(np.float32)
+        if "1" in names:
+            states[:, 2, names.index("1")] = map_
+        return states
+
+    source = Source(Path("planted"), Vocabulary("characters", len(world)), 8, ["embedding", "0", "1"], read_planted)
+    for most in (2**30, 1):
+        monkeypatch.setattr("atlantis.readout.layers.MOST_BYTES", most)
+        table = layer_table(source, world, ProbeConfig())
+        assert len(table) == 3 * 4 * 2 and set(table["group"]) == {"real", "Atlantis"}
+        real = table[table["group"] == "real"].set_index(["layer", "position"])
+        assert real.loc[("1", "c"), "lon_r2"] > 0.999 and real.loc[("1", "c"), "mean_km"] < 5
+        assert (real["n"] == 2_000).all()
+        assert (real.drop(("1", "c"))["lat_r2"] < 0.05).all()
