@@ -37,7 +37,6 @@ class Job:
     device: str = "auto"
     threads: int = 1
     retries: int = 2
-    python_path: tuple[str, ...] = field(default_factory=lambda: tuple(path for path in sys.path if path))
     working_folder: Path = field(default_factory=Path.cwd)
 
 
@@ -106,13 +105,13 @@ class Runner:
             if code == USER_MISTAKE:
                 return outcome("failed", message)
             died += 1
-        return outcome("failed", f"{message} (after {died} tries; the log is {job.log})", died=True)
+        again = f", started {died} times" if died > 1 else ""
+        return outcome("failed", f"{message}{again}; its log is {job.log}", died=True)
 
     def _attempt(self, job: Job, environment: Mapping[str, str]) -> tuple[int | None, str]:
         """Exit code of one child process (None: not begun, for we are stopping), and its error message."""
         variables = {key: value for key, value in os.environ.items() if not key.startswith("TORCHELASTIC")}
-        variables |= {"PYTHONPATH": os.pathsep.join(job.python_path), **environment}
-        variables |= dict.fromkeys(THREAD_LIMITS, str(job.threads))
+        variables |= dict.fromkeys(THREAD_LIMITS, str(job.threads)) | dict(environment)
         command = [sys.executable, "-m", "atlantis", "train", str(job.config), "--resume", "--no-report", "--leashed"]
         job.log.parent.mkdir(parents=True, exist_ok=True)
         with job.log.open("ab") as log:

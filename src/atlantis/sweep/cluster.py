@@ -127,6 +127,12 @@ class Slurm:
         self._stopping = self._at_once = False
 
     def __enter__(self) -> Slurm:
+        parameters = self._parameters()
+        try:
+            self._executor = self._submitit.AutoExecutor(self.folder, cluster=self.cluster)
+            self._executor.update_parameters(**parameters)
+        except (RuntimeError, ValueError, NameError, AssertionError) as error:
+            raise UserError(f"--slurm: {str(error).splitlines()[0]}") from None
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -153,9 +159,9 @@ class Slurm:
         if self._stopping:
             yield from ((job, Outcome(job.name, "stopped")) for job in jobs)
             return
-        executor = self._executor(jobs)
+        self._executor.update_parameters(cpus_per_task=max(job.threads for job in jobs))
         once = [replace(job, retries=0) for job in jobs]
-        submitted = dict(zip(jobs, executor.map_array(SlurmTask(), once), strict=True))
+        submitted = dict(zip(jobs, self._executor.map_array(SlurmTask(), once), strict=True))
         told = False
         while submitted:
             if self._stopping and not told:
@@ -179,32 +185,20 @@ class Slurm:
             message = f"SLURM job {handle.job_id}: {handle.state}: {str(error).strip().splitlines()[0]}"
             return Outcome(job.name, "failed", message, died=True)
 
-    def _executor(self, jobs: Sequence[Job]) -> Any:
-        limits = {f"{self.cluster}_max_num_timeout": max(job.retries for job in jobs)}
-        try:
-            executor = self._submitit.AutoExecutor(
-                self.folder, cluster=self.cluster, **({} if self.cluster == "debug" else limits)
-            )
-            executor.update_parameters(**self._parameters(jobs))
-        except (RuntimeError, ValueError, NameError, AssertionError) as error:
-            raise UserError(f"--slurm: {str(error).splitlines()[0]}") from None
-        return executor
-
-    def _parameters(self, jobs: Sequence[Job]) -> dict[str, Any]:
+    def _parameters(self) -> dict[str, Any]:
         """What is asked of submitit: its own names as they are, SLURM's with `slurm_` before them."""
-        own = {"timeout_min", "mem_gb", "gpus_per_node", "cpus_per_task", "name"}
-        asked = {"time" if key == "timeout_min" else key: value for key, value in self.settings.items()}
-        found: dict[str, Any] = {"timeout_min": asked.pop("time", DAY_MIN), "name": "atlantis"}
-        found["cpus_per_task"] = max(job.threads for job in jobs)
+        own = {"timeout_min", "mem_gb", "gpus_per_node", "name"}
+        asked = {"timeout_min" if key == "time" else key: value for key, value in self.settings.items()}
+        known = self._submitit.SlurmExecutor._valid_parameters()
+        if unknown := [key for key in asked if key not in own and key not in known]:
+            listed = ", ".join(sorted({*own, "cluster", "time", *known}))
+            raise UserError(f"--slurm {unknown[0]}: there is no such setting; known are {listed}")
+        found = {key if key in own else f"slurm_{key}": value for key, value in asked.items()}
         if self.gpus_per_run:
             found["gpus_per_node"] = int(-(-self.gpus_per_run // 1))  # SLURM gives out whole ones
         if self.workers is not None and self.cluster == "slurm":
             found["slurm_array_parallelism"] = self.workers
-        known = self._submitit.SlurmExecutor._valid_parameters()
-        for key in asked:
-            if key not in own and key not in known:
-                raise UserError(f"--slurm {key}: unknown; known are {', '.join(sorted({*own, 'time', *known}))}")
-        return found | {key if key in own else f"slurm_{key}": value for key, value in asked.items()}
+        return {"timeout_min": DAY_MIN, "name": "atlantis"} | found
 
 
 class SlurmTask:

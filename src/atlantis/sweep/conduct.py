@@ -19,7 +19,7 @@ from atlantis.errors import Interrupted, UserError
 from atlantis.progress import say
 from atlantis.settings import RunConfig
 from atlantis.sweep.board import Board
-from atlantis.sweep.child import Job, Outcome
+from atlantis.sweep.child import Job, Outcome, attempts
 from atlantis.sweep.plan import Planned, Sweep
 from atlantis.sweep.results import gather
 
@@ -46,20 +46,17 @@ def carry_out(sweep: Sweep, backend: Backend, threads: int = 1, retries: int = 2
     outcomes: dict[str, Outcome] = {}
     board = Board(sweep, outcomes)
     received: list[int] = []
-    try:
-        with board.shown(), backend, _signals(backend, received):
-            jobs = {run.name: _job(sweep, run, threads, retries) for run in sweep.runs}
-            _take_stock(sweep, board)
-            for stage in sweep.stages():
-                for run in stage:
-                    if run.name not in outcomes and run.after is not None and not outcomes[run.after].finished:
-                        state = "stopped" if received else "failed"
-                        board.note(Outcome(run.name, state, f"its base {run.after} was not finished"))
-                due = [jobs[run.name] for run in stage if run.name not in outcomes]
-                for outcome in backend.run(due) if due else ():
-                    board.note(outcome)
-    finally:
-        _record(sweep, outcomes)
+    with backend, _recorded(sweep, outcomes), board.shown(), _signals(backend, received):
+        jobs = {run.name: _job(sweep, run, threads, retries) for run in sweep.runs}
+        _take_stock(sweep, board)
+        for stage in sweep.stages():
+            for run in stage:
+                if run.name not in outcomes and run.after is not None and not outcomes[run.after].finished:
+                    state = "stopped" if received else "failed"
+                    board.note(Outcome(run.name, state, f"its base {run.after} was not finished"))
+            due = [jobs[run.name] for run in stage if run.name not in outcomes]
+            for outcome in backend.run(due) if due else ():
+                board.note(outcome)
     if received:
         done = sum(outcome.finished for outcome in outcomes.values())
         raise Interrupted(
@@ -76,8 +73,12 @@ def _job(sweep: Sweep, run: Planned, threads: int, retries: int) -> Job:
     folder = sweep.folder.absolute()
     file = folder / "configs" / f"{run.name}.yaml"
     artifacts.write_text(file, configs.dump(run.config, file.parent))
-    log = folder / "logs" / f"{run.name}.log"
-    return Job(run.name, file, run.folder.absolute(), log, run.config.training.device, threads, retries)
+    log, device = _log(sweep, run).absolute(), run.config.training.device
+    return Job(run.name, file, run.folder.absolute(), log, device, threads, retries)
+
+
+def _log(sweep: Sweep, run: Planned) -> Path:
+    return sweep.folder / "logs" / f"{run.name}.log"
 
 
 def _take_stock(sweep: Sweep, board: Board) -> None:
@@ -89,7 +90,7 @@ def _take_stock(sweep: Sweep, board: Board) -> None:
     for run in sweep.runs:
         try:
             if RunFolder(run.folder, run.config, resume=True).finished:
-                board.note(Outcome(run.name, "was done"))
+                board.note(Outcome(run.name, "was done", attempts=attempts(_log(sweep, run))))
                 continue
         except UserError as error:
             board.note(Outcome(run.name, "failed", str(error)))
@@ -107,6 +108,15 @@ def _take_stock(sweep: Sweep, board: Board) -> None:
 
 def _inputs_digest(config: RunConfig) -> str:
     return artifacts.digest_of([config.world.model_dump(mode="json"), config.dataset.model_dump(mode="json")])
+
+
+@contextmanager
+def _recorded(sweep: Sweep, outcomes: dict[str, Outcome]) -> Iterator[None]:
+    """At the end of the block, however it ends, write what became of the runs."""
+    try:
+        yield
+    finally:
+        _record(sweep, outcomes)
 
 
 def _record(sweep: Sweep, outcomes: dict[str, Outcome]) -> None:

@@ -25,6 +25,8 @@ class Local:
         self._runner = Runner()
 
     def __enter__(self) -> Local:
+        if self.gpus_per_run and not visible_gpus():
+            raise UserError(f"--gpus-per-run {self.gpus_per_run:g}: PyTorch sees no GPU here")
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -57,8 +59,6 @@ class Local:
     def _places(self, jobs: Sequence[Job]) -> list[dict[str, str]]:
         """For each worker the environment that says which GPU is its own."""
         gpus = [] if self.gpus_per_run == 0 or all(job.device == "cpu" for job in jobs) else visible_gpus()
-        if self.gpus_per_run and not gpus:
-            raise UserError(f"--gpus-per-run {self.gpus_per_run:g}: PyTorch sees no GPU here, or no run is to use one")
         if gpus:
             places = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(int(1 / (self.gpus_per_run or 1))) for gpu in gpus]
             return places[: self.workers]
