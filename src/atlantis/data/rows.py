@@ -35,8 +35,8 @@ class Batch(NamedTuple):
             weights = torch.cat(
                 [torch.ones(len(b.tokens), device=b.tokens.device) if b.weights is None else b.weights for b in both]
             )
-        parts = [torch.cat(pair) for pair in zip(self[:3], other[:3], strict=True)]
-        return Batch(*parts, weights)
+        tokens, positions, targets = (torch.cat(pair) for pair in zip(self[:3], other[:3], strict=True))
+        return Batch(tokens, positions, targets, weights)
 
 
 class Rows:

@@ -12,7 +12,6 @@ in Ibrahim et al., 2024); 20,000 pairs are the old part of the study's mixed dat
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -20,7 +19,7 @@ from torch import Tensor
 from atlantis.data.rows import Batch
 from atlantis.settings import Positive, Seed, StrategySettings
 from atlantis.strategies.common.interface import Context, Strategy
-from atlantis.strategies.common.old import old_buffer
+from atlantis.strategies.common.old import n_beside, old_buffer
 from atlantis.strategies.common.streams import Stream
 
 
@@ -39,10 +38,9 @@ class Replay(Strategy):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         self.old = context.encode(old_buffer(context, settings.buffer, settings.seed))
-        size = context.config.training.batch_size
-        n_old = max(1, round(size * settings.share / (1 - settings.share)))
+        n_old = n_beside(context.config.training.batch_size, settings.share)
         self.stream = Stream(len(self.old), n_old, settings.seed, purpose=1)
 
     def batch(self, batch: Batch, rows: Tensor) -> Batch:
-        drawn: np.ndarray = self.stream.rows(self.step)
+        drawn = self.stream.rows(self.step)
         return batch.join(self.old.batch(torch.as_tensor(drawn, device=self.context.device)))

@@ -100,7 +100,7 @@ class Strategy:
     """The hooks. `self.step` counts steps from 0."""
 
     Settings: ClassVar[type[StrategySettings]] = StrategySettings
-    needs: ClassVar[frozenset[Need]] = frozenset()
+    needs: frozenset[Need] = frozenset()
 
     def __init__(self, settings: StrategySettings, context: Context) -> None:
         self.settings, self.context = settings, context

@@ -1,0 +1,36 @@
+"""What the run that made the base left beside its weights: AdamW's moments, and the memory of its strategies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor
+
+from atlantis import artifacts
+from atlantis import config as configs
+from atlantis.strategies.common.interface import Context
+
+
+def base_state(context: Context) -> dict[str, Tensor]:
+    """All tensors of the last saved state of the base's run, by name; empty where there is none (a shipped base)."""
+    folders = sorted(_run(context).glob("state/state-*"), key=lambda path: int(path.name.removeprefix("state-")))
+    if not folders or context.checkpoint.name != "final":
+        return {}
+    artifacts.verify(folders[-1])
+    return load_file(folders[-1] / "state.safetensors")
+
+
+def strategy_memory(context: Context, name: str) -> dict[str, Tensor]:
+    """The memory of the strategy `name` in the base's run; empty if it had none."""
+    if not (_run(context) / "config.yaml").is_file():
+        return {}
+    for i, settings in enumerate(configs.load(_run(context) / "config.yaml").strategies):
+        if settings.name == name:
+            own = f"strategy.{i}."
+            return {key.removeprefix(own): t for key, t in base_state(context).items() if key.startswith(own)}
+    return {}
+
+
+def _run(context: Context) -> Path:
+    return context.checkpoint.parent.parent

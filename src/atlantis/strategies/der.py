@@ -1,0 +1,54 @@
+"""Dark experience replay, DER++: old rows with the base's logits, and old rows with their answers (Buzzega et al., 2020).
+
+    penalty = alpha * mean (logits - base's logits)^2  over r rows' targets  +  beta * cross-entropy of r other rows
+
+The paper's reservoir runs over the whole stream; here the stream's first part, the base's training, is over, and the
+buffer is a fixed random subset of it with the base's logits. Cost: that of 2 r more rows per step.
+
+Defaults: alpha and beta 0.5, the paper's usual values; share (of r among B + r) and buffer as in replay.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from atlantis.settings import Positive, Seed, StrategySettings
+from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.strategies.common.old import base_logits, n_beside, old_buffer, recalled, remembered
+from atlantis.strategies.common.streams import Stream
+from atlantis.tokens import PAD
+
+
+class DarkExperienceReplay(Strategy):
+    """Old rows' logits and answers."""
+
+    class Settings(StrategySettings):
+        name: str = "der"
+        share: float = Field(default=0.1, gt=0, lt=1)
+        buffer: Positive = 20_000
+        alpha: float = Field(default=0.5, ge=0, description="of the base's logits")
+        beta: float = Field(default=0.5, ge=0, description="of the answers")
+        seed: Seed = 42
+
+    settings: Settings
+    needs = frozenset({"old data", "base weights"})
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        self.old = old_buffer(context, settings.buffer, settings.seed)
+        size = n_beside(context.config.training.batch_size, settings.share)
+        self.streams = [Stream(len(self.old), size, settings.seed, purpose) for purpose in (5, 6)]
+
+    def begin(self, optimizer: torch.optim.Optimizer) -> None:
+        batch = self.context.encode(self.old).batch(torch.arange(len(self.old), device=self.context.device))
+        self.memory = remembered(batch, base_logits(self.context, batch))
+
+    def penalty(self) -> Tensor:
+        (dark, base), (light, _) = (recalled(self.memory, stream.rows(self.step)) for stream in self.streams)
+        logits = self.context.logits(dark.join(light))
+        error = F.mse_loss(logits[: len(base)], base)
+        answers = F.cross_entropy(logits[len(base) :], light.targets[light.targets != PAD])
+        return self.settings.alpha * error + self.settings.beta * answers

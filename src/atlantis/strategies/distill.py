@@ -1,0 +1,54 @@
+"""Template pseudo-replay with distillation: old prompts, answered by the frozen base (Robins, 1995; Shin et al., 2017).
+
+    penalty = weight * mean over r prompts' targets of KL(base || model)
+
+Needs no old data: prompts are `dist(c_i,c_j)=` with random old ids; answers are drawn once from the base, token by token,
+and its whole distributions along them are kept. As in replay, r old rows go with B new ones to make `share`. Cost: that
+of r more rows per step; at the beginning seven passes of the base over the prompts.
+
+Defaults: `share` as in replay; weight 1, so that an old token counts as it would if its answer were known.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from atlantis.settings import Positive, Seed, StrategySettings
+from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.strategies.common.old import answered, base_logits, n_beside, old_prompts, recalled, remembered
+from atlantis.strategies.common.streams import Stream
+
+
+def kl_to(base: Tensor, logits: Tensor) -> Tensor:
+    """Summed KL(softmax(base) || softmax(logits)) in nats of logits (M, O)."""
+    return torch.nn.functional.kl_div(logits.log_softmax(-1), base.log_softmax(-1), reduction="sum", log_target=True)
+
+
+class Distill(Strategy):
+    """The base's answers to old prompts."""
+
+    class Settings(StrategySettings):
+        name: str = "distill"
+        share: float = Field(default=0.1, gt=0, lt=1, description="of old prompts among all rows")
+        weight: float = Field(default=1.0, gt=0)
+        prompts: Positive = Field(default=10_000, description="drawn once, then repeated")
+        seed: Seed = 42
+
+    settings: Settings
+    needs = frozenset({"old prompts", "base weights"})
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        size = n_beside(context.config.training.batch_size, settings.share)
+        self.stream = Stream(settings.prompts, size, settings.seed, purpose=4)
+
+    def begin(self, optimizer: torch.optim.Optimizer) -> None:
+        prompts = old_prompts(self.context, self.settings.prompts, self.settings.seed)
+        batch = answered(self.context, prompts, self.settings.seed)
+        self.memory = remembered(batch, base_logits(self.context, batch))
+
+    def penalty(self) -> Tensor:
+        batch, base = recalled(self.memory, self.stream.rows(self.step))
+        return self.settings.weight * kl_to(base, self.context.logits(batch)) / len(base)

@@ -1,0 +1,59 @@
+"""Control of the early steps: a long warm-up, a lower rate, and the optimizer's memory of the old task.
+
+    rate(s) = factor * rate of the schedule(s) * min(1, (s + 1) / warmup_steps)
+
+Most damage is done in the first steps, when AdamW's second moments are those of a few batches and every weight moves by
+about the learning rate. With `moments`, both moments and the step count are taken over from the end of the base's run (its
+state folder), so that weights with large old gradients move little; a shipped base has none. Rows that the embedding has
+grown begin with moments of 0. Long re-warming: Gupta et al., 2023. Cost: none.
+
+Defaults: 200 steps, the stretch in which the study saw nearly all of the damage; the schedule's own rate.
+"""
+
+from __future__ import annotations
+
+import torch
+from pydantic import Field
+
+from atlantis.errors import UserError
+from atlantis.settings import Positive, StrategySettings
+from atlantis.strategies.common.base_state import base_state
+from atlantis.strategies.common.interface import Context, Strategy
+
+
+class EarlySteps(Strategy):
+    """A gentle start."""
+
+    class Settings(StrategySettings):
+        name: str = "early"
+        warmup_steps: Positive = 200
+        factor: float = Field(default=1.0, gt=0, le=1)
+        moments: bool = Field(default=False, description="go on with the moments of the base's run")
+
+    settings: Settings
+
+    def __init__(self, settings: Settings, context: Context) -> None:
+        super().__init__(settings, context)
+        if settings.moments:
+            self.needs = frozenset({"optimizer state"})
+
+    def begin(self, optimizer: torch.optim.Optimizer) -> None:
+        if not self.settings.moments:
+            return
+        state = base_state(self.context)
+        if not any(key.startswith("optimizer.exp_avg.") for key in state):
+            raise UserError(
+                f"strategy.moments: the base {self.context.checkpoint} has no state with AdamW's moments beside it; "
+                "train the base yourself, or leave moments out"
+            )
+        for name, parameter in self.context.model.named_parameters():
+            if not parameter.requires_grad:
+                continue
+            moments = {"step": state[f"optimizer.step.{name}"]}
+            for key in ("exp_avg", "exp_avg_sq"):
+                moments[key] = torch.zeros_like(parameter)
+                moments[key][: len(state[f"optimizer.{key}.{name}"])] = state[f"optimizer.{key}.{name}"]
+            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+
+    def rate(self, rate: float) -> float:
+        return self.settings.factor * rate * min(1.0, (self.step + 1) / self.settings.warmup_steps)
