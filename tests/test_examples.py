@@ -16,6 +16,7 @@ PACKAGE = ROOT / "src" / "atlantis"
 
 LAYERS = [
     ["errors", "py.typed"],
+    ["reading"],
     ["artifacts", "yaml12", "sphere", "statistics", "progress"],
     ["settings"],
     ["config"],

@@ -311,7 +311,7 @@ def test_not_utf8_is_refused_with_its_line(csv_file) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     refused(tmp_path / "none.csv", "No such file")
-    refused(tmp_path, "Is a directory")
+    refused(tmp_path, "is a folder")
 
 
 def test_a_hundred_thousand_cities(tmp_path: Path) -> None:
@@ -552,7 +552,7 @@ def edit(path: Path, old: str, new: str) -> None:
         ("world.json", '"format": 1', '"format": 9', "not the record of a world of format 1"),
         ("world.json", '"seed": 42,\n "source"', '"source"', "'seed' is missing"),
         ("world.json", '"count": 2', '"count": 0', "'regions' does not describe virtual regions"),
-        ("world.json", "{", "[", "world.json: not readable as JSON"),
+        ("world.json", "{", "[", "not valid JSON"),
     ],
 )
 def test_a_changed_folder_is_refused(small: Path, file: str, old: str, new: str, message: str) -> None:

@@ -3,12 +3,14 @@
 - A folder is made aside (`.<name>.partial-<pid>`), flushed to disk, and renamed into place: a crash leaves no half.
 - `manifest.json` is written last, with the SHA-256 of every file: its presence is the mark of completion.
 - A manifest holds no time and no machine, so that the same content gives the same bytes.
-- Only a folder that carries our own manifest, and nothing beside what the manifest lists, is ever replaced.
+- Only a folder that carries our own manifest, and nothing beside what the manifest lists, is ever replaced or removed.
+- No file is written through a symbolic link inside a run's folder or an artifact: it could lead anywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import glob
 import hashlib
@@ -17,15 +19,19 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
 
 from atlantis.errors import UserError
+from atlantis.reading import read_bytes, read_json
 
 MANIFEST = "manifest.json"
 LOCK = ".lock"
 BUSY = "is working in this folder"
+BEGUN = b"being written\n"
+"""What the manifest of a folder in the making says: by it a killed process's folder is known as ours."""
 
 
 def digest_of(obj: Any) -> str:
@@ -45,8 +51,9 @@ def write_bytes(path: Path, data: bytes) -> None:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
+    aside.unlink(missing_ok=True)  # of a killed process with our number; a link is removed and not followed
     try:
-        with open(aside, "wb") as file:
+        with open(aside, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -82,6 +89,32 @@ def _plain(obj: Any) -> Any:
     return str(obj) if isinstance(obj, Path) else obj
 
 
+def open_own(path: Path, mode: str) -> IO[Any]:
+    """Open a file that is written in place, as text in UTF-8. UserError if a link or a pipe stands there."""
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+    try:
+        file = open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)  # noqa: SIM115
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        raise UserError(f"{path}: is a link or a pipe, and is not written to; remove it") from None
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise UserError(f"{path}: is not an ordinary file, and is not written to; remove it")
+    return file
+
+
+def refuse_links(run: Path, folders: Sequence[str] = ("checkpoints", "state", "analysis", "report")) -> None:
+    """UserError if one of the folders that a run writes to is, or holds, a symbolic link."""
+    for folder in (run / name for name in folders):
+        for path in (folder, *folder.rglob("*")):
+            if path.is_symlink():
+                raise UserError(f"{path}: is a symbolic link, and nothing is written through it; remove it")
+
+
 # --- folders
 
 
@@ -106,6 +139,7 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
         raise UserError(f"{path}: cannot be made here ({error.strerror}); choose another folder") from error
     with _held(aside):
         try:
+            (aside / MANIFEST).write_bytes(BEGUN)
             yield aside
             _seal(aside, kind, digest)
             _check_target(target, path, kind, overwrite)
@@ -118,11 +152,28 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
 def manifest(path: Path) -> dict[str, Any] | None:
     """The manifest of the artifact at `path` (kind, digest, files, atlantis: the version); None if not ours."""
     try:
-        found = json.loads((Path(path) / MANIFEST).read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError, json.JSONDecodeError):
+        found = read_json(Path(path) / MANIFEST)
+    except (FileNotFoundError, UserError):
         return None
-    ours = isinstance(found, dict) and {"kind", "digest", "files", "atlantis"} <= found.keys()
-    return found if ours and isinstance(found["files"], dict) else None
+    ours = all(isinstance(found.get(key), str) for key in ("kind", "digest", "atlantis"))
+    files = found.get("files")
+    return found if ours and isinstance(files, dict) and all(map(_is_entry, files.items())) else None
+
+
+def _is_entry(entry: tuple[str, Any]) -> bool:
+    """Whether a manifest's line names a file inside its folder, with its size and SHA-256."""
+    name, facts = PurePosixPath(entry[0]), entry[1]
+    inside = bool(name.parts) and not name.is_absolute() and ".." not in name.parts and "\0" not in entry[0]
+    return inside and isinstance(facts, dict) and type(facts.get("bytes")) is int and "sha256" in facts
+
+
+def remove(path: Path, kind: str) -> None:
+    """Remove the artifact of this kind at `path`; one that holds anything else, or is a link, is left alone."""
+    if path.is_symlink():
+        return
+    with contextlib.suppress(UserError):
+        _check_target(path, path, kind, overwrite=True)
+        shutil.rmtree(path)
 
 
 def is_complete(path: Path, digest: str | None = None) -> bool:
@@ -137,12 +188,12 @@ def verify(path: Path) -> None:
     """Read every file of the artifact at `path`; UserError naming the first that is missing or changed."""
     found = manifest(path)
     if found is None:
-        raise UserError(f"{path}: not a complete artifact (no {MANIFEST}); make it again")
+        raise UserError(f"{path}: not a complete artifact (no {MANIFEST} of ours); make it again")
     for name, entry in found["files"].items():
         file = Path(path) / name
         if not file.is_file():
             raise UserError(f"{file}: is missing; remove {path} and make it again")
-        if _sha256(file) != entry["sha256"]:
+        if _size(file) != entry["bytes"] or _sha256(file) != entry["sha256"]:
             raise UserError(f"{file}: has been changed since it was written; remove {path} and make it again")
 
 
@@ -172,6 +223,8 @@ def _seal(folder: Path, kind: str, digest: str) -> None:
     """Flush every file and folder, then write the manifest."""
     files = {}
     for name in _files(folder):
+        if name == MANIFEST:  # `BEGUN`
+            continue
         file = folder / name
         files[name] = {"sha256": _sha256(file), "bytes": file.stat().st_size}
         _fsync(file)
@@ -204,12 +257,24 @@ def _clear_leftovers(target: Path) -> None:
     pattern = re.compile(re.escape(f".{target.name}.") + r"(partial|replaced)-(\d+)")
     for folder in sorted(target.parent.glob(f".{glob.escape(target.name)}.*-*")) if target.parent.is_dir() else []:
         match = pattern.fullmatch(folder.name)
-        if match is None or not folder.is_dir() or not _is_stale(folder, int(match[2])):
+        if match is None or not _is_ours(folder) or not _is_stale(folder, int(match[2])):
             continue
         if match[1] == "replaced" and not target.exists():
             os.rename(folder, target)
         else:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether we made this folder, finished or not. An empty one, killed at birth, can be ours and holds nothing."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    if not any(folder.iterdir()) or manifest(folder) is not None:
+        return True
+    try:
+        return BEGUN.startswith(read_bytes(folder / MANIFEST))
+    except (FileNotFoundError, UserError):
+        return False
 
 
 def _is_stale(folder: Path, pid: int) -> bool:
@@ -244,7 +309,7 @@ def lock(path: Path) -> Iterator[None]:
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    with open(path / LOCK, "a+", encoding="utf-8") as file:
+    with open_own(path / LOCK, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -297,8 +362,9 @@ def version() -> str:
 
 
 def _files(folder: Path) -> list[str]:
-    """Relative names, with `/`, of all files below `folder`, sorted."""
-    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir())
+    """Relative names, with `/`, of all files and links below `folder`, sorted. Links are not followed."""
+    found = (file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
+    return sorted(file.relative_to(folder).as_posix() for file in found)
 
 
 def _sha256(file: Path) -> str:

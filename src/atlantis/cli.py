@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import sys
 import traceback
@@ -27,6 +28,7 @@ from atlantis.errors import (
     UserError,
     is_out_of_memory,
 )
+from atlantis.progress import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -298,7 +300,8 @@ def _build_data(kind: str, out: Path, world: Path | None, siblings: list[Path] |
     from atlantis.data.dataset import Dataset
     from atlantis.world import World
 
-    config = checked(DatasetConfig, {"kind": kind, "name": out.resolve().name, **settings})
+    name = re.sub(r"[^\w.+=-]", "_", out.resolve().name)[:120]
+    config = checked(DatasetConfig, {"kind": kind, "name": name, **settings})
     the_world = World.load(world) if world else World.build()
     dataset = Dataset.build(the_world, config)
     others = [Dataset.load(folder) for folder in siblings or []]
@@ -573,7 +576,7 @@ def study(
     print(the_study.records_folder(output_root))
     failed = [(outcome.planned.name, outcome.error) for outcome in outcomes if outcome.error is not None]
     for name, error in failed:
-        print(f"failed: {name}: {_judge(error)[1]}", file=sys.stderr)
+        print(printable(f"failed: {name}: {_judge(error)[1]}"), file=sys.stderr)
     if failed:
         raise typer.Exit(PART_FAILED)
 
@@ -741,7 +744,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: say nothing at exit
         return PART_FAILED
     except Interrupted as stop:
-        print(stop, file=sys.stderr)
+        print(printable(str(stop)), file=sys.stderr)
         return 128 + stop.signum
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
@@ -758,7 +761,7 @@ def _explain(error: Exception) -> int:
     if os.environ.get("ATLANTIS_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error)
     code, message = _judge(error)
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     return code
 
 

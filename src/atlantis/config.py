@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from atlantis import yaml12
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
+from atlantis.reading import read_text
 from atlantis.settings import (
     STUDY_SIZES,
     DatasetConfig,
@@ -60,7 +61,9 @@ __all__ = [
     "load_with",
 ]
 
-MAX_BYTES = 1_000_000
+MAX_BYTES = 200_000
+MAX_MISTAKES = 20  # that are told
+MAX_DEPTH = 10  # of an override's key
 BOOKKEEPING = frozenset({"name", "description", "output_root", "base_config", "trackers"})  # change no result
 FILES = (("base_config",), ("world", "cities"))  # keys that name a file
 
@@ -126,8 +129,12 @@ def _validated(model: type[S], data: dict[str, Any], places: dict[Keys, Place], 
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        lines = [line for _, line in sorted(_explain(problem, model, places, source) for problem in error.errors())]
-        raise UserError(lines[0] if len(lines) == 1 else "\n  ".join([f"{len(lines)} mistakes:", *lines])) from None
+        problems = error.errors()[:MAX_MISTAKES]
+        lines = [line for _, line in sorted(_explain(problem, model, places, source) for problem in problems)]
+        n = error.error_count()
+        if n > len(lines):
+            lines.append(f"and {n - len(lines):,} more")
+        raise UserError(lines[0] if n == 1 else "\n  ".join([f"{n:,} mistakes:", *lines])) from None
 
 
 def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[Keys, Place]]:
@@ -153,18 +160,9 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, An
 def _read(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     """One YAML file and the line of each of its keys."""
     try:
-        raw = path.read_bytes()
+        text = read_text(path, MAX_BYTES)
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file") from None
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; give a config file") from None
-    if len(raw) > MAX_BYTES:
-        raise UserError(f"{path}: is larger than {MAX_BYTES:,} bytes; this is not a config")
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise UserError(f"{path}:{line}: is not UTF-8 text; save it as UTF-8") from None
     data, lines = yaml12.parse(text, str(path))
     if data is None:
         raise UserError(f"{path}: is empty; write at least one setting, such as `description: my run`")
@@ -177,7 +175,7 @@ def _override(data: dict[str, Any], places: dict[Keys, Place], override: str, fo
     """Set one `key.sub=value` in `data`; a number counts items of a list (`world.regions.0.count=50`)."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
-    if not equals or not all(parts):
+    if not equals or not all(parts) or len(parts) > MAX_DEPTH:
         raise UserError(f"{override}: write key=value, for example training.max_steps=20")
     keys: Keys = ()
     inner: Any = data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +22,17 @@ class _Silent:
         pass
 
 
+_UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: str) -> str:
+    """Text as a terminal may have it: what would move its cursor, or turn the text around, is spelled out (`\\x1b`).
+
+    New lines and tabs remain.
+    """
+    return _UNSEEN.sub(lambda match: ascii(match[0])[1:-1], text)
+
+
 def console() -> Console:
     """Where progress and notices go: standard error, so that standard output stays for results."""
     from rich.console import Console
@@ -30,7 +42,7 @@ def console() -> Console:
 
 def say(message: str) -> None:
     """A notice that matters in a log too, such as a fall-back."""
-    console().print(message, highlight=False, soft_wrap=True, markup=False)
+    console().print(printable(message), highlight=False, soft_wrap=True, markup=False)
 
 
 def heading(message: str) -> None:
@@ -39,12 +51,13 @@ def heading(message: str) -> None:
 
     screen = console()
     if screen.is_terminal:
-        screen.rule(Text(message), align="left")
+        screen.rule(Text(printable(message)), align="left")
 
 
 @contextmanager
 def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
     """A bar of `total` steps named `what`, of which `done` are behind us."""
+    from rich.markup import escape
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -68,7 +81,7 @@ def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=screen, transient=True) as progress:
-        task = progress.add_task(what, total=total, completed=done, note="")
+        task = progress.add_task(escape(printable(what)), total=total, completed=done, note="")
 
         class Shown:
             def advance(self, steps: int = 1, note: str = "") -> None:

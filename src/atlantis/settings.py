@@ -6,10 +6,12 @@ The defaults are the study's. `atlantis.config` reads and writes them as YAML.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from importlib import import_module
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -32,6 +34,17 @@ Positive = Annotated[Int, Field(ge=1, le=10**12)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
 
 
+MAX_CITIES = 1_000_000
+"""The most cities a world can have, real and virtual together: their ids have up to six digits."""
+
+
+def folder_name(name: str | None) -> str | None:
+    """`name`, if it can be a part of a path anywhere. Raises ValueError."""
+    if name is not None and not re.fullmatch(r"\w[\w.+=-]{0,119}", name):
+        raise ValueError("use up to 120 letters, digits and . _ + = - (it becomes a folder's name)")
+    return name
+
+
 class Settings(BaseModel):
     """Base of all settings: unknown keys are refused, values are not converted, instances do not change."""
 
@@ -41,15 +54,24 @@ class Settings(BaseModel):
 class VirtualRegionConfig(Settings):
     """Cities that never existed, in one place: see `atlantis.world.virtual`."""
 
-    name: str = Field(default="Atlantis", min_length=1)
-    code: str = Field(default="XX0", min_length=1, description="country code of its cities")
+    name: str = Field(default="Atlantis", min_length=1, max_length=100)
+    code: str = Field(default="XX0", min_length=1, max_length=20, description="country code of its cities")
     kind: Literal["gaussian", "flat", "scattered"] = "gaussian"
     lon: float = Field(default=-35.0, ge=-180, le=180, description="centre, degrees")
     lat: float = Field(default=35.0, ge=-90, le=90)
-    spread_km: float = Field(default=500.0, gt=0, description="gaussian: standard deviation on the sphere")
-    spread_degrees: float = Field(default=3.0, gt=0, description="flat: standard deviation of longitude and latitude")
-    count: Positive = 100
+    spread_km: float = Field(default=500.0, gt=0, le=100_000, description="gaussian: standard deviation on the sphere")
+    spread_degrees: float = Field(
+        default=3.0, gt=0, le=3600, description="flat: standard deviation of longitude and latitude"
+    )
+    count: Annotated[Int, Field(ge=1, le=MAX_CITIES)] = 100
     seed: Seed = 42
+
+    @field_validator("name", "code")
+    @classmethod
+    def _plain_text(cls, text: str) -> str:
+        if text != text.strip() or not text.isprintable():
+            raise ValueError(f"must be plain text without control characters or spaces around it, not {text!a}")
+        return text
 
 
 class WorldConfig(Settings):
@@ -59,16 +81,16 @@ class WorldConfig(Settings):
         default=None, description="the user's CSV; null: the 5,075 cities shipped with the package"
     )
     seed: Seed = Field(default=42, description="of the shuffle that gives real cities their ids")
-    regions: list[VirtualRegionConfig] = [VirtualRegionConfig()]
+    regions: list[VirtualRegionConfig] = Field(default=[VirtualRegionConfig()], max_length=1000)
 
     @field_validator("regions")
     @classmethod
     def _distinct(cls, regions: list[VirtualRegionConfig]) -> list[VirtualRegionConfig]:
         for field in ("name", "code"):
-            values = [getattr(region, field) for region in regions]
-            for value in values:
-                if values.count(value) > 1:
-                    raise ValueError(f"two regions have the {field} {value!r}; give each its own")
+            values = Counter(getattr(region, field) for region in regions)
+            value, n = max(values.items(), key=lambda item: item[1], default=("", 0))
+            if n > 1:
+                raise ValueError(f"two regions have the {field} {value!r}; give each its own")
         return regions
 
 
@@ -84,7 +106,7 @@ class DatasetConfig(Settings):
     """Which pairs of cities, how many. Sizes left out are the study's for that kind: see `sizes`."""
 
     kind: Literal["distance", "inter", "cross", "mixed"] = "distance"
-    name: str | None = None
+    name: Annotated[str | None, AfterValidator(folder_name)] = None
     n_train: Positive | None = None
     n_val: Count | None = None
     n_test: Count | None = None
@@ -122,12 +144,12 @@ class TokenizerConfig(Settings):
 class ModelConfig(Settings):
     """Qwen2's architecture; the defaults are the study's 1,588,096 parameters."""
 
-    hidden_size: Positive = 128
-    n_layers: Positive = 6
-    n_heads: Positive = 4
-    mlp_size: Positive = 512
+    hidden_size: Annotated[Positive, Field(le=100_000)] = 128
+    n_layers: Annotated[Positive, Field(le=10_000)] = 6
+    n_heads: Annotated[Positive, Field(le=10_000)] = 4
+    mlp_size: Annotated[Positive, Field(le=1_000_000)] = 512
     init_std: float = Field(default=0.1, gt=0, description="of linear and embedding weights")
-    context: Positive = 32
+    context: Annotated[Positive, Field(le=1_000_000)] = 32
     rope_theta: float = Field(default=10_000.0, gt=0)
     seed: Seed = Field(default=42, description="of the initial weights")
 
@@ -227,7 +249,9 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim"
 class RunConfig(Settings):
     """One training run, from the world to the probes."""
 
-    name: str | None = Field(default=None, description="the run's folder; the config file's name when left out")
+    name: Annotated[str | None, AfterValidator(folder_name)] = Field(
+        default=None, description="the run's folder; the config file's name when left out"
+    )
     description: str = ""
     output_root: str = "outputs"
     base: str | None = Field(
@@ -251,13 +275,6 @@ class RunConfig(Settings):
         """The strategies of the run, naive left out."""
         asked = self.strategy if isinstance(self.strategy, list) else [self.strategy]
         return [one for one in asked if one.name != "naive"]
-
-    @field_validator("name")
-    @classmethod
-    def _usable_as_folder(cls, name: str | None) -> str | None:
-        if name is not None and not re.fullmatch(r"\w[\w.+=-]{0,119}", name):
-            raise ValueError("use up to 120 letters, digits and . _ + = - (it becomes a folder's name)")
-        return name
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

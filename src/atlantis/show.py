@@ -18,6 +18,8 @@ from rich.text import Text
 
 from atlantis import artifacts
 from atlantis.errors import UserError
+from atlantis.progress import printable
+from atlantis.reading import by_step, read_json
 
 SCORES = ("n", "mean_km", "median_km", "std_km", "min_km", "max_km", "parsed")
 
@@ -50,7 +52,7 @@ def score_table(scores: Mapping[str, Any]) -> RenderableType:
         column.justify = "right"
     slices = scores.get("slices") or {name: values for name, values in scores.items() if isinstance(values, dict)}
     for name, values in slices.items():
-        table.add_row(Text(name), *(_number(values.get(key), key) for key in SCORES))
+        table.add_row(Text(printable(name)), *(_number(values.get(key), key) for key in SCORES))
     facts = {key: _number(value, key) for key, value in scores.items() if isinstance(value, int | float)}
     return Group(_facts(facts), table) if facts else table
 
@@ -110,7 +112,7 @@ def _right_aligned(title: Text, headings: Sequence[str]) -> Table:
 def _config(path: Path) -> RenderableType:
     from atlantis.config import dump, load
 
-    return Text(dump(load(path)).rstrip())
+    return Text(printable(dump(load(path)).rstrip()))
 
 
 def _world(path: Path) -> RenderableType:
@@ -120,7 +122,7 @@ def _world(path: Path) -> RenderableType:
     regions = Table("region", "cities", title="regions")
     regions.columns[1].justify = "right"
     for name in world.regions:
-        regions.add_row(Text(name), f"{len(world.ids_of(name)):,}")
+        regions.add_row(Text(printable(name)), f"{len(world.ids_of(name)):,}")
     virtual = f"{world.n_virtual:,}, ids {world.offset} to {len(world) - 1}" if world.n_virtual else "none"
     facts = {
         "world": str(path),
@@ -134,10 +136,12 @@ def _world(path: Path) -> RenderableType:
 
 
 def _dataset(path: Path) -> RenderableType:
-    record = _json(path / "dataset.json")
+    from atlantis.data.dataset import read_record
+
+    record = read_record(path)
     counts: dict[str, dict[str, int]] = record["counts"]
     slices = list(dict.fromkeys(name for row in counts.values() for name in row))
-    table = Table("split", *slices, "all", title="pairs")
+    table = Table("split", *(Text(printable(name)) for name in slices), "all", title="pairs")
     for column in table.columns[1:]:
         column.justify = "right"
     for split, row in counts.items():
@@ -151,9 +155,9 @@ def _dataset(path: Path) -> RenderableType:
         "seed": record["config"]["seed"],
         "world": record["world_digest"],
     }
-    notes = [Text(f"note: {note}") for note in record["notes"]]
+    notes = [Text(printable(f"note: {note}")) for note in record["notes"]]
     overlaps = [
-        Text(f"note: {n:,} {mine} pairs are {theirs} pairs of {name}")
+        Text(printable(f"note: {n:,} {mine} pairs are {theirs} pairs of {name}"))
         for name, by_split in record["overlaps"].items()
         for mine, others in by_split.items()
         for theirs, n in others.items()
@@ -188,8 +192,7 @@ def _run(path: Path) -> RenderableType:
 
 
 def _steps(run: Path) -> list[int]:
-    names = [folder.name.removeprefix("checkpoint-") for folder in (run / "checkpoints").glob("checkpoint-*")]
-    return [int(name) for name in names if name.isdigit()]
+    return list(by_step(run / "checkpoints", "checkpoint-"))
 
 
 def _checkpoint(path: Path) -> RenderableType:
@@ -220,7 +223,7 @@ def _parameters(file: Path) -> int:
 def _facts(facts: Mapping[str, Any]) -> Table:
     grid = Table.grid(padding=(0, 2))
     for key, value in facts.items():
-        grid.add_row(Text(key, style="bold"), Text(str(value), overflow="fold"))
+        grid.add_row(Text(printable(key), style="bold"), Text(printable(str(value)), overflow="fold"))
     return grid
 
 
@@ -234,9 +237,6 @@ def _number(value: Any, key: str) -> str:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError):
-        found = None
-    if not isinstance(found, dict):
-        raise UserError(f"{file}: cannot be read as JSON; it was cut short or changed")
-    return found
+        return read_json(file)
+    except FileNotFoundError:
+        raise UserError(f"{file}: is missing") from None

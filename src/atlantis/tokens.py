@@ -31,6 +31,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atlantis.errors import UserError
+from atlantis.reading import read_json
+from atlantis.settings import MAX_CITIES
 
 Kind = Literal["characters", "city"]
 
@@ -307,12 +309,14 @@ class Vocabulary:
         """The vocabulary saved in a folder. Raises UserError if vocabulary.json is missing or not ours."""
         path = Path(folder) / "vocabulary.json"
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            return cls(kind=content["kind"], n_cities=int(content["n_cities"]))
+            content = read_json(path)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; a checkpoint written by atlantis has one") from None
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f'{path}: expected {{"kind": ..., "n_cities": ...}} ({error})') from None
+        kind, n_cities = content.get("kind"), content.get("n_cities")
+        if kind not in get_args(Kind) or type(n_cities) is not int or not 1 <= n_cities <= MAX_CITIES:
+            kinds = " or ".join(map(json.dumps, get_args(Kind)))
+            raise UserError(f'{path}: expected {{"kind": {kinds}, "n_cities": 1 to {MAX_CITIES:,}}}')
+        return cls(kind=kind, n_cities=n_cities)
 
 
 def _token_of_byte() -> NDArray[np.int32]:

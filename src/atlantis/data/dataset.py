@@ -28,10 +28,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from atlantis import artifacts
+from atlantis.config import checked
 from atlantis.data import card
 from atlantis.data.pairs import SLICES, Pairs
 from atlantis.data.recipes import SPLITS, resolved, sample_splits
 from atlantis.errors import UserError
+from atlantis.reading import read_json
 from atlantis.settings import DatasetConfig
 from atlantis.tasks import distance
 
@@ -130,14 +132,38 @@ class Dataset:
         if found["kind"] != "dataset":
             raise UserError(f"{folder}: is a {found['kind']}, not a dataset; build one with `atlantis data`")
         artifacts.verify(folder)
-        record = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
-        if record["format"] != FORMAT:
-            raise UserError(
-                f"{folder}: written by another version of atlantis (format {record['format']}); build it again"
-            )
-        config = DatasetConfig.model_validate(record["config"])
+        record = read_record(folder)
         splits = {name: _read_split(folder / name / ARROW_FILE) for name in record["counts"]}
+        if {name: pairs.counts() for name, pairs in splits.items()} != record["counts"]:
+            raise UserError(f"{folder}: its splits are not those that dataset.json counts; build it again")
+        config = checked(DatasetConfig, record["config"], f"{folder / 'dataset.json'}: config")
         return cls(splits, config, record["world_digest"], record["real_cities_digest"], record["notes"])
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """`dataset.json` of a dataset's folder. Raises UserError if it is not as `save` wrote it."""
+    file = folder / "dataset.json"
+    try:
+        record = read_json(file)
+    except FileNotFoundError:
+        raise UserError(f"{file}: is missing; build the dataset again") from None
+    if record.get("format") != FORMAT:
+        raise UserError(f"{file}: not the record of a dataset of format {FORMAT}; build the dataset again")
+    kinds = dict.fromkeys(("config", "counts", "overlaps"), dict) | {"notes": list}
+    kinds |= dict.fromkeys(("name", "kind", "world_digest", "real_cities_digest"), str)
+    for key, kind in kinds.items():
+        if not isinstance(record.get(key), kind):
+            raise UserError(f"{file}: {key!r} is missing or not of type {kind.__name__}; build the dataset again")
+    tables = [record["counts"], *(by_split for by_split in record["overlaps"].values())]
+    rows = [row for table in tables if isinstance(table, dict) for row in table.values()]
+    known = "train" in record["counts"] and record["counts"].keys() <= set(SPLITS)
+    if not known or not all(map(_is_counts, rows)) or not all(isinstance(table, dict) for table in tables):
+        raise UserError(f"{file}: 'counts' or 'overlaps' is not as it was written; build the dataset again")
+    return record
+
+
+def _is_counts(row: Any) -> bool:
+    return isinstance(row, dict) and all(type(n) is int and n >= 0 for n in row.values())
 
 
 def dataset_digest(config: DatasetConfig, world_digest: str) -> str:
@@ -219,12 +245,20 @@ def _fingerprint(pairs: Pairs) -> str:
 
 
 def _read_split(path: Path) -> Pairs:
-    with pa.memory_map(str(path)) as source:
-        table = pa.ipc.open_stream(source).read_all()
-        slices = pc.index_in(table["slice"], value_set=pa.array(SLICES)).to_numpy()  # type: ignore[attr-defined]
-        slices = slices.astype(np.uint8)
-        first, second, km = (table[key].to_numpy().astype(np.int32) for key in ("first", "second", "km"))
-    return Pairs(first, second, km, slices)
+    try:
+        with pa.memory_map(str(path)) as source:
+            table = pa.ipc.open_stream(source).read_all()
+            table.validate(full=True)
+            if table.schema.names != list(COLUMNS) or table.schema.types != _schema().types:
+                raise pa.ArrowInvalid("it has other columns")
+            slices = pc.index_in(table["slice"], value_set=pa.array(SLICES))  # type: ignore[attr-defined]
+            if slices.null_count or any(table[key].null_count for key in COLUMNS):
+                raise pa.ArrowInvalid("a value is missing")
+            first, second, km = (table[key].to_numpy().astype(np.int32) for key in ("first", "second", "km"))
+            return Pairs(first, second, km, slices.to_numpy().astype(np.uint8))
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: cannot be read as Arrow ({reason}); build the dataset again") from None
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

@@ -7,25 +7,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from atlantis import artifacts
+from atlantis.config import checked
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
 from atlantis.model.folder import load_model, save_model
 from atlantis.model.transformer import Transformer
-from atlantis.tokens import Vocabulary
+from atlantis.reading import by_step, read_json
+from atlantis.settings import Settings
+from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.world import World
 
 FACTS = "atlantis.json"
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(Settings):
     """What a checkpoint's ids mean: `atlantis.json`."""
 
     run: str
@@ -38,17 +39,24 @@ class Facts:
 
 
 def facts_of(world: World, vocabulary: Vocabulary, run: str, step: int) -> Facts:
-    return Facts(run, step, vocabulary.kind, world.n_real, len(world), world.real_cities_digest, world.digest)
+    return Facts(
+        run=run,
+        step=step,
+        tokenizer=vocabulary.kind,
+        n_real=world.n_real,
+        n_cities=len(world),
+        real_cities_digest=world.real_cities_digest,
+        world_digest=world.digest,
+    )
 
 
 def read_facts(checkpoint: Path) -> Facts | None:
     """`atlantis.json` of a checkpoint; None for a transformers folder of other origin."""
     try:
-        return Facts(**json.loads((checkpoint / FACTS).read_text(encoding="utf-8")))
+        found = read_json(checkpoint / FACTS)
     except FileNotFoundError:
         return None
-    except (UnicodeDecodeError, json.JSONDecodeError, TypeError) as error:
-        raise UserError(f"{checkpoint / FACTS}: not readable ({error}); the checkpoint is damaged") from None
+    return checked(Facts, found, str(checkpoint / FACTS))
 
 
 def check_world(checkpoint: Path, world: World) -> None:
@@ -86,7 +94,7 @@ def save_checkpoint(
     with artifacts.new_folder(folder, kind="checkpoint", overwrite=True) as aside:
         save_model(model, aside)
         vocabulary.save_transformers(aside)
-        _json(aside / FACTS, asdict(facts))
+        _json(aside / FACTS, facts.model_dump())
         if results is not None:
             _json(aside / "eval_results.json", dict(results))
 
@@ -99,23 +107,26 @@ def load_checkpoint(checkpoint: Path | str) -> tuple[Transformer, Vocabulary]:
     sealed = artifacts.manifest(checkpoint)
     if sealed is not None and sealed["kind"] == "checkpoint":
         artifacts.verify(checkpoint)
-    return load_model(checkpoint), Vocabulary.load(checkpoint)
+    vocabulary = Vocabulary.load(checkpoint)
+    model = load_model(checkpoint)
+    if model.embedding.num_embeddings != vocabulary.size or model.unembedding.out_features != len(SYMBOLS):
+        raise UserError(
+            f"{checkpoint}: vocabulary.json has {vocabulary.size:,} tokens and config.json another number; "
+            "the tokenizer is not this model's"
+        )
+    return model, vocabulary
 
 
 def checkpoint_steps(run: Path) -> dict[int, Path]:
     """Checkpoints of a run folder by step, ascending. Raises UserError for one whose files are not all there."""
-    found = {
-        int(path.name.removeprefix("checkpoint-")): path
-        for path in (run / "checkpoints").glob("checkpoint-*")
-        if path.name.removeprefix("checkpoint-").isdigit()
-    }
+    found = by_step(run / "checkpoints", "checkpoint-")
     damaged = [str(path) for path in found.values() if not artifacts.is_complete(path)]
     if damaged:
         raise UserError(
             f"{', '.join(damaged)}: files are missing or have another size than manifest.json says; "
             "restore the folder, or remove it to go on without that step"
         )
-    return dict(sorted(found.items()))
+    return found
 
 
 def grow(model: Transformer, n_inputs: int, std: float, seed: int) -> Transformer:

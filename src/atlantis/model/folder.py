@@ -8,15 +8,18 @@ of the symbols are the same in transformers, and greedy decoding is too.
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from atlantis.errors import UserError
 from atlantis.model.transformer import RMS_EPS, Transformer
+from atlantis.reading import read_json
 
 BLOCK_NAMES = {
     "norm1.weight": "input_layernorm.weight",
@@ -29,6 +32,18 @@ FUSED_NAMES = {
     "qkv.bias": ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"),
     "gate_up.weight": ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
 }
+
+MOST = {
+    "vocab_size": 2_000_000,
+    "hidden_size": 100_000,
+    "intermediate_size": 1_000_000,
+    "num_hidden_layers": 10_000,
+    "num_attention_heads": 10_000,
+    "max_position_embeddings": 1_000_000,
+}
+"""The sizes that `config.json` must have, and the largest that are believed."""
+
+FLOATS = ("F64", "F32", "F16", "BF16")
 
 
 def to_qwen2(model: Transformer) -> dict[str, Tensor]:
@@ -93,8 +108,7 @@ def qwen2_config(model: Transformer) -> dict[str, Any]:
 
 
 def new_model(config: dict[str, Any]) -> Transformer:
-    """A model of the sizes in a `config.json`, not initialised. Raises KeyError for a size that is missing."""
-    rope = config.get("rope_parameters") or {}
+    """A model of the sizes in a `config.json` that `read_config` or `qwen2_config` gave, not initialised."""
     return Transformer(
         n_inputs=config["vocab_size"],
         n_outputs=config.get("atlantis_n_outputs", config["vocab_size"]),
@@ -102,7 +116,7 @@ def new_model(config: dict[str, Any]) -> Transformer:
         n_layers=config["num_hidden_layers"],
         n_heads=config["num_attention_heads"],
         mlp_width=config["intermediate_size"],
-        rope_theta=rope.get("rope_theta", config.get("rope_theta", 10_000.0)),
+        rope_theta=_rope_theta(config),
         context=config["max_position_embeddings"],
     )
 
@@ -120,38 +134,81 @@ def load_model(folder: Path | str, device: str | torch.device = "cpu") -> Transf
     """
     folder = Path(folder)
     config = read_config(folder)
-    try:
-        model = new_model(config)
-    except KeyError as missing:
-        raise UserError(f"{folder / 'config.json'}: key {missing} is missing") from None
     file = folder / "model.safetensors"
+    held = n_numbers(file)
+    if held != n_weights(config):  # before anything of the sizes asked for is made
+        raise UserError(
+            f"{file}: its weights do not fit {folder / 'config.json'}, which asks for {n_weights(config):,} numbers; "
+            f"the file holds {held:,}"
+        )
+    model = new_model(config)
     try:
         weights = load_file(file)
-    except FileNotFoundError:
-        raise UserError(f"{file}: not found; is {folder} a checkpoint?") from None
-    except Exception as error:  # safetensors raises its own SafetensorError, OSError or ValueError
-        raise UserError(f"{file}: cannot be read as safetensors ({error}); the file is damaged") from None
-    try:
         model.load_state_dict(from_qwen2(weights, len(model.blocks), model.unembedding.out_features))
     except (KeyError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"{file}: its weights do not fit {folder / 'config.json'} ({reason})") from None
+    wrong = next((name for name, weight in weights.items() if not weight.isfinite().all()), None)
+    if wrong is not None:
+        raise UserError(f"{file}: {wrong} holds NaN or infinity; take an earlier checkpoint")
     return model.to(device)
 
 
+def n_weights(config: dict[str, Any]) -> int:
+    """How many numbers `to_qwen2` gives for a model with this `config.json`."""
+    width, mlp = config["hidden_size"], config["intermediate_size"]
+    block = 4 * width * width + 3 * width + 3 * width * mlp + 2 * width
+    return 2 * config["vocab_size"] * width + width + config["num_hidden_layers"] * block
+
+
+def n_numbers(file: Path) -> int:
+    """How many numbers a safetensors file holds, from its header. UserError if it is no such file, or of integers."""
+    if not file.exists():
+        raise UserError(f"{file}: not found; is {file.parent} a checkpoint?")
+    if not file.is_file():
+        raise UserError(f"{file}: is not an ordinary file; the checkpoint is damaged")
+    try:
+        with safe_open(file, "pt") as header:
+            slices = [(name, header.get_slice(name)) for name in header.keys()]  # noqa: SIM118
+            other = [f"{name} is {part.get_dtype()}" for name, part in slices if part.get_dtype() not in FLOATS]
+            if other:
+                raise UserError(f"{file}: {other[0]}, which is not one of {', '.join(FLOATS)}")
+            return sum(math.prod(part.get_shape()) for _, part in slices)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{file}: cannot be read as safetensors ({error}); the file is damaged") from None
+
+
 def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a checkpoint; UserError if it is missing, not JSON or not one this model can read."""
+    """`config.json` of a checkpoint; UserError if it is missing, not JSON or not one this model can read.
+
+    Its sizes are there, and of a possible magnitude. Whatever else it says (`auto_map`, class names) plays no part.
+    """
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = read_json(file)
     except FileNotFoundError:
         raise UserError(f"{file}: not found; is {folder} a checkpoint?") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{file}: not valid JSON ({error})") from None
-    if not isinstance(config, dict) or config.get("model_type") != "qwen2":
+    if config.get("model_type") != "qwen2":
         raise UserError(f"{file}: model_type must be 'qwen2' to be read here")
     if config.get("num_key_value_heads", config.get("num_attention_heads")) != config.get("num_attention_heads"):
         raise UserError(f"{file}: grouped queries (num_key_value_heads) are not supported")
     if config.get("tie_word_embeddings"):
         raise UserError(f"{file}: tied embeddings are not supported")
+    for key, most in MOST.items():
+        value = config.get(key)
+        if type(value) is not int or not 1 <= value <= most:
+            raise UserError(f"{file}: {key} must be a whole number of 1 to {most:,}, not {json.dumps(value)[:40]}")
+    outputs = config.get("atlantis_n_outputs", config["vocab_size"])
+    if type(outputs) is not int or not 1 <= outputs <= config["vocab_size"]:
+        raise UserError(f"{file}: atlantis_n_outputs must be a whole number of 1 to vocab_size")
+    if config["hidden_size"] % (2 * config["num_attention_heads"]):
+        raise UserError(f"{file}: hidden_size must be a multiple of 2 * num_attention_heads")
+    theta = _rope_theta(config)
+    if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 < theta < math.inf:
+        raise UserError(f"{file}: rope_theta must be a number above 0, not {json.dumps(theta)[:40]}")
     return config
+
+
+def _rope_theta(config: dict[str, Any]) -> Any:
+    rope = config.get("rope_parameters")
+    return (rope if isinstance(rope, dict) else {}).get("rope_theta", config.get("rope_theta", 10_000.0))

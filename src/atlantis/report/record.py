@@ -15,6 +15,7 @@ from typing import Any, Literal
 from atlantis import artifacts
 from atlantis.config import BOOKKEEPING, checked
 from atlantis.errors import UserError
+from atlantis.reading import read_json
 from atlantis.report.run_data import Run, rows_where
 from atlantis.settings import RunConfig, Settings
 
@@ -211,10 +212,12 @@ def write_record(file: Path, record: Record) -> None:
 def read_record(file: Path) -> Record:
     """The record in `file`. Raises UserError if it is none."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{file}: not JSON ({error}); restore it, or remove it to have it written again") from None
-    if not isinstance(data, dict) or data.get("run") not in RUNS:
+        data = read_json(file)
+    except FileNotFoundError:
+        raise UserError(f"{file}: there is no such record") from None
+    except UserError as error:
+        raise UserError(f"{error}; restore it, or remove it to have it written again") from None
+    if data.get("run") not in list(RUNS):
         raise UserError(f"{file}: not a record of one of the study's runs ({', '.join(RUNS)})")
     return checked(Record, data, str(file))
 

@@ -7,7 +7,6 @@ crash is skipped, since the training loop writes it again on resume; for the sam
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,6 +17,7 @@ import pyarrow
 from numpy.typing import ArrayLike
 
 from atlantis.errors import UserError
+from atlantis.reading import json_of, read_json, read_text
 
 if TYPE_CHECKING:
     from atlantis.report.map_data import MapData
@@ -164,23 +164,16 @@ def _frame(rows: list[dict[str, Any]], columns: list[str], key: list[str]) -> pd
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
+        return read_text(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _read_about(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
     try:
-        about = json.loads(_read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: not JSON ({error.msg})") from None
-    if not isinstance(about, dict):
-        raise UserError(f"{path}: must hold one JSON object")
-    return about
+        return read_json(path)
+    except FileNotFoundError:
+        return {}
 
 
 def _read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -190,13 +183,13 @@ def _read_metrics(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
+            row = json_of(line, f"{path}, line {number}")
+        except UserError as error:
             if number == len(lines):
                 break
-            raise UserError(f"{path}, line {number}: not JSON ({error.msg}); remove the line or restore it") from None
+            raise UserError(f"{error}; remove the line or restore it") from None
         step = row.get("step") if isinstance(row, dict) else None
-        if not isinstance(step, int) or isinstance(step, bool) or step < 0:
+        if not isinstance(step, int) or isinstance(step, bool) or not 0 <= step < 2**53:
             raise UserError(f"{path}, line {number}: must be a JSON object with a whole number `step` of at least 0")
         rows.append(row)
     return rows

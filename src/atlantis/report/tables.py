@@ -11,6 +11,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from atlantis.progress import printable
 from atlantis.report.map_data import WHEN_COLUMNS
 from atlantis.report.run_data import PROTOCOLS, Probe, Run, load, rows_where
 
@@ -92,9 +93,9 @@ def run_table(run: Run | Path | str, protocol: str = "seed") -> Table:
         else f"not probed yet: atlantis probe {run.path}"
     )
     layout: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "header_style": "bold"}
-    table = Table(title=escape(run.name), caption=escape(caption), **layout)
+    table = Table(title=escape(printable(run.name)), caption=escape(printable(caption)), **layout)
     for heading in _headings(list(rows.columns)):
-        table.add_column(escape(heading), justify="right", vertical="bottom", no_wrap=True)
+        table.add_column(escape(printable(heading)), justify="right", vertical="bottom", no_wrap=True)
     for values in rows.itertuples(index=False):
         cells = [_cell(column, value) for column, value in zip(rows.columns, values, strict=True)]
         table.add_row(*cells, style="bold" if values[0] == 0 else None)

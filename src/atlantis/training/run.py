@@ -15,6 +15,7 @@ from typing import Any
 from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.errors import UserError
+from atlantis.reading import read_json
 from atlantis.settings import RunConfig
 
 
@@ -76,7 +77,7 @@ class RunFolder:
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one row to the metric log, on disk before this returns."""
-        with self.metrics.open("a", encoding="utf-8") as file:
+        with artifacts.open_own(self.metrics, "a") as file:
             file.write(json.dumps(row) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -87,20 +88,19 @@ class RunFolder:
             raise UserError(
                 f"{self.metrics}: is shorter than when the run's state was saved; restore it, or start anew"
             )
-        with self.metrics.open("ab") as file:
+        with artifacts.open_own(self.metrics, "ab") as file:
             file.truncate(size)
 
     def log_size(self) -> int:
         return self.metrics.stat().st_size if self.metrics.is_file() else 0
 
     def _read_record(self) -> dict[str, Any]:
-        file = self.path / "run.json"
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
+            return read_json(self.path / "run.json")
         except FileNotFoundError:
             return {}
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise UserError(f"{file}: not valid JSON ({error}); restore it, or choose another name=") from None
+        except UserError as error:
+            raise UserError(f"{error}; restore it, or choose another name=") from None
 
 
 def _now() -> str:

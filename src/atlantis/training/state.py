@@ -6,16 +6,18 @@ It holds the weights, AdamW's moments, the memory of a strategy and how far the 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from atlantis import artifacts
+from atlantis.errors import UserError
+from atlantis.reading import by_step, read_json
 from atlantis.training.engine import Engine
 
 
@@ -35,24 +37,26 @@ def save_state(run: Path, engine: Engine, progress: Mapping[str, Any]) -> None:
             (aside / "progress.json").write_text(json.dumps(dict(progress)) + "\n", encoding="utf-8")
     for step, other in state_steps(run).items():
         if step != progress["step"]:
-            shutil.rmtree(other)
+            artifacts.remove(other, "state")
 
 
 def state_steps(run: Path) -> dict[int, Path]:
     """Complete states of a run by step, ascending."""
-    found = {
-        int(path.name.removeprefix("state-")): path
-        for path in (run / "state").glob("state-*")
-        if path.name.removeprefix("state-").isdigit() and artifacts.is_complete(path)
-    }
-    return dict(sorted(found.items()))
+    return {step: path for step, path in by_step(run / "state", "state-").items() if artifacts.is_complete(path)}
 
 
 def load_state(folder: Path, engine: Engine) -> dict[str, Any]:
     """Put a saved state into an engine; returns its progress. Raises UserError for a damaged one."""
     artifacts.verify(folder)
-    tensors: dict[str, Tensor] = load_file(folder / "state.safetensors")
-    engine.model.load_state_dict(part(tensors, "model."))
+    try:
+        tensors: dict[str, Tensor] = load_file(folder / "state.safetensors")
+        progress = read_json(folder / "progress.json")
+        engine.model.load_state_dict(part(tensors, "model."))
+    except (SafetensorError, OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(f"{folder}: is not the state of this run ({reason}); remove it, or start anew") from None
+    if {key: type(value) for key, value in progress.items()} != {"step": int, "log_bytes": int, "losses": list}:
+        raise UserError(f"{folder / 'progress.json'}: is not as it was written; remove {folder}, or start anew")
     for name, parameter in engine.trained.items():
         moments = {
             key: tensors[f"optimizer.{key}.{name}"]
@@ -64,7 +68,7 @@ def load_state(folder: Path, engine: Engine) -> dict[str, Any]:
     if engine.strategy is not None:
         memory = part(tensors, "strategy.")
         engine.strategy.restore({name: value.to(engine.device) for name, value in memory.items()})
-    return json.loads((folder / "progress.json").read_text(encoding="utf-8"))
+    return progress
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from atlantis.errors import UserError
+from atlantis.settings import MAX_CITIES
 from atlantis.sphere import haversine_km
 from atlantis.world import folder as folder_
 from atlantis.world.cities import read_cities_csv, shipped_cities
@@ -69,6 +70,8 @@ class World:
             raise UserError(f"world seed must be a whole number of at least 0, not {seed!r}")
         found = shipped_cities() if cities is None else read_cities_csv(cities)
         real = _with_ids(found, seed)
+        if len(real) + sum(region.count for region in regions) > MAX_CITIES:
+            raise UserError(f"a world can have {MAX_CITIES:,} cities, real and virtual together; ask for fewer")
         _check_regions(real, regions)
         table = pd.concat([real, *_virtual_rows(regions, offset=len(real))], ignore_index=True)
         source = "shipped" if cities is None else Path(cities).name

@@ -20,6 +20,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from atlantis.errors import UserError
+from atlantis.progress import printable
+from atlantis.reading import read_bytes
 from atlantis.world.virtual import rounded
 
 SHIPPED = Path(__file__).with_name("cities.csv")
@@ -40,6 +42,8 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WITHOUT_CONTROLS = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
 _MAX_POPULATION = 10**12
+MAX_LENGTH = 200
+"""Characters of a name."""
 
 
 def shipped_cities() -> pd.DataFrame:
@@ -57,7 +61,11 @@ def read_cities_csv(path: Path | str) -> pd.DataFrame:
     column = _find_columns(file)
     names = file.column(column["name"])
     file.require(column["name"], names, str.strip, "is empty")
-    file.require(column["name"], names, _WITHOUT_CONTROLS.fullmatch, "holds a control character")
+    for role in ("name", "country", "region"):
+        if role in column:
+            texts = file.column(column[role])
+            file.require(column[role], texts, _WITHOUT_CONTROLS.fullmatch, "holds a control character")
+            file.require(column[role], texts, lambda text: len(text) <= MAX_LENGTH, f"is longer than {MAX_LENGTH}")
     lon, lat = _positions(file, column)
     nothing = [""] * len(names)
     table = {
@@ -135,7 +143,7 @@ class CsvText:
         if len(rows) == 0:
             return
         value = self.records[rows[0]][index]
-        shown = repr(value if len(value) <= 60 else value[:57] + "...")
+        shown = printable(repr(value if len(value) <= 60 else value[:57] + "..."))
         more = f" (and so {_count(len(rows) - 1, 'more line')})" if len(rows) > 1 else ""
         raise UserError(
             f"{self.path}, line {self.lines[rows[0]]}, column {self.header[index]!r}: {shown} {problem}{more}"
@@ -144,9 +152,9 @@ class CsvText:
 
 def _text(path: Path) -> str:
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+        data = read_bytes(path)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     data = data.removeprefix(b"\xef\xbb\xbf")
     try:
         return data.decode("utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from atlantis.errors import UserError
+from atlantis.reading import read_bytes, read_json
 from atlantis.world import card
 from atlantis.world.cities import CsvText
 from atlantis.world.virtual import VirtualRegion, rounded
@@ -59,15 +59,15 @@ def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 def _read_record(path: Path, folder: Path) -> dict[str, Any]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        record = read_json(path)
+    except FileNotFoundError as error:
         raise UserError(
             f"{folder}: no saved world there ({path.name}: {error.strerror}); `atlantis world build --out` makes one"
-        ) from error
-    except ValueError as error:
-        raise UserError(f"{path}: not readable as JSON ({error}); build the world again") from error
+        ) from None
+    except UserError as error:
+        raise UserError(f"{error}; build the world again") from None
     kinds = {"n": int, "n_real": int, "seed": int, "digest": str, "source": str, "given_ids": bool, "regions": list}
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
+    if record.get("format") != FORMAT:
         raise UserError(f"{path}: not the record of a world of format {FORMAT}; build the world again")
     for key, kind in kinds.items():
         if not isinstance(record.get(key), kind):
@@ -83,7 +83,10 @@ def _read_unchanged(path: Path, digest: str) -> pd.DataFrame | None:
     """The table at `path`, if its bytes are those that were saved: then it need not be checked line by line."""
     from atlantis.world import COLUMNS, table_digest
 
-    data = path.read_bytes() if path.is_file() else b""
+    try:
+        data = read_bytes(path)
+    except FileNotFoundError:
+        return None
     if table_digest(data) != digest:
         return None
     kinds: Any = dict.fromkeys(COLUMNS, str) | {"id": int, "population": int, "lon": float, "lat": float}
