@@ -25,6 +25,7 @@ LAYERS = [
     ["tasks"],
     ["data"],
     ["model"],
+    ["forgetting"],
     ["readout"],
     ["strategies"],
     ["training"],

@@ -25,6 +25,7 @@ from atlantis.errors import (
     TERMINATED,
     USER_MISTAKE,
     Interrupted,
+    PartFailed,
     UserError,
     is_out_of_memory,
 )
@@ -768,7 +769,7 @@ def _explain(error: Exception) -> int:
 def _judge(error: Exception) -> tuple[int, str]:
     """Exit code and message for what a command raised."""
     if isinstance(error, UserError):
-        return USER_MISTAKE, str(error)
+        return PART_FAILED if isinstance(error, PartFailed) else USER_MISTAKE, str(error)
     if hasattr(error, "format_message"):  # typer's own: a wrong option or argument
         context = getattr(error, "ctx", None)
         hint = f"; see `{context.command_path} --help`" if context is not None else ""

@@ -39,6 +39,14 @@ def destination(lon: ArrayLike, lat: ArrayLike, bearing: ArrayLike, distance_km:
     return wrap_longitude(np.degrees(lon + np.arctan2(y, x))), np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 
+def bearing(lon1: ArrayLike, lat1: ArrayLike, lon2: ArrayLike, lat2: ArrayLike) -> Floats:
+    """Direction in which the great circle leaves point 1 for point 2: degrees clockwise from north, in [-180, 180]."""
+    lon1, lat1, lon2, lat2 = (np.radians(np.asarray(x, dtype=np.float64)) for x in (lon1, lat1, lon2, lat2))
+    east = np.sin(lon2 - lon1) * np.cos(lat2)
+    north = np.cos(lat1) * np.sin(lat2) - np.sin(lat1) * np.cos(lat2) * np.cos(lon2 - lon1)
+    return np.degrees(np.arctan2(east, north))
+
+
 def wrap_longitude(lon: ArrayLike) -> Floats:
     """Longitude brought into [-180, 180)."""
     return (np.asarray(lon, dtype=np.float64) + 180.0) % 360.0 - 180.0

@@ -117,9 +117,14 @@ def load_checkpoint(checkpoint: Path | str) -> tuple[Transformer, Vocabulary]:
     return model, vocabulary
 
 
+def checkpoint_folders(run: Path) -> dict[int, Path]:
+    """Folders of a run's checkpoints by step, ascending, whole or not."""
+    return by_step(run / "checkpoints", "checkpoint-")
+
+
 def checkpoint_steps(run: Path) -> dict[int, Path]:
     """Checkpoints of a run folder by step, ascending. Raises UserError for one whose files are not all there."""
-    found = by_step(run / "checkpoints", "checkpoint-")
+    found = checkpoint_folders(run)
     damaged = [str(path) for path in found.values() if not artifacts.is_complete(path)]
     if damaged:
         raise UserError(

@@ -1,25 +1,41 @@
-"""Probing a run: every checkpoint, both protocols, written to the run's `analysis/`."""
+"""Probing a run: every checkpoint, both protocols and what became of the map, written to the run's `analysis/`."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from atlantis import artifacts
 from atlantis import config as configs
+<<<<<<< HEAD
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.progress import bar
 from atlantis.readout.layers import layer_table, write_layer_table
 from atlantis.readout.probes import Reading, read_seed, read_sphere
 from atlantis.readout.source import open_source
+=======
+from atlantis.errors import PartFailed, UserError
+from atlantis.forgetting import when_table
+from atlantis.model import Transformer
+from atlantis.model.checkpoint import check_world, checkpoint_folders, load_checkpoint
+from atlantis.progress import bar
+from atlantis.readout.activations import probe_features, probe_states
+from atlantis.readout.measures import ANSWERS, TOLD, Measures, block_features, layer_name
+from atlantis.readout.probes import REAL, Reading, read_seed, read_sphere
+>>>>>>> 30b9115 (Lost, bent or turned; integration, drift, damage and when: analysis/map for every checkpoint of a run)
 from atlantis.settings import ProbeConfig
 from atlantis.world import World
 
 READERS = {"seed": read_seed, "sphere": read_sphere}
 
 
+<<<<<<< HEAD
 def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig | None = None) -> dict[str, Reading]:
     """Both protocols' readings, by name, of one checkpoint, or of any transformers folder with our tokens.
 
@@ -27,41 +43,198 @@ def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig |
     """
     config = config or ProbeConfig()
     features = open_source(checkpoint, world).features(world, config.layers)
+=======
+def open_for_probing(checkpoint: Path, world: World, config: ProbeConfig) -> tuple[Transformer, Vocabulary]:
+    """The model of a checkpoint, and a vocabulary that names all cities of the world.
+
+    Raises UserError if the checkpoint cannot be read, was trained on another world, or lacks the layers.
+    """
+    check_world(checkpoint, world)
+    model, vocabulary = load_checkpoint(checkpoint)
+    if max(config.layers) >= len(model.blocks):
+        raise UserError(
+            f"probe.layers: block {max(config.layers)} does not exist; "
+            f"{checkpoint} has blocks 0 to {len(model.blocks) - 1}"
+        )
+    if vocabulary.kind == "city" and vocabulary.n_cities < len(world):
+        raise UserError(
+            f"{checkpoint}: has tokens for {vocabulary.n_cities:,} cities, this world has {len(world):,}; "
+            "probe it on the world it was trained on"
+        )
+    return model, Vocabulary(vocabulary.kind, max(vocabulary.n_cities, len(world)))  # characters can name any city
+
+
+def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig | None = None) -> dict[str, Reading]:
+    """Both protocols' readings of one checkpoint, by name.
+
+    Raises UserError if the checkpoint cannot be read, was trained on another world, or lacks the layers.
+    """
+    config = config or ProbeConfig()
+    model, vocabulary = open_for_probing(Path(checkpoint), world, config)
+    features = probe_features(model, vocabulary, np.arange(len(world)), config.layers)
+>>>>>>> 30b9115 (Lost, bent or turned; integration, drift, damage and when: analysis/map for every checkpoint of a run)
     return {name: read(features, world, config) for name, read in READERS.items()}
 
 
+Tables = dict[str, pd.DataFrame]
+"""The tables of one folder of `analysis/` by file name, with a column `step`."""
+
+
 def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool = False) -> None:
-    """Probe every checkpoint of a run and write `analysis/<protocol>/`; what is complete is kept unless `again`."""
-    checkpoints = checkpoint_steps(run)
+    """Read every checkpoint of a run and write `analysis/seed/`, `analysis/sphere/` and `analysis/map/`.
+
+    What is complete is kept unless `again`; where only some steps are there, the others are added. A checkpoint that
+    cannot be read does not stop the rest: all that can be read is written, and then PartFailed names it. If none can
+    be read, the first one's UserError is raised and nothing is written.
+    """
+    checkpoints = checkpoint_folders(run)
     if not checkpoints:
         raise UserError(f"{run}: no checkpoint to probe in {run / 'checkpoints'}")
-    digest = artifacts.digest_of({"probe": config.model_dump(), "steps": list(checkpoints)})
-    folders = {name: run / "analysis" / name for name in READERS}
-    if not again and all(artifacts.is_complete(folder, digest) for folder in folders.values()):
-        return
+    before = _tables_of(run, config)
+    done = set(before["map"]["measures.parquet"]["step"]) if before else set()
+    if done == set(checkpoints):
+        if not again:
+            return
+        done = set()
+    tables, problems = _read(checkpoints, done, world, config)
+    if not tables:
+        raise next(iter(problems.values()))
+    fresh = {int(step) for step in tables["map"]["measures.parquet"]["step"]}
+    if before and min(fresh) == min(done | fresh) and done - fresh:  # the same first step: what was there still holds
+        tables = {name: _merged(before[name], tables[name], fresh) for name in tables}
+    if fresh - done:
+        _write(run, config, tables)
+    if problems:
+        named = "; ".join(str(problem) for problem in problems.values())
+        n_read = len(checkpoints) - len(problems)
+        raise PartFailed(f"{named} (the other {n_read} of {len(checkpoints)} checkpoints are read and written)")
+
+
+def _read(
+    checkpoints: dict[int, Path], done: set[int], world: World, config: ProbeConfig
+) -> tuple[dict[str, Tables], dict[int, UserError]]:
+    """The tables of the first checkpoint and of all that are not `done`, by folder; and what could not be read.
+
+    If the first step of what is done cannot be read any more, or an earlier one can, all are read: measures compare
+    with the first.
+    """
+    measures = Measures(world, config)
     readings: dict[int, dict[str, Reading]] = {}
+    problems: dict[int, UserError] = {}
     with bar("probing checkpoints", len(checkpoints)) as progress:
         for step, checkpoint in checkpoints.items():
-            readings[step] = probe_checkpoint(checkpoint, world, config)
             progress.advance(note=f"step {step}")
-    for name, folder in folders.items():
-        with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:
-            _write(aside, {step: reading[name] for step, reading in readings.items()})
+            if readings and min(readings) == min(done, default=-1) and step in done:
+                continue
+            try:
+                model, vocabulary = open_for_probing(checkpoint, world, config)
+                scores = _scores(checkpoint)
+            except UserError as problem:
+                problems[step] = problem
+                continue
+            states = probe_states(model, vocabulary, np.arange(len(world)), range(len(model.blocks)))
+            features = block_features(states, config.layers)
+            readings[step] = {name: read(features, world, config) for name, read in READERS.items()}
+            measures.read(step, model, vocabulary, states, readings[step]["sphere"].fits)
+            measures.add_scores(scores)
+    if not readings:
+        return {}, problems
+    tables = {name: _stacked({step: found[name] for step, found in readings.items()}) for name in READERS}
+    tables["map"] = {"measures.parquet": measures.table(), "cities.parquet": pd.concat(measures.cities)}
+    return tables, problems
 
 
-def _write(folder: Path, readings: dict[int, Reading]) -> None:
+def _scores(checkpoint: Path) -> dict[str, dict[str, float]]:
+    """The task's scores per slice that the checkpoint was saved with; none for one that was not evaluated."""
+    try:
+        return json.loads((checkpoint / "eval_results.json").read_text(encoding="utf-8"))["slices"]
+    except FileNotFoundError:
+        return {}
+    except (UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
+        raise UserError(
+            f"{checkpoint / 'eval_results.json'}: not readable ({error}); the checkpoint is damaged"
+        ) from None
+
+
+def _stacked(readings: dict[int, Reading]) -> Tables:
+    """One protocol's readings of several steps as its files."""
+
     def all_steps(part: str) -> pd.DataFrame:
-        tables = []
-        for step, reading in readings.items():
-            table = getattr(reading, part).copy()
-            table.insert(0, "step", step)
-            tables.append(table)
-        return pd.concat(tables, ignore_index=True)
+        tables = {step: getattr(reading, part) for step, reading in readings.items()}
+        return pd.concat([table.assign(step=step) for step, table in tables.items()], ignore_index=True)
 
-    all_steps("dynamics").to_csv(folder / "representation_dynamics.csv", index=False, float_format="%.6g")
-    all_steps("predictions").to_parquet(folder / "predictions.parquet", index=False)
+    found = {"representation_dynamics.csv": all_steps("dynamics"), "predictions.parquet": all_steps("predictions")}
     if next(iter(readings.values())).variants is not None:
-        all_steps("variants").to_csv(folder / "variants.csv", index=False, float_format="%.6g")
+        found["variants.csv"] = all_steps("variants")
+    return {file: pd.DataFrame(table, columns=["step", *table.columns.drop("step")]) for file, table in found.items()}
+
+
+def _digest(config: ProbeConfig, steps: Iterable[int]) -> str:
+    return artifacts.digest_of({"probe": config.model_dump(), "steps": sorted(int(step) for step in steps)})
+
+
+def _tables_of(run: Path, config: ProbeConfig) -> dict[str, Tables] | None:
+    """What an earlier call wrote, by folder; None unless all folders are whole and made by these settings."""
+    folders = {name: run / "analysis" / name for name in (*READERS, "map")}
+    if not all(artifacts.is_complete(folder) for folder in folders.values()):
+        return None
+    found = {
+        name: {file: _load(folder / file) for file in _kept_files(name, folder)} for name, folder in folders.items()
+    }
+    steps = found["map"]["measures.parquet"]["step"].unique()
+    digest = _digest(config, steps)
+    return found if all(artifacts.is_complete(folder, digest) for folder in folders.values()) else None
+
+
+def _kept_files(name: str, folder: Path) -> list[str]:
+    """The files of a folder that others are made from."""
+    if name == "map":
+        return ["measures.parquet", "cities.parquet"]
+    return sorted(file.name for file in folder.iterdir() if file.name != artifacts.MANIFEST)
+
+
+def _load(file: Path) -> pd.DataFrame:
+    return (
+        pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, keep_default_na=False, na_values=[""])
+    )
+
+
+def _merged(before: Tables, fresh: Tables, steps: set[int]) -> Tables:
+    """Both, by step; for the `steps` that are in both, the fresh rows."""
+    kept = {file: _where(table, ~table["step"].isin(list(steps))) for file, table in before.items()}
+    return {
+        file: pd.concat([kept[file], table]).sort_values("step", kind="stable", ignore_index=True)
+        for file, table in fresh.items()
+    }
+
+
+def _write(run: Path, config: ProbeConfig, tables: dict[str, Tables]) -> None:
+    measures = tables["map"]["measures.parquet"]
+    tables["map"] |= {"measures.csv": measures, "when.csv": when_table(_courses(tables, config))}
+    digest = _digest(config, measures["step"].unique())
+    for name, files in tables.items():
+        with artifacts.new_folder(run / "analysis" / name, kind="analysis", digest=digest, overwrite=True) as aside:
+            for file, table in files.items():
+                if file.endswith(".parquet"):
+                    table.to_parquet(aside / file, index=False)
+                else:
+                    table.to_csv(aside / file, index=False, float_format="%.6g")
+
+
+def _courses(tables: dict[str, Tables], config: ProbeConfig) -> pd.DataFrame:
+    """The numbers whose course over the run is told: of the real cities, the old prompts and the task's slices."""
+    measures = tables["map"]["measures.parquet"]
+    read = (measures["group"] == REAL) & (measures["layer"] == layer_name(config.layers))
+    told = _where(measures, measures["metric"].isin(TOLD) & (read | (measures["layer"] == ANSWERS)))
+    dynamics = tables["seed"]["representation_dynamics.csv"]
+    test = _where(dynamics, (dynamics["group"] == REAL) & (dynamics["split"] == "test"))
+    r2 = test.melt(["step", "group"], ["lon_r2", "lat_r2"], var_name="metric")
+    return pd.concat([told, r2])
+
+
+def _where(table: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:
+    """The rows for which the mask is true (`table[mask]`, of which a type checker cannot tell that it is a table)."""
+    return cast(pd.DataFrame, table.loc[np.asarray(mask, dtype=bool)])
 
 
 def probe_run(run: Path | str) -> None:

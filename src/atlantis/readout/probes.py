@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from atlantis.errors import UserError
-from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
+from atlantis.readout.ridge import Ridge, Sums, fit_ridge, solve_ridge
 from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
@@ -44,6 +44,8 @@ class Reading:
     dynamics: pd.DataFrame
     predictions: pd.DataFrame
     variants: pd.DataFrame | None = None
+    fits: tuple[Ridge, ...] = ()
+    """`sphere`: the probe of each of the `folds`, fitted on the other folds' cities."""
 
     def write(self, folder: Path) -> None:
         """Make `folder`, with representation_dynamics.csv, predictions.parquet and, if there are any, variants.csv."""
@@ -228,17 +230,26 @@ def _variants(
     return pd.DataFrame([row for rows in side_by_side(lambda part: part(), work) for row in rows])
 
 
+def folds(world: World, config: ProbeConfig) -> np.ndarray:
+    """Which of `repeats` folds (at least 2) each real city is in, (n_real,): drawn with the probe's seed.
+
+    Raises UserError for a world with fewer than `FEWEST` real cities, or fewer than 2 for each fold.
+    """
+    _check_size(world)
+    n_folds = max(2, config.repeats)
+    if world.n_real < 2 * n_folds:
+        raise UserError(f"probe.repeats={n_folds}: too many folds for {world.n_real} real cities; at least 2 in each")
+    return np.random.Generator(np.random.PCG64(config.seed)).permutation(world.n_real) % n_folds
+
+
 def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
     """The second protocol on features (n_cities, p): unit-sphere targets, folds over all real cities.
 
     `repeats` folds (at least 2). Every real city is predicted by the one probe that was not fitted on it, virtual
     cities by the mean direction of all of them. Intervals are 95 % of Student's t over the folds' means.
     """
-    _check_size(world)
-    n_folds = max(2, config.repeats)
-    if world.n_real < 2 * n_folds:
-        raise UserError(f"probe.repeats={n_folds}: too many folds for {world.n_real} real cities; at least 2 in each")
-    fold = np.random.Generator(np.random.PCG64(config.seed)).permutation(world.n_real) % n_folds
+    fold = folds(world, config)
+    n_folds = fold.max() + 1
     targets = unit_vectors(world.lon, world.lat)
     directions = np.zeros((len(world), 3))
     virtual_by_fold = np.zeros((n_folds, world.n_virtual, 3))
@@ -246,13 +257,14 @@ def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Read
     sums = side_by_side(lambda ids: Sums.of(features[ids], targets[ids]), members)
     everything = reduce(add, sums)
 
-    def read_fold(k: int) -> None:
+    def read_fold(k: int) -> Ridge:
         inside = np.flatnonzero(fold != k)
         ridge = fit_ridge(features[inside], targets[inside], sums=everything - sums[k])
         directions[members[k]] = ridge.predict(features[members[k]])
         virtual_by_fold[k] = ridge.predict(features[world.offset :])
+        return ridge
 
-    side_by_side(read_fold, range(n_folds))
+    fits = tuple(side_by_side(read_fold, range(n_folds)))
     directions[world.offset :] = virtual_by_fold.mean(0)
     truth = np.stack([world.lon, world.lat], axis=1)
     predicted = np.stack(lon_lat(directions), axis=1)
@@ -268,7 +280,7 @@ def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Read
         row = {"group": group, "split": "virtual" if virtual else "test"} | scores
         rows.append(row | _intervals(parts, t_interval))
     split = np.where(world.is_virtual, "virtual", "test")
-    return Reading(pd.DataFrame(rows), _predictions(world, split, predicted))
+    return Reading(pd.DataFrame(rows), _predictions(world, split, predicted), fits=fits)
 
 
 def _intervals(

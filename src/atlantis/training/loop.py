@@ -105,7 +105,7 @@ def train(config: RunConfig, resume: bool = False) -> Path:
 
 def build_inputs(config: RunConfig) -> None:
     """Make the world and the dataset of a run where they are missing: many runs may share them."""
-    _dataset(config, _world(config))
+    _dataset(config.dataset, _world(config), config.output_root)
 
 
 def _base(config: RunConfig, resume: bool) -> Base | None:

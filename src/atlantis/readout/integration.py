@@ -1,0 +1,138 @@
+"""Have new cities joined the map? A probe that never saw them is asked where they are, and so are their equals.
+
+A probe that is fitted on real cities has to place a virtual region across an empty sea. How far off it may be is said
+by *islands*: real cities that are left out of the fit just as the virtual ones are. An island has as many cities as
+the region, at the same distances from a centre, and around it real cities are left out of the fit as well, until the
+nearest that take part are as far away, on average, as they are from the virtual cities.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy.spatial import procrustes
+
+from atlantis.readout.probes import t_interval
+from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
+from atlantis.readout.skill import Estimate
+from atlantis.readout.threads import side_by_side
+from atlantis.sphere import haversine_km, lon_lat
+
+N_ISLANDS, N_CENTRES, MISMATCH = 12, 500, 0.1
+
+
+class Island(NamedTuple):
+    """Real cities that stand for a virtual region, and how well.
+
+    cities: their ids, (m,); left_out: ids that the probe may not be fitted on, these and the void around them;
+    mismatch: mean difference between their distances from the centre and those of the region's cities, as a share of
+    the latter's mean; gap_km: mean distance of its cities from the nearest city of the fit.
+    """
+
+    cities: np.ndarray
+    left_out: np.ndarray
+    mismatch: float
+    gap_km: float
+
+
+def find_islands(
+    lon: np.ndarray, lat: np.ndarray, region: tuple[np.ndarray, np.ndarray], centre: tuple[float, float]
+) -> list[Island]:
+    """Islands among the real cities at lon, lat (n,) for a region of m cities (lon, lat) about its centre; 12 at most.
+
+    Up to 500 cities are tried as centres, and cities are assigned from the centre outwards, each to the next of the
+    region's distances. An island is kept if these differ by at most 10 % on average, if it shares no city with an
+    earlier one, and if at least half of the real cities are left for the fit.
+    """
+    wanted = np.sort(haversine_km(*centre, *region))
+    wanted_gap = mean_gap_km(*region, lon, lat)
+    found: list[Island] = []
+    taken = np.zeros(len(lon), bool)
+    for i in np.unique(np.linspace(0, len(lon) - 1, N_CENTRES).round().astype(int)):
+        away = haversine_km(lon[i], lat[i], lon, lat)
+        order = np.argsort(away, kind="stable")
+        rank = np.arange(len(wanted))
+        rank = np.maximum.accumulate(np.searchsorted(away[order], wanted) - rank) + rank  # no city twice
+        if rank[-1] >= len(lon) or len(found) == N_ISLANDS:
+            continue
+        cities = order[rank]
+        mismatch = float(np.abs(away[cities] - wanted).mean() / wanted.mean())
+        if mismatch > MISMATCH or taken[cities].any():
+            continue
+        left_out, gap = _void(lon, lat, cities, away, wanted_gap)
+        if left_out.sum() <= len(lon) / 2:
+            taken[cities] = True
+            found.append(Island(cities, np.flatnonzero(left_out), mismatch, gap))
+    return found
+
+
+def mean_gap_km(lon: np.ndarray, lat: np.ndarray, others_lon: np.ndarray, others_lat: np.ndarray) -> float:
+    """Mean distance in km from points (m,) to the nearest of others (n,)."""
+    return float(haversine_km(lon[:, None], lat[:, None], others_lon, others_lat).min(axis=1).mean())
+
+
+def _void(
+    lon: np.ndarray, lat: np.ndarray, cities: np.ndarray, away: np.ndarray, wanted: float
+) -> tuple[np.ndarray, float]:
+    """Which cities to leave out around an island, as a mask (n,), so that its mean gap is about `wanted`; and the gap.
+
+    All within a radius of the centre, `away` (n,) being the distances from it; each step corrects the radius by what
+    the gap lacks.
+    """
+    radius, left_out, gap = wanted, np.zeros(len(lon), bool), 0.0
+    for _ in range(4):
+        left_out = away < radius
+        left_out[cities] = True
+        if left_out.all():
+            break
+        gap = mean_gap_km(lon[cities], lat[cities], lon[~left_out], lat[~left_out])
+        radius = max(0.0, radius + wanted - gap)
+    return left_out, gap
+
+
+class Placed(NamedTuple):
+    """`virtual`: the probe's directions (m, 3) for the virtual cities; `reference`: mean error in km on each island."""
+
+    virtual: np.ndarray
+    reference: np.ndarray
+
+
+def place_unseen(
+    x: np.ndarray, y: np.ndarray, lon: np.ndarray, lat: np.ndarray, virtual: np.ndarray, islands: Sequence[Island]
+) -> Placed:
+    """Where probes fitted without them place virtual cities and islands.
+
+    x (n, p) are the features of the real cities at lon, lat, y (n, 3) their unit vectors, virtual (m, p) the features
+    of the virtual cities. All fits have one penalty, chosen by leave-one-out error on the cities of no island.
+    """
+    calm = np.delete(np.arange(len(x)), np.concatenate([island.cities for island in islands]) if islands else [])
+    alpha = fit_ridge(x[calm], y[calm]).alpha
+    sums = Sums.of(x, y)
+
+    def error_km(island: Island) -> float:
+        probe = solve_ridge(sums - Sums.of(x[island.left_out], y[island.left_out]), alpha)
+        placed = lon_lat(probe.predict(x[island.cities]))
+        return float(haversine_km(lon[island.cities], lat[island.cities], *placed).mean())
+
+    return Placed(solve_ridge(sums, alpha).predict(virtual), np.array(side_by_side(error_km, islands)))
+
+
+def ratio(km: float, reference: np.ndarray) -> Estimate:
+    """`km` divided by the islands' mean error, with the interval that the t interval of that mean gives."""
+    low, high = t_interval(list(reference))
+    upper = km / low if low > 0 else float("nan")
+    return Estimate(km / float(reference.mean()), km / high, upper, len(reference))
+
+
+def constellation_disparity(true: np.ndarray, predicted: np.ndarray) -> float:
+    """How unlike the shape of the predicted constellation is to the true one: Procrustes disparity, from 0 to 1.
+
+    Both are directions (m, 3), brought to length 1. What is moved, turned, mirrored or scaled as a whole keeps its
+    shape (Gower, 1975). NaN for fewer than three cities, or where all are predicted in one place.
+    """
+    a, b = (v / np.linalg.norm(v, axis=1, keepdims=True).clip(min=1e-12) for v in (true, predicted))
+    if len(a) < 3 or min(np.ptp(a, axis=0).max(), np.ptp(b, axis=0).max()) == 0:
+        return float("nan")
+    return float(procrustes(a, b)[2])
