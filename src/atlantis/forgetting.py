@@ -18,7 +18,8 @@ class When(NamedTuple):
     """One number's course over a run.
 
     half_damage_step: the first step at which half of the final damage was done; NaN where the end is no worse than the
-    beginning. recovered: the share of the worst damage that is gone at the end; NaN where there never was any.
+    beginning. recovered: the share of the worst damage that is gone at the end, 1 where it ends no worse than it
+    began; NaN where there never was any.
     """
 
     first: float
@@ -45,7 +46,7 @@ def course(steps: np.ndarray, values: np.ndarray, better_high: bool) -> When:
         raise ValueError("needs at least one value, at steps that ascend")
     damage = values[0] - values if better_high else values - values[0]
     worst, final = int(np.argmax(damage)), damage[-1]
-    recovered = 1 - final / damage[worst] if damage[worst] > 0 else float("nan")
+    recovered = 1 - max(0.0, final) / damage[worst] if damage[worst] > 0 else float("nan")
     half = _first_reach(steps, damage, final / 2) if final > 0 else float("nan")
     return When(values[0], values[-1], values[worst], int(steps[worst]), half, float(recovered))
 

@@ -7,35 +7,26 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import cast
 
+import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from atlantis import artifacts
 from atlantis import config as configs
-<<<<<<< HEAD
-from atlantis.errors import UserError
-from atlantis.model.checkpoint import checkpoint_steps
-from atlantis.progress import bar
-from atlantis.readout.layers import layer_table, write_layer_table
-from atlantis.readout.probes import Reading, read_seed, read_sphere
-from atlantis.readout.source import open_source
-=======
 from atlantis.errors import PartFailed, UserError
 from atlantis.forgetting import when_table
-from atlantis.model import Transformer
-from atlantis.model.checkpoint import check_world, checkpoint_folders, load_checkpoint
+from atlantis.model.checkpoint import checkpoint_folders
 from atlantis.progress import bar
-from atlantis.readout.activations import probe_features, probe_states
+from atlantis.readout.layers import layer_table, write_layer_table
 from atlantis.readout.measures import ANSWERS, TOLD, Measures, block_features, layer_name
 from atlantis.readout.probes import REAL, Reading, read_seed, read_sphere
->>>>>>> 30b9115 (Lost, bent or turned; integration, drift, damage and when: analysis/map for every checkpoint of a run)
+from atlantis.readout.source import open_checkpoint, open_source
 from atlantis.settings import ProbeConfig
 from atlantis.world import World
 
 READERS = {"seed": read_seed, "sphere": read_sphere}
 
 
-<<<<<<< HEAD
 def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig | None = None) -> dict[str, Reading]:
     """Both protocols' readings, by name, of one checkpoint, or of any transformers folder with our tokens.
 
@@ -43,36 +34,6 @@ def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig |
     """
     config = config or ProbeConfig()
     features = open_source(checkpoint, world).features(world, config.layers)
-=======
-def open_for_probing(checkpoint: Path, world: World, config: ProbeConfig) -> tuple[Transformer, Vocabulary]:
-    """The model of a checkpoint, and a vocabulary that names all cities of the world.
-
-    Raises UserError if the checkpoint cannot be read, was trained on another world, or lacks the layers.
-    """
-    check_world(checkpoint, world)
-    model, vocabulary = load_checkpoint(checkpoint)
-    if max(config.layers) >= len(model.blocks):
-        raise UserError(
-            f"probe.layers: block {max(config.layers)} does not exist; "
-            f"{checkpoint} has blocks 0 to {len(model.blocks) - 1}"
-        )
-    if vocabulary.kind == "city" and vocabulary.n_cities < len(world):
-        raise UserError(
-            f"{checkpoint}: has tokens for {vocabulary.n_cities:,} cities, this world has {len(world):,}; "
-            "probe it on the world it was trained on"
-        )
-    return model, Vocabulary(vocabulary.kind, max(vocabulary.n_cities, len(world)))  # characters can name any city
-
-
-def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig | None = None) -> dict[str, Reading]:
-    """Both protocols' readings of one checkpoint, by name.
-
-    Raises UserError if the checkpoint cannot be read, was trained on another world, or lacks the layers.
-    """
-    config = config or ProbeConfig()
-    model, vocabulary = open_for_probing(Path(checkpoint), world, config)
-    features = probe_features(model, vocabulary, np.arange(len(world)), config.layers)
->>>>>>> 30b9115 (Lost, bent or turned; integration, drift, damage and when: analysis/map for every checkpoint of a run)
     return {name: read(features, world, config) for name, read in READERS.items()}
 
 
@@ -127,15 +88,17 @@ def _read(
             if readings and min(readings) == min(done, default=-1) and step in done:
                 continue
             try:
-                model, vocabulary = open_for_probing(checkpoint, world, config)
+                source = open_checkpoint(checkpoint, world)
+                source.check(config.layers)
                 scores = _scores(checkpoint)
             except UserError as problem:
                 problems[step] = problem
                 continue
-            states = probe_states(model, vocabulary, np.arange(len(world)), range(len(model.blocks)))
+            assert source.model is not None
+            states = source.states(np.arange(len(world)), range(len(source.model.blocks)))
             features = block_features(states, config.layers)
             readings[step] = {name: read(features, world, config) for name, read in READERS.items()}
-            measures.read(step, model, vocabulary, states, readings[step]["sphere"].fits)
+            measures.read(step, source.model, source.vocabulary, states, readings[step]["sphere"].fits)
             measures.add_scores(scores)
     if not readings:
         return {}, problems

@@ -41,7 +41,7 @@ class Displacement(NamedTuple):
         centre, tangential is positive clockwise as seen from it. Their squares add up to those of the length.
         """
         angle = np.radians(self.bearing - bearing(self.lon, self.lat, lon, lat))
-        return -self.km * np.cos(angle), self.km * np.sin(angle)
+        return -self.km * np.cos(angle), -self.km * np.sin(angle)
 
 
 def tangential_share(radial: np.ndarray, tangential: np.ndarray) -> float:

@@ -42,18 +42,22 @@ class Source:
     width: int
     layers: list[str]
     read: Callable[[np.ndarray, list[str], int], np.ndarray]
+    model: Transformer | None = None  # of a checkpoint of ours
+
+    def check(self, layers: Sequence[str | int]) -> None:
+        """Raises UserError for a layer that does not exist."""
+        for name in map(str, layers):
+            if name not in self.layers:
+                has = f"{self.layers[0]}, blocks {self.layers[1]} to {self.layers[-2]}, {self.layers[-1]}"
+                raise UserError(f"probe.layers: there is no layer {name} in {self.path}, which has {has}")
 
     def states(self, ids: np.ndarray, layers: Sequence[str | int], n_positions: int = N_POSITIONS) -> np.ndarray:
         """Hidden states at the last tokens of the cities' prompts: float32 (n, n_positions, len(layers), width).
 
         Raises UserError for a layer that does not exist.
         """
-        names = [str(layer) for layer in layers]
-        for name in names:
-            if name not in self.layers:
-                has = f"{self.layers[0]}, blocks {self.layers[1]} to {self.layers[-2]}, {self.layers[-1]}"
-                raise UserError(f"probe.layers: there is no layer {name} in {self.path}, which has {has}")
-        return self.read(ids, names, n_positions)
+        self.check(layers)
+        return self.read(ids, [str(layer) for layer in layers], n_positions)
 
     def features(self, world: World, layers: Sequence[str | int]) -> np.ndarray:
         """The probe's features of all cities of a world, as `activations.probe_features` gives them."""
@@ -67,7 +71,7 @@ def open_source(folder: Path | str, world: World) -> Source:
     """
     folder = Path(folder)
     if (folder / "vocabulary.json").is_file() or not folder.is_dir():
-        return _ours(folder, world)
+        return open_checkpoint(folder, world)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json in it, so it is not the folder of a checkpoint or of a model")
     if not (folder / "tokenizer.json").is_file():
@@ -75,14 +79,15 @@ def open_source(folder: Path | str, world: World) -> Source:
     return _theirs(folder, world)
 
 
-def _ours(folder: Path, world: World) -> Source:
+def open_checkpoint(folder: Path, world: World) -> Source:
+    """The model in a checkpoint of ours. Raises UserError as `open_source` does."""
     check_world(folder, world)
     model, vocabulary = load_checkpoint(folder)
     if vocabulary.kind == "city":
         _check_cities(folder, vocabulary.n_cities, world)
     vocabulary = Vocabulary(vocabulary.kind, max(vocabulary.n_cities, len(world)))  # characters can name any city
     layers = [EMBEDDING, *map(str, range(len(model.blocks))), NORM]
-    return Source(folder, vocabulary, model.width, layers, partial(_read_ours, model, vocabulary))
+    return Source(folder, vocabulary, model.width, layers, partial(_read_ours, model, vocabulary), model)
 
 
 def _check_cities(folder: Path, n_cities: int, world: World) -> None:

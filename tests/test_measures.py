@@ -1,0 +1,156 @@
+"""The whole table of measures: same states, no change; every kind of world; checkpoints that cannot be read."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from atlantis.cli import main
+from atlantis.errors import PartFailed, UserError
+from atlantis.model import Transformer
+from atlantis.readout import analysis
+from atlantis.readout.activations import probe_states
+from atlantis.readout.analysis import probe_run
+from atlantis.readout.measures import COLUMNS, Measures, block_features, like
+from atlantis.readout.outputs import kl_per_token
+from atlantis.readout.probes import read_sphere
+from atlantis.settings import ProbeConfig
+from atlantis.tokens import Vocabulary
+from atlantis.world import World
+from atlantis.world.virtual import VirtualRegion
+
+CONFIG = ProbeConfig(layers=[1, 2], repeats=3)
+ATLANTIS = VirtualRegion(count=8)
+MU = VirtualRegion(name="Mu", code="XX1", lon=-150.0, lat=38.0, count=6)
+DUST = VirtualRegion(name="Dust", code="XX2", kind="scattered", count=5)
+
+
+def new(vocabulary: Vocabulary, seed: int) -> Transformer:
+    model = Transformer(vocabulary.size, 44, width=32, n_layers=3, n_heads=2, mlp_width=64)
+    model.initialise(0.1, torch.Generator().manual_seed(seed))
+    return model
+
+
+def measured(world: World, kind: str = "characters", seeds: tuple[int, ...] = (0, 0, 1)) -> Measures:
+    """Untrained models in place of checkpoints 0, 10, 20, ...; equal seeds are equal models."""
+    vocabulary, measures = Vocabulary(kind, len(world)), Measures(world, CONFIG)  # type: ignore[arg-type]
+    for i, seed in enumerate(seeds):
+        model = new(vocabulary, seed)
+        states = probe_states(model, vocabulary, np.arange(len(world)), range(3))
+        fits = read_sphere(block_features(states, CONFIG.layers), world, CONFIG).fits
+        measures.read(10 * i, model, vocabulary, states, fits)
+    return measures
+
+
+def at(table: pd.DataFrame, step: int, layer: str = "1+2", group: str = "real") -> pd.Series:
+    rows = table[(table["step"] == step) & (table["layer"] == layer) & (table["group"] == group)]
+    return rows.set_index("metric")["value"]
+
+
+def test_the_same_states_have_not_changed_and_others_have(small_world: World) -> None:
+    measures = measured(small_world)
+    table = measures.table()
+    assert tuple(table.columns) == COLUMNS and not table["value"].isna().any()
+    assert not table.duplicated(["step", "layer", "group", "metric"]).any()
+    same, other = at(table, 10), at(table, 20)
+    for metric in ("procrustes", "angle_max", "lost", "bent", "turned", "moved_km"):
+        assert same[metric] == pytest.approx(0, abs=1e-6) and abs(other[metric]) > 1e-3, metric
+    assert same["skill_frozen"] == same["skill_refit"] and same["cka"] == pytest.approx(1)
+    assert at(table, 10, "answers", "old")["kl_old"] == pytest.approx(0, abs=1e-9)
+    assert at(table, 20, "answers", "old")["kl_old"] > 0.01
+    assert "tangential_share" not in same and 0 < other["tangential_share"] < 1
+    assert {"0", "1", "2", "1+2", "answers"} == set(table["layer"])
+    chance = at(table, 0)
+    assert {"km_untrained", "km_permuted", "lon_r2_untrained", "lat_r2_permuted"} <= set(chance.index)
+    assert "km_untrained" not in same
+    virtual = at(table, 20, group="Atlantis")
+    assert {"integration_km", "off_manifold", "constellation_disparity", "km_frozen", "moved_km"} <= set(virtual.index)
+    cities = pd.concat(measures.cities)
+    assert len(cities) == 3 * len(small_world)
+    frozen = cities[(cities["step"] == 20) & (cities["id"] < small_world.n_real)]["frozen_error_km"].mean()
+    assert frozen == pytest.approx(other["km_frozen"], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["characters", "city"])
+@pytest.mark.parametrize("regions", [[], [DUST], [ATLANTIS, MU, DUST]], ids=["none", "scattered", "several"])
+def test_every_kind_of_world(kind: str, regions: list[VirtualRegion], thirty_cities: Path) -> None:
+    measures = measured(World.build(thirty_cities, regions), kind, seeds=(0, 1))
+    table = measures.table()
+    compact = {region.name for region in regions} - {"Dust"}
+    assert set(table[table["metric"] == "integration_km"]["group"]) == {region.name for region in regions}
+    assert set(table[table["metric"] == "tangential_share"]["group"]) == (compact | {"real"} if compact else set())
+    assert ("damage_by_distance" in set(table["metric"])) == bool(compact)
+    assert measures.cities[1]["radial_km"].isna().all() == (not compact)
+
+
+def test_an_untrained_model_of_the_same_shape_is_another_model() -> None:
+    model = new(Vocabulary("characters", 30), 5)
+    fresh = like(model, seed=0)
+    assert {k: v.shape for k, v in fresh.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
+    assert not torch.equal(fresh.embedding.weight, model.embedding.weight)
+
+
+def test_kl_by_hand() -> None:
+    p, q = np.array([[[0.5, 0.5]] * 2]), np.array([[[0.25, 0.75], [0.5, 0.5]]])
+    expected = 0.5 * np.log(2) + 0.5 * np.log(2 / 3)
+    assert kl_per_token(np.log(p), np.log(q))[0] == pytest.approx(expected / 2)
+    past_the_end = np.concatenate([np.log(q), np.full((1, 1, 2), np.nan)], axis=1)
+    before = np.concatenate([np.log(p), np.full((1, 1, 2), np.nan)], axis=1)
+    assert kl_per_token(before, past_the_end)[0] == pytest.approx(expected / 2)
+
+
+@pytest.fixture()
+def run(small_run: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy that may be spoiled, beside the small run: its config names the cities from there."""
+    yield shutil.copytree(small_run, small_run.with_name(tmp_path.name))
+    shutil.rmtree(small_run.with_name(tmp_path.name))
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(run)): p.read_bytes() for p in sorted((run / "analysis").rglob("*")) if p.is_file()}
+
+
+def test_an_unreadable_checkpoint_does_not_stop_the_rest(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = contents(run)
+    weights = run / "checkpoints" / "checkpoint-3" / "model.safetensors"
+    good = weights.read_bytes()
+    weights.write_bytes(good[:-4])
+    assert main(["probe", str(run)]) == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "checkpoint-3" in message and "the other 3 of 4" in message
+    assert set(pd.read_parquet(run / "analysis" / "map" / "measures.parquet")["step"]) == {0, 10, 20}
+    weights.write_bytes(good)
+    read: list[int] = []
+    measure = analysis.Measures.read
+    monkeypatch.setattr(
+        analysis.Measures, "read", lambda self, step, *rest: (read.append(step), measure(self, step, *rest))
+    )
+    probe_run(run)
+    assert read == [0, 3], "the first step, which others are compared with, and what was missing"
+    assert contents(run) == whole
+
+
+def test_nothing_readable_writes_nothing(run: Path) -> None:
+    before = contents(run)
+    for weights in (run / "checkpoints").rglob("model.safetensors"):
+        weights.unlink()
+    with pytest.raises(UserError, match="checkpoint-0") as raised:
+        probe_run(run)
+    assert not isinstance(raised.value, PartFailed)
+    assert contents(run) == before
+
+
+def test_a_run_of_another_world_is_refused_in_one_message(run: Path) -> None:
+    config = run / "config.yaml"
+    before, world = config.read_text().split("world:\n")
+    config.write_text(before + "world:\n" + world.replace("seed: 42", "seed: 7", 1))
+    with pytest.raises(UserError, match="trained on another world"):
+        probe_run(run)
