@@ -1,0 +1,172 @@
+"""Sweeps on many machines: a Ray cluster of two nodes, one of which is lost; submitit's local and debug executors.
+
+Skipped where the extras are not installed: pip install 'atlantis-lab[ray,slurm]'.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atlantis import cli, sweep
+from atlantis.errors import UserError
+
+SOURCE = Path(cli.__file__).parents[1]
+TINY = """
+world: {{cities: {cities}, regions: [{{count: 8}}]}}
+dataset: {{kind: distance, n_train: 300, n_val: 32, n_test: 64}}
+model: {{hidden_size: 32, n_layers: 5, n_heads: 2, mlp_size: 64}}
+training: {{batch_size: 64, max_steps: 20, learning_rate: 3e-3, warmup_steps: 5}}
+evaluation: {{n_items: 16, steps: {steps}, fractions: [1.0], probe: false}}
+seeds: [1, 2, 3]
+"""
+
+
+@pytest.fixture(autouse=True)
+def workers_find_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(SOURCE), before])))
+
+
+@pytest.fixture
+def three(thirty_cities: Path, tmp_path: Path) -> list[str]:
+    """Arguments for a sweep of three runs that save their state at every step."""
+    file = tmp_path / "three.yaml"
+    file.write_text(TINY.format(cities=thirty_cities, steps=list(range(20))))
+    return [str(file), f"output_root={tmp_path / 'out'}"]
+
+
+def states(plan: sweep.Sweep, outcomes: list[sweep.Outcome]) -> list[str]:
+    assert plan.results.is_file()
+    return [outcome.state for outcome in outcomes]
+
+
+def serial_weights(run: sweep.Planned, plan: sweep.Sweep, root: Path) -> bytes:
+    """The final weights of the same run by `atlantis train`, with one thread and no interruption."""
+    config = plan.folder / "configs" / f"{run.name}.yaml"
+    command = [sys.executable, "-m", "atlantis", "train", str(config), f"output_root={root}", "--no-report"]
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    return weights(root / "experiments" / run.name)
+
+
+def weights(run: Path) -> bytes:
+    return (run / "checkpoints" / "final" / "model.safetensors").read_bytes()
+
+
+def trainer(run: sweep.Planned) -> int | None:
+    """The process that trains a run, once it has logged some steps."""
+    log, holder = run.folder / "metrics.jsonl", run.folder / ".lock"
+    begun = log.is_file() and log.read_text().count("\n") >= 4 and holder.is_file()
+    return int(holder.read_text() or 0) or None if begun else None
+
+
+# --- Ray
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_node_that_is_lost_in_the_middle(three: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    import psutil
+    from ray.cluster_utils import Cluster
+
+    plan = sweep.read(three[0], three[1:])
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    lost: list[tuple[sweep.Planned, bool]] = []
+    try:
+        second = cluster.add_node(num_cpus=1)
+        cluster.wait_for_nodes()
+        raylet = psutil.Process(second.all_processes["raylet"][0].process.pid)
+
+        def lose_the_second_node() -> None:
+            while True:
+                time.sleep(0.02)
+                below = {process.pid for process in raylet.children(recursive=True)}
+                for run in plan.runs:
+                    if trainer(run) in below:
+                        for process in [raylet, *raylet.children(recursive=True)]:
+                            process.kill()
+                        lost.append((run, (run.folder / "checkpoints" / "final").exists()))
+                        return
+
+        threading.Thread(target=lose_the_second_node, daemon=True).start()
+        outcomes = sweep.carry_out(plan, sweep.Ray(cluster.address))
+    finally:
+        cluster.shutdown()
+    assert states(plan, outcomes) == ["done"] * 3
+    ((run, had_finished),) = lost
+    assert not had_finished, "it was lost while it trained"
+    assert {outcome.name: outcome.attempts for outcome in outcomes}[run.name] == 2
+    assert weights(run.folder) == serial_weights(run, plan, tmp_path / "serial")
+
+
+@pytest.mark.ray
+def test_a_cluster_that_does_not_answer_is_one_line(three: list[str], tmp_path: Path, capsys: Any) -> None:
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    assert cli.main(["sweep", *three, "--backend", "ray", "--address", "127.0.0.1:1"]) == 2
+    said = capsys.readouterr().err
+    assert "error: --address 127.0.0.1:1: no Ray cluster answers there" in said
+    assert not (tmp_path / "out").exists()
+
+
+# --- SLURM
+
+
+@pytest.mark.slurm
+@pytest.mark.slow
+def test_submitits_local_executor_queues_again_what_runs_out_of_time(three: list[str], tmp_path: Path) -> None:
+    submitit = pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    plan = sweep.read(three[0], three[1:])
+    handles: list[Any] = []
+    submit = submitit.AutoExecutor.map_array
+
+    def map_array(self: Any, *arguments: Any) -> list[Any]:
+        handles.extend(submit(self, *arguments))
+        return handles[-len(arguments[1]) :]
+
+    def run_out_of_time() -> None:
+        while trainer(plan.runs[0]) is None:
+            time.sleep(0.02)
+        handles[0]._interrupt()  # submitit's own stand-in for SLURM's signal before the time limit
+
+    backend = sweep.Slurm(plan.folder / "slurm", {"cluster": "local", "time": "30"}, workers=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(submitit.AutoExecutor, "map_array", map_array)
+        threading.Thread(target=run_out_of_time, daemon=True).start()
+        outcomes = sweep.carry_out(plan, backend)
+    assert states(plan, outcomes) == ["done"] * 3
+    assert [outcome.attempts for outcome in outcomes] == [2, 1, 1]
+    log = (plan.folder / "logs" / f"{plan.runs[0].name}.log").read_text()
+    assert "stopped by SIGTERM after step" in log, "its state was saved before it was queued again"
+    assert weights(plan.runs[0].folder) == serial_weights(plan.runs[0], plan, tmp_path / "serial")
+
+
+@pytest.mark.slurm
+@pytest.mark.slow
+def test_submitits_debug_executor(three: list[str], capfd: Any) -> None:
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    command = ["sweep", *three, "training.max_steps=2", "--backend", "slurm", "--slurm", "cluster=debug"]
+    assert cli.main(command) == 0
+    assert capfd.readouterr().out.count("done") == 3
+
+
+@pytest.mark.slurm
+def test_what_slurm_is_asked_for(tmp_path: Path) -> None:
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    settings = {"partition": "gpu", "time": "90", "mem_gb": "8", "constraint": "a100"}
+    asked = sweep.Slurm(tmp_path, settings, workers=5, gpus_per_run=0.5)._parameters()
+    assert asked == {
+        "name": "atlantis", "timeout_min": 90, "mem_gb": 8, "gpus_per_node": 1,
+        "slurm_partition": "gpu", "slurm_constraint": "a100", "slurm_array_parallelism": 5,
+    }  # fmt: skip
+    with pytest.raises(UserError, match="--slurm fly: there is no such setting; known are account"):
+        sweep.Slurm(tmp_path, {"fly": "1"})._parameters()
+    with pytest.raises(UserError, match="srun"), sweep.Slurm(tmp_path / "slurm"):
+        pass
