@@ -8,12 +8,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS := outputs/experiments
 
-.PHONY: help install demo scratch test lint format bench
+.PHONY: help install demo scratch test browser gallery lint format bench
 
 help:
 	@echo "make demo     install, then fine-tune on Atlantis for 200 steps and write the report (minutes)"
 	@echo "make scratch  install, then the whole story from a new model (20 minutes on 2 cores)"
 	@echo "make test     install, then run the tests"
+	@echo "make browser  install Chromium (Debian, as root) where there is none, then test the page in it"
+	@echo "make gallery  write docs/gallery/ anew from the demo run's report and Chromium's pictures of it"
 	@echo "make lint     install, then check style (ruff) and types (pyright)"
 	@echo "make bench    install, then time everything beside its peer and write docs/performance.md (15 minutes;"
 	@echo "              ROUNDS=9 for more rounds, ONLY=\"train probe\" for some of it)"
@@ -37,6 +39,14 @@ scratch: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
+
+browser: $(INSTALLED)
+	@command -v chromium chromium-browser >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } \
+		|| echo "no Chromium, and it cannot be installed here: the tests will be skipped" >&2
+	$(BIN)/python -m pytest -m browser -rs
+
+gallery: $(INSTALLED)
+	$(BIN)/python scripts/gallery.py $(RUNS)/demo
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""A few words of the Chrome DevTools Protocol over a pipe: enough to look at one page, and nothing to install but Chromium."""
+"""A few words of the Chrome DevTools Protocol over a pipe: enough for one page, and nothing to install but Chromium."""
 
 from __future__ import annotations
 
@@ -10,15 +10,12 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-OPTIONS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update --no-first-run "
-    "--disable-dev-shm-usage --hide-scrollbars --remote-debugging-pipe"
-).split()
+OPTIONS = """--headless=new --no-sandbox --disable-gpu --disable-background-networking --disable-component-update
+--no-first-run --disable-dev-shm-usage --hide-scrollbars --remote-debugging-pipe""".split()  # noqa: SIM905
 
 
 class Tab:
@@ -55,7 +52,9 @@ class Tab:
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         self._number += 1
         message = {"id": self._number, "method": method, "params": params}
-        os.write(self._out, json.dumps(message | ({"sessionId": self._session} if self._session else {})).encode() + b"\0")
+        os.write(
+            self._out, json.dumps(message | ({"sessionId": self._session} if self._session else {})).encode() + b"\0"
+        )
         while True:
             answer = self._read()
             if answer.get("id") == self._number:
@@ -104,12 +103,14 @@ class Tab:
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
 
     def picture(self, path: Path, whole: bool = True) -> None:
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._whole(whole))["data"]
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._whole(whole))[
+            "data"
+        ]
         path.write_bytes(base64.b64decode(data))
 
-    def _whole(self, whole: bool) -> dict[str, Any]:
-        size = self.call("Page.getLayoutMetrics")["cssContentSize"] if whole else None
-        return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}} if size else {}
+    def _whole(self) -> dict[str, Any]:
+        size = self.call("Page.getLayoutMetrics")["cssContentSize"]
+        return {"clip": {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}}
 
     def pdf(self) -> bytes:
         return base64.b64decode(self.call("Page.printToPDF", printBackground=True)["data"])
@@ -121,9 +122,9 @@ class Tab:
 
 
 def _is_trouble(event: dict[str, Any]) -> bool:
-    asked: Callable[[], str] = lambda: event["params"]["request"]["url"]  # noqa: E731
     if event.get("method") == "Network.requestWillBeSent":
-        return event["params"].get("type") != "Document" and not asked().startswith("data:")
+        asked = event["params"]
+        return asked.get("type") != "Document" and not asked["request"]["url"].startswith("data:")
     return event.get("method") in (
         "Runtime.consoleAPICalled",
         "Runtime.exceptionThrown",

@@ -95,22 +95,29 @@ def add_map(folder: Path, cities: pd.DataFrame, drift: float) -> None:
     """analysis/map/ and variants.csv: of a fall in skill from 0.9 to 0.5, a half is lost, a quarter bent and turned."""
     rows: list[dict[str, Any]] = []
 
-    def add(step: int, metric: str, value: float, group: str = "real", layer: str = "3+4", spread: float = np.nan) -> None:
+    def add(step: int, metric: str, value: float, group: str = "real", layer: str = "3+4") -> None:
+        spread = 0.01 if metric.startswith("skill") else np.nan
         row = {"step": step, "layer": layer, "group": group, "metric": metric, "value": value}
         rows.append(row | {"low": value - spread, "high": value + spread, "n": 2})
 
     for k, step in enumerate(STEPS):
         fall = 0.2 * k
-        skills = {"frozen": 0.9 - fall, "turned": 0.9 - 0.75 * fall, "refit": 0.9 - 0.5 * fall, "mlp": 0.92 - 0.3 * fall}
+        skills = {
+            "frozen": 0.9 - fall,
+            "turned": 0.9 - 0.75 * fall,
+            "refit": 0.9 - 0.5 * fall,
+            "mlp": 0.92 - 0.3 * fall,
+        }
         for name, skill in skills.items():
-            add(step, f"skill_{name}", skill, spread=0.01)
+            add(step, f"skill_{name}", skill)
             add(step, f"km_{name}", 6000 * (1 - skill))
         for group, km in (("Africa", 400), ("Atlantis", 5000)):
             add(step, "km_frozen", km * (1 + 3 * drift * k), group)
         for name, share in (("lost", 0.5), ("bent", 0.25), ("turned", 0.25)):
             add(step, name, share * fall)
-        for name, value in (("integration_km", 4000 - 900 * k), ("integration_reference_km", 1000), ("integration_ratio", 4 - 0.9 * k)):
-            add(step, name, value, "Atlantis")
+        add(step, "integration_km", 4000 - 900 * k, "Atlantis")
+        add(step, "integration_reference_km", 1000, "Atlantis")
+        add(step, "integration_ratio", 4 - 0.9 * k, "Atlantis")
         add(step, "off_manifold", 0.05)
         add(step, "off_manifold", 0.4 - 0.1 * k, "Atlantis")
         add(step, "constellation_disparity", 0.9 - 0.2 * k, "Atlantis")

@@ -15,10 +15,22 @@ from atlantis.report.tables import slice_title
 
 MAX_TRAINING_POINTS = 300
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = range(6)  # places in the page's line colours
-BLOCKS = ("#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39")  # viridis: the blocks have an order
+BLOCKS = (
+    "#440154",
+    "#46327e",
+    "#365c8d",
+    "#277f8e",
+    "#1fa187",
+    "#4ac16d",
+    "#a0da39",
+)  # viridis: the blocks have an order
 
 SECTIONS = [
-    ("map", "Curves", "Grey straight lines: chance, where it was measured (of R², one line for longitude and one for latitude)."),
+    (
+        "map",
+        "Curves",
+        "Grey straight lines: chance, where it was measured (of R²: one for longitude, one for latitude).",
+    ),
     (
         "kind",
         "Lost, bent or turned?",
@@ -126,9 +138,7 @@ def _map_panels(run: Run, palette: dict[str, str]) -> list[dict[str, Any]]:
             rules=_chance(run.map, *chances),
             **limits,
         ),
-        _panel(
-            "map", "km", "Probe: distance from the true place, mean km", km, floor=0, unit=" km", rules=chance_km
-        ),
+        _panel("map", "km", "Probe: distance from the true place, mean km", km, floor=0, unit=" km", rules=chance_km),
     ]
 
 
@@ -166,16 +176,16 @@ def _binned(train: pd.DataFrame) -> pd.DataFrame:
 
 READINGS = (
     ("frozen", "the first step's probe", VERMILION),
-    ("turned", "… after a rotation", ORANGE),
+    ("turned", "… after a rotation", GREEN),
     ("refit", "a new linear probe", BLUE),
-    ("mlp", "a new small network", PURPLE),
+    ("mlp", "a new small network", SKY),
 )
 BANDS = (
-    ("lost", "refit", "first", VERMILION),
-    ("bent", "turned", "refit", SKY),
-    ("turned", "frozen", "turned", ORANGE),
+    ("lost", "refit", "first", ORANGE),
+    ("bent", "turned", "refit", BLUE),
+    ("turned", "frozen", "turned", GREEN),
 )
-"""The parts of the fall: between which two columns of `MapData.fall` each lies."""
+"""The parts of the fall: between which two columns of `MapData.fall` each lies; the colour of the line above it."""
 
 
 def _kind_panels(data: MapData) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -171,9 +172,26 @@ def when_rows(run: Run) -> pd.DataFrame:
     return when.rename(columns={"worst_step": "worst at step", "half_damage_step": "half done at step"})
 
 
+_WORDS = {
+    "cka": "CKA",
+    "kl": "KL",
+    "r2": "R2",
+    "mlp": "small network",
+    "refit": "new probe",
+    "frozen": "first probe",
+}
+
+
 def metric_title(name: str) -> str:
     """A metric's name in words: "km_frozen" as "km first probe", "lon_r2" as "lon R2"."""
-    known = {"cka": "CKA", "kl": "KL", "r2": "R2", "mlp": "small network", "refit": "new probe", "frozen": "first probe"}
+    known = {
+        "cka": "CKA",
+        "kl": "KL",
+        "r2": "R2",
+        "mlp": "small network",
+        "refit": "new probe",
+        "frozen": "first probe",
+    }
     return " ".join(known.get(word, word) for word in name.split("_"))
 
 
@@ -211,10 +229,10 @@ _LATEX = {
 
 
 def csv_text(rows: pd.DataFrame) -> str:
-    """CSV with six significant digits; an absent number is an empty field.
+    """CSV with six significant digits; an absent number is an empty field, a line break in a text a space.
 
-    A text that a spreadsheet would run as a formula (it begins with `=`, `+`, `-`, `@`, a tab or a carriage return)
-    gets an apostrophe before it.
+    A text that a spreadsheet would run as a formula (after any white space it begins with `=`, `+`, `-` or `@`) gets
+    an apostrophe before it.
     """
     harmless = rows.rename(columns=_harmless)
     for name in harmless.columns:
@@ -224,7 +242,10 @@ def csv_text(rows: pd.DataFrame) -> str:
 
 
 def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+    if not isinstance(value, str):
+        return value
+    line = re.sub(r"[\t\r\n\x00]", " ", value)
+    return f"'{line}" if line.lstrip().startswith(("=", "+", "-", "@")) else line
 
 
 def latex_text(rows: pd.DataFrame, title: str) -> str:

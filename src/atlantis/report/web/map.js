@@ -177,7 +177,7 @@ function drawRegion(pen, v, region, cities, r) {
   pen.fill();
   if (region.virtual) {
     pen.strokeStyle = css("--ink"); // an outline tells a star from the dots around it where colours do not
-    pen.lineWidth = 0.7;
+    pen.lineWidth = r * 0.25;
     pen.stroke();
   }
   pen.globalAlpha = 1;
