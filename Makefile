@@ -46,7 +46,7 @@ browser: $(INSTALLED)
 	$(BIN)/python -m pytest -m browser -rs
 
 gallery: $(INSTALLED)
-	$(BIN)/python scripts/gallery.py $(RUNS)/demo
+	$(BIN)/python -m scripts.gallery $(RUNS)/demo
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

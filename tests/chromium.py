@@ -33,7 +33,7 @@ class Tab:
 
         command = [CHROMIUM, *OPTIONS, f"--user-data-dir={profile}", "about:blank"]
         null = subprocess.DEVNULL
-        self._process = subprocess.Popen(command, preexec_fn=descriptors, pass_fds=(3, 4), stdout=null, stderr=null)
+        self._process = subprocess.Popen(command, preexec_fn=descriptors, close_fds=False, stdout=null, stderr=null)
         for end in (theirs_in, theirs_out, high_in, high_out):
             os.close(end)
         self.events: list[dict[str, Any]] = []
@@ -43,7 +43,10 @@ class Tab:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def close(self) -> None:
+    def __enter__(self) -> Tab:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.wait()
         os.close(self._in)
@@ -103,9 +106,9 @@ class Tab:
             self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
 
     def picture(self, path: Path, whole: bool = True) -> None:
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **self._whole(whole))[
-            "data"
-        ]
+        """A PNG of the window, or of the whole page."""
+        clip = self._whole() if whole else {}
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **clip)["data"]
         path.write_bytes(base64.b64decode(data))
 
     def _whole(self) -> dict[str, Any]:

@@ -131,7 +131,8 @@ def add_map(folder: Path, cities: pd.DataFrame, drift: float) -> None:
             add(step, name, value * k)
         for name, value in (("distance", -0.3), ("population", 0.05), ("digits", 0.1)):
             add(step, f"damage_by_{name}", value * k)
-    for name, value in (("km_untrained", 6000), ("km_permuted", 7500), ("tangential_share_isotropic", 0.5)):
+        add(step, "tangential_share_isotropic", 0.5)
+    for name, value in (("km_untrained", 6000), ("km_permuted", 7500)):
         add(0, name, value)
     for name in ("lon_r2_untrained", "lat_r2_untrained", "lon_r2_permuted", "lat_r2_permuted"):
         add(0, name, 0.02)

@@ -19,9 +19,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def tab(tmp_path_factory) -> Iterator[Tab]:
-    tab = Tab(tmp_path_factory.mktemp("profile"))
-    yield tab
-    tab.close()
+    with Tab(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
 
 
 @pytest.fixture(scope="module")

@@ -407,7 +407,7 @@ def test_the_frozen_probe_is_a_probe_like_the_others(shown):
     assert unpacked(frozen["radial_km"]).reshape(len(STEPS), 8)[2].tolist() == [-200] * 8
     groups = {group["name"]: group["mean_km"] for group in frozen["by_region"]}
     assert groups["Africa"] == pytest.approx([400, 1600, 2800]) and groups["all real cities"][0] == pytest.approx(600)
-    assert frozen["held"] == "11000011"
+    assert frozen["held"] == "11111111"  # each by the probe of a fold that it was not in
 
 
 def test_the_parts_of_the_fall_are_bands_between_the_readings(shown):
@@ -433,7 +433,7 @@ def test_every_measure_has_its_panel_and_chance_its_line(shown):
     assert last["causes"]["with distance to the new region"] == pytest.approx(-0.6)
     rules = {key: [(r["label"], r["value"]) for r in panel.get("rules", [])] for key, panel in panels.items()}
     assert rules["km"] == [("untrained model", 6000), ("permuted places", 7500)] and len(rules["r2"]) == 4
-    assert rules["share"] == [("no direction preferred", 0.5)]
+    assert last["share"] == {"no direction preferred": 0.5, "tangential share": 0.8}
 
 
 def test_variants_and_when_are_tables(shown):
@@ -442,6 +442,7 @@ def test_variants_and_when_are_tables(shown):
     assert rows["region left out", "Africa"] == [5000, 4900, 4800]
     assert shown["when"]["rows"][0] == ["km first probe", "real", 226, 359, 473, 100, 38.5, 0.46]
     assert shown["when"]["rows"][1][-1] is None
+    assert tables.significant(-1e-15) == "0.000" and tables.significant(-12.34) == "-12.3"
 
 
 def test_the_figure_of_forgetting_is_drawn(analysed, tmp_path):

@@ -60,7 +60,8 @@ def about(run: Run) -> list[dict[str, Any]]:
     command = about.get("command")
     command = shlex.join(map(str, command)) if isinstance(command, list) else command
     dataset, base = _mapping(about.get("dataset")), _mapping(about.get("base"))
-    base_parts = [_short_path(base.get("path")), base.get("note")]
+    path, note = _short_path(base.get("path")), base.get("note")
+    base_parts = [note] if path and str(note).startswith(f"{path},") else [path, note]
     base_text = ", ".join(str(part) for part in base_parts if part) or about.get("base")
     lines = [
         ("To reproduce", _reproduce(about.get("commit"), command, bool(run.config))),

@@ -99,21 +99,17 @@ def _read(path: Path, read: Callable[[Path], pd.DataFrame], columns: tuple[str, 
 
 
 def frozen_probe(map_data: MapData, named: Probe) -> Probe | None:
-    """The first step's probe, read at every checkpoint, as a probe like the others; names and splits are `named`'s.
+    """The first step's probe, read at every checkpoint, as a probe like the others; names and regions are `named`'s.
 
-    None if no city was recorded. Its `dynamics` have km alone: a frozen probe is read in km.
+    Each real city is read by a probe that was not fitted on it. None if no city was recorded. Its `dynamics` have km
+    alone: a frozen probe is read in km.
     """
     if map_data.cities.empty:
         return None
-    about = named.predictions.drop_duplicates("id", keep="last")
-    about = about[["id", "name", "region", "is_virtual", "split", "lon", "lat"]]
-    cities = map_data.cities.rename(
-        columns={"frozen_lon": "pred_lon", "frozen_lat": "pred_lat", "frozen_error_km": "error_km"}
-    )
-    taken = [name for name in about.columns if name in cities.columns and name != "id"]
-    predictions = about.merge(cities.drop(columns=taken), on="id")
-    if "split" in map_data.cities:
-        predictions["split"] = cities.set_index(["step", "id"])["split"].loc[_keys(predictions)].to_numpy()
+    about = named.predictions.drop_duplicates("id", keep="last")[["id", "name", "region", "is_virtual", "lon", "lat"]]
+    places = {"frozen_lon": "pred_lon", "frozen_lat": "pred_lat", "frozen_error_km": "error_km"}
+    predictions = about.merge(map_data.cities.rename(columns=places), on="id")
+    predictions["split"] = np.where(predictions["is_virtual"], "virtual", "test")
     table = map_data.measures
     km = rows_where(table, (table["metric"] == "km_frozen") & (table["layer"] == map_data.layer))
     dynamics = pd.DataFrame(
@@ -128,7 +124,3 @@ def frozen_probe(map_data: MapData, named: Probe) -> Probe | None:
         }
     )
     return None if predictions.empty else Probe("frozen", dynamics, predictions)
-
-
-def _keys(table: pd.DataFrame) -> pd.MultiIndex:
-    return pd.MultiIndex.from_frame(table[["step", "id"]])

@@ -285,8 +285,10 @@ def _damage_panels(data: MapData) -> list[dict[str, Any]]:
         _measure(data, "radial", "radial_km", hue=VERMILION),
         _measure(data, "tangential", "tangential_km", hue=GREEN),
     ]
-    share = [_measure(data, "tangential share", "tangential_share", hue=GREEN)]
-    even = _chance(data, ("no direction preferred", "tangential_share_isotropic"))
+    share = [
+        _measure(data, "no direction preferred", "tangential_share_isotropic", faint=True),
+        _measure(data, "tangential share", "tangential_share", hue=GREEN),
+    ]
     causes = [
         _measure(data, f"with {label}", f"damage_by_{key}", hue=hue)
         for key, label, hue in (
@@ -306,7 +308,6 @@ def _damage_panels(data: MapData) -> list[dict[str, Any]]:
             digits=2,
             floor=0,
             ceiling=1,
-            rules=even,
         ),
         _panel("damage", "causes", "Rank correlation of a city's damage", causes, digits=2, rules=zero),
     ]

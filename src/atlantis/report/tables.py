@@ -51,7 +51,7 @@ def _cell(column: str, value: float) -> str:
     if pd.isna(value):
         return ABSENT
     digits = digits_of(column)
-    return significant(value) if digits is None else f"{value:,.{digits}f}"
+    return significant(value) if digits is None else f"{value:z,.{digits}f}"
 
 
 def digits_of(column: str) -> int | None:
@@ -65,7 +65,7 @@ def digits_of(column: str) -> int | None:
 def significant(value: float) -> str:
     """As many decimals as its size calls for."""
     size = abs(value)
-    return f"{value:,.{0 if size >= 100 else 1 if size >= 10 else 3}f}"
+    return f"{value:z,.{0 if size >= 100 else 1 if size >= 10 else 3}f}"
 
 
 def _headings(columns: list[str]) -> list[str]:

@@ -21,8 +21,8 @@ const several = DATA.runs.length > 1;
 
 const absent = (x) => x === null || x === undefined;
 const minus = (text) => text.replace("-", "\u2212");
-const whole = (x) => (absent(x) ? "–" : minus(Math.round(x).toLocaleString("en")));
-const fixed = (x, digits) => (absent(x) ? "–" : minus(x.toFixed(digits)));
+const whole = (x) => (absent(x) ? "–" : minus((Math.round(x) || 0).toLocaleString("en")));
+const fixed = (x, digits) => (absent(x) ? "–" : minus(x.toFixed(digits).replace(/^-(?=[0.]*$)/, ""))); // no minus zero
 const decimals = (x) => (Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 3); // where each row has its own unit
 const shown = (x, digits) => (absent(x) ? "–" : digits === null ? shown(x, decimals(x)) : digits ? fixed(x, digits) : whole(x));
 const signed = (x) => (x > 0 ? `+${whole(x)}` : whole(x));
