@@ -124,7 +124,7 @@ def world_build(
     from atlantis.config import RunConfig, WorldConfig, checked, find, load
     from atlantis.world import World
 
-    asked = (load(find(config)) if config else RunConfig()).world.model_dump()
+    asked = (load(find(config), own_code=False) if config else RunConfig()).world.model_dump()
     if region and real_only:
         raise UserError("--region and --real-only: give one or the other")
     if region or real_only:

@@ -24,6 +24,7 @@ from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
 from atlantis.reading import read_text
 from atlantis.settings import (
+    READ_ONLY,
     STUDY_SIZES,
     DatasetConfig,
     EvaluationConfig,
@@ -89,17 +90,19 @@ def find(name: str) -> Path:
     raise UserError(f"{name}: no such config file{hint}")
 
 
-def load(path: Path | str, overrides: Sequence[str] = ()) -> RunConfig:
+def load(path: Path | str, overrides: Sequence[str] = (), own_code: bool = True) -> RunConfig:
     """The run that the YAML file `path` describes, with `overrides` such as `training.max_steps=20` on top.
 
     The name defaults to the file's; `base_config` and `world.cities` come out as absolute paths.
-    Raises UserError with every mistake, each with its file, line and key.
+    A strategy of one's own (`my_module:MyStrategy`) is imported, unless `own_code` is false: as it is where a folder is
+    only looked at, which somebody else may have made. Raises UserError with every mistake, each with its file, line and
+    key.
     """
-    return load_with(path, overrides)[0]
+    return load_with(path, overrides, own_code=own_code)[0]
 
 
 def load_with(
-    path: Path | str, overrides: Sequence[str] = (), extra: Sequence[str] = ()
+    path: Path | str, overrides: Sequence[str] = (), extra: Sequence[str] = (), own_code: bool = True
 ) -> tuple[RunConfig, dict[str, Any]]:
     """As `load`, of a file that may hold the keys `extra` too; what it says under them, as plain data."""
     path = Path(path)
@@ -109,7 +112,7 @@ def load_with(
         _override(data, places, override, Path.cwd())
     if data.get("name") is None:
         data["name"] = path.stem
-    return _validated(RunConfig, data, places, str(path)), beside
+    return _validated(RunConfig, data, places, str(path), None if own_code else READ_ONLY), beside
 
 
 def changed(config: RunConfig, overrides: Sequence[str], folder: Path | str = ".") -> RunConfig:
@@ -125,9 +128,11 @@ def checked(model: type[S], values: dict[str, Any], source: str = "command line"
     return _validated(model, values, {}, source)
 
 
-def _validated(model: type[S], data: dict[str, Any], places: dict[Keys, Place], source: str) -> S:
+def _validated(
+    model: type[S], data: dict[str, Any], places: dict[Keys, Place], source: str, context: str | None = None
+) -> S:
     try:
-        return model.model_validate(data)
+        return model.model_validate(data, context=context)
     except ValidationError as error:
         problems = error.errors()[:MAX_MISTAKES]
         lines = [line for _, line in sorted(_explain(problem, model, places, source) for problem in problems)]

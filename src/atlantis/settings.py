@@ -18,6 +18,7 @@ from pydantic import (
     Field,
     PlainValidator,
     TypeAdapter,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -217,19 +218,31 @@ class ProbeConfig(Settings):
         return self
 
 
+READ_ONLY = "read only"
+"""The context in which settings are validated when a run is looked at: no code that they name is imported."""
+
+
 class StrategySettings(Settings):
     """A strategy's name; its own parameters are in a subclass, beside the strategy (`atlantis.strategies`)."""
 
     name: str = "naive"
 
 
-def _strategy(value: Any) -> StrategySettings:
+class OwnStrategySettings(StrategySettings):
+    """Settings of a strategy that is somebody's own code, read without importing it."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+def _strategy(value: Any, info: ValidationInfo) -> StrategySettings:
     """Settings of the class that the strategy itself has for them.
 
     Found when they are needed, and not imported above: a new strategy is a new file, and nothing here knows it.
     """
     if isinstance(value, StrategySettings):
         return value
+    if info.context == READ_ONLY and isinstance(value, dict) and ":" in str(value.get("name")):
+        return OwnStrategySettings.model_validate(value)
     if value in (None, {}, {"name": "naive"}):
         return StrategySettings()
     return import_module("atlantis.strategies").checked_settings(value)
@@ -238,9 +251,11 @@ def _strategy(value: Any) -> StrategySettings:
 Strategy = Annotated[StrategySettings, PlainValidator(_strategy)]
 
 
-def _strategies(value: Any) -> StrategySettings | list[StrategySettings]:
+def _strategies(value: Any, info: ValidationInfo) -> StrategySettings | list[StrategySettings]:
     """One strategy, or several at once as a list."""
-    return TypeAdapter(list[Strategy]).validate_python(value) if isinstance(value, list) else _strategy(value)
+    if isinstance(value, list):
+        return TypeAdapter(list[Strategy]).validate_python(value, context=info.context)
+    return _strategy(value, info)
 
 
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio", "comet_ml", "aim", "clearml", "dvclive", "swanlab"]

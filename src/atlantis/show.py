@@ -112,7 +112,7 @@ def _right_aligned(title: Text, headings: Sequence[str]) -> Table:
 def _config(path: Path) -> RenderableType:
     from atlantis.config import dump, load
 
-    return Text(printable(dump(load(path)).rstrip()))
+    return Text(printable(dump(load(path, own_code=False)).rstrip()))
 
 
 def _world(path: Path) -> RenderableType:
@@ -171,7 +171,7 @@ def _run(path: Path) -> RenderableType:
 
     facts: dict[str, Any] = {"run": str(path)}
     if (path / "config.yaml").is_file():
-        config = load(path / "config.yaml")
+        config = load(path / "config.yaml", own_code=False)
         facts |= {"description": config.description} if config.description else {}
         facts |= {
             "base": config.base or "none (from scratch)",

@@ -82,6 +82,18 @@ def sample_splits(world: World, config: DatasetConfig) -> tuple[Splits, list[str
     return {"train": pairs[held_out:], "validation": pairs[:n_val], "test": pairs[n_val:held_out]}, notes
 
 
+def check_possible(config: DatasetConfig, world: World) -> None:
+    """The refusals of `sample_splits`, before anything is drawn; and a dataset that nothing can be measured on."""
+    config = resolved(config, world)
+    if config.n_val == 0 and config.n_test == 0:
+        raise UserError("dataset: n_val and n_test are both 0, so there is nothing to measure a run on; set n_test")
+    if config.kind != "mixed":
+        _check_sizes(world, config)
+        return
+    for kind, sizes in _parts(config):
+        _check_sizes(world, _sibling(world, config, kind, sizes))
+
+
 def most_pairs(world: World, config: DatasetConfig) -> tuple[int, str]:
     """How many pairs a distance, inter or cross dataset can have in all its splits together, and between which."""
     if config.kind == "distance":
@@ -118,15 +130,8 @@ def _sample_mixed(world: World, config: DatasetConfig) -> tuple[Splits, list[str
     Training pairs are training pairs there and held-out pairs are held out there, so nothing that the base model
     was tested on is trained on. Held-out splits hold the two parts in the proportion of the training split.
     """
-    n_train, n_val, n_test = config.sizes
-    if n_train == 0:
-        raise UserError("dataset: n_distance and n_cross are both 0, so there is nothing to train on; set one of them")
-    distance = (config.n_distance, *(round(n * config.n_distance / n_train) for n in (n_val, n_test)))
-    cross = tuple(n - d for n, d in zip(config.sizes, distance, strict=True))
     parts, notes = [], []
-    for kind, sizes in (("distance", distance), ("cross", cross)):
-        if sum(sizes) == 0:
-            continue
+    for kind, sizes in _parts(config):
         sibling = _sibling(world, config, kind, sizes)
         splits, said = sample_splits(world, sibling)
         parts.append({name: splits[name][:n] for name, n in zip(SPLITS, sizes, strict=True)})
@@ -137,6 +142,16 @@ def _sample_mixed(world: World, config: DatasetConfig) -> tuple[Splits, list[str
         together = Pairs.concatenate([part[name] for part in parts])
         mixed[name] = together[shuffled(split, len(together))]
     return mixed, notes
+
+
+def _parts(config: DatasetConfig) -> list[tuple[str, tuple[int, ...]]]:
+    """The kinds that a mixed dataset draws from, each with its share of the three splits."""
+    n_train, n_val, n_test = config.sizes
+    if n_train == 0:
+        raise UserError("dataset: n_distance and n_cross are both 0, so there is nothing to train on; set one of them")
+    distance = (config.n_distance, *(round(n * config.n_distance / n_train) for n in (n_val, n_test)))
+    cross = tuple(n - d for n, d in zip(config.sizes, distance, strict=True))
+    return [(kind, sizes) for kind, sizes in (("distance", distance), ("cross", cross)) if sum(sizes)]
 
 
 def _sibling(world: World, config: DatasetConfig, kind: str, least: tuple[int, ...]) -> DatasetConfig:

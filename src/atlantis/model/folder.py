@@ -116,7 +116,7 @@ def new_model(config: dict[str, Any]) -> Transformer:
         n_layers=config["num_hidden_layers"],
         n_heads=config["num_attention_heads"],
         mlp_width=config["intermediate_size"],
-        rope_theta=_rope_theta(config),
+        rope_theta=rope_theta(config),
         context=config["max_position_embeddings"],
     )
 
@@ -203,12 +203,13 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise UserError(f"{file}: atlantis_n_outputs must be a whole number of 1 to vocab_size")
     if config["hidden_size"] % (2 * config["num_attention_heads"]):
         raise UserError(f"{file}: hidden_size must be a multiple of 2 * num_attention_heads")
-    theta = _rope_theta(config)
+    theta = rope_theta(config)
     if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 < theta < math.inf:
         raise UserError(f"{file}: rope_theta must be a number above 0, not {json.dumps(theta)[:40]}")
     return config
 
 
-def _rope_theta(config: dict[str, Any]) -> Any:
+def rope_theta(config: dict[str, Any]) -> Any:
+    """The base of the rotary embedding, in the newer of transformers' two places or in the older one."""
     rope = config.get("rope_parameters")
     return (rope if isinstance(rope, dict) else {}).get("rope_theta", config.get("rope_theta", 10_000.0))

@@ -207,7 +207,8 @@ def probe_run(run: Path | str) -> None:
         raise UserError(f"{run}: no such folder; give a run's folder, such as outputs/experiments/demo")
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
-    config = configs.load(run / "config.yaml")
+    config = configs.load(run / "config.yaml", own_code=False)
+    artifacts.refuse_links(run)
     with artifacts.lock(run):
         probe_checkpoints(run, World.from_config(config.world), config.probe, again=True)
 

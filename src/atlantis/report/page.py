@@ -23,7 +23,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from atlantis.artifacts import version, write_bytes, write_text
+from atlantis.artifacts import refuse_links, version, write_bytes, write_text
 from atlantis.errors import UserError
 from atlantis.progress import bar
 from atlantis.report.page_data import comparison, data_of
@@ -83,6 +83,7 @@ def load_all(runs: Sequence[Run | Path | str]) -> list[Run]:
 
 def _target(runs: Sequence[Run], out: Path | None) -> Path:
     if out is None:
+        refuse_links(runs[0].path, ("analysis", "report"))
         report = runs[0].path / "report"
         return (report if len(runs) == 1 else report / "comparison") / "index.html"
     target = out if out.suffix == ".html" else out / "index.html"

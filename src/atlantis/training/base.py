@@ -62,5 +62,5 @@ def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
             raise UserError(f"base {folder}: no config.json in it, so it is neither a run nor a checkpoint")
     for place in (folder, checkpoint, checkpoint.parent.parent):
         if (place / "config.yaml").is_file():
-            return Base(checkpoint, note, configs.load(place / "config.yaml"))
+            return Base(checkpoint, note, configs.load(place / "config.yaml", own_code=False))
     return Base(checkpoint, note, None)

@@ -43,6 +43,7 @@ from atlantis.training.base import Base, experiments, find_base
 from atlantis.training.engine import Engine, NotFinite, choose_device
 from atlantis.training.order import Order
 from atlantis.training.past import Past, checked_base
+from atlantis.training.possible import check_base, check_request
 from atlantis.training.run import RunFolder
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
 from atlantis.training.trackers import Trackers, check_trackers
@@ -77,18 +78,20 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     ranks.check_batch_size(config.training)
     path = experiments(config) / config.name
     RunFolder(path, config, resume)  # refuses early, before anything is built
+    world = World.from_config(config.world)
+    check_request(config, world)
     base = _base(config, resume)
     if base is not None:
+        check_base(base, config, world)
         say(f"starting from {base.note}")
+    artifacts.refuse_links(path)
     path.mkdir(parents=True, exist_ok=True)
     with artifacts.lock(path):
         run = RunFolder(path, config, resume)
-        world = _world(config)
+        _save_world(config, world)
         if run.finished:
             say(f"{path}: this run is already finished; nothing to train")
         else:
-            if base is not None:
-                ckpt.check_world(base.checkpoint, world)
             task, dataset, note = _task(config, world, base)
             run.begin()
             run.note(status="running", dataset=_about(dataset, note), digests=_digests(world, dataset))
@@ -105,7 +108,10 @@ def train(config: RunConfig, resume: bool = False) -> Path:
 
 def build_inputs(config: RunConfig) -> None:
     """Make the world and the dataset of a run where they are missing: many runs may share them."""
-    _dataset(config.dataset, _world(config), config.output_root)
+    world = World.from_config(config.world)
+    check_request(config, world)
+    _save_world(config, world)
+    _dataset(config.dataset, world, config.output_root)
 
 
 def _base(config: RunConfig, resume: bool) -> Base | None:
@@ -130,11 +136,8 @@ def _begun(config: RunConfig, name: str) -> bool:
     return (experiments(config) / name / "config.yaml").is_file()
 
 
-def _world(config: RunConfig) -> World:
-    world = World.from_config(config.world)
-    folder = Path(config.output_root) / "worlds" / f"world-{world.digest}"
-    _save_once(folder, world.save)
-    return world
+def _save_world(config: RunConfig, world: World) -> None:
+    _save_once(Path(config.output_root) / "worlds" / f"world-{world.digest}", world.save)
 
 
 def _save_once(folder: Path, save: Callable[[Path], None]) -> None:
@@ -168,11 +171,6 @@ def _task(config: RunConfig, world: World, base: Base | None) -> tuple[Task, Dat
     items, note = evaluation_pairs(world, dataset, old, config.evaluation.n_items, config.evaluation.seed)
     device = choose_device(config.training.device)
     vocabulary = Vocabulary(config.tokenizer.kind, len(world))
-    if len(vocabulary.prefix()) + vocabulary.pair_length > config.model.context:
-        raise UserError(
-            f"model.context: {config.model.context} is too short for ids up to {len(world) - 1}, whose rows have "
-            f"{len(vocabulary.prefix()) + vocabulary.pair_length} tokens"
-        )
     validation = dataset.splits.get("validation")
     task = Task(
         world,
@@ -201,18 +199,7 @@ def _model(config: RunConfig, task: Task, base: Base | None) -> Transformer:
         )
         model.initialise(sizes.init_std, torch.Generator().manual_seed(sizes.seed))
         return model
-    model, vocabulary = ckpt.load_checkpoint(base.checkpoint)
-    if vocabulary.kind != config.tokenizer.kind:
-        raise UserError(
-            f"tokenizer.kind: the base {base.checkpoint} was trained with {vocabulary.kind!r}, this run asks for "
-            f"{config.tokenizer.kind!r}; use the base's"
-        )
-    found = {"hidden_size": model.width, "n_layers": len(model.blocks), "n_heads": model.n_heads}
-    found |= {"mlp_size": model.mlp_width, "context": model.context, "rope_theta": model.rope_theta}
-    wrong = [f"model.{key}: {getattr(sizes, key)}, the base has {value}" for key, value in found.items()]
-    wrong = [line for line, (key, value) in zip(wrong, found.items(), strict=True) if getattr(sizes, key) != value]
-    if wrong:
-        raise UserError(f"the base {base.checkpoint} has other sizes: " + "; ".join(wrong))
+    model, _ = ckpt.load_checkpoint(base.checkpoint)
     return ckpt.grow(model, task.vocabulary.size, sizes.init_std, sizes.seed)
 
 

@@ -34,7 +34,7 @@ class RunFolder:
             if path.is_dir() and any(p.name != ".lock" for p in path.iterdir()):
                 raise UserError(f"{path}: has files but no config.yaml, so it is no run; choose another name=")
             return
-        before = configs.load(path / "config.yaml")
+        before = configs.load(path / "config.yaml", own_code=False)
         difference = configs.difference(before, config)
         if difference:
             raise UserError(
