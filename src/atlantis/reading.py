@@ -34,8 +34,11 @@ def read_bytes(path: Path, limit: int = MAX_BYTES) -> bytes:
         os.close(descriptor)
         what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
         raise UserError(f"{path}: is {what}; give an ordinary file")
-    with open(descriptor, "rb") as file:
-        data = file.read(limit + 1) if status.st_size <= limit else b""
+    try:
+        with open(descriptor, "rb") as file:
+            data = file.read(limit + 1) if status.st_size <= limit else b""
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if status.st_size > limit or len(data) > limit:
         raise UserError(f"{path}: is larger than {limit:,} bytes, which no file of this kind should be")
     return data

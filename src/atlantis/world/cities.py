@@ -177,7 +177,10 @@ def _delimiter(text: str) -> str:
     first = next((line for line in text.splitlines() if line.strip()), "")
 
     def worth(delimiter: str) -> tuple[int, int]:
-        names = next(csv.reader([first], delimiter=delimiter), [])
+        try:
+            names = next(csv.reader([first], delimiter=delimiter), [])
+        except csv.Error:  # a field beyond the reader's limit
+            return 0, 0
         return sum(_plain(name) in _ROLE for name in names), len(names)
 
     return max(",;\t", key=worth)

@@ -1,0 +1,1 @@
+"""Suites that try to break atlantis, and count."""

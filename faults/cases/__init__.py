@@ -1,0 +1,1 @@
+"""The hand-written cases, as far as possible as data."""

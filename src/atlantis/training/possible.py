@@ -1,0 +1,70 @@
+"""What can be known to be impossible before anything is built, written or trained."""
+
+from __future__ import annotations
+
+import os
+
+from atlantis.data.recipes import check_possible
+from atlantis.errors import UserError
+from atlantis.model.checkpoint import check_world
+from atlantis.model.folder import n_weights, read_config, rope_theta
+from atlantis.settings import RunConfig
+from atlantis.tokens import Vocabulary
+from atlantis.training.base import Base
+from atlantis.world import World
+
+BYTES_PER_WEIGHT = 16  # the weight, its gradient and AdamW's two moments, in float32
+BYTES_PER_PAIR = 64
+
+
+def check_request(config: RunConfig, world: World) -> None:
+    """UserError for more pairs than exist, ids that outgrow the context, and sizes that no memory holds."""
+    check_possible(config.dataset, world)
+    vocabulary, sizes = Vocabulary(config.tokenizer.kind, len(world)), config.model
+    length = len(vocabulary.prefix()) + vocabulary.pair_length
+    if length > sizes.context:
+        raise UserError(
+            f"model.context: {sizes.context} is too short for ids up to {len(world) - 1}, whose rows have {length} tokens"
+        )
+    weights = n_weights(
+        {
+            "vocab_size": vocabulary.size,
+            "hidden_size": sizes.hidden_size,
+            "intermediate_size": sizes.mlp_size,
+            "num_hidden_layers": sizes.n_layers,
+        }
+    )
+    _check_memory(f"model: its {weights:,} weights", BYTES_PER_WEIGHT * weights)
+    pairs = sum(config.dataset.sizes)
+    _check_memory(f"dataset: its {pairs:,} pairs", BYTES_PER_PAIR * pairs)
+
+
+def _check_memory(what: str, needed: int) -> None:
+    held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > held:
+        raise UserError(
+            f"{what} need {needed / 1e9:,.0f} GB to train, this machine has {held / 1e9:,.0f}; ask for fewer"
+        )
+
+
+def check_base(base: Base, config: RunConfig, world: World) -> None:
+    """UserError for a base of another world, of another vocabulary or of other sizes, from its small files alone."""
+    check_world(base.checkpoint, world)
+    vocabulary, found = Vocabulary.load(base.checkpoint), read_config(base.checkpoint)
+    if vocabulary.kind != config.tokenizer.kind:
+        raise UserError(
+            f"tokenizer.kind: the base {base.checkpoint} was trained with {vocabulary.kind!r}, this run asks for "
+            f"{config.tokenizer.kind!r}; use the base's"
+        )
+    theirs = {
+        "hidden_size": found["hidden_size"],
+        "n_layers": found["num_hidden_layers"],
+        "n_heads": found["num_attention_heads"],
+        "mlp_size": found["intermediate_size"],
+        "context": found["max_position_embeddings"],
+        "rope_theta": rope_theta(found),
+    }
+    asked = {key: getattr(config.model, key) for key in theirs}
+    wrong = [f"model.{key}: {asked[key]}, the base has {value}" for key, value in theirs.items() if asked[key] != value]
+    if wrong:
+        raise UserError(f"the base {base.checkpoint} has other sizes: " + "; ".join(wrong))
