@@ -267,3 +267,64 @@ def test_show_a_checkpoint(capsys):
     (folder / "model.safetensors").write_bytes(b"cut")
     code, said = fails(capsys, "show", "checkpoint-0")
     assert code == 2 and "not a whole safetensors file" in said
+
+
+# --- probing one model
+
+
+def test_a_models_folder_is_probed(small_run, small_world, tmp_path, capsys):
+    """It prints what it read, and writes where --out says, and nowhere else."""
+    checkpoint, world = small_run / "checkpoints" / "final", tmp_path / "world"
+    small_world.save(world)
+    before = sorted(small_run.rglob("*"))
+    arguments = ["probe", str(checkpoint), "--world", str(world), "--layers", "0,4", "--table"]
+    assert cli.main([*arguments, "--out", "found"]) == 0
+    said = capsys.readouterr().out
+    assert "Atlantis" in said and "embedding" in said and "by layer and position" in said
+    found = {str(path.relative_to(tmp_path / "found")) for path in (tmp_path / "found").rglob("*.*")}
+    assert {"seed/variants.csv", "sphere/predictions.parquet", "layers/layers.csv", "manifest.json"} <= found
+    assert cli.main(arguments) == 0 and sorted(small_run.rglob("*")) == before
+    code, message = fails(capsys, *arguments, "--out", "found")
+    assert code == 2 and "found: already holds" in message
+
+
+def test_a_runs_layers_and_the_change_by_region(small_run, capsys):
+    import shutil
+
+    import pandas as pd
+
+    run = small_run.with_name("a_copy")  # its config names its cities relative to itself
+    shutil.copytree(small_run, run)
+    assert cli.main(["probe", str(run), "--table"]) == 0
+    said = capsys.readouterr().out
+    assert "mean km by group" in said and "change" in said
+    table = pd.read_csv(run / "analysis" / "layers" / "layers.csv")
+    assert sorted(set(table["step"])) == sorted(int(p.name[11:]) for p in (run / "checkpoints").glob("checkpoint-*"))
+    assert list(table["layer"].unique()) == ["embedding", "0", "1", "2", "3", "4", "norm"]
+    dynamics = pd.read_csv(run / "analysis" / "seed" / "representation_dynamics.csv")
+    km = dynamics[(dynamics["group"] == "real") & (dynamics["split"] == "test")].sort_values("step")["mean_km"]
+    line = next(line for line in said.splitlines() if line.split()[1:2] == ["real"])
+    assert f"{km.iloc[-1] - km.iloc[0]:+,.0f}" in line
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        (["--layers", "5"], "there is no layer 5 in"),
+        (["--layers", "three"], "layers"),
+        (["--world", "nowhere"], "nowhere"),
+        ([], "trained on another world"),
+    ],
+)
+def test_what_cannot_be_probed_is_one_line(small_run, small_world, extra, message, capsys):
+    world = Path("world")
+    small_world.save(world)
+    given = extra if "--world" in extra or not extra else [*extra, "--world", str(world)]
+    code, said = fails(capsys, "probe", str(small_run / "checkpoints" / "final"), *given, "--out", "found")
+    assert code == 2 and message in said and len(said.strip().splitlines()) == 1
+    assert not [path for path in Path.cwd().iterdir() if "found" in path.name]
+
+
+def test_options_for_one_model_are_refused_for_a_run(small_run, capsys):
+    code, said = fails(capsys, "probe", str(small_run), "--layers", "1")
+    assert code == 2 and "--layers: is for the folder of one model" in said
