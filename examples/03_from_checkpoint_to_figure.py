@@ -31,7 +31,7 @@ figure, axes = plt.subplots(figsize=(10, 5), layout="constrained")
 for lon, lat in coastlines():
     axes.plot(lon, lat, color="0.8", lw=0.5, zorder=0)
 for region, cities in reading.predictions.groupby("region"):
-    axes.scatter(cities["pred_lon"], cities["pred_lat"], s=2, label=region, color=REGION_COLOURS[region])
+    axes.scatter(cities["pred_lon"], cities["pred_lat"], s=2, label=region, color=REGION_COLOURS[str(region)])
 km = reading.dynamics.set_index("group").loc["real", "mean_km"]
 axes.set(
     title=f"Before Atlantis: {len(real):,} cities as a probe sees them, {km:.0f} km off on average", aspect="equal"

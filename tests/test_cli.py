@@ -303,7 +303,7 @@ def test_a_runs_layers_and_the_change_by_region(small_run, capsys):
     assert list(table["layer"].unique()) == ["embedding", "0", "1", "2", "3", "4", "norm"]
     dynamics = pd.read_csv(run / "analysis" / "seed" / "representation_dynamics.csv")
     km = dynamics[(dynamics["group"] == "real") & (dynamics["split"] == "test")].sort_values("step")["mean_km"]
-    line = next(line for line in said.splitlines() if line.split()[1:2] == ["real"])
+    line = next(line for line in said.splitlines() if line.split("│")[1:2] and line.split("│")[1].strip() == "real")
     assert f"{km.iloc[-1] - km.iloc[0]:+,.0f}" in line
 
 

@@ -12,7 +12,7 @@ Two protocols, on the same features (`activations.probe_features`):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
@@ -89,7 +89,7 @@ def read(
     features: ArrayLike,
     lon: ArrayLike,
     lat: ArrayLike,
-    groups: Sequence[str] | np.ndarray | None = None,
+    groups: ArrayLike | None = None,
     protocol: str = "sphere",
     config: ProbeConfig | None = None,
 ) -> Reading:
