@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from atlantis.report import page
 from tests.chromium import CHROMIUM, Tab
 from tests.planted_run import EVIL, NAME, make_run
+from tests.test_colours import COLOURS, EYES, nearest_neighbours
 
 pytestmark = [
     pytest.mark.browser,
@@ -236,3 +238,14 @@ def test_dark_and_print_are_drawn_with_their_own_colours(tab, written):
     assert sea()[:3] == [255, 255, 255] and tab.run("$('config-section').open")
     tab.run("window.dispatchEvent(new Event('afterprint'))")
     assert max(sea()[:3]) < 60
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_neighbours_are_told_apart_on_a_dark_page_too(tab, written, eye):
+    tab.open(written, dark=True)
+    lifted = {}
+    for name, colour in COLOURS.items():
+        said = tab.run(f"tint({colour.lower()!r})")
+        parts = [int(part) for part in re.findall(r"\d+", said)] if said.startswith("rgb") else None
+        lifted[name] = colour if parts is None else "#{:02x}{:02x}{:02x}".format(*parts)
+    assert lifted != COLOURS and nearest_neighbours(lifted, eye) > 15

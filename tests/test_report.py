@@ -10,7 +10,7 @@ import io
 import json
 import re
 import shutil
-from itertools import combinations, pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -24,13 +24,10 @@ from PIL import Image, ImageSequence
 from rich.console import Console
 
 from atlantis.errors import UserError
-from atlantis.report import page, page_data, run_data, tables
+from atlantis.report import export, page, page_data, run_data, tables
 from atlantis.report.figures import write_figures
-from atlantis.report.panels import BANDS, READINGS
-from atlantis.report.style import LINES
 from atlantis.sphere import haversine_km
 from atlantis.world.coastlines import coastlines, land
-from atlantis.world.regions import REGION_COLOURS, VIRTUAL_COLOURS
 from tests.planted_run import EVIL, NAME, SEPARATOR, STEPS, make_run
 
 FIGURES = [f"figures/{name}" for name in ("dynamics.png", "dynamics.svg", "map_final.png", "map_final.svg")]
@@ -167,7 +164,9 @@ def test_the_terminal_table_fits_100_columns_and_shows_markup_as_text(run):
 
 
 def test_csv_and_markdown_hold_the_same_rows(run):
-    pd.testing.assert_frame_equal(pd.read_csv(io.StringIO(tables.csv(run))), tables.run_rows(run), check_dtype=False)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(io.StringIO(export.csv_text(tables.run_rows(run)))), tables.run_rows(run), check_dtype=False
+    )
     assert "| 10 | 1.000 | 150 | 300 | 450 | 0.700 | 0.600 | 300 | 21,000 |\n" in tables.markdown(run)
 
 
@@ -484,7 +483,7 @@ FORMULAS = {"=1+1": "'=1+1", "+1": "'+1", "-1": "'-1", "@SUM(A1)": "'@SUM(A1)", 
 
 def test_a_csv_holds_nothing_that_a_spreadsheet_would_run():
     rows = pd.DataFrame({"=name": [*FORMULAS, "Lima, Peru"], "km": [-1.5, *[2.0] * 6]})
-    read = list(csv.reader(io.StringIO(tables.csv_text(rows), newline="")))
+    read = list(csv.reader(io.StringIO(export.csv_text(rows), newline="")))
     assert [row[0] for row in read] == [
         "'=name",
         *(f"'{text.replace(chr(9), ' ').replace(chr(13), ' ')}" for text in FORMULAS),
@@ -495,7 +494,7 @@ def test_a_csv_holds_nothing_that_a_spreadsheet_would_run():
 
 @given(st.text(max_size=20))
 def test_a_csv_cell_is_the_text_or_the_text_made_harmless(text):
-    _, (cell, number) = csv.reader(io.StringIO(tables.csv_text(pd.DataFrame({"a": [text], "b": [1]})), newline=""))
+    _, (cell, number) = csv.reader(io.StringIO(export.csv_text(pd.DataFrame({"a": [text], "b": [1]})), newline=""))
     assert cell.removeprefix("'") == re.sub(r"[\t\r\n\0]", " ", text).removeprefix("'") and number == "1"
     assert not cell.lstrip().startswith(("=", "+", "-", "@", "\t", "\r"))
 
@@ -504,7 +503,7 @@ def test_a_latex_table_shows_every_character_as_itself():
     rows = pd.DataFrame(
         {"lon R2": [0.5, np.nan], "real km": [1234.4, -5.0], "name": [r"50% of_#1 {a} \b~^", "A & B $x$\n<y>"]}
     )
-    text = tables.latex_text(rows, "two\nlines")
+    text = export.latex_text(rows, "two\nlines")
     assert text.splitlines() == [
         "% two lines",
         r"% \usepackage{booktabs}",
@@ -517,57 +516,3 @@ def test_a_latex_table_shows_every_character_as_itself():
         r"\bottomrule",
         r"\end{tabular}",
     ]
-
-
-# --- colours
-
-
-DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
-PROTANOPIA = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
-EYES = {"usual": np.eye(3), "deuteranopia": np.array(DEUTERANOPIA), "protanopia": np.array(PROTANOPIA)}
-NEIGHBOURS = """Africa: Western Europe, Middle East, Atlantis, South America, India
-North America: South America, Western Europe, Eastern Europe, Japan, Atlantis
-South America: Atlantis, Antarctica
-Western Europe: Eastern Europe, Middle East, Atlantis
-Eastern Europe: Middle East, Central Asia, China, Korea, Japan
-Middle East: Central Asia, India
-Central Asia: India, China
-India: China, Southeast Asia
-China: Korea, Japan, Southeast Asia
-Korea: Japan
-Japan: Southeast Asia, Oceania
-Southeast Asia: Oceania
-Oceania: Antarctica"""
-
-
-def lab(colour: str, eye: np.ndarray) -> np.ndarray:
-    """CIE L*a*b* (D65) of a colour as an eye sees it: Machado, Oliveira and Fernandes (2009), severity 1."""
-    srgb = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-    to_xyz = [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-    xyz = np.array(to_xyz) @ (eye @ linear).clip(0, 1) / [0.95047, 1.0, 1.08883]
-    x, y, z = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
-
-
-@pytest.mark.parametrize("eye", EYES)
-def test_neighbouring_regions_are_told_apart_by_colour_blind_eyes(eye):
-    colours = REGION_COLOURS | {"Atlantis": VIRTUAL_COLOURS[0]}
-    for line in NEIGHBOURS.splitlines():
-        first, _, others = line.partition(": ")
-        for other in others.split(", "):
-            far = np.linalg.norm(lab(colours[first], EYES[eye]) - lab(colours[other], EYES[eye]))
-            assert far > 25, (first, other, far)
-
-
-@pytest.mark.parametrize("eye", EYES)
-def test_lines_of_one_chart_and_parts_of_the_fall_are_told_apart_by_colour_blind_eyes(eye):
-    seen = [lab(colour, EYES[eye]) for colour in LINES]
-    for used in ([0, 1, 2], [BANDS[k][3] for k in range(3)], [hue for _, _, hue in READINGS]):
-        for a, b in combinations(used, 2):
-            assert np.linalg.norm(seen[a] - seen[b]) > 20, (a, b)
-
-
-def test_the_page_draws_with_the_same_line_colours_as_the_figures():
-    script = (Path(page.__file__).parent / "web" / "base.js").read_text()
-    assert all(colour.lower() in script for colour in LINES)

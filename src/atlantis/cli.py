@@ -341,8 +341,8 @@ def train(
     again: its report is written anew.
 
     Writes outputs/experiments/NAME/: config.yaml (every setting), run.json, metrics.jsonl, checkpoints/ (from step 0
-    on, each a folder for transformers), analysis/ (probes, pictures) and report/. The path of the report's page
-    is the last line printed.
+    on, each a folder for transformers), analysis/ (probes) and report/ (page, pictures, tables). The path of the
+    report's page is the last line printed.
 
     \b
     Settings often changed (see configs/ and any run's config.yaml for all of them):
@@ -496,8 +496,8 @@ def report(
     Writes, to RUN/report/ (several runs: report/comparison/ of the first) or to --out:
       index.html                the page
       figures/  *.png *.svg     curves, what became of the map, first and last map; evolution.gif, the map in motion
-      tables/   *.csv *.tex     checkpoints, regions by each probe, variants, when it happened; the runs side by side
-      (several runs: figures/ and tables/ in a folder for each run)
+      tables/   *.csv *.tex     checkpoints, regions by each probe, variants, when it happened
+      (several runs: figures/ and tables/ in a folder for each run, and comparison.csv, comparison.tex)
     \b
     Examples:
       atlantis report demo                                   a name in outputs/experiments/, or a folder

@@ -16,9 +16,10 @@ from matplotlib.figure import Figure
 
 from atlantis.artifacts import write_bytes
 from atlantis.report.map_data import ANSWERS, MapData
+from atlantis.report.map_panels import BANDS, READINGS, layer_title
 from atlantis.report.maps import evolution_gif, map_figure
-from atlantis.report.panels import BANDS, BLOCKS, READINGS, layer_title
 from atlantis.report.run_data import Probe, Run, load, rows_where
+from atlantis.report.series import BLOCKS
 from atlantis.report.style import LINES, MUTED, from_zero, literal, new_figure, rendered, step_axis, style
 from atlantis.report.tables import slice_title
 from atlantis.world.regions import colours
@@ -144,12 +145,10 @@ def forgetting_figure(run: Run, data: MapData) -> Figure:
 
 
 def _line(ax: Axes, rows: pd.DataFrame, label: str, colour: str, **look: Any) -> None:
-    if rows["value"].notna().any():
-        ax.plot(rows.index, rows["value"], label=literal(label), color=colour, **({"marker": "o", "ms": 4} | look))
-        if rows["low"].notna().any():
-            ax.fill_between(
-                rows.index, rows["low"].astype(float), rows["high"].astype(float), alpha=0.15, lw=0, color=colour
-            )
+    value, low, high = (rows[name].to_numpy(np.float64) for name in ("value", "low", "high"))
+    if np.isfinite(value).any():
+        ax.plot(rows.index, value, label=literal(label), color=colour, **({"marker": "o", "ms": 4} | look))
+        ax.fill_between(rows.index, low, high, alpha=0.15, lw=0, color=colour)
 
 
 def _draw_skill(ax: Axes, data: MapData) -> None:

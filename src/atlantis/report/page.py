@@ -26,10 +26,10 @@ import numpy as np
 from atlantis.artifacts import refuse_links, version, write_bytes, write_text
 from atlantis.errors import UserError
 from atlantis.progress import bar
+from atlantis.report.export import comparison_rows, csv_text, latex_text, run_tables
 from atlantis.report.page_data import comparison, data_of
 from atlantis.report.panels import sections
 from atlantis.report.run_data import Run, load
-from atlantis.report.tables import comparison_rows, csv_text, latex_text, run_tables
 from atlantis.world.coastlines import land
 
 SCRIPTS = ("base.js", "map.js", "city.js", "curves.js", "tables.js", "main.js")

@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 
 from atlantis.report.about import about, finding
+from atlantis.report.export import comparison_rows, each_variant, when_rows
 from atlantis.report.map_data import REAL
-from atlantis.report.panels import number, numbers, panels
+from atlantis.report.panels import panels
 from atlantis.report.run_data import Probe, Run
-from atlantis.report.tables import comparison_rows, digits_of, run_rows, when_rows
+from atlantis.report.series import number, numbers
+from atlantis.report.tables import digits_of, run_rows
 from atlantis.sphere import wrap_longitude
 from atlantis.world.regions import colours
 
@@ -138,9 +140,10 @@ def _group(probe: Probe, name: str, virtual: bool, title: str | None = None) -> 
 def _variants(run: Run) -> dict[str, Any] | None:
     if run.variants.empty:
         return None
-    steps, rows = sorted(run.variants["step"].unique()), []
-    for (variant, group), part in run.variants.groupby(["variant", "group"], sort=False):
-        km = part.drop_duplicates("step").set_index("step")["mean_km"].reindex(steps)
+    steps = sorted(int(step) for step in run.variants["step"].unique())
+    rows = []
+    for variant, group, part in each_variant(run):
+        km = numbers(part["mean_km"].reindex(steps))
         name = ALL_REAL if group == REAL else group
-        rows.append({"variant": variant, "group": name, "n": int(part["n"].iloc[0]), "mean_km": numbers(km)})
-    return {"steps": [int(step) for step in steps], "rows": rows}
+        rows.append({"variant": variant, "group": name, "n": int(part["n"].iloc[0]), "mean_km": km})
+    return {"steps": steps, "rows": rows}
