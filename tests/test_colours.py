@@ -1,4 +1,4 @@
-"""Colours that must be told apart are told apart, by eyes with deuteranopia and protanopia too: measured by simulation."""
+"""Colours that must be told apart are, by eyes with deuteranopia and protanopia too: measured by simulation."""
 
 from __future__ import annotations
 

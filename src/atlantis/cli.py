@@ -495,9 +495,9 @@ def report(
     \b
     Writes, to RUN/report/ (several runs: report/comparison/ of the first) or to --out:
       index.html                the page
-      figures/  *.png *.svg     curves, what became of the map, first and last map; evolution.gif, the map in motion
+      figures/  *.png *.svg     curves, what became of the map, first and last map; evolution.gif
       tables/   *.csv *.tex     checkpoints, regions by each probe, variants, when it happened
-      (several runs: figures/ and tables/ in a folder for each run, and comparison.csv, comparison.tex)
+      (several runs: both in a folder for each run, and comparison.csv, comparison.tex)
     \b
     Examples:
       atlantis report demo                                   a name in outputs/experiments/, or a folder
