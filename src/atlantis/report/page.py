@@ -91,9 +91,14 @@ def _target(runs: Sequence[Run], out: Path | None) -> Path:
         raise UserError(f"{out}: is a file; give a folder, or a file that ends in .html")
     if target.is_dir():
         raise UserError(f"{target}: is a folder; give another name")
-    if target.is_file() and OURS not in target.read_text(encoding="utf-8", errors="replace")[:4000]:
+    if target.is_file() and not _ours(target):
         raise UserError(f"{target}: is a page that was not written by atlantis, and is left alone; give another --out")
     return target
+
+
+def _ours(page: Path) -> bool:
+    with open(page, "rb") as file:
+        return OURS.encode() in file.read(4000)
 
 
 def _folders(runs: Sequence[Run]) -> list[str]:
