@@ -105,7 +105,7 @@ def turn_back(now: Cloud, first: Cloud, fold: np.ndarray) -> np.ndarray:
     return carried + first.mean
 
 
-N_COMPONENTS, HIDDEN, N_STEPS, RATE, DECAY, EVERY = 64, 64, 150, 3e-3, 1.0, 10
+N_COMPONENTS, HIDDEN, N_STEPS, RATE, DECAY, EVERY = 64, 64, 100, 5e-3, 1.0, 10
 
 
 def mlp_probe(now: Cloud, y: np.ndarray, fold: np.ndarray, alphas: Sequence[float], seed: int) -> np.ndarray:
@@ -114,7 +114,7 @@ def mlp_probe(now: Cloud, y: np.ndarray, fold: np.ndarray, alphas: Sequence[floa
     A ridge regression with the fold's own penalty plus one hidden layer (64 units, GELU), which reads the ridge's
     prediction and the first 64 principal components, all with unit variance, and learns what the ridge leaves over. It
     starts at zero and stops early, by a fifth of the training cities that are used for nothing else: it is about as
-    good as the linear probe where nothing non-linear is to be had. AdamW, 150 steps on all rows;
+    good as the linear probe where nothing non-linear is to be had. AdamW, 100 steps on all rows;
     the same bytes on the same machine.
     """
     predicted = np.empty_like(y)
