@@ -138,6 +138,14 @@ def test_an_unreadable_checkpoint_does_not_stop_the_rest(
     assert contents(run) == whole
 
 
+def test_a_checkpoint_that_was_taken_away_leaves_no_rows(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints" / "checkpoint-3")
+    shutil.rmtree(run / "checkpoints" / "checkpoint-20")
+    probe_run(run)
+    for file in ("map/measures.parquet", "map/cities.parquet", "seed/predictions.parquet"):
+        assert set(pd.read_parquet(run / "analysis" / file)["step"]) == {0, 10}
+
+
 def test_nothing_readable_writes_nothing(run: Path) -> None:
     before = contents(run)
     for weights in (run / "checkpoints").rglob("model.safetensors"):

@@ -53,6 +53,8 @@ def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool 
         raise UserError(f"{run}: no checkpoint to probe in {run / 'checkpoints'}")
     before = _tables_of(run, config)
     done = set(before["map"]["measures.parquet"]["step"]) if before else set()
+    if not done <= set(checkpoints):  # one was taken away: its rows go too
+        before, done = None, set()
     if done == set(checkpoints):
         if not again:
             return
