@@ -431,7 +431,8 @@ def probe(
     A linear probe predicts each city's longitude and latitude from the model's hidden states. Writes the run's
     analysis/ by two protocols: seed/ (the study's, to compare with it) and sphere/ (without its flaws), in each
     representation_dynamics.csv (per step and region, with intervals) and predictions.parquet (per city). With --table,
-    layers/ has R2 and km at every layer and position of the prompt.
+    layers/ has R2 and km at every layer and position of the prompt. map/ says what became of the map since the first
+    step (docs/metrics.md): lost, bent or turned, drift, damage. A checkpoint that cannot be read is named at the end.
 
     PATH may be any transformers folder whose tokenizer reads the task's texts as ours does: a checkpoint, or a causal
     language model of any architecture, saved with save_pretrained. Its world, layers and --out are then said here.
