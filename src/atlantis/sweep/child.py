@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,7 +135,10 @@ class Runner:
                 )
                 self._children.add(child)
             try:
-                code = child.wait()
+                code = None
+                while code is None:  # in short waits, between which an exception can reach us: Ray's is no signal
+                    with suppress(subprocess.TimeoutExpired):
+                        code = child.wait(LOOK_AGAIN_S)
             except BaseException:
                 child.terminate()
                 child.wait()
