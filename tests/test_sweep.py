@@ -317,6 +317,33 @@ def test_failures_stop_no_other_and_are_named(folder: Path, capfd: Any) -> None:
     assert json.loads((other / "run.json").read_text())["steps"] == 4
 
 
+def of_a_base(folder: Path, root: Path) -> sweep.Sweep:
+    """A sweep of one run that starts from a base that is not there yet."""
+    text = f"extends: tiny.yaml\nbase: ground\nbase_config: tiny.yaml\nseeds: [1]\noutput_root: {root}\n"
+    short = "training: {max_steps: 2}\nevaluation: {steps: [0]}"
+    return sweep.read(write(folder, text + short, "fine.yaml"))
+
+
+@pytest.mark.slow
+def test_a_base_is_made_once_and_first(folder: Path, tmp_path: Path) -> None:
+    plan = of_a_base(folder, tmp_path)
+    outcomes = sweep.carry_out(plan, Local())
+    assert [(outcome.name, outcome.state) for outcome in outcomes] == [("ground", "done"), ("fine_seed=1", "done")]
+    start = plan.runs[1].folder / "checkpoints" / "checkpoint-0" / "model.safetensors"
+    assert start.read_bytes() == weights(plan.runs[0].folder)
+    assert set(pd.read_parquet(plan.results)["run"]) == {"fine_seed=1"}
+
+
+def test_what_starts_from_a_base_that_failed_is_not_begun(folder: Path, tmp_path: Path) -> None:
+    class Failing(Local):
+        def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+            assert [job.name for job in jobs] == ["ground"]
+            yield Outcome("ground", "failed", "a planted failure")
+
+    outcomes = sweep.carry_out(of_a_base(folder, tmp_path), Failing())
+    assert [outcome.message for outcome in outcomes] == ["a planted failure", "its base ground was not finished"]
+
+
 def job(tmp_path: Path, retries: int = 2) -> Job:
     return Job("x", tmp_path / "x.yaml", tmp_path / "x", tmp_path / "x.log", retries=retries)
 
