@@ -6,6 +6,7 @@ Every machine needs this package, and the same folders at the same paths (a shar
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -18,7 +19,7 @@ from atlantis.errors import UserError
 from atlantis.sweep.child import Job, Outcome, Runner
 from atlantis.yaml12 import scalar
 
-POLL_S = 0.5
+POLL_S, KNOCK_S = 0.5, 10.0
 DAY_MIN = 24 * 60
 
 
@@ -48,8 +49,9 @@ class Ray:
     def __enter__(self) -> Ray:
         alone = {"include_dashboard": False} if self.address is None else {}
         try:
+            _knock(self.address)
             self._ray.init(self.address or "local", log_to_driver=False, logging_level="error", **alone)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise UserError(f"--address {self.address}: no Ray cluster answers there ({error})") from None
         return self
 
@@ -93,6 +95,13 @@ class Ray:
             if self._stopping:
                 return Outcome(job.name, "stopped")
             return Outcome(job.name, "failed", str(error).strip().splitlines()[-1])
+
+
+def _knock(address: str | None) -> None:
+    """OSError if nobody listens at `host:port`; Ray itself would try for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
 
 
 def _carry_out(job: Job) -> Outcome:
