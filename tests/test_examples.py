@@ -29,6 +29,7 @@ LAYERS = [
     ["readout"],
     ["strategies"],
     ["training"],
+    ["interpolate"],
     ["report"],
     ["show"],
     ["study"],

@@ -479,6 +479,34 @@ def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path
 
 
 @app.command()
+def interpolate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder, or its name.")],
+    alphas: Annotated[
+        str, typer.Option(metavar="A,...", help="From 0, the base, to 1, fine-tuned.")
+    ] = "0,0.2,0.4,0.6,0.8,1",
+) -> None:
+    """Score and probe weights between a run's base and its fine-tuned ones: (1 - A) * base + A * fine-tuned.
+
+    Nothing is trained, and any finished run will do. Writes analysis/interpolation/ of the run: scores.csv (errors in
+    km per slice) and probe.csv (the map).
+
+    \b
+    Example:
+      atlantis interpolate demo --alphas 0,0.25,0.5,0.75,1
+    """
+    from rich.table import Table
+
+    from atlantis.interpolate import alphas_in
+    from atlantis.interpolate import interpolate as interpolate_run
+
+    found = interpolate_run(_run_folder(run), alphas_in(alphas))
+    table = Table("alpha", *(f"{name} km" for name in found.columns[1:-1]), "map of real cities km")
+    for row in found.itertuples(index=False):
+        table.add_row(*(f"{value:g}" if i == 0 else f"{value:,.0f}" for i, value in enumerate(row)))
+    _console().print(table)
+
+
+@app.command()
 def report(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or names in outputs/experiments/.")

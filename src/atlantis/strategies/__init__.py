@@ -1,7 +1,7 @@
 """Strategies against forgetting: one file each, named as in a config (`strategy: {name: l2sp, weight: 0.1}`).
 
-A strategy is a subclass of `Strategy` (common/interface.py) with its own `Settings`. Adding one is adding a file here; one of
-a user's own is named `my_module:MyStrategy`, and its module is looked for in the current folder too.
+A strategy is a subclass of `Strategy` (common/interface.py) with its own `Settings`. Adding one is adding a file here;
+one of a user's own is named `my_module:MyStrategy`, and its module is looked for in the current folder too.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def known() -> list[str]:
 
 
 def find(name: str) -> type[Strategy]:
-    """The class that `name` means: that of a file here, or `my_module:MyStrategy`. Raises ValueError, saying why not."""
+    """The class that `name` means: of a file here, or `my_module:MyStrategy`. Raises ValueError if there is none."""
     if ":" in name:
         return _own(name)
     if name not in known():

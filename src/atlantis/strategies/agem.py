@@ -2,10 +2,10 @@
 
     g_ref = gradient of the loss on `rows` old rows;  if <g, g_ref> < 0:  g <- g - <g, g_ref> / <g_ref, g_ref> * g_ref
 
-A-GEM assumes that the update is -rate * g. AdamW's is not: it rescales each weight and adds its momentum, so a projected gradient
-may still raise the old loss. With `project: update` the step d that AdamW took is projected itself: if <d, g_ref> > 0,
-d <- d - <d, g_ref> / <g_ref, g_ref> * g_ref. Cost: a forward and backward pass over `rows` old rows per step, and one
-copy of the gradient (of the weights too, for the update).
+A-GEM assumes that the update is -rate * g. AdamW's is not: it rescales each weight and adds its momentum, so a
+projected gradient may still raise the old loss. With `project: update` the step d that AdamW took is projected itself:
+if <d, g_ref> > 0, d <- d - <d, g_ref> / <g_ref, g_ref> * g_ref. Cost: a forward and backward pass over `rows` old rows
+per step, and one copy of the gradient (of the weights too, for the update).
 
 Defaults: the paper's gradient projection with 256 rows (its batch of memory); buffer as in replay.
 """

@@ -2,9 +2,9 @@
 
     every `every` steps:  theta <- (1 - pull) * theta + pull * base
 
-The trained weights themselves move, unlike in `wise` and `ema`; AdamW's moments are kept. Cost: none between, a pass over
-the weights at these steps; a copy of the base. Defaults: half of the way, as WiSE-FT has it at the end; every 20 steps,
-so that it happens often in a run of hundreds.
+The trained weights themselves move, unlike in `wise` and `ema`; AdamW's moments are kept. Cost: none between, a pass
+over the weights at these steps; a copy of the base. Defaults: half of the way, as WiSE-FT has it at the end; every 20
+steps, so that it happens often in a run of hundreds.
 """
 
 from __future__ import annotations

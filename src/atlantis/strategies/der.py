@@ -1,4 +1,5 @@
-"""Dark experience replay, DER++: old rows with the base's logits, and old rows with their answers (Buzzega et al., 2020).
+"""Dark experience replay, DER++: old rows with the base's logits, and old rows with their answers (Buzzega et al.,
+2020).
 
     penalty = alpha * mean (logits - base's logits)^2  over r rows' targets  +  beta * cross-entropy of r other rows
 

@@ -2,9 +2,9 @@
 
     penalty = weight * mean over r prompts' targets of KL(base || model)
 
-Needs no old data: prompts are `dist(c_i,c_j)=` with random old ids; answers are drawn once from the base, token by token,
-and its whole distributions along them are kept. As in replay, r old rows go with B new ones to make `share`. Cost: that
-of r more rows per step; at the beginning seven passes of the base over the prompts.
+Needs no old data: prompts are `dist(c_i,c_j)=` with random old ids; answers are drawn once from the base, token by
+token, and its whole distributions along them are kept. As in replay, r old rows go with B new ones to make `share`.
+Cost: that of r more rows per step; at the beginning seven passes of the base over the prompts.
 
 Defaults: `share` as in replay; weight 1, so that an old token counts as it would if its answer were known.
 """

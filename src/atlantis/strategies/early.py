@@ -3,9 +3,9 @@
     rate(s) = factor * rate of the schedule(s) * min(1, (s + 1) / warmup_steps)
 
 Most damage is done in the first steps, when AdamW's second moments are those of a few batches and every weight moves by
-about the learning rate. With `moments`, both moments and the step count are taken over from the end of the base's run (its
-state folder), so that weights with large old gradients move little; a shipped base has none. Rows that the embedding has
-grown begin with moments of 0. Long re-warming: Gupta et al., 2023. Cost: none.
+about the learning rate. With `moments`, both moments and the step count are taken over from the end of the base's run
+(its state folder), so that weights with large old gradients move little; a shipped base has none. Rows that the
+embedding has grown begin with moments of 0. Long re-warming: Gupta et al., 2023. Cost: none.
 
 Defaults: 200 steps, the stretch in which the study saw nearly all of the damage; the schedule's own rate.
 """

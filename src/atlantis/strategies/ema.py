@@ -1,5 +1,5 @@
-"""A slow copy of the weights that starts at the base and follows: an exponential moving average (Polyak and Juditsky, 1992;
-Tarvainen and Valpola, 2017).
+"""A slow copy of the weights that starts at the base and follows: an exponential moving average (Polyak and Juditsky,
+1992; Tarvainen and Valpola, 2017).
 
     slow <- decay * slow + (1 - decay) * theta  after every step;  the slow weights are evaluated and saved
 

@@ -3,13 +3,13 @@
     penalty = weight / 2 * sum_i F_i * (theta_i - base_i)^2
     F_i = mean over old prompts x, answers y drawn from the base, of (d log p(y | x) / d theta_i)^2
 
-This is the true Fisher information: one gradient per sample, with labels from the model, not squared gradients of batches or
-of given labels (Kunstner et al., 2019; Benzing, 2022). It takes old prompts but no old answers. Cost: `samples` backward
-passes of one row at the beginning, then a pass over the weights per step; two numbers per weight.
+This is the true Fisher information: one gradient per sample, with labels from the model, not squared gradients of
+batches or of given labels (Kunstner et al., 2019; Benzing, 2022). It takes old prompts but no old answers. Cost:
+`samples` backward passes of one row at the beginning, then a pass over the weights per step; two numbers per weight.
 
 Default weight: Laplace's approximation would have old rows / new targets, about 1,000,000 / 460,000 in the study; being
-diagonal, the approximation is rough, and the weight is one to tune. 1,000 samples: the diagonal's sum is then known to a
-few per cent.
+diagonal, the approximation is rough, and the weight is one to tune. 1,000 samples: the diagonal's sum is then known to
+a few per cent.
 """
 
 from __future__ import annotations

@@ -2,8 +2,9 @@
 
     w_i = exp(-l_i / T),  T = median of all l_i,  divided by the mean of w;   loss = mean of w_i * loss_i
 
-l_i is the base's mean cross-entropy of row i, computed once. Weights of mean 1, unlike the paper's, keep the size of the gradient.
-Needs nothing but the base. Cost: a forward pass of the base over the new data, then none; one number per row.
+l_i is the base's mean cross-entropy of row i, computed once. Weights of mean 1, unlike the paper's, keep the size of
+the gradient. Needs nothing but the base. Cost: a forward pass of the base over the new data, then none; one number per
+row.
 """
 
 from __future__ import annotations

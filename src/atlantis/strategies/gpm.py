@@ -1,15 +1,17 @@
 """Gradient projection memory: weights move only where old inputs do not look (Saha, Garg and Roy, 2021).
 
-    M       orthonormal basis of the inputs of a linear layer over old prompts under the base, holding `energy` of their squares
+    M       orthonormal basis that holds `energy` of the squares of a linear layer's inputs over old rows (in the base)
     G       <- G - G M M'     the gradient of the layer's weight (out, in)
     dW      <- dW - dW M M'   the step that AdamW took
 
-The paper projects the gradient, which suffices for SGD; AdamW rescales what it is given, so its step is projected too, and then W x
-is unchanged for every x in the span of M. For the same reason biases and norms stay as they are, and so do the embedding's
-rows of tokens that old prompts have; rows of other tokens (new cities, with the city vocabulary) are free. The base's own answers
-follow the prompts. Cost: two products with M per layer and step, a copy of the weights; M has up to in^2 numbers.
+The paper projects the gradient, which suffices for SGD; AdamW rescales what it is given, so its step is projected too,
+and then W x is unchanged for every x in the span of M. For the same reason biases and norms stay as they are, and so do
+the embedding's rows of tokens that old prompts have; rows of other tokens (new cities, with the city vocabulary) are
+free. The base's own answers follow the prompts. Cost: two products with M per layer and step, a copy of the weights; M
+has up to in^2 numbers.
 
-Defaults: 95 % as in the paper's first tasks (0.95 to 0.97); 2,000 rows of about 18 tokens, many more than the layers are wide.
+Defaults: 95 % as in the paper's first tasks (0.95 to 0.97); 2,000 rows of about 18 tokens, many more than the layers
+are wide.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def basis(gram: Tensor, energy: float) -> Tensor:
     """Orthonormal directions (d, k) that hold this share of the squares of inputs with the Gram matrix X'X (d, d)."""
     size, directions = torch.linalg.eigh(gram)
     held = size.flip(0).clamp(min=0).cumsum(0) / size.sum()
-    return directions.flip(1)[:, : int((held < energy).sum()) + 1]
+    return directions.flip(1)[:, : int((held < energy).sum()) + 1].contiguous()
 
 
 def off(change: Tensor, directions: Tensor) -> Tensor:

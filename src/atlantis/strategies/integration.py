@@ -1,14 +1,15 @@
 """Integration: new cities are to live in the space of the old ones' map. (This project's own; not published elsewhere.)
 
     f(c)     hidden states of city c, at the probe's layers and positions, side by side: p numbers
-    mu, U    mean of f over old cities under the base, and the first principal directions that hold `energy` of its variance
+    mu, U    mean of f over old cities under the base, and the principal directions that hold `energy` of its variance
     penalty  weight * mean over some new cities c of  |r - U U' r|^2 / |r|^2,  r = f(c) - mu
 
-A new city whose states lie outside that subspace can be told from the old ones, but a linear map fitted on the old cities
-cannot place it. The penalty is the share of its state that the map does not see: 0 inside, 1 outside. It says nothing about
-where in the subspace the city belongs, which is the task's part, nor does it hold the old cities in place; combine it with a
-strategy that does. Takes old prompts (without a second city). Cost: a forward and backward pass, up to the probe's highest
-layer, over `cities` prompts of about a dozen tokens; at the beginning a pass over the old cities.
+A new city whose states lie outside that subspace can be told from the old ones, but a linear map fitted on the old
+cities cannot place it. The penalty is the share of its state that the map does not see: 0 inside, 1 outside. It says
+nothing about where in the subspace the city belongs, which is the task's part, nor does it hold the old cities in
+place; combine it with a strategy that does. Takes old prompts (without a second city). Cost: a forward and backward
+pass, up to the probe's highest layer, over `cities` prompts of about a dozen tokens; at the beginning a pass over the
+old cities.
 
 Defaults: 95 % of the variance, the usual cut; 32 cities per step, a third of Atlantis; weight 1, so that a city wholly
 outside costs as much as one nat per token.

@@ -2,12 +2,13 @@
 
     W = W_base + alpha / rank * B A,   A (rank, in), B (out, rank), B = 0 at first;  only A and B are trained
 
-The model always holds the merged weights, so that its fast path, every checkpoint and every readout work as they are. peft keeps the
-adapters and gives B A; the gradient of the merged weight is passed on to them, which is exact by the chain rule. Embedding,
-output layer, norms and biases stay as they are. Cost: two small products per layer and step; AdamW's moments are kept for A and B only.
+The model always holds the merged weights, so that its fast path, every checkpoint and every readout work as they are.
+peft keeps the adapters and gives B A; the gradient of the merged weight is passed on to them, which is exact by the
+chain rule. Embedding, output layer, norms and biases stay as they are. Cost: two small products per layer and step;
+AdamW's moments are kept for A and B only.
 
-Defaults: rank 8 and alpha 16 as commonly used, on all linear layers of the blocks (Dettmers et al., 2023). LoRA learns with
-higher rates than full fine-tuning: consider training.learning_rate=5e-4.
+Defaults: rank 8 and alpha 16 as commonly used, on all linear layers of the blocks (Dettmers et al., 2023). LoRA learns
+with higher rates than full fine-tuning: consider training.learning_rate=5e-4.
 """
 
 from __future__ import annotations

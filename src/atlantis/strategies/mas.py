@@ -3,8 +3,8 @@
     penalty = weight / 2 * sum_i O_i * (theta_i - base_i)^2
     O_i = mean over old prompts, with answers drawn from the base, of |d ||logits||^2 / d theta_i|
 
-||.||^2 is the mean square over a row's targets and symbols, so that the weight does not depend on their number. It takes old
-prompts but no old answers. Cost: as EWC. Defaults: weight 1 as in the paper; samples as in EWC.
+||.||^2 is the mean square over a row's targets and symbols, so that the weight does not depend on their number. It
+takes old prompts but no old answers. Cost: as EWC. Defaults: weight 1 as in the paper; samples as in EWC.
 """
 
 from __future__ import annotations

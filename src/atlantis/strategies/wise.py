@@ -2,8 +2,8 @@
 
     shown = (1 - alpha) * base + alpha * theta
 
-Training itself is the naive run's; `atlantis interpolate RUN` draws the whole curve over alpha for any finished run. Cost: none
-per step; a copy of the base. Default: 0.5, which the paper recommends where nothing is tuned.
+Training itself is the naive run's; `atlantis interpolate RUN` draws the whole curve over alpha for any finished run.
+Cost: none per step; a copy of the base. Default: 0.5, which the paper recommends where nothing is tuned.
 """
 
 from __future__ import annotations

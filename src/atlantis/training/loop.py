@@ -80,7 +80,7 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     RunFolder(path, config, resume)  # refuses early, before anything is built
     world = World.from_config(config.world)
     check_request(config, world)
-    base = _base(config, resume)
+    base = load_base(config, resume)
     if base is not None:
         check_base(base, config, world)
         say(f"starting from {base.note}")
@@ -92,7 +92,7 @@ def train(config: RunConfig, resume: bool = False) -> Path:
         if run.finished:
             say(f"{path}: this run is already finished; nothing to train")
         else:
-            task, dataset, note = _task(config, world, base)
+            task, dataset, note = load_task(config, world, base)
             run.begin()
             run.note(status="running", dataset=_about(dataset, note), digests=_digests(world, dataset))
             if base is not None:
@@ -114,7 +114,7 @@ def build_inputs(config: RunConfig) -> None:
     _dataset(config.dataset, world, config.output_root)
 
 
-def _base(config: RunConfig, resume: bool) -> Base | None:
+def load_base(config: RunConfig, resume: bool) -> Base | None:
     """The checkpoint to start from, made by `base_config` if it is nowhere."""
     if config.base is None:
         return None
@@ -162,7 +162,7 @@ def _dataset(asked: DatasetConfig, world: World, output_root: str) -> Dataset:
     return dataset
 
 
-def _task(config: RunConfig, world: World, base: Base | None) -> tuple[Task, Dataset, str]:
+def load_task(config: RunConfig, world: World, base: Base | None) -> tuple[Task, Dataset, str]:
     """The run's rows and its fixed evaluation items; the dataset is saved, or read if it is there."""
     dataset = _dataset(config.dataset, world, config.output_root)
     for note in dataset.notes:

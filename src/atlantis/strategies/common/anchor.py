@@ -1,6 +1,7 @@
 """The family of quadratic anchors: each weight is pulled back to the base, more strongly where it mattered.
 
-    penalty = weight / 2 * sum_i importance_i * (theta_i - base_i)^2,   gradient: weight * importance_i * (theta_i - base_i)
+    penalty  = weight / 2 * sum_i importance_i * (theta_i - base_i)^2
+    gradient = weight * importance_i * (theta_i - base_i)
 
 Members differ in the importance alone: 1 for L2-SP, the Fisher information for EWC, the sensitivity of the outputs for
 MAS. Cost: one pass over the weights per step, and the memory of the base and (but for L2-SP) of one number per weight.

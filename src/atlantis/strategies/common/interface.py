@@ -10,10 +10,12 @@
             return self.settings.weight * ...   # any differentiable number
 
 In a run: `begin` (or, after an interruption, `restore`); then for every step `rate`, `batch`, [forward, backward:
-`output_loss`], `penalty`, `gradients`, [clipping, AdamW], `after_update`; and `shown` whenever weights are evaluated and saved.
+`output_loss`], `penalty`, `gradients`, [clipping, AdamW], `after_update`; and `shown` whenever weights are evaluated
+and saved.
 
-What must outlive an interruption is in `memory`, tensors by name. It is saved with the run's state and put back exactly.
-All else follows from the settings, the base and `step`; randomness comes from generators made of a seed and `step`.
+What must outlive an interruption is in `memory`, tensors by name. It is saved with the run's state and put back
+exactly. All else follows from the settings, the base and `step`; randomness comes from generators made of a seed and
+`step`.
 """
 
 from __future__ import annotations
@@ -123,11 +125,11 @@ class Strategy:
         return rate
 
     def batch(self, batch: Batch, rows: Tensor) -> Batch:
-        """What this step trains on; `rows` (B,) are the places of the batch's rows in the training data, n for fillers."""
+        """What this step trains on; `rows` (B,) are the places of its rows in the training data, n for fillers."""
         return batch
 
     def output_loss(self, logits: Tensor, batch: Batch) -> Tensor | None:
-        """Added to the batch's loss, summed over its M targets as that is; logits (M, O). Called for parts of a batch."""
+        """Added to the loss, summed over M targets like that; logits (M, O). Called for each part of a batch."""
         return None
 
     def penalty(self) -> Tensor | None:

@@ -1,0 +1,86 @@
+"""The line between a run's base and its fine-tuned weights, after the fact (WiSE-FT: Wortsman et al., 2022).
+
+    theta(alpha) = (1 - alpha) * base + alpha * fine-tuned
+
+Each alpha is scored on the run's evaluation items and probed like a checkpoint. 0 and 1 are its first and its last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from atlantis import artifacts
+from atlantis import config as configs
+from atlantis.errors import UserError
+from atlantis.model.checkpoint import checkpoint_steps, load_checkpoint
+from atlantis.progress import bar
+from atlantis.readout.analysis import READERS
+from atlantis.readout.evaluate import score
+from atlantis.readout.generate import answers_km
+from atlantis.readout.source import open_checkpoint
+from atlantis.strategies.wise import interpolated
+from atlantis.training.loop import load_base, load_task
+from atlantis.world import World
+
+ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+
+
+def alphas_in(text: str) -> list[float]:
+    """The numbers in `0,0.5,1`, ascending. Raises UserError for what is none, or lies outside 0 to 1."""
+    try:
+        alphas = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        alphas = []
+    if not alphas or not all(0 <= alpha <= 1 for alpha in alphas):
+        raise UserError(f"--alphas {text}: write numbers from 0 (the base) to 1 (fine-tuned), such as 0,0.25,0.5,1")
+    return alphas
+
+
+def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
+    """Score and probe a finished run at each alpha; writes `analysis/interpolation/` and returns its table of scores.
+
+    `scores.csv` has a row per alpha and slice (km), `probe.csv` one per alpha, protocol, group and split.
+    """
+    if not (run / "config.yaml").is_file() or not artifacts.is_complete(run / "checkpoints" / "final"):
+        raise UserError(f"{run}: not the folder of a finished run; give one, such as outputs/experiments/demo")
+    config, steps = configs.load(run / "config.yaml", own_code=False), checkpoint_steps(run)
+    if 0 not in steps:
+        raise UserError(f"{run}: has no checkpoint-0, which is where the line begins")
+    world = World.from_config(config.world)
+    source, (end, _) = open_checkpoint(steps[0], world), load_checkpoint(run / "checkpoints" / "final")
+    model, layers = source.model, config.probe.layers
+    assert model is not None
+    task, _, _ = load_task(config, world, load_base(config, resume=False))
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    scores, probes = [], []
+    with bar("interpolating", len(alphas)) as progress:
+        for alpha in alphas:
+            model.load_state_dict(interpolated(start, end.state_dict(), alpha))
+            with torch.no_grad():
+                found = score(answers_km(model, source.vocabulary, task.items), task.items)
+            scores += [{"alpha": alpha, "slice": name, **values} for name, values in found.items()]
+            features = source.features(world, layers)
+            for protocol, read in READERS.items():
+                reading = read(features, world, config.probe)
+                probes.append(reading.dynamics.assign(alpha=alpha, protocol=protocol))
+            progress.advance(note=f"alpha {alpha:g}")
+    digest = artifacts.digest_of({"alphas": list(alphas), "probe": config.probe.model_dump()})
+    folder = run / "analysis" / "interpolation"
+    with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:
+        pd.DataFrame(scores).to_csv(aside / "scores.csv", index=False, float_format="%.6g")
+        probe = pd.concat(probes, ignore_index=True)
+        first = ["alpha", "protocol", "group", "split"]
+        probe = probe[[*first, *(column for column in probe if column not in first)]]
+        probe.to_csv(aside / "probe.csv", index=False, float_format="%.6g")
+    return curve(pd.DataFrame(scores), probe)
+
+
+def curve(scores: pd.DataFrame, probe: pd.DataFrame) -> pd.DataFrame:
+    """One row per alpha: the answers' mean error in km in each slice, and the old map's, by the sphere protocol."""
+    table = scores.pivot(index="alpha", columns="slice", values="mean_km").drop(columns="all")
+    real = probe[(probe["protocol"] == "sphere") & (probe["group"] == "real")]
+    return table.assign(map_km=real.groupby("alpha")["mean_km"].first()).reset_index()
