@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.common import RECORDS, Options, record
 
-BENCHMARKS = ("count", "startup", "train", "ideas", "evaluation", "probe", "data", "gpu")
+BENCHMARKS = ("count", "startup", "train", "ideas", "strategies", "evaluation", "probe", "data", "gpu")
 
 
 def main() -> None:

@@ -95,14 +95,13 @@ class Bench:
     """A run's parts in memory, without its files: an engine with one strategy, and its context."""
 
     def __init__(self, config: RunConfig, *strategies: dict[str, Any]) -> None:
-        from atlantis.training.loop import _adopt_strategies, _model, load_base, load_task, load_world
+        from atlantis.training.loop import load_base, load_task, load_world, new_engine
 
         config = with_strategy(config, "bench", *strategies)
         base = load_base(config, resume=False)
         assert base is not None
         self.task, _, _ = load_task(config, load_world(config), base)
-        self.engine = Engine(_model(config, self.task, base), config.training, torch.device("cpu"))
-        _adopt_strategies(self.engine, config, self.task, base, 6)
+        self.engine = new_engine(config, self.task, base, 6)
         self.composed = self.engine.strategy
         assert self.composed is not None
         self.strategy: Any = self.composed.parts[0]

@@ -208,9 +208,7 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     total = total_steps(settings, len(task.rows))
     due = set(evaluation_steps(config.evaluation, total))
     device = choose_device(settings.device)
-    engine = Engine(_model(config, task, base), settings, device)
-    if config.strategies:
-        _adopt_strategies(engine, config, task, base, total)
+    engine = new_engine(config, task, base, total)
     order = Order(len(task.rows), settings.batch_size, settings.seed)
     step, window = _restore(run, engine)
     run.note(device=_device_facts(engine), steps=total)
@@ -265,7 +263,11 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
             ckpt.save_checkpoint(run.checkpoints / "final", model, task.vocabulary, facts, None)
 
 
-def _adopt_strategies(engine: Engine, config: RunConfig, task: Task, base: Base | None, total: int) -> None:
+def new_engine(config: RunConfig, task: Task, base: Base | None, total: int) -> Engine:
+    """The run's model, its optimizer and its strategies, for a run of `total` steps; no strategy has begun."""
+    engine = Engine(_model(config, task, base), config.training, choose_device(config.training.device))
+    if not config.strategies:
+        return engine
     base = checked_base(config, base)
 
     def pairs_of(run: RunConfig, world: World) -> Pairs:
@@ -287,6 +289,7 @@ def _adopt_strategies(engine: Engine, config: RunConfig, task: Task, base: Base 
         logits_of=engine.logits,
     )
     engine.adopt(Composed(config.strategies, context))
+    return engine
 
 
 @contextmanager
