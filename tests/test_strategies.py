@@ -616,3 +616,25 @@ def test_interpolate_a_finished_run(
     assert set(probe["alpha"]) == {0.0, 0.5, 1.0} and set(probe["protocol"]) == {"seed", "sphere"}
     for wrong in ("2", "a", ""):
         assert main(["interpolate", str(run), "--alphas", wrong]) == 2
+
+
+def test_the_page_has_every_strategy_and_what_it_may_use() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "strategies.md").read_text(encoding="utf-8")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")
+    ]
+    allowed = {cells[0].strip("`"): cells[2] for cells in rows if len(cells) == 4}
+    assert set(allowed) == set(known())
+    for name, text in allowed.items():
+        needs = find(name).needs
+        assert {part for part in text.split(", ") if not part.startswith("nothing")} == needs, name
+
+
+def test_the_pages_own_strategy_works(fine: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "strategies.md").read_text(encoding="utf-8")
+    (tmp_path / "my_page.py").write_text(page.split("```python\n")[1].split("```")[0])
+    monkeypatch.chdir(tmp_path)
+    bench = Bench(fine, {"name": "my_page:TowardsZero", "weight": 0.1})
+    bench.step(0)
+    expected = 0.1 * bench.strategy.context.base.embedding.weight.square().sum()
+    assert bench.engine.penalty == pytest.approx(expected.item(), rel=1e-4)
