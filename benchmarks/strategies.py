@@ -1,6 +1,6 @@
 """What each strategy costs: its steps and its memory beside those of the naive run, and what it does before step 0.
 
-The run is the study's cross fine-tune on the shipped base, with the default settings of each strategy, which takes turns
+The run is the study's cross fine-tune on the shipped base, with each strategy's default settings. It takes turns
 with a naive run, both in processes of their own; world and datasets are there already.
 """
 
@@ -19,8 +19,9 @@ from atlantis import config as configs
 from atlantis import train
 from atlantis.settings import RunConfig
 from atlantis.strategies import known
-from atlantis.training.loop import load_base, load_task, load_world, new_engine
+from atlantis.training.loop import load_base, load_task, new_engine
 from atlantis.training.order import Order
+from atlantis.world import World
 from benchmarks.common import ROOT, Lap, Options, five_digits, race, ratio, summary
 
 CONFIG = ROOT / "configs" / "atlantis_cross_finetune.yaml"
@@ -39,7 +40,7 @@ def fine_tune(lap: Lap, config: RunConfig, steps: int) -> None:
     """A rival: `steps` steps a round; says how long the strategy took before its first step."""
     started = time.perf_counter()
     base = load_base(config, resume=False)
-    task, _, _ = load_task(config, load_world(config), base)
+    task, _, _ = load_task(config, World.from_config(config.world), base)
     loaded = time.perf_counter()
     engine = new_engine(config, task, base, 1_000)
     if engine.strategy is not None:
@@ -73,7 +74,7 @@ def prepared(out: Path, options: Options) -> RunConfig:
 def _begin_once(config: RunConfig, strategy: str) -> None:
     config = with_strategy(config, strategy, {})
     base = load_base(config, resume=False)
-    new_engine(config, load_task(config, load_world(config), base)[0], base, 1_000)
+    new_engine(config, load_task(config, World.from_config(config.world), base)[0], base, 1_000)
 
 
 def with_strategy(config: RunConfig, name: str, settings: dict[str, int]) -> RunConfig:

@@ -33,6 +33,7 @@ from atlantis.strategies.wise import interpolated
 from atlantis.tokens import PAD
 from atlantis.training import engine, train
 from atlantis.training.engine import Engine
+from atlantis.world import World
 
 SMALL: dict[str, dict[str, Any]] = {
     "replay": {"buffer": 50, "share": 0.25},
@@ -95,12 +96,12 @@ class Bench:
     """A run's parts in memory, without its files: an engine with one strategy, and its context."""
 
     def __init__(self, config: RunConfig, *strategies: dict[str, Any]) -> None:
-        from atlantis.training.loop import load_base, load_task, load_world, new_engine
+        from atlantis.training.loop import load_base, load_task, new_engine
 
         config = with_strategy(config, "bench", *strategies)
         base = load_base(config, resume=False)
         assert base is not None
-        self.task, _, _ = load_task(config, load_world(config), base)
+        self.task, _, _ = load_task(config, World.from_config(config.world), base)
         self.engine = new_engine(config, self.task, base, 6)
         self.composed = self.engine.strategy
         assert self.composed is not None
