@@ -112,7 +112,11 @@ def _broken(run: Path, target: Path, name: str, text: str | None) -> Path:
     ("name", "text", "message"),
     [
         ("metrics.jsonl", None, r"no metrics\.jsonl in it"),
-        ("metrics.jsonl", '{"step": 0}\n{oops\n{"step": 1}\n', r"metrics\.jsonl, line 2:1: not valid JSON .*; remove the line or restore it"),
+        (
+            "metrics.jsonl",
+            '{"step": 0}\n{oops\n{"step": 1}\n',
+            r"metrics\.jsonl, line 2:1: not valid JSON .*; remove the line or restore it",
+        ),
         ("metrics.jsonl", '{"step": "0"}\n', r"line 1: must be a JSON object with a whole number `step`"),
         ("metrics.jsonl", "[1]\n", r"line 1: must be a JSON object"),
         ("run.json", "{", r"run\.json:1: not valid JSON"),

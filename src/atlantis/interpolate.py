@@ -74,7 +74,7 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
         pd.DataFrame(scores).to_csv(aside / "scores.csv", index=False, float_format="%.6g")
         probe = pd.concat(probes, ignore_index=True)
         first = ["alpha", "protocol", "group", "split"]
-        probe = probe[[*first, *(column for column in probe if column not in first)]]
+        probe = pd.DataFrame(probe, columns=[*first, *probe.columns.drop(first)])
         probe.to_csv(aside / "probe.csv", index=False, float_format="%.6g")
     return curve(pd.DataFrame(scores), probe)
 
