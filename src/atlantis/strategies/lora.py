@@ -52,7 +52,8 @@ class LowRankAdaptation(Strategy):
             torch.manual_seed(settings.seed)  # peft draws A from the global generator
             asked = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=TARGETS)  # type: ignore[arg-type]
             inject_adapter_in_model(asked, shell)
-        self.layers = {f"{name}.weight": m for name, m in shell.named_modules() if isinstance(m, LoraLayer)}
+        found = shell.named_modules()
+        self.layers: dict[str, Any] = {f"{name}.weight": m for name, m in found if isinstance(m, LoraLayer)}
         self.adapters: Parameters = {n: p for n, p in shell.named_parameters() if ".lora_" in n}
 
     def parameters(self, trained: Parameters) -> Parameters:
