@@ -123,24 +123,19 @@ def test_a_cluster_that_does_not_answer_is_one_line(three: list[str], tmp_path: 
 @pytest.mark.slow
 def test_submitits_local_executor_queues_again_what_runs_out_of_time(three: list[str], tmp_path: Path) -> None:
     submitit = pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
-    plan = sweep.read(three[0], three[1:])
-    handles: list[Any] = []
-    submit = submitit.AutoExecutor.map_array
+    import psutil
 
-    def map_array(self: Any, *arguments: Any) -> list[Any]:
-        handles.extend(submit(self, *arguments))
-        return handles[-len(arguments[1]) :]
+    plan = sweep.read(three[0], three[1:])
 
     def run_out_of_time() -> None:
-        while trainer(plan.runs[0]) is None:
+        while (pid := trainer(plan.runs[0])) is None:
             time.sleep(0.02)
-        handles[0]._interrupt()  # submitit's own stand-in for SLURM's signal before the time limit
+        job = psutil.Process(pid).ppid()
+        os.kill(job, submitit.local.local.LocalJobEnvironment._usr_sig())  # as SLURM does before the time limit
 
     backend = sweep.Slurm(plan.folder / "slurm", {"cluster": "local", "time": "30"}, workers=2)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(submitit.AutoExecutor, "map_array", map_array)
-        threading.Thread(target=run_out_of_time, daemon=True).start()
-        outcomes = sweep.carry_out(plan, backend)
+    threading.Thread(target=run_out_of_time, daemon=True).start()
+    outcomes = sweep.carry_out(plan, backend)
     assert states(plan, outcomes) == ["done"] * 3
     assert [outcome.attempts for outcome in outcomes] == [2, 1, 1]
     log = (plan.folder / "logs" / f"{plan.runs[0].name}.log").read_text()
