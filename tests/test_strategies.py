@@ -247,6 +247,7 @@ def test_a_users_own_strategy(fine: RunConfig, naive: object, tmp_path: Path, mo
 def test_a_strategy_needs_a_base(small_config: RunConfig) -> None:
     with pytest.raises(UserError, match=r"strategy: l2sp keeps what a base knows"):
         train(with_strategy(small_config, "baseless", asked("l2sp")))
+    assert not (Path(small_config.output_root) / "experiments" / "baseless").exists()
 
 
 # replay and joint

@@ -351,6 +351,7 @@ def train(
       training.max_steps=50           stop early
       training.batch_size=64  training.learning_rate=1e-4  training.seed=1
       dataset.inter_ratio=0.05  dataset.kind=inter  world.cities=my_cities.csv
+      strategy.name=replay strategy.share=0.2   against forgetting: docs/strategies.md
     \b
     Examples:
       atlantis train demo
@@ -485,9 +486,9 @@ def interpolate(
         str, typer.Option(metavar="A,...", help="From 0, the base, to 1, fine-tuned.")
     ] = "0,0.2,0.4,0.6,0.8,1",
 ) -> None:
-    """Score and probe weights between a run's base and its fine-tuned ones: (1 - A) * base + A * fine-tuned.
+    """Score and probe weights between a run's base and its fine-tuned ones.
 
-    Nothing is trained, and any finished run will do. Writes analysis/interpolation/ of the run: scores.csv (errors in
+    They are (1 - A) * base + A * fine-tuned. Nothing is trained, and any finished run will do. Writes analysis/interpolation/ of the run: scores.csv (errors in
     km per slice) and probe.csv (the map).
 
     \b

@@ -81,6 +81,8 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     world = World.from_config(config.world)
     check_request(config, world)
     base = load_base(config, resume)
+    if config.strategies:
+        checked_base(config, base)
     if base is not None:
         check_base(base, config, world)
         say(f"starting from {base.note}")
