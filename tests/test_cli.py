@@ -20,7 +20,7 @@ SOURCE = Path(cli.__file__).parents[1]
 CONFIGS = Path(__file__).parents[1] / "configs"
 COMMANDS = [
     [], ["world"], ["world", "build"], ["data"], *(["data", kind] for kind in ("distance", "inter", "cross", "mixed")),
-    *([name] for name in ("train", "evaluate", "probe", "report", "show", "study", "sweep")),
+    *([name] for name in ("train", "evaluate", "probe", "interpolate", "report", "show", "study", "sweep")),
 ]  # fmt: skip
 
 

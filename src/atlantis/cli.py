@@ -488,8 +488,8 @@ def interpolate(
 ) -> None:
     """Score and probe weights between a run's base and its fine-tuned ones.
 
-    They are (1 - A) * base + A * fine-tuned. Nothing is trained, and any finished run will do. Writes analysis/interpolation/ of the run: scores.csv (errors in
-    km per slice) and probe.csv (the map).
+    They are (1 - A) * base + A * fine-tuned. Nothing is trained, and any finished run will do. Writes
+    analysis/interpolation/ of the run: scores.csv (errors in km per slice) and probe.csv (the map).
 
     \b
     Example:
