@@ -1,1 +1,1 @@
-"""Suites that try to break atlantis, and count."""
+"""Suites that break a running system on purpose: `make faults`; their figures are in docs/reliability.md."""

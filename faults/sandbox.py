@@ -19,7 +19,9 @@ import select
 import shutil
 import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from typing import Any
 CPU_S, WALL_S = 10, 60
 MEMORY = 2 << 30  # bytes beyond what the process has at the start
 FILE_SIZE = 64 << 20
+NO_NETWORK = False  # set by the suites
 CLONE_NEWNET = 0x40000000
 
 FORBIDDEN = ("pickle.find_class", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "pty.spawn")
@@ -57,6 +60,8 @@ class Case:
     expect: str = REFUSED
     says: str = ""
     writes: tuple[str, ...] = ()
+    may_change: tuple[str, ...] = ()
+    """Files that even a refusal may change: `run.json`, where a run notes that it was tried."""
     check: Callable[[Path], str] | None = None
     """Looks at the scene after a success; returns what is wrong, or nothing."""
 
@@ -69,7 +74,19 @@ class Verdict:
     seconds: float
 
 
-def tree(folder: Path) -> dict[str, str]:
+def stamps(folder: Path) -> dict[str, str]:
+    """Every file and folder below `folder`, and its number, size and time: what no writing leaves as it is."""
+    found = {}
+    for parent, folders, files in os.walk(folder):
+        for name in files:
+            status = os.lstat(os.path.join(parent, name))
+            key = os.path.relpath(os.path.join(parent, name), folder)
+            found[key] = f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+        found |= {os.path.relpath(os.path.join(parent, name), folder): "folder" for name in folders}
+    return found
+
+
+def contents(folder: Path) -> dict[str, str]:
     """Every file, folder and link below `folder`, and what is in it."""
     found = {}
     for parent, folders, files in os.walk(folder):
@@ -133,23 +150,32 @@ def without_network() -> bool:
 # --- one case
 
 
-def judged(case: Case, scene: Path, template: Path, guard: Guard) -> Verdict:
-    """Run a case in a fresh scene."""
-    shutil.rmtree(scene, ignore_errors=True)
-    shutil.copytree(template, scene, symlinks=True)
+def judged(case: Case, scene: Path, template: Path, guard: Guard, fresh: bool) -> Verdict:
+    """Run a case in a fresh scene; or in the last one, where what it makes is removed again."""
+    if fresh or not scene.exists():
+        shutil.rmtree(scene, ignore_errors=True)
+        shutil.copytree(template, scene, symlinks=True)
     os.chdir(scene / "work")
     arguments = case.prepare(scene)
+    tree = contents if fresh else stamps
     before = tree(scene)
     started = time.perf_counter()
     code, out, err = _command(arguments, scene, guard)
     seconds = time.perf_counter() - started
+    for other in threading.enumerate():
+        if other.name == "race":
+            other.join()
     after = tree(scene)
     problem = "; ".join(guard.seen) or _problem(case, code, out, err, before, after)
     if not problem and (scene / "canary").exists():
         problem = "the canary is dead: foreign code ran"
     if not problem and code == 0 and case.check is not None:
         problem = case.check(scene)
-    shown = f"{problem}\n    atlantis {' '.join(arguments)[:150]!r}\n    {code}: {(err or out)[-400:]!r}" if problem else ""
+    if not fresh:
+        shutil.rmtree(scene / "work" / "w", ignore_errors=True)
+    shown = (
+        f"{problem}\n    atlantis {' '.join(arguments)[:150]!r}\n    {code}: {(err or out)[-400:]!r}" if problem else ""
+    )
     return Verdict(case.name, "failed" if problem else "clean" if code else "done", shown, seconds)
 
 
@@ -201,7 +227,8 @@ def _problem(case: Case, code: int, out: str, err: str, before: dict[str, str], 
         return f"exit code {code}, though it is to be {case.expect}"
     if not re.search(case.says, err if code else out + err, re.DOTALL):
         return f"does not say {case.says!r}"
-    changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+    changed = sorted(name for name in changed if not any(map(name.startswith, case.may_change)))
     if code == 2:
         if not err.startswith("error: ") or "\nerror: " in err:
             return "not one message"
@@ -233,24 +260,30 @@ def run_cases(cases: Sequence[Case], template: Path, aside: Path) -> list[Verdic
     return verdicts
 
 
-def in_child(batch: Batch, template: Path, aside: Path) -> list[Verdict]:
+killed = False
+"""Whether the last child did not end by itself."""
+
+
+def in_child(batch: Batch, template: Path, aside: Path, fresh: bool = True) -> list[Verdict]:
     """The verdicts that a batch reported before its process ended, however it ended."""
+    global killed
     aside.mkdir(parents=True, exist_ok=True)
     reading, writing = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _serve(batch, template, aside, writing)
+        _serve(batch, template, aside, writing, fresh)
     os.close(writing)
     found = [Verdict(**json.loads(line)) for line in _lines(reading, pid)]
-    os.waitpid(pid, 0)
+    killed = os.waitpid(pid, 0)[1] != 0
     return found
 
 
-def _serve(batch: Batch, template: Path, aside: Path, pipe: int) -> None:
+def _serve(batch: Batch, template: Path, aside: Path, pipe: int, fresh: bool) -> None:
     """The child's side."""
     try:
         scene = aside / "scene"
+        shutil.rmtree(scene, ignore_errors=True)
         guard = Guard(scene, [aside])
         guard.install()
         sys.dont_write_bytecode = True
@@ -264,7 +297,7 @@ def _serve(batch: Batch, template: Path, aside: Path, pipe: int) -> None:
             spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
             resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + CPU_S + 1, hard))
-            return judged(case, scene, template, guard)
+            return judged(case, scene, template, guard, fresh)
 
         def report(verdict: Verdict) -> None:
             os.write(pipe, json.dumps(vars(verdict)).encode() + b"\n")
@@ -272,7 +305,7 @@ def _serve(batch: Batch, template: Path, aside: Path, pipe: int) -> None:
         batch(judge, report)
         os._exit(0)
     except BaseException as error:
-        os.write(2, f"the sandbox itself failed: {error!r}\n".encode())
+        os.write(2, f"the sandbox itself failed: {error!r}\n{traceback.format_exc()[-600:]}\n".encode())
         os._exit(1)
 
 

@@ -1,7 +1,7 @@
 """Where the cases of `inputs` and `hostile` take place: a few small artifacts, and files of somebody else beside them.
 
-    work/                the current folder: cities.csv, tiny.yaml, outputs/ with a run, its world and its dataset
-    outside/             precious.txt and kept/: nothing may ever change here
+work/                the current folder: cities.csv, tiny.yaml, outputs/ with a run, its world and its dataset
+outside/             precious.txt and kept/: nothing may ever change here
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def csv_text(n: int = CITIES) -> str:
 def build(scene: Path) -> None:
     """Make the scene; in a process of its own, for libraries that start threads do not survive a later fork."""
     (scene / "outside" / "kept").mkdir(parents=True)
-    (scene / "outside" / "precious.txt").write_text("precious\n")
+    (scene / "outside" / "precious.txt").write_text("precious\n" * 1000)
     (scene / "outside" / "kept" / "thesis.txt").write_text("the only copy\n")
     (scene / "work").mkdir()
     (scene / "work" / "cities.csv").write_text(csv_text())
@@ -65,16 +65,18 @@ def state_of(scene: Path) -> Path:
 
 def imported() -> None:
     """Import what the commands use, once, before the first fork."""
-    import matplotlib.backends.backend_agg
     import pyarrow as pa
+    import typer
 
     import atlantis.readout.analysis
     import atlantis.report.figures
     import atlantis.report.page
     import atlantis.sweep
     import atlantis.training  # noqa: F401
+    from atlantis import cli
     from atlantis.model.kernels import library
 
+    cli.app = typer.main.get_command(cli.app)  # pyright: ignore[reportAttributeAccessIssue]  # once, not for every case
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     library()

@@ -130,7 +130,9 @@ def cases() -> list[Case]:
     for value in WRONG_IDS:
         text = f'id,name,lat,lon\n0,A,1,2\n"{value}",B,3,4\n'
         found.append(_written(f"city CSV: id {value!r}", text, REFUSED, "line 3, column 'id'"))
-    found.append(_written("city CSV: an id twice", "id,name,lat,lon\n0,A,1,2\n0,B,3,4\n", REFUSED, "first used on line 2"))
+    found.append(
+        _written("city CSV: an id twice", "id,name,lat,lon\n0,A,1,2\n0,B,3,4\n", REFUSED, "first used on line 2")
+    )
     for value in WRONG_POPULATIONS:
         text = f'name,lat,lon,population\nA,1,2,"{value}"\n'
         found.append(_written(f"city CSV: population {value!r}", text, REFUSED, "line 2, column 'population'"))
@@ -152,7 +154,7 @@ def _written(name: str, text: str | bytes, expect: str, says: str) -> Case:
 BUILD = ["world", "build", "--cities", "mine.csv", "--out", "w"]
 
 
-def _linked(target: str):  # noqa: ANN202
+def _linked(target: str):
     def prepare(scene: Path) -> list[str]:
         (scene / "work" / "mine.csv").symlink_to(target)
         return BUILD
@@ -170,7 +172,7 @@ def _folder(scene: Path) -> list[str]:
     return BUILD
 
 
-def _sparse(size: int):  # noqa: ANN202
+def _sparse(size: int):
     def prepare(scene: Path) -> list[str]:
         with open(scene / "work" / "mine.csv", "wb") as file:
             file.truncate(size)
@@ -199,5 +201,8 @@ SPECIAL = {
     "a folder": (_folder, "is a folder"),
     "zero bytes without end": (_sparse(1 << 25), "line 1: not readable"),
     "100,000 lines and a wrong one": (_long, "line 100002"),
-    "/proc/self/mem": (lambda scene: ["world", "build", "--cities", "/proc/self/mem", "--out", "w"], "cannot be read|mem"),
+    "/proc/self/mem": (
+        lambda scene: ["world", "build", "--cities", "/proc/self/mem", "--out", "w"],
+        "cannot be read|mem",
+    ),
 }

@@ -792,7 +792,8 @@ def _explain(error: Exception) -> int:
     if os.environ.get("ATLANTIS_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error)
     code, message = _judge(error)
-    print(f"error: {printable(message)}", file=sys.stderr)
+    one = re.sub(r"\n(?!  )", r"\\n", message)  # a new line begins a line of a list, not one of a file's name
+    print(f"error: {printable(one)}", file=sys.stderr)
     return code
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -141,7 +142,7 @@ def _dataset(path: Path) -> RenderableType:
     record = read_record(path)
     counts: dict[str, dict[str, int]] = record["counts"]
     slices = list(dict.fromkeys(name for row in counts.values() for name in row))
-    table = Table("split", *(Text(printable(name)) for name in slices), "all", title="pairs")
+    table = Table("split", *(escape(printable(name)) for name in slices), "all", title="pairs")
     for column in table.columns[1:]:
         column.justify = "right"
     for split, row in counts.items():

@@ -77,7 +77,7 @@ def load_all(runs: Sequence[Run | Path | str]) -> list[Run]:
         except UserError as error:
             failed.append(str(error))
     if failed:
-        raise UserError("\n".join(failed))
+        raise UserError("\n  ".join(failed))
     return loaded
 
 

@@ -86,6 +86,8 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     if base is not None:
         check_base(base, config, world)
         say(f"starting from {base.note}")
+    if config.strategies:
+        checked_base(config, base)
     artifacts.refuse_links(path)
     path.mkdir(parents=True, exist_ok=True)
     with artifacts.lock(path):

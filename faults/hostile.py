@@ -1,0 +1,39 @@
+"""Hostile files: nothing in them is run, nothing outside the folder is written, nothing of somebody else's is removed."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from faults import sandbox
+from faults.cases import links, payloads
+from faults.inputs import by_hand, counts, prepared
+
+BY_HAND = {
+    "pickles": payloads.pickles,
+    "checkpoint configs": payloads.checkpoint_configs,
+    "weights": payloads.weights,
+    "tokenizers": payloads.tokenizers,
+    "names": payloads.names,
+    "links": links.links,
+    "races": links.races,
+    "pages": links.pages,
+}
+
+
+def suite(lab: Any, options: Any) -> dict[str, Any]:
+    """The counts; `lab` plays no part here."""
+    with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
+        template = prepared(Path(folder))
+        results = {}
+        for name, found in BY_HAND.items():
+            results[name] = counts(by_hand(found(), options.quick, template))
+    return {"no_network": sandbox.NO_NETWORK, "suites": results}
+
+
+if __name__ == "__main__":
+    from faults.untrusted import main
+
+    sys.exit(main("hostile", suite))
