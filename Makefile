@@ -16,7 +16,7 @@ help:
 	@echo "make test     install, then run the tests"
 	@echo "make browser  install Chromium (Debian, as root) where there is none, then test the page in it"
 	@echo "make gallery  write docs/gallery/ anew from the demo run's report and Chromium's pictures of it"
-	@echo "make lint     install, then check style (ruff) and types (pyright)"
+	@echo "make lint     install, then check style (ruff), types (pyright) and pinned versions"
 	@echo "make bench    install, then time everything beside its peer and write docs/performance.md (15 minutes;"
 	@echo "              ROUNDS=9 for more rounds, ONLY=\"train probe\" for some of it)"
 	@echo "make format   install, then let ruff rewrite what it can"
@@ -52,6 +52,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/python -m pip check
+	$(BIN)/python scripts/check_constraints.py
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""Hostile files: nothing in them is run, nothing outside the folder is written, nothing of somebody else's is removed."""
+"""Hostile files: nothing in them is run, nothing outside the folder is written, nothing of others is removed."""
 
 from __future__ import annotations
 

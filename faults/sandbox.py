@@ -185,7 +185,8 @@ def _command(arguments: list[str], scene: Path, guard: Guard) -> tuple[int, str,
 
     said = [scene.parent / f"{scene.name}.{stream}" for stream in ("out", "err")]
     kept = [os.dup(1), os.dup(2)]
-    sys.stdout.flush(), sys.stderr.flush()
+    sys.stdout.flush()
+    sys.stderr.flush()
     modules = set(sys.modules)
     for number, path in enumerate(said, start=1):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -203,7 +204,8 @@ def _command(arguments: list[str], scene: Path, guard: Guard) -> tuple[int, str,
         print(f"Traceback: {error!r}", file=sys.stderr)
     finally:
         guard.on = False
-        sys.stdout.flush(), sys.stderr.flush()
+        sys.stdout.flush()
+        sys.stderr.flush()
         for number, descriptor in enumerate(kept, start=1):
             os.dup2(descriptor, number)
             os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The command line of the suites on what others may have written: `python -m faults.inputs`, `python -m faults.hostile`."""
+"""The command line of the suites on what others wrote: `python -m faults.inputs`, `python -m faults.hostile`."""
 
 from __future__ import annotations
 
@@ -57,9 +57,8 @@ def main(name: str, suite: Callable[[Any, Any], dict[str, Any]]) -> int:
     (records / f"{now:%Y-%m-%dT%H%M%SZ}_{name}.json").write_text(text, encoding="utf-8")
     failed = 0
     for suite_name, found in results["suites"].items():
-        print(
-            f"{suite_name}: {found['n']:,} cases, {found['clean']:,} clean, {found['done']:,} done, {found['failed']} failed"
-        )
+        outcomes = ", ".join(f"{found[outcome]:,} {outcome}" for outcome in ("clean", "done", "failed"))
+        print(f"{suite_name}: {found['n']:,} cases, {outcomes}")
         failed += found["failed"]
         for failure in found["failures"]:
             print(f"- {failure}")

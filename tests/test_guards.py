@@ -95,7 +95,8 @@ def test_torch_load_takes_weights_only_in_experiments() -> None:
         "eval('1')", "exec(code)", "subprocess.run(c, shell=True)", "tar.extractall(p)", "os.system('ls')",
         "AutoModel.from_pretrained(p, trust_remote_code=True)", "np.load(f, allow_pickle=True)",
         "try:\n    f()\nexcept:\n    pass", "np.random.seed(1)", "np.random.rand(3)", "numpy.random.shuffle(x)",
-        "random.random()", "random.seed(1)", "torch.manual_seed(3)", "np.random.PCG64(hash(name))", "f(seed=hash(x) % 7)",
+        "random.random()", "random.seed(1)", "torch.manual_seed(3)", "np.random.PCG64(hash(name))",
+        "f(seed=hash(x) % 7)",
     ],
 )  # fmt: skip
 def test_the_guard_sees_it(code: str) -> None:

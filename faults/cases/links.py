@@ -1,5 +1,6 @@
 """Symbolic links in run folders, races for a folder's name, and what is written for people."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import json

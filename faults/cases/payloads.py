@@ -1,5 +1,6 @@
 """Hostile files: pickles, configs, weights, tokenizers and names in every place where somebody else's could stand."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import io
@@ -367,7 +368,7 @@ WEIGHTS: dict[str, Callable[[dict[str, Any], bytes], bytes]] = {
     "truths": on_first(dtype="BOOL"),
     "half the width": on_first(dtype="F16"),
     "an unknown type": on_first(dtype="EVIL"),
-    "a transposed shape": lambda h, d: on_first(shape=h[next(k for k in h if k != "__metadata__")]["shape"][::-1] + [1])(h, d),
+    "one dimension too many": lambda h, d: on_first(shape=[*h[next(k for k in h if k != "__metadata__")]["shape"], 1])(h, d),
     "NaN": lambda h, d: packed(h, struct.pack("<f", float("nan")) + d[4:]),
     "infinity": lambda h, d: packed(h, d[:-4] + struct.pack("<f", float("inf"))),
     "metadata that are no text": lambda h, d: packed(h | {"__metadata__": {"format": 3}}, d),
