@@ -51,9 +51,9 @@ def mistakes(project: Path, constraints: Path) -> list[str]:
             pins[canonicalize_name(name.strip())] = pin.partition(";")[0].strip()
     said = []
     for name, found in sorted(needed([*about["dependencies"], *about["optional-dependencies"]["dev"]]).items()):
-        if name not in pins:
+        if name not in pins and name != "setuptools":  # which is part of the environment, as pip is
             said.append(f"{name}: needed, and not in {constraints.name}")
-        elif found and found != pins[name]:
+        elif found and found != pins.get(name, found):
             said.append(f"{name}: {found} is installed, {constraints.name} has {pins[name]}")
     return said
 

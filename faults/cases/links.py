@@ -177,32 +177,40 @@ def racing(name: str, how: str) -> Prepare:
 
 
 def pages() -> list[Case]:
-    found = []
-    for what, name in NAMES.items():
-        prepare = hostile_run(name)
-        found.append(Case(f"a page of a run whose names {what}", prepare, EITHER, "", RUN_WRITES, check=sound))
-    return found
+    """Each name once as a run's and once as a region's; all of them as cities'."""
+    every = list(NAMES.values())
+    return [
+        Case(
+            f"a page whose run's name {what}, and other names likewise",
+            hostile_run(every[k:] + every[:k]),
+            EITHER,
+            "",
+            RUN_WRITES,
+            check=sound,
+            cpu_s=60,
+        )
+        for k, what in list(enumerate(NAMES))[::2]
+    ]
 
 
-def hostile_run(name: str) -> Prepare:
-    """The name everywhere the page, its pictures and its tables take a text from."""
+def hostile_run(names: list[str]) -> Prepare:
+    """Names everywhere the page, its pictures and its tables take a text from."""
 
     def prepare(scene: Path) -> list[str]:
         import pandas as pd
 
-        edited_run("run.json", {"name": name, "command": name, "dataset": {"name": name, "notes": [name]}}, show_run)(
-            scene
-        )
+        about = {"name": names[0], "command": names[2], "dataset": {"name": names[3], "notes": names}}
+        edited_run("run.json", about, show_run)(scene)
         for protocol in ("seed", "sphere"):
             folder = scene / RUN / "analysis" / protocol
             table = pd.read_parquet(folder / "predictions.parquet")
             virtual = table["is_virtual"]
             region = table.loc[virtual, "region"].iloc[0]
-            table.loc[virtual, "region"] = name
-            table["name"] = name
+            table.loc[virtual, "region"] = names[1]
+            table["name"] = [names[k % len(names)] for k in range(len(table))]
             table.to_parquet(folder / "predictions.parquet", index=False)
             dynamics = pd.read_csv(folder / "representation_dynamics.csv", keep_default_na=False)
-            dynamics["group"] = dynamics["group"].replace(region, name)
+            dynamics["group"] = dynamics["group"].replace(region, names[1])
             dynamics.to_csv(folder / "representation_dynamics.csv", index=False)
             resealed(folder)
         return ["report", TINY]

@@ -17,6 +17,7 @@ import pyarrow
 from numpy.typing import ArrayLike
 
 from atlantis.errors import UserError
+from atlantis.progress import printable
 from atlantis.reading import json_of, read_json, read_text
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def load(path: Path | str) -> Run:
         probes["frozen"] = frozen
     return Run(
         path=path,
-        name=str(about.get("name") or path.resolve().name),
+        name=printable(str(about.get("name") or path.resolve().name)),
         config=_read_text(path / "config.yaml") if (path / "config.yaml").is_file() else "",
         about=about,
         train=_frame(train, ["step", "loss"], ["step"]),
@@ -223,4 +224,8 @@ def _read_probe(run: Path, protocol: str) -> Probe | None:
     if "split" not in predictions:
         predictions["split"] = np.where(predictions["is_virtual"], "virtual", "test")
     text = {name: str for name in ("name", "region", "split")}
-    return Probe(protocol, dynamics, predictions.astype({"is_virtual": bool, **text}))
+    predictions = predictions.astype({"is_virtual": bool, **text})
+    for table, columns in ((predictions, ("name", "region")), (dynamics, ("group",))):
+        for name in columns:  # what no terminal, font or XML file can have is spelled out
+            table[name] = table[name].astype(str).map(printable)
+    return Probe(protocol, dynamics, predictions)
