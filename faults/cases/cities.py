@@ -189,7 +189,7 @@ def _long(scene: Path) -> list[str]:
 SPECIAL = {
     "not there": (lambda scene: BUILD, "mine.csv: cannot be read"),
     "below a file": (lambda scene: ["world", "build", "--cities", "tiny.yaml/x", "--out", "w"], "tiny.yaml/x"),
-    "a name of 300 characters": (lambda scene: ["world", "build", "--cities", "x" * 300, "--out", "w"], "too long"),
+    "a path of 300 characters": (lambda scene: ["world", "build", "--cities", "x" * 300, "--out", "w"], "too long"),
     "a name with a zero byte": (lambda scene: ["world", "build", "--cities", "a\0b", "--out", "w"], "null"),
     "/dev/zero": (lambda scene: ["world", "build", "--cities", "/dev/zero", "--out", "w"], "a pipe or a device"),
     "/dev/random": (lambda scene: ["world", "build", "--cities", "/dev/random", "--out", "w"], "a pipe or a device"),

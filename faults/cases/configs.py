@@ -237,7 +237,7 @@ SPECIAL = {
     "a device": (lambda scene: ["train", "/dev/zero"], "no such config|device"),
     "a pipe": (_fifo, "no such config|pipe"),
     "a large file": (_large, "larger than 200,000"),
-    "a name of 300 characters": (lambda scene: ["train", "x" * 300], "x"),
-    "a name with a zero byte": (lambda scene: ["train", "a\0b"], "no such config|null"),
+    "a path of 300 characters": (lambda scene: ["train", "x" * 300], "x"),
+    "a path with a zero byte": (lambda scene: ["train", "a\0b"], "no such config|null"),
     "a name for a terminal": (lambda scene: ["train", "\x1b]0;owned\a"], "no such config"),
 }
