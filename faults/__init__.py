@@ -1,1 +1,1 @@
-"""Suites that break a running system on purpose: `make faults`; their figures are in docs/reliability.md."""
+"""Suites that break atlantis on purpose, and count: `make faults`; their figures are in docs/reliability.md."""

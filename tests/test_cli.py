@@ -125,8 +125,12 @@ def raising(monkeypatch, error: BaseException) -> None:
     [
         (UserError("x.yaml:3: no"), 2, "error: x.yaml:3: no\n"),
         (FileNotFoundError(2, "No such file or directory", "a.csv"), 2, "error: a.csv: No such file or directory\n"),
-        (PermissionError(13, "Permission denied", "/root"), 2, "error: /root: Permission denied\n"),
-        (OSError(28, "No space left on device"), 1, "error: the disk is full; make room"),
+        (
+            PermissionError(13, "Permission denied", "/root"),
+            2,
+            "error: /root: Permission denied; change the permissions",
+        ),
+        (OSError(28, "No space left on device"), 2, "error: No space left on device; make room"),
         (MemoryError(), 1, "error: out of memory"),
         (KeyError("x"), 1, "error: unexpected KeyError: 'x' (test_cli.py:"),
         (KeyboardInterrupt(), 130, "interrupted\n"),

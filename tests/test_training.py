@@ -182,7 +182,7 @@ def test_two_processes_may_make_the_same_world(tmp_path: Path) -> None:
             with new_folder(folder, kind="world"):
                 pass
 
-    _save_once(tmp_path / "world", save_late)
+    _save_once(tmp_path / "world", "", save_late)
     assert is_complete(tmp_path / "world")
 
 
@@ -233,7 +233,7 @@ def test_a_signal_saves_and_stops_and_no_step_is_lost(
         train(config)
     assert stopped.value.signum == signum
     run = small_run.parent / str(config.name)
-    assert list(state_steps(run)) == [7]
+    assert list(state_steps(run)) == [3, 7]
     monkeypatch.setattr(engine.Engine, "step", original)
     train(config, resume=True)
     assert digests(run) == digests(small_run)

@@ -1,7 +1,9 @@
 """Folders that are either complete or absent, single files written whole, and a lock.
 
 - A folder is made aside (`.<name>.partial-<pid>`), flushed to disk, and renamed into place: a crash leaves no half.
-- `manifest.json` is written last, with the SHA-256 of every file: its presence is the mark of completion.
+- `manifest.json` is written last, with the SHA-256 of every file and a seal over itself: its presence is the mark of
+  completion.
+- What a killed process leaves behind carries its number, and is removed by the next one that comes by.
 - A manifest holds no time and no machine, so that the same content gives the same bytes.
 - Only a folder that carries our own manifest, and nothing beside what the manifest lists, is ever replaced or removed.
 - No file is written through a symbolic link inside a run's folder or an artifact: it could lead anywhere.
@@ -28,10 +30,12 @@ from atlantis.errors import UserError
 from atlantis.reading import read_bytes, read_json
 
 MANIFEST = "manifest.json"
+MANIFEST_KEYS = ("kind", "digest", "atlantis", "files")
 LOCK = ".lock"
 BUSY = "is working in this folder"
 BEGUN = b"being written\n"
 """What the manifest of a folder in the making says: by it a killed process's folder is known as ours."""
+LEFTOVER = re.compile(r"\.(.+)\.(partial|replaced|removed|tmp)-(\d+)")
 
 
 def digest_of(obj: Any) -> str:
@@ -47,9 +51,13 @@ def digest_of(obj: Any) -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader sees the old content or the new, never a part. Makes parent folders."""
+    """Write `data` to `path` so that a reader sees the old content or the new, never a part. Makes parent folders.
+
+    An OSError names `path`.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folders(path.parent)
+    clear_leftovers(path.parent, path.name)
     aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
     aside.unlink(missing_ok=True)  # of a killed process with our number; a link is removed and not followed
     try:
@@ -58,10 +66,29 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(aside, path)
-    except BaseException:
+        _fsync(path.parent)
+    except BaseException as error:
         aside.unlink(missing_ok=True)
+        _name(error, aside, path)
         raise
-    _fsync(path.parent)
+
+
+def append_text(path: Path, text: str) -> None:
+    """Append `text` to a file, on disk before this returns; when that fails the file is as it was."""
+    is_new = not path.is_file()
+    size = 0 if is_new else path.stat().st_size
+    try:
+        with open_own(path, "ab") as file:
+            file.write(text.encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            _fsync(path.parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.truncate(path, size)
+        _name(error, path, path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -127,16 +154,17 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
     process is making, or a complete artifact (unless `overwrite`, for one of the same kind without foreign files).
     """
     target = Path(os.path.realpath(path))
-    _clear_leftovers(target)
+    clear_leftovers(target.parent, target.name)
     _check_target(target, path, kind, overwrite)
     aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
     if aside.is_dir():
         raise UserError(f"{path}: is being made by another process; wait for it or choose another folder")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(target.parent)
         aside.mkdir()
     except OSError as error:
-        raise UserError(f"{path}: cannot be made here ({error.strerror}); choose another folder") from error
+        _name(error, aside, path)
+        raise
     with _held(aside):
         try:
             (aside / MANIFEST).write_bytes(BEGUN)
@@ -144,9 +172,22 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
             _seal(aside, kind, digest)
             _check_target(target, path, kind, overwrite)
             _move_into_place(aside, target, path)
-        except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                _remove_folder(aside)
+            _name(error, aside, path)
             raise
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged folder, so that it can be made again, to `damaged-<name>`; returns where it is now."""
+    aside, number = path.with_name(f"damaged-{path.name}"), 1
+    while os.path.lexists(aside):
+        number += 1
+        aside = path.with_name(f"damaged-{path.name}-{number}")
+    os.rename(path, aside)
+    _fsync(path.parent)
+    return aside
 
 
 def manifest(path: Path) -> dict[str, Any] | None:
@@ -168,27 +209,65 @@ def _is_entry(entry: tuple[str, Any]) -> bool:
 
 
 def remove(path: Path, kind: str) -> None:
-    """Remove the artifact of this kind at `path`; one that holds anything else, or is a link, is left alone."""
+    """Remove the artifact of this kind at `path`; one that holds anything else, or is a link, is left alone.
+
+    It is gone at once, even if this process is killed on the way.
+    """
     if path.is_symlink():
         return
     with contextlib.suppress(UserError):
         _check_target(path, path, kind, overwrite=True)
-        shutil.rmtree(path)
+        aside = path.with_name(f".{path.name}.removed-{os.getpid()}")
+        os.rename(path, aside)
+        _remove_folder(aside)
+
+
+def _remove_folder(folder: Path) -> None:
+    """Remove a folder of ours, its manifest last: by that a half-removed one is known as ours."""
+    for entry in folder.iterdir():
+        if entry.name == MANIFEST:
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+    shutil.rmtree(folder)
 
 
 def is_complete(path: Path, digest: str | None = None) -> bool:
-    """Whether `path` is a whole artifact (of this digest, if given): every file is there, with its size."""
+    """Whether `path` is a whole artifact (of this digest, if given): every file is there, with its size.
+
+    What the files hold is not looked at; `is_whole` and `verify` do that.
+    """
     found = manifest(path)
     if found is None or digest not in (None, found["digest"]):
         return False
     return all(_size(Path(path) / name) == entry["bytes"] for name, entry in found["files"].items())
 
 
+def is_whole(path: Path, digest: str | None = None) -> bool:
+    """Whether `path` is an artifact (of this digest, if given) as it was written, by the hash of every file."""
+    return is_complete(path, digest) and damage(path) is None
+
+
+def damage(path: Path) -> str | None:
+    """What is wrong with the artifact at `path`, by the hash of every file; None if it is as it was written."""
+    try:
+        verify(path)
+    except UserError as error:
+        return str(error)
+    return None
+
+
 def verify(path: Path) -> None:
     """Read every file of the artifact at `path`; UserError naming the first that is missing or changed."""
     found = manifest(path)
     if found is None:
-        raise UserError(f"{path}: not a complete artifact (no {MANIFEST} of ours); make it again")
+        raise UserError(f"{path}: not a complete artifact (no {MANIFEST} of ours); remove it and make it again")
+    if found.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != _sealed(found).encode():
+        raise UserError(
+            f"{Path(path) / MANIFEST}: has been changed since it was written; remove {path} and make it again"
+        )
     for name, entry in found["files"].items():
         file = Path(path) / name
         if not file.is_file():
@@ -230,7 +309,14 @@ def _seal(folder: Path, kind: str, digest: str) -> None:
         _fsync(file)
     for parent, _, _ in os.walk(folder):
         _fsync(Path(parent))
-    write_json(folder / MANIFEST, {"kind": kind, "digest": digest, "atlantis": version(), "files": files})
+    content = {"kind": kind, "digest": digest, "atlantis": version(), "files": files}
+    write_text(folder / MANIFEST, _sealed(content))
+
+
+def _sealed(content: dict[str, Any]) -> str:
+    """The text of a manifest, ending in a digest of itself; not one bit of it can change unseen."""
+    content = {key: content[key] for key in MANIFEST_KEYS}
+    return json.dumps(content | {"seal": digest_of(content)}, indent=1, ensure_ascii=False) + "\n"
 
 
 def _move_into_place(aside: Path, target: Path, path: Path) -> None:
@@ -247,44 +333,55 @@ def _move_into_place(aside: Path, target: Path, path: Path) -> None:
         if target.is_dir():
             raise UserError(f"{path}: was made by another process in the meantime; that one is kept") from error
         raise
-    _fsync(target.parent)
+    try:
+        _fsync(target.parent)
+    except OSError:  # not known to be on disk: all as it was
+        os.rename(target, aside)
+        if replaced is not None:
+            os.rename(replaced, target)
+        raise
     if replaced is not None:
-        shutil.rmtree(replaced)
+        _remove_folder(replaced)
 
 
-def _clear_leftovers(target: Path) -> None:
-    """Remove what killed processes left beside `target`; what one had moved aside to replace is put back."""
-    pattern = re.compile(re.escape(f".{target.name}.") + r"(partial|replaced)-(\d+)")
-    for folder in sorted(target.parent.glob(f".{glob.escape(target.name)}.*-*")) if target.parent.is_dir() else []:
-        match = pattern.fullmatch(folder.name)
-        if match is None or not _is_ours(folder) or not _is_stale(folder, int(match[2])):
+def clear_leftovers(folder: Path, name: str | None = None) -> None:
+    """Remove what killed processes left in `folder` (only beside `name`, if given); what one moved aside comes back."""
+    pattern = f".{'*' if name is None else glob.escape(name)}.*-*"
+    for entry in sorted(Path(folder).glob(pattern)):
+        match = LEFTOVER.fullmatch(entry.name)
+        if match is None or name not in (None, match[1]) or not _is_ours(entry):
             continue
-        if match[1] == "replaced" and not target.exists():
-            os.rename(folder, target)
+        if not _is_stale(entry, int(match[3])):
+            continue
+        if match[2] == "replaced" and not os.path.lexists(entry.with_name(match[1])):
+            os.rename(entry, entry.with_name(match[1]))
+        elif entry.is_dir():
+            with contextlib.suppress(FileNotFoundError):
+                _remove_folder(entry)
         else:
-            shutil.rmtree(folder, ignore_errors=True)
+            entry.unlink(missing_ok=True)
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether we made this folder, finished or not. An empty one, killed at birth, can be ours and holds nothing."""
-    if folder.is_symlink() or not folder.is_dir():
-        return False
-    if not any(folder.iterdir()) or manifest(folder) is not None:
+def _is_ours(entry: Path) -> bool:
+    """Whether we made what carries such a name, finished or not. An empty folder, killed at birth, holds nothing."""
+    if entry.is_symlink() or not entry.is_dir():
+        return not entry.is_symlink() and entry.is_file() and ".tmp-" in entry.name
+    if not any(entry.iterdir()) or manifest(entry) is not None:
         return True
     try:
-        return BEGUN.startswith(read_bytes(folder / MANIFEST))
+        return BEGUN.startswith(read_bytes(entry / MANIFEST))
     except (FileNotFoundError, UserError):
         return False
 
 
-def _is_stale(folder: Path, pid: int) -> bool:
-    """Whether the process that made `folder` is gone. A lock on the folder tells us from a namesake in a container."""
+def _is_stale(entry: Path, pid: int) -> bool:
+    """Whether the process that made `entry` is gone. A lock on it tells us from a namesake in a container."""
     if pid != os.getpid() and _is_alive(pid):
         return False
     try:
-        with _held(folder):
+        with _held(entry):
             return True
-    except BlockingIOError:
+    except OSError:  # held, or gone by now
         return False
 
 
@@ -308,7 +405,7 @@ def lock(path: Path) -> Iterator[None]:
     Raises UserError if another process holds it.
     """
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
+    make_folders(path)
     with open_own(path / LOCK, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -316,9 +413,13 @@ def lock(path: Path) -> Iterator[None]:
             file.seek(0)
             pid = file.read().strip() or "unknown"
             raise UserError(f"{path}: another process (pid {pid}) {BUSY}; wait for it to end") from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+        except OSError as error:
+            _name(error, path, path / LOCK)
+            raise
         try:
             yield
         finally:
@@ -339,7 +440,7 @@ def is_locked(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder itself; BlockingIOError if another has it."""
+    """Hold a lock on the folder (or file) itself; BlockingIOError if another has it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -359,6 +460,20 @@ def version() -> str:
         return metadata.version("atlantis-lab")
     except metadata.PackageNotFoundError:
         return "source"
+
+
+def make_folders(path: Path) -> None:
+    """Make a folder and those above it, their names flushed to disk."""
+    if not path.is_dir():
+        make_folders(path.parent)
+        path.mkdir(exist_ok=True)
+        _fsync(path.parent)
+
+
+def _name(error: BaseException, aside: Path, path: Path) -> None:
+    """Have an error of the system name the file that the user knows, and not the one aside."""
+    if isinstance(error, OSError):
+        error.filename = str(error.filename or path).replace(str(aside), str(path))
 
 
 def _files(folder: Path) -> list[str]:
@@ -383,5 +498,8 @@ def _fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        error.filename = str(path)
+        raise
     finally:
         os.close(descriptor)

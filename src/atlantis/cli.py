@@ -5,7 +5,6 @@ Nothing heavy is imported at the top: `--help` answers at once.
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import signal
@@ -22,6 +21,7 @@ from atlantis.errors import (
     INTERRUPTED,
     OK,
     PART_FAILED,
+    REMEDIES,
     TERMINATED,
     USER_MISTAKE,
     Interrupted,
@@ -52,8 +52,9 @@ reads, checkpoint by checkpoint, the map inside it; a report shows what became o
   atlantis world build --out outputs/worlds/default
   atlantis data cross --out outputs/datasets/cross
 
-Exit codes: 0 done; 1 some part failed; 2 a mistake in what was asked for, named in one line; 130 stopped by Ctrl-C;
-143 stopped by SIGTERM. ATLANTIS_DEBUG=1 shows the full traceback of an error.
+Exit codes: 0 done; 1 some part failed; 2 something to mend, named in one message: a mistake in what was asked for, a
+damaged file, a full disk; 130 stopped by Ctrl-C; 143 stopped by SIGTERM. After 2, 130, 143 or a crash the same command
+(`train` with --resume) goes on. ATLANTIS_DEBUG=1 shows the full traceback of an error.
 """
 
 _SETTINGS: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False}
@@ -120,7 +121,7 @@ def world_build(
       atlantis world build --cities my_cities.csv --out outputs/worlds/mine
       atlantis world build --region atlantic --region Lemuria:XX1:75:-20:400:50 --out outputs/worlds/two
     """
-    from atlantis.artifacts import is_complete
+    from atlantis.artifacts import clear_leftovers, is_complete, verify
     from atlantis.config import RunConfig, WorldConfig, checked, find, load
     from atlantis.world import World
 
@@ -131,7 +132,9 @@ def world_build(
         asked["regions"] = [_region(spec).model_dump() for spec in region or []]
     asked |= {key: value for key, value in (("cities", cities and str(cities)), ("seed", seed)) if value is not None}
     world = World.from_config(checked(WorldConfig, asked))
+    clear_leftovers(out.parent, out.name)
     if is_complete(out, world.digest):
+        verify(out)
         print(f"{out}: this world is already there; nothing to do")
     else:
         world.save(out)
@@ -296,7 +299,7 @@ def data_mixed(
 
 
 def _build_data(kind: str, out: Path, world: Path | None, siblings: list[Path] | None, **settings: Any) -> None:
-    from atlantis.artifacts import is_complete
+    from atlantis.artifacts import clear_leftovers, is_complete, verify
     from atlantis.config import DatasetConfig, checked
     from atlantis.data.dataset import Dataset
     from atlantis.world import World
@@ -309,7 +312,9 @@ def _build_data(kind: str, out: Path, world: Path | None, siblings: list[Path] |
     for folder, other in zip(siblings or [], others, strict=True):
         if other.world_digest != dataset.world_digest:
             raise UserError(f"--sibling {folder}: is a dataset of another world; its cities have other ids")
+    clear_leftovers(out.parent, out.name)
     if is_complete(out, dataset.digest):
+        verify(out)
         print(f"{out}: this dataset is already there; nothing to do")
     else:
         dataset.save(out, siblings=others, command=_command_line())
@@ -333,12 +338,15 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     report: Annotated[bool, typer.Option(help="Write the run's pictures and page at the end.")] = True,
     leashed: Annotated[bool, typer.Option("--leashed", hidden=True)] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse what is damaged; do not make it again.")] = False,
+    fork: Annotated[bool, typer.Option("--fork", help="Go on with a run that other code has begun.")] = False,
 ) -> None:
     """Train, evaluate and probe the run that CONFIG describes, and write its report.
 
     What the run needs and is missing is built first: the world, the dataset, the base it starts from. Ctrl-C saves and
     stops; the same command with --resume goes on and ends with the same weights. A run that is finished is not trained
-    again: its report is written anew.
+    again: its report is written anew. What has been damaged on disk is found by its hash; the run goes back to where
+    everything was as written, and says so.
 
     Writes outputs/experiments/NAME/: config.yaml (every setting), run.json, metrics.jsonl, checkpoints/ (from step 0
     on, each a folder for transformers), analysis/ (probes) and report/ (page, pictures, tables). The path of the
@@ -366,7 +374,7 @@ def train(
     asked = load(find(config), overrides or ())  # a mistake in it is said before PyTorch is imported
     from atlantis.training import train as run_training
 
-    run = run_training(asked, resume=resume)
+    run = run_training(asked, resume, strict, fork)
     if report:
         _report([run], None)
     else:
@@ -805,20 +813,16 @@ def _judge(error: Exception) -> tuple[int, str]:
         context = getattr(error, "ctx", None)
         hint = f"; see `{context.command_path} --help`" if context is not None else ""
         return USER_MISTAKE, f"{error.format_message().rstrip('.')}{hint}"  # type: ignore[attr-defined]
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return PART_FAILED, f"the disk is full{_about(error)}; make room and run the same command again"
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return USER_MISTAKE, f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror and (error.filename is not None or error.errno in REMEDIES):
+        where = "" if error.filename is None else f"{error.filename}: "
+        remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
+        return USER_MISTAKE, f"{where}{error.strerror}{remedy}"
     if is_out_of_memory(error):
         return PART_FAILED, "out of memory; ask for fewer pairs or smaller batches"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(frame.filename).name}:{frame.lineno}"
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return PART_FAILED, f"unexpected {what} ({where}); run again with ATLANTIS_DEBUG=1 for the traceback"
-
-
-def _about(error: OSError) -> str:
-    return f" ({error.filename})" if error.filename else ""
 
 
 @contextmanager

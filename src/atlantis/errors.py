@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+
 OK, PART_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes of the command line."""
+
+REMEDIES = {
+    errno.ENOSPC: "make room and run the same command again",
+    errno.EDQUOT: "make room and run the same command again",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f) and run the same command again",
+    errno.EROFS: "make it writable and run the same command again, or choose another folder",
+    errno.EACCES: "change the permissions and run the same command again, or choose another folder",
+    errno.EPERM: "change the permissions and run the same command again, or choose another folder",
+    errno.EIO: "check the disk and run the same command again; what was complete is kept",
+}
+"""What to do about an error of the system while reading or writing a file."""
 
 
 class UserError(ValueError):

@@ -128,7 +128,7 @@ class Dataset:
         folder = Path(folder)
         found = artifacts.manifest(folder)
         if found is None:
-            raise UserError(f"{folder}: not a dataset of ours (no manifest.json); build one with `atlantis data`")
+            raise UserError(f"{folder}: not a dataset of ours (no valid manifest.json); build one with `atlantis data`")
         if found["kind"] != "dataset":
             raise UserError(f"{folder}: is a {found['kind']}, not a dataset; build one with `atlantis data`")
         artifacts.verify(folder)

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from atlantis.errors import UserError
@@ -124,7 +124,7 @@ def new_model(config: dict[str, Any]) -> Transformer:
 def save_model(model: Transformer, folder: Path) -> None:
     """Write `config.json` and `model.safetensors` into an existing folder (the tokenizer writes its own files)."""
     (folder / "config.json").write_text(json.dumps(qwen2_config(model), indent=2) + "\n", encoding="utf-8")
-    save_file(to_qwen2(model), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").write_bytes(save(to_qwen2(model), metadata={"format": "pt"}))
 
 
 def load_model(folder: Path | str, device: str | torch.device = "cpu") -> Transformer:

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from atlantis import artifacts
 from atlantis.progress import say
 
 
@@ -81,11 +82,10 @@ def library() -> ctypes.CDLL | None:
 
 def _compile(compiler: str, path: Path) -> None:
     """Compile aside, then rename: two processes may be at it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as aside:
-        made = Path(aside) / path.name
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / path.name
         subprocess.run([compiler, *FLAGS, "-o", str(made), str(SOURCE)], check=True, capture_output=True, text=True)
-        made.replace(path)
+        artifacts.write_bytes(path, made.read_bytes())
 
 
 def _processor() -> str:

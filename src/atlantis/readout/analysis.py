@@ -16,7 +16,7 @@ from atlantis import config as configs
 from atlantis.errors import PartFailed, UserError
 from atlantis.forgetting import when_table
 from atlantis.model.checkpoint import checkpoint_folders
-from atlantis.progress import bar
+from atlantis.progress import bar, say
 from atlantis.readout.layers import layer_table, write_layer_table
 from atlantis.readout.measures import ANSWERS, TOLD, Measures, block_features, layer_name
 from atlantis.readout.probes import REAL, Reading, read_seed, read_sphere
@@ -141,7 +141,7 @@ def _digest(config: ProbeConfig, steps: Iterable[int]) -> str:
 def _tables_of(run: Path, config: ProbeConfig) -> dict[str, Tables] | None:
     """What an earlier call wrote, by folder; None unless all folders are whole and made by these settings."""
     folders = {name: run / "analysis" / name for name in (*READERS, "map")}
-    if not all(artifacts.is_complete(folder) for folder in folders.values()):
+    if not all(artifacts.is_whole(folder) for folder in folders.values()):
         return None
     found = {
         name: {file: _load(folder / file) for file in _kept_files(name, folder)} for name, folder in folders.items()
@@ -178,7 +178,10 @@ def _write(run: Path, config: ProbeConfig, tables: dict[str, Tables]) -> None:
     tables["map"] |= {"measures.csv": measures, "when.csv": when_table(_courses(tables, config))}
     digest = _digest(config, measures["step"].unique())
     for name, files in tables.items():
-        with artifacts.new_folder(run / "analysis" / name, kind="analysis", digest=digest, overwrite=True) as aside:
+        folder = run / "analysis" / name
+        if (folder / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(folder)):
+            say(f"damaged: {problem.partition(';')[0]}; kept as {artifacts.set_aside(folder).name} and made again")
+        with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:
             for file, table in files.items():
                 if file.endswith(".parquet"):
                     table.to_parquet(aside / file, index=False)

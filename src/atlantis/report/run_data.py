@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow
 from numpy.typing import ArrayLike
 
+from atlantis.artifacts import MANIFEST, verify
 from atlantis.errors import UserError
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_json, read_text
@@ -200,6 +201,8 @@ def _read_probe(run: Path, protocol: str) -> Probe | None:
     folder = run / "analysis" / protocol
     if not folder.is_dir():
         return None
+    if (folder / MANIFEST).is_file():
+        verify(folder)
     again = f"run `atlantis probe {run}` again"
     dynamics_path, predictions_path = folder / "representation_dynamics.csv", folder / "predictions.parquet"
     for path in (dynamics_path, predictions_path):

@@ -6,6 +6,7 @@
 - What a step does depends on the config and the step's number alone. A run that was interrupted and resumed ends
   with the same weights, bit for bit, as one that was not (same machine, same number of threads).
 - Ctrl-C or SIGTERM saves the state after the step at hand and leaves; a second one leaves at once.
+- What is damaged is found by hash before it is used: the run says so and goes on from before it, or refuses (`strict`).
 """
 
 from __future__ import annotations
@@ -65,8 +66,10 @@ class Task:
     items: Pairs
 
 
-def train(config: RunConfig, resume: bool = False) -> Path:
+def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: bool = False) -> Path:
     """Carry out the run that `config` describes, and return its folder.
+
+    `strict` refuses what is damaged in place of making it again; `fork` goes on with a run that other code has begun.
 
     World, dataset and base are made first where they are missing. A finished run of the same config is left as it is,
     except that checkpoints without a probe are probed. Raises UserError for anything the user can mend, `Interrupted`
@@ -77,7 +80,7 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     check_trackers(config)
     ranks.check_batch_size(config.training)
     path = experiments(config) / config.name
-    RunFolder(path, config, resume)  # refuses early, before anything is built
+    RunFolder(path, config, resume, strict)  # refuses early, before anything is built
     world = World.from_config(config.world)
     check_request(config, world)
     base = load_base(config, resume)
@@ -89,16 +92,17 @@ def train(config: RunConfig, resume: bool = False) -> Path:
     if config.strategies:
         checked_base(config, base)
     artifacts.refuse_links(path)
-    path.mkdir(parents=True, exist_ok=True)
     with artifacts.lock(path):
-        run = RunFolder(path, config, resume)
-        _save_world(config, world)
+        run = RunFolder(path, config, resume, strict)
+        run.clear_leftovers()
+        _save_world(config, world, strict)
         if run.finished:
             say(f"{path}: this run is already finished; nothing to train")
         else:
-            task, dataset, note = load_task(config, world, base)
+            task, dataset, note = load_task(config, world, base, strict)
+            origin = run.origin(_digests(world, dataset, base), fork)
             run.begin()
-            run.note(status="running", dataset=_about(dataset, note), digests=_digests(world, dataset))
+            run.note(status="running", dataset=_about(dataset, note), **origin)
             if base is not None:
                 run.note(base={"path": str(base.checkpoint), "note": base.note})
             with _timed(run):
@@ -106,6 +110,7 @@ def train(config: RunConfig, resume: bool = False) -> Path:
         if config.evaluation.probe:
             probe_checkpoints(path, world, config.probe)
         if not run.finished:
+            state.keep_newest(path, 1)
             run.finish()
     return path
 
@@ -133,6 +138,8 @@ def load_base(config: RunConfig, resume: bool) -> Base | None:
             f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/; "
             "train it first, or give the path of a checkpoint"
         )
+    if (base.checkpoint / artifacts.MANIFEST).is_file():
+        artifacts.verify(base.checkpoint)
     return base
 
 
@@ -140,35 +147,42 @@ def _begun(config: RunConfig, name: str) -> bool:
     return (experiments(config) / name / "config.yaml").is_file()
 
 
-def _save_world(config: RunConfig, world: World) -> None:
-    _save_once(Path(config.output_root) / "worlds" / f"world-{world.digest}", world.save)
+def _save_world(config: RunConfig, world: World, strict: bool = False) -> None:
+    _save_once(Path(config.output_root) / "worlds" / f"world-{world.digest}", world.digest, world.save, strict)
 
 
-def _save_once(folder: Path, save: Callable[[Path], None]) -> None:
-    """Write an artifact whose name holds its digest, unless it is there; another process may be as quick as we are."""
-    if artifacts.is_complete(folder):
+def _save_once(folder: Path, digest: str, save: Callable[[Path], None], strict: bool = False) -> None:
+    """Write an artifact whose name holds its digest, unless it is there; another process may be as quick as we are.
+
+    One that is damaged is moved aside and made again, which is said (`strict`: a UserError).
+    """
+    artifacts.clear_leftovers(folder.parent, folder.name)
+    if artifacts.is_whole(folder, digest):
         return
+    if (folder / artifacts.MANIFEST).is_file():
+        problem = artifacts.damage(folder) or f"{folder}: holds another one than its name says; move it away"
+        if strict:
+            raise UserError(f"{problem} (without --strict it is moved aside and made again)")
+        say(f"damaged: {problem.partition(';')[0]}; kept as {artifacts.set_aside(folder).name} and made again")
     try:
         save(folder)
     except UserError:
-        if not artifacts.is_complete(folder):
+        if not artifacts.is_complete(folder, digest):
             raise
 
 
-def _dataset(asked: DatasetConfig, world: World, output_root: str) -> Dataset:
+def _dataset(asked: DatasetConfig, world: World, output_root: str, strict: bool = False) -> Dataset:
     """The dataset, saved, or read if it is there."""
     wanted = resolved(asked, world)
-    folder = Path(output_root) / "datasets" / f"{wanted.name}-{dataset_digest(wanted, world.digest)}"
-    if artifacts.is_complete(folder):
-        return Dataset.load(folder)
-    dataset = Dataset.build(world, wanted)
-    _save_once(folder, dataset.save)
-    return dataset
+    digest = dataset_digest(wanted, world.digest)
+    folder = Path(output_root) / "datasets" / f"{wanted.name}-{digest}"
+    _save_once(folder, digest, lambda path: Dataset.build(world, wanted).save(path), strict)
+    return Dataset.load(folder)
 
 
-def load_task(config: RunConfig, world: World, base: Base | None) -> tuple[Task, Dataset, str]:
+def load_task(config: RunConfig, world: World, base: Base | None, strict: bool = False) -> tuple[Task, Dataset, str]:
     """The run's rows and its fixed evaluation items; the dataset is saved, or read if it is there."""
-    dataset = _dataset(config.dataset, world, config.output_root)
+    dataset = _dataset(config.dataset, world, config.output_root, strict)
     for note in dataset.notes:
         say(note)
     old = base.config.dataset if base is not None and base.config is not None else None
@@ -223,7 +237,7 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
         _signals() as received,
         bar(f"training {run.path.name}", total, done=step) as progress,
     ):
-        if step == 0 and 0 in due and not state.state_steps(run.path):
+        if step == 0 and 0 in due and not run.log_size():
             _evaluate_and_save(run, task, engine, 0, trackers)
         while step < total:
             if signum := ranks.any_signal(received):
@@ -320,14 +334,14 @@ def _interrupted(signum: int, run: Path, step: int) -> Interrupted:
 
 
 def _restore(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
-    """Go back to the newest saved state, if there is one; returns its step and the losses not logged yet."""
-    states = state.state_steps(run.path)
-    if not states:
+    """Go back to the newest usable state, if there is one; returns its step and the losses not logged yet."""
+    found = state.usable_state(run.path, run.strict)
+    if found is None:
         run.cut_log(0)
         if engine.strategy is not None:
             engine.strategy.begin(engine.optimizer)
         return 0, []
-    progress = state.load_state(states[max(states)], engine)
+    progress = state.load_state(found, engine)
     run.cut_log(progress["log_bytes"])
     return progress["step"], progress["losses"]
 
@@ -390,8 +404,10 @@ def _about(dataset: Dataset, evaluation: str) -> dict[str, Any]:
     return {"name": dataset.name, "counts": dataset.counts, "notes": dataset.notes, "evaluated_on": evaluation}
 
 
-def _digests(world: World, dataset: Dataset) -> dict[str, str]:
-    return {"world": world.digest, "dataset": dataset.digest}
+def _digests(world: World, dataset: Dataset, base: Base | None) -> dict[str, str]:
+    found = {"world": world.digest, "dataset": dataset.digest}
+    sealed = None if base is None else artifacts.manifest(base.checkpoint)
+    return found if sealed is None else found | {"base": sealed["files"]["model.safetensors"]["sha256"]}
 
 
 def _device_facts(engine: Engine) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import shlex
 import subprocess
@@ -26,12 +25,12 @@ class RunFolder:
     `resume` was not asked for.
     """
 
-    def __init__(self, path: Path, config: RunConfig, resume: bool) -> None:
-        self.path, self.config = path, config
+    def __init__(self, path: Path, config: RunConfig, resume: bool, strict: bool = False) -> None:
+        self.path, self.config, self.strict = path, config, strict
         self.metrics = path / "metrics.jsonl"
         self.record = self._read_record()
         if not (path / "config.yaml").is_file():
-            if path.is_dir() and any(p.name != ".lock" for p in path.iterdir()):
+            if path.is_dir() and any(not _is_passing(entry.name) for entry in path.iterdir()):
                 raise UserError(f"{path}: has files but no config.yaml, so it is no run; choose another name=")
             return
         before = configs.load(path / "config.yaml", own_code=False)
@@ -54,7 +53,7 @@ class RunFolder:
 
     def begin(self) -> None:
         """Write the config and the record's first facts, unless they are there."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        artifacts.make_folders(self.path)
         if not (self.path / "config.yaml").is_file():
             artifacts.write_text(self.path / "config.yaml", configs.dump(self.config, self.path))
         if "created" not in self.record:
@@ -77,22 +76,42 @@ class RunFolder:
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one row to the metric log, on disk before this returns."""
-        with artifacts.open_own(self.metrics, "a") as file:
-            file.write(json.dumps(row) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        artifacts.append_text(self.metrics, json.dumps(row) + "\n")
 
     def cut_log(self, size: int) -> None:
         """Take back what was logged after a saved state, whose log had `size` bytes."""
-        if size and (not self.metrics.is_file() or self.metrics.stat().st_size < size):
-            raise UserError(
-                f"{self.metrics}: is shorter than when the run's state was saved; restore it, or start anew"
-            )
         with artifacts.open_own(self.metrics, "ab") as file:
             file.truncate(size)
 
     def log_size(self) -> int:
         return self.metrics.stat().st_size if self.metrics.is_file() else 0
+
+    def clear_leftovers(self) -> None:
+        """Remove what killed processes left in the run's folder."""
+        for folder in (self.path, *(self.path / name for name in FOLDERS)):
+            artifacts.clear_leftovers(folder)
+
+    def origin(self, digests: dict[str, str], fork: bool) -> dict[str, Any]:
+        """What the run is made from, for its record; UserError with the difference if it was begun from something else.
+
+        `fork` allows other code, and is recorded. Other data are never allowed.
+        """
+        code = _code()
+        if data := _difference(self.record.get("digests", {}), digests):
+            raise UserError(
+                f"{self.path}: was begun with other data; bring that back, or choose another name=. The difference:\n  "
+                + "\n  ".join(data)
+            )
+        other = _difference(self.record.get("code", {}), code)
+        if other and not fork:
+            raise UserError(
+                f"{self.path}: was begun by other code, and would end as neither makes it; go on with that code, "
+                "choose another name=, or say --fork to go on all the same. The difference:\n  " + "\n  ".join(other)
+            )
+        facts = {"digests": digests, "code": code}
+        return (
+            facts | {"forks": [*self.record.get("forks", []), {"at": _now(), "difference": other}]} if other else facts
+        )
 
     def _read_record(self) -> dict[str, Any]:
         try:
@@ -101,6 +120,17 @@ class RunFolder:
             return {}
         except UserError as error:
             raise UserError(f"{error}; restore it, or choose another name=") from None
+
+
+NOT_COUNTED = ("report", "cli.py", "show.py", "study.py", "progress.py", "__main__.py", "__init__.py")
+"""Sources that only show or ask; other code in them leaves a run's numbers as they are."""
+
+FOLDERS = ("checkpoints", "state", "analysis", "analysis/figures", "report")
+
+
+def _is_passing(name: str) -> bool:
+    """Whether a file in a run's folder is the lock, or what a killed process left."""
+    return name == artifacts.LOCK or artifacts.LEFTOVER.fullmatch(name) is not None
 
 
 def _now() -> str:
@@ -117,6 +147,22 @@ def _versions() -> dict[str, str]:
         "platform": f"{platform.system()} {platform.machine()}",
     }
     return found | {package: version(package) for package in packages}
+
+
+def _difference(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """A line for each fact that was recorded and is another now."""
+    return [f"{key}: {before[key]} -> {value}" for key, value in now.items() if before.get(key, value) != value]
+
+
+def _code() -> dict[str, str]:
+    """What a run's numbers depend on besides config and data: the sources that compute them, and the libraries."""
+    from importlib.metadata import version
+
+    package = Path(__file__).parents[1]
+    sources = [file for file in sorted(package.rglob("*")) if file.suffix in (".py", ".cpp")]
+    counted = [file for file in sources if file.relative_to(package).parts[0] not in NOT_COUNTED]
+    texts = {file.relative_to(package).as_posix(): file.read_text(encoding="utf-8") for file in counted}
+    return {"atlantis": artifacts.digest_of(texts)} | {name: version(name) for name in ("torch", "numpy")}
 
 
 def _commit() -> str | None:

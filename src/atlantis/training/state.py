@@ -1,28 +1,42 @@
-"""The state from which a run can go on: `state/state-<step>/`, complete or absent, of which only the newest is kept.
+"""The state from which a run can go on: `state/state-<step>/`, complete or absent, of which the two newest are kept.
 
-It holds the weights, AdamW's moments, the memory of a strategy and how far the metric log had come, exactly.
+It holds the weights, AdamW's moments, the memory of a strategy and how far the metric log had come, exactly. A run
+goes on from the newest state that is as it was written; so are then the metric log up to there and every checkpoint
+before it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from atlantis import artifacts
 from atlantis.errors import UserError
+from atlantis.model.checkpoint import FACTS
+from atlantis.progress import say
 from atlantis.reading import by_step, read_json
 from atlantis.training.engine import Engine
 
+KEPT = 2
+PROGRESS = "progress.json"
+
 
 def save_state(run: Path, engine: Engine, progress: Mapping[str, Any]) -> None:
-    """Write `state/state-<step>` and then remove older ones. `progress` has at least `step`; it comes back as it is."""
+    """Write `state/state-<step>`, then remove all but the two newest.
+
+    `progress` has at least `step` and `log_bytes`, the length of the metric log; it comes back as it is.
+    """
+    log = (run / "metrics.jsonl").read_bytes()[: progress["log_bytes"]] if progress["log_bytes"] else b""
+    progress = {**progress, "log_sha256": hashlib.sha256(log).hexdigest()}
     folder = run / "state" / f"state-{progress['step']}"
     if not artifacts.is_complete(folder):
         tensors = {f"model.{name}": value for name, value in engine.model.state_dict().items()}
@@ -33,16 +47,79 @@ def save_state(run: Path, engine: Engine, progress: Mapping[str, Any]) -> None:
             tensors |= {f"strategy.{name}": value for name, value in engine.strategy.memory.items()}
         with artifacts.new_folder(folder, kind="state", overwrite=True) as aside:
             plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-            save_file(plain, aside / "state.safetensors")
-            (aside / "progress.json").write_text(json.dumps(dict(progress)) + "\n", encoding="utf-8")
-    for step, other in state_steps(run).items():
-        if step != progress["step"]:
-            artifacts.remove(other, "state")
+            artifacts.write_bytes(aside / "state.safetensors", save(plain))
+            artifacts.write_text(aside / PROGRESS, json.dumps(progress) + "\n")
+    keep_newest(run, KEPT)
+
+
+def keep_newest(run: Path, n: int) -> None:
+    """Remove all complete states of a run but the `n` newest."""
+    for folder in list(state_steps(run).values())[:-n]:
+        artifacts.remove(folder, "state")
 
 
 def state_steps(run: Path) -> dict[int, Path]:
     """Complete states of a run by step, ascending."""
     return {step: path for step, path in by_step(run / "state", "state-").items() if artifacts.is_complete(path)}
+
+
+def usable_state(run: Path, strict: bool) -> Path | None:
+    """The newest state from which the run at `run` can go on; None: from its beginning.
+
+    Usable is a state that is as it was written, if the metric log up to there and every earlier checkpoint are so too.
+    Damaged folders are said and moved aside, and are made again as the run goes on. With `strict` the first that is
+    damaged is a UserError instead, and nothing is touched.
+    """
+    wrong: dict[Path, str] = {}
+    first_wrong = math.inf
+    for step, folder in by_step(run / "checkpoints", "checkpoint-").items():
+        if problem := _problem(folder, FACTS, step):
+            wrong[folder], first_wrong = problem, min(step, first_wrong)
+    final = run / "checkpoints" / "final"
+    if final.exists() and (problem := artifacts.damage(final)):
+        wrong[final] = problem
+    usable, late = None, []
+    for step, folder in reversed(by_step(run / "state", "state-").items()):
+        if problem := _problem(folder, PROGRESS, step):
+            wrong[folder] = problem
+        elif problem := _log_problem(run / "metrics.jsonl", folder):
+            wrong[run / "metrics.jsonl"] = problem
+            late.append(folder)
+        elif step >= first_wrong:
+            late.append(folder)
+        elif usable is None:
+            usable = folder
+    if not wrong:
+        return usable
+    if strict:
+        raise UserError(f"{next(iter(wrong.values()))} (without --strict the run goes on from before it)")
+    start = "the run's beginning" if usable is None else usable.name
+    for problem in wrong.values():
+        say(f"damaged: {problem.partition(';')[0]}")
+    say(f"{run}: going on from {start}; what is damaged is kept as damaged-* and made again")
+    for folder in [folder for folder in wrong if folder.is_dir()]:
+        artifacts.set_aside(folder)
+    for folder in late:
+        artifacts.remove(folder, "state")
+    return usable
+
+
+def _problem(folder: Path, facts: str, step: int) -> str | None:
+    """What is wrong with a state or checkpoint; its own file `facts` must say the step that its name does."""
+    if problem := artifacts.damage(folder):
+        return problem
+    said = json.loads((folder / facts).read_text(encoding="utf-8"))["step"]
+    return None if said == step else f"{folder}: is of step {said}; it has been renamed"
+
+
+def _log_problem(log: Path, state: Path) -> str | None:
+    """Whether the metric log up to a state is what it was then."""
+    progress = json.loads((state / PROGRESS).read_text(encoding="utf-8"))
+    data = log.read_bytes()[: progress["log_bytes"]] if log.is_file() else b""
+    known = progress.get("log_sha256", "")  # not in states of older versions
+    if len(data) < progress["log_bytes"] or known not in ("", hashlib.sha256(data).hexdigest()):
+        return f"{log}: has been changed since {state.name} was written"
+    return None
 
 
 def load_state(folder: Path, engine: Engine) -> dict[str, Any]:
@@ -55,6 +132,7 @@ def load_state(folder: Path, engine: Engine) -> dict[str, Any]:
     except (SafetensorError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"{folder}: is not the state of this run ({reason}); remove it, or start anew") from None
+    progress.pop("log_sha256", None)  # not in states of older versions
     if {key: type(value) for key, value in progress.items()} != {"step": int, "log_bytes": int, "losses": list}:
         raise UserError(f"{folder / 'progress.json'}: is not as it was written; remove {folder}, or start anew")
     for name, parameter in engine.trained.items():

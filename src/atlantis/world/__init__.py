@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
+from atlantis.artifacts import verify
 from atlantis.errors import UserError
 from atlantis.settings import MAX_CITIES
 from atlantis.sphere import haversine_km
@@ -115,6 +116,7 @@ class World:
                 f"{Path(folder) / 'cities.csv'}: changed since it was saved (digest {world.digest}, recorded "
                 f"{record['digest']}); build the world again, from your own CSV file if you want other cities"
             )
+        verify(Path(folder))
         return world
 
     def save(self, folder: Path | str, overwrite: bool = False) -> None:

@@ -1,0 +1,71 @@
+"""What all of it costs: the share of a run's time that is spent on flushing, hashing, sealing, renaming and verifying.
+
+The demo (its first steps have the densest checkpoints) is trained with a stopwatch around each of those functions; time
+inside one of them is counted once. That is surer than the difference of two noisy runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from faults.common import Options, fork
+
+WATCHED = {
+    "artifacts": (
+        *("_fsync", "_sha256", "_seal", "_move_into_place", "verify", "clear_leftovers"),
+        *("write_bytes", "append_text", "remove", "is_complete", "_check_target"),
+    ),
+    "training.state": ("usable_state", "keep_newest"),
+    "training.run": ("_code",),
+}
+
+
+def suite(lab: Path, options: Options) -> dict[str, Any]:
+    steps = 3 if options.quick else 200
+    outcome = fork(lambda: _watched_run(lab, steps), lab).wait(timeout=1500)
+    assert outcome.code == 0, outcome.said
+    return json.loads((lab / "cost.json").read_text())
+
+
+def _watched_run(lab: Path, steps: int) -> int:
+    from importlib import import_module
+
+    from atlantis import cli
+
+    spent, inside = dict[str, float](), [0]
+
+    def watched(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(function)
+        def timed(*arguments: Any, **options: Any) -> Any:
+            inside[0] += 1
+            started = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                inside[0] -= 1
+                if not inside[0]:
+                    spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
+
+        return timed
+
+    for module_name, names in WATCHED.items():
+        module = import_module(f"atlantis.{module_name}")
+        for name in names:
+            setattr(module, name, watched(name, getattr(module, name)))
+    started = time.perf_counter()
+    code = cli.main(["train", "demo", f"output_root={lab}/outputs", f"training.max_steps={steps}", "--no-report"])
+    seconds = time.perf_counter() - started
+    result = {
+        "steps": steps,
+        "seconds": round(seconds, 2),
+        "integrity_s": round(sum(spent.values()), 3),
+        "share": sum(spent.values()) / seconds,
+        "parts_s": {name: round(value, 3) for name, value in sorted(spent.items())},
+    }
+    (lab / "cost.json").write_text(json.dumps(result))
+    return code
