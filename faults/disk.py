@@ -86,7 +86,7 @@ def _full(
     """The disk is full after so many pages, spread evenly from none to all that the command writes."""
     clean, recovered, before_, after_ = Tally(), Tally(), room(start), room(whole)
     for point in range(points):
-        size = before_ + (after_ - before_) * point // points // PAGE * PAGE
+        size = before_ + (after_ - before_) * point // (points + 2) // PAGE * PAGE
         with tmpfs(disk, ROOMY):
             trial = copy(start, "trial", disk)
             before = whole_artifacts(trial)

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from atlantis import artifacts
 from faults.common import RUN, TRAIN, Options, Outcome, command, copy, fork, hashes
 from faults.damage import spoil
 from faults.disk import ROOMY, room, tmpfs
@@ -34,6 +35,7 @@ class System:
     work: Callable[[], int]
     checkpoints: Callable[[Path], list[Path]]
     ends_with: Callable[[Path], dict[str, Any]]
+    is_half: Callable[[Path, dict[str, int]], bool]
 
 
 def suite(lab: Path, options: Options) -> dict[str, Any]:
@@ -48,13 +50,21 @@ def suite(lab: Path, options: Options) -> dict[str, Any]:
     shutil.copytree(next((prepared / "outputs/datasets").iterdir()), peer / "data")
     shutil.rmtree(prepared / RUN)
     systems = {
-        "atlantis": System(prepared, command(*TRAIN), lambda f: sorted((f / RUN / "state").glob("state-*")), _ours),
-        "Trainer": System(peer, _trainer, lambda f: sorted((f / "out").glob("checkpoint-*")), _trainers),
+        "atlantis": System(
+            prepared,
+            command(*TRAIN),
+            lambda f: sorted((f / RUN / "state").glob("state-*")),
+            _ours,
+            lambda path, usual: not artifacts.is_whole(path),
+        ),
+        "Trainer": System(peer, _trainer, lambda f: sorted((f / "out").glob("checkpoint-*")), _trainers, _is_small),
     }
     if find_spec("lightning") is not None:
         import lightning  # type: ignore[import-not-found]  # noqa: F401
 
-        systems["Lightning"] = System(peer, _lightning, lambda f: sorted((f / "out").glob("*.ckpt")), _lightnings)
+        systems["Lightning"] = System(
+            peer, _lightning, lambda f: sorted((f / "out").glob("*.ckpt")), _lightnings, _is_small
+        )
     results = {name: _suites(lab, name, system, options) for name, system in systems.items()}
     return {"systems": results, "lightning": find_spec("lightning") is not None}
 
@@ -132,7 +142,7 @@ def _full(lab: Path, system: System, reference: dict[str, str], whole: Path, poi
     (disk := lab / "disk").mkdir(exist_ok=True)
     least, most = room(system.start), room(whole)
     found = {"runs": points, "no error": 0, "half-made": 0, "not resumed": 0, "other weights": 0}
-    usual = _sizes(system, whole)
+    usual = {path.name: _size(path) for path in system.checkpoints(whole)}
     for point in range(points):
         try:
             with tmpfs(disk, ROOMY):
@@ -140,7 +150,7 @@ def _full(lab: Path, system: System, reference: dict[str, str], whole: Path, poi
                 _resize(disk, least + (most - least) * point // points)
                 outcome = fork(system.work, trial).wait()
                 found["no error"] += outcome.code == 0
-                found["half-made"] += any(size < 0.9 * min(usual.values()) for size in _sizes(system, trial).values())
+                found["half-made"] += any(system.is_half(path, usual) for path in system.checkpoints(trial))
                 _resize(disk, ROOMY)
                 ended = _ended(system, trial, fork(system.work, trial).wait(), reference)
                 found["not resumed"] += ended == "refused"
@@ -150,12 +160,13 @@ def _full(lab: Path, system: System, reference: dict[str, str], whole: Path, poi
     return found
 
 
-def _sizes(system: System, folder: Path) -> dict[str, int]:
-    """Bytes of each checkpoint under its final name."""
-    return {
-        path.name: sum(f.stat().st_size for f in [path, *path.rglob("*")] if f.is_file())
-        for path in system.checkpoints(folder)
-    }
+def _size(path: Path) -> int:
+    return sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
+
+
+def _is_small(path: Path, usual: dict[str, int]) -> bool:
+    """Whether a checkpoint under its final name is a tenth smaller than the one of an unbroken run."""
+    return _size(path) < 0.9 * usual.get(path.name, 0)
 
 
 def _resize(disk: Path, size: int) -> None:
