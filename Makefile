@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS := outputs/experiments
 
-.PHONY: help install demo scratch test browser gallery lint format bench
+.PHONY: help install demo scratch test browser gallery lint format bench faults
 
 help:
 	@echo "make demo     install, then fine-tune on Atlantis for 200 steps and write the report (minutes)"
@@ -19,6 +19,8 @@ help:
 	@echo "make lint     install, then check style (ruff), types (pyright) and pinned versions"
 	@echo "make bench    install, then time everything beside its peer and write docs/performance.md (15 minutes;"
 	@echo "              ROUNDS=9 for more rounds, ONLY=\"train probe\" for some of it)"
+	@echo "make faults   install, then kill, starve and damage runs, feed them wrong and hostile files, and write"
+	@echo "              docs/reliability.md (an hour; N=100 for fewer trials, ONLY=\"kills disk\" for some of it)"
 	@echo "make format   install, then let ruff rewrite what it can"
 	@echo "make install  only install, into $(VENV)"
 
@@ -62,3 +64,7 @@ format: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS))
 	$(BIN)/python -m benchmarks.page
+
+faults: $(INSTALLED)
+	OMP_NUM_THREADS=1 $(BIN)/python -m faults $(ONLY) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
+	$(BIN)/python -m faults.page

@@ -22,6 +22,8 @@ SUITES = (
     "crowd",
     "changed",
     "environments",
+    "inputs",
+    "hostile",
     "peers",
     "cost",
 )
@@ -41,7 +43,9 @@ def main() -> None:
     for name in asked.names or SUITES:
         started = time.perf_counter()
         with laboratory() as lab:
-            results = import_module(f"faults.{name}").suite(lab, options)
+            # Inputs are cheap: ten are generated where others make one trial.
+            scaled = replace(options, n=10 * options.n) if name == "inputs" else options
+            results = import_module(f"faults.{name}").suite(lab, scaled)
         if results is None:
             print(f"{name}: not possible here, no record")
             continue

@@ -69,6 +69,8 @@ def tallies(results: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]
     """Every tally in a suite's results, with its path."""
     if isinstance(results, dict) and {"trials", "held"} <= results.keys():
         yield path, results
+    elif isinstance(results, dict) and {"n", "failed"} <= results.keys():  # of inputs and hostile
+        yield path, {"trials": results["n"], "held": results["n"] - results["failed"], "reasons": results["failures"]}
     elif isinstance(results, dict):
         for key, value in results.items():
             yield from tallies(value, f"{path}, {key}" if path else key)
@@ -83,6 +85,8 @@ TARGETS = {
     "crowd": "one works, nine CLEAN; no unlock command; a clock ten years off",
     "changed": "changed config, data or code: refused with the difference, or an explicit fork",
     "environments": "20 environments: the same hashes",
+    "inputs": "300 hand-written and 10,000 generated inputs: CLEAN, or as meant",
+    "hostile": "at least 100 payloads: nothing run, no socket, no file outside the folder",
 }
 
 
