@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything imports PyTorch
 
 import argparse
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 

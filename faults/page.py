@@ -98,7 +98,8 @@ def overview(records: Records) -> str:
             continue
         found = list(tallies(records[suite]["results"]))
         trials, held = sum(t["trials"] for _, t in found), sum(t["held"] for _, t in found)
-        rows.append((suite, target, f"{trials:,}", f"**{held:,}**"))
+        killed = sum(one["kills"] for one in records[suite]["results"].values()) if suite == "kills" else 0
+        rows.append((suite, target, f"{trials:,}" + (f" ({killed:,} kills)" if killed else ""), f"**{held:,}**"))
     return table(("suite", "must reach", "trials", "held"), rows)
 
 
