@@ -89,8 +89,6 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
     if base is not None:
         check_base(base, config, world)
         say(f"starting from {base.note}")
-    if config.strategies:
-        checked_base(config, base)
     artifacts.refuse_links(path)
     with artifacts.lock(path):
         run = RunFolder(path, config, resume, strict)
