@@ -24,7 +24,8 @@ def check_request(config: RunConfig, world: World) -> None:
     length = len(vocabulary.prefix()) + vocabulary.pair_length
     if length > sizes.context:
         raise UserError(
-            f"model.context: {sizes.context} is too short for ids up to {len(world) - 1}, whose rows have {length} tokens"
+            f"model.context: {sizes.context} is too short for ids up to {len(world) - 1}, "
+            f"whose rows have {length} tokens"
         )
     weights = n_weights(
         {
