@@ -125,11 +125,7 @@ def open_own(path: Path, mode: str) -> IO[Any]:
     try:
         file = open(path, mode, encoding=None if "b" in mode else "utf-8", opener=opener)  # noqa: SIM115
     except OSError as error:
-        if error.errno not in (
-            errno.ELOOP,
-            errno.ENXIO,
-            None,
-        ):  # None: Python's word for a file that cannot be searched
+        if error.errno not in (errno.ELOOP, errno.ENXIO, None):  # None: one that cannot be searched
             raise
         raise UserError(f"{path}: is a link or a pipe, and is not written to; remove it") from None
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
