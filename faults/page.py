@@ -118,7 +118,7 @@ def kills(records: Records) -> str:
     if "kills" not in records:
         return "*Not measured yet: there is no record of `kills`.*"
     results = records["kills"]["results"]
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (name, f"{found['kills']:,}", f"{found['lives']['trials']:,}", f"{found['lives']['held']:,}")
         for name, found in results.items()
     ]

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -316,7 +316,7 @@ class Vocabulary:
         if kind not in get_args(Kind) or type(n_cities) is not int or not 1 <= n_cities <= MAX_CITIES:
             kinds = " or ".join(map(json.dumps, get_args(Kind)))
             raise UserError(f'{path}: expected {{"kind": {kinds}, "n_cities": 1 to {MAX_CITIES:,}}}')
-        return cls(kind=kind, n_cities=n_cities)
+        return cls(cast(Kind, kind), n_cities)
 
 
 def _token_of_byte() -> NDArray[np.int32]:
