@@ -34,6 +34,7 @@ LAYERS = [
     ["show"],
     ["study"],
     ["sweep"],
+    ["bench"],
     ["cli"],
     ["__main__", "__init__"],
 ]

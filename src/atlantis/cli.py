@@ -49,6 +49,7 @@ reads, checkpoint by checkpoint, the map inside it; a report shows what became o
   atlantis show outputs/experiments/demo         what is in a folder
   atlantis study --base shipped                  every run of the study, with several seeds
   atlantis sweep rates.yaml                      a grid of runs, side by side, and one table of their numbers
+  atlantis bench --tier smoke                    every strategy against forgetting, scored side by side
   atlantis world build --out outputs/worlds/default
   atlantis data cross --out outputs/datasets/cross
 
@@ -691,6 +692,72 @@ def sweep(
     for outcome in failed:
         print(f"failed: {outcome.name}: {outcome.message}", file=sys.stderr)
     if failed:
+        raise typer.Exit(PART_FAILED)
+
+
+@app.command()
+def bench(
+    tier: Annotated[str, typer.Option(metavar="NAME", help="smoke (minutes), cpu (hours) or gpu (days).")],
+    only: Annotated[
+        str | None,
+        typer.Option(metavar="SCENARIO/METHOD", help="Some of it: A1/replay, A1, /replay; commas for several."),
+    ] = None,
+    enter: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A method of your own, as YAML; repeatable.")
+    ] = None,
+    output_root: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("outputs"),
+    backend: Annotated[str, typer.Option(metavar="NAME", help="Where the runs go: local, ray or slurm.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Runs at a time.  [default: as cores or GPUs allow]")
+    ] = None,
+    gpus_per_run: Annotated[
+        float | None, typer.Option(metavar="SHARE", min=0, help="Of one GPU.  [default: 1 if there is a GPU]")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="A", help="Of a Ray cluster; or auto.  [default: a new one here]")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="For SLURM, such as partition=gpu; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what there is to do.")] = False,
+) -> None:
+    """Score strategies against forgetting: the old map kept, the new cities learned, both on one map.
+
+    By the protocol of docs/benchmark.md: every method is tuned by the same number of trials on an ocean that is used
+    for nothing else, and then runs on every scenario with every seed. Both parts are sweeps: what is finished is
+    skipped, what died goes on, a run that fails is reported and stops no other (exit code 1). Ctrl-C lets the runs
+    save their state; the same command goes on.
+
+    Writes the runs to outputs/experiments/, and to outputs/bench/TIER/: records/ (a small file per method, task and
+    seed), leaderboard.md (its path is the last line printed) and images/.
+
+    \b
+    Examples:
+      atlantis bench --tier smoke
+      atlantis bench --tier cpu --only A1/replay
+      atlantis bench --tier cpu --only /mine --enter mine.yaml
+      atlantis bench --tier gpu --backend ray --address auto --gpus-per-run 0.25
+    """
+    from atlantis import bench as benchmark
+    from atlantis.artifacts import write_text
+
+    entered = {str(file): benchmark.read_method(file) for file in enter or ()}
+    plan = benchmark.Plan.of(tier, only, output_root, entered)
+    if dry_run:
+        trials, runs = benchmark.counts(plan)
+        print(f"{trials} trials for tuning, {runs} runs that count")
+        return
+    records, n_failed = benchmark.carry_out(
+        plan, lambda folder: _backend(backend, folder / "slurm", workers, gpus_per_run, address, slurm or [])
+    )
+    everything = benchmark.read_records([plan.folder / "records"])
+    benchmark.write_pictures(everything, plan.folder / "images")
+    write_text(plan.folder / "leaderboard.md", benchmark.page(everything))
+    for record in records:
+        if record.error is not None:
+            print(printable(f"failed: {record.file_name.removesuffix('.json')}: {record.error}"), file=sys.stderr)
+    print(plan.folder / "leaderboard.md")
+    if n_failed:
         raise typer.Exit(PART_FAILED)
 
 

@@ -1,0 +1,142 @@
+"""Who takes part: a strategy, or several together, and the few values of its main setting that may be tried.
+
+Every method has the same number of trials. One without a setting of its own is tried at other learning rates.
+The first value is the default, which counts in a tie, and stands where nothing is tuned.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, model_validator
+
+from atlantis import config as configs
+from atlantis import yaml12
+from atlantis.errors import UserError
+from atlantis.reading import read_text
+from atlantis.settings import RunConfig, Settings, folder_name
+from atlantis.strategies import checked_settings, find
+
+TRIALS = 3
+RATE = "learning_rate"
+"""The setting of a method that has none of its own: the scenario's learning rate, times the value."""
+
+NEEDS = ("old prompts", "old data", "base weights", "optimizer state")
+MAX_BYTES = 20_000
+
+
+class Method(Settings):
+    """What enters: `strategy` as in a run's config, its main `setting`, and the `values` that are tried for it.
+
+    In a list of strategies the setting says which: `1.weight` is the second one's.
+    """
+
+    name: Annotated[str, AfterValidator(folder_name), Field(max_length=40)]
+    strategy: dict[str, Any] | list[dict[str, Any]]
+    setting: str = RATE
+    values: list[float] = Field(default=[1.0, 0.5, 2.0], min_length=TRIALS, max_length=TRIALS)
+
+    @model_validator(mode="after")
+    def _strategies_exist(self) -> Method:
+        for value in self.values:
+            for one in self.parts(value):
+                checked_settings(one)
+        return self
+
+    @property
+    def _list(self) -> list[dict[str, Any]]:
+        return self.strategy if isinstance(self.strategy, list) else [self.strategy]
+
+    def parts(self, value: float) -> list[dict[str, Any]]:
+        """The strategies as a config has them, with `value` for the setting."""
+        parts = [dict(part) for part in self._list]
+        if self.setting != RATE:
+            place, _, key = self.setting.rpartition(".")
+            if place and (not place.isdigit() or int(place) >= len(parts)):
+                raise ValueError(f"setting {self.setting!r} counts the strategies from 0, and there are {len(parts)}")
+            parts[int(place or 0)][key] = value
+        return parts
+
+    @property
+    def needs(self) -> list[str]:
+        """What it may use beside the new data, in the order of `NEEDS`."""
+        used: set[str] = set()
+        for part in self._list:
+            used |= find(part["name"]).needs
+            used |= {"optimizer state"} if part.get("moments") else set()
+        return [need for need in NEEDS if need in used]
+
+    @property
+    def has_buffer(self) -> bool:
+        """Whether it keeps old pairs, of a number that can be set."""
+        return any("buffer" in find(part["name"]).Settings.model_fields for part in self._list)
+
+    def on(self, config: RunConfig, value: float, buffer: int | None = None) -> RunConfig:
+        """The run `config` with this method; `buffer`, where it is given, is how many old pairs may be kept."""
+        parts = self.parts(value)
+        for part in parts if buffer else ():
+            if "buffer" in find(part["name"]).Settings.model_fields:
+                part["buffer"] = buffer
+        data = config.model_dump(mode="json") | {"strategy": parts}
+        if self.setting == RATE:
+            data["training"]["learning_rate"] *= value
+        return configs.checked(RunConfig, data, f"method {self.name}")
+
+
+def _method(name: str, setting: str = RATE, values: tuple[float, ...] = (1.0, 0.5, 2.0), **more: Any) -> Method:
+    """A strategy under its own name, or under the one in `called`."""
+    called = more.pop("called", name)
+    return Method(name=called, strategy={"name": name, **more}, setting=setting, values=list(values))
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        _method("naive"),
+        _method("joint"),
+        _method("replay", called="replay_1pct", share=0.01),
+        _method("replay", "share", (0.1, 0.05, 0.3)),
+        _method("der", "alpha", (0.5, 0.1, 1.0)),
+        _method("agem"),
+        _method("agem", called="agem_update", project="update"),
+        _method("distill", "weight", (1.0, 0.3, 3.0)),
+        _method("lwf", "weight", (1.0, 0.3, 3.0)),
+        _method("l2sp", "weight", (0.1, 0.01, 1.0)),
+        _method("ewc", "weight", (2.0, 0.2, 20.0)),
+        _method("online_ewc", "weight", (2.0, 0.2, 20.0)),
+        _method("mas", "weight", (1.0, 0.1, 10.0)),
+        _method("gpm", "energy", (0.95, 0.8, 0.99)),
+        _method("lora", "rank", (8, 2, 32)),
+        _method("freeze", "bottom", (3, 1, 5)),
+        _method("wise", "alpha", (0.5, 0.25, 0.75)),
+        _method("ema", "decay", (0.99, 0.95, 0.995)),
+        _method("averaging", "pull", (0.5, 0.2, 0.8)),
+        _method("flow"),
+        _method("early", "factor", (1.0, 0.3, 0.1)),
+        _method("early", "factor", (1.0, 0.3, 0.1), called="early_moments", moments=True),
+        _method("integration", "weight", (1.0, 0.1, 10.0)),
+        Method(
+            name="replay_l2sp",
+            strategy=[{"name": "replay"}, {"name": "l2sp"}],
+            setting="1.weight",
+            values=[0.1, 0.01, 1.0],
+        ),
+    )
+}
+"""By name. The defaults of the strategies come first; the others lie on either side, most by a factor of 3 or 10."""
+
+
+def read_method(file: Path) -> Method:
+    """The method that a YAML file describes: name, strategy, setting, values. Raises UserError."""
+    try:
+        text = read_text(file, MAX_BYTES)
+    except FileNotFoundError:
+        raise UserError(f"{file}: no such file; docs/benchmark.md shows one for a method of your own") from None
+    data, _ = yaml12.parse(text, str(file))
+    if not isinstance(data, dict):
+        raise UserError(f"{file}: must hold the lines name, strategy, setting and values")
+    method = configs.checked(Method, data, str(file))
+    if method.name in METHODS:
+        raise UserError(f"{file}: name: the benchmark has a method {method.name!r}; choose another name")
+    return method

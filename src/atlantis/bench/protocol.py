@@ -1,0 +1,268 @@
+"""The benchmark from beginning to end: trials on the development ocean, the choice, the runs that count, the records.
+
+    result = carry_out(Plan.of("smoke"), backend=lambda folder: Local())
+
+Both parts are sweeps: what is finished is skipped, what died goes on, and a run that fails stops no other. The same
+call therefore goes on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from atlantis import config as configs
+from atlantis import sweep as sweeps
+from atlantis.bench.continual import continual
+from atlantis.bench.methods import METHODS, Method
+from atlantis.bench.records import Record, Trial, write_record
+from atlantis.bench.scenarios import SCENARIOS, Setup, Task, development
+from atlantis.bench.scores import Numbers, numbers_of, scores_of, skill_matrix
+from atlantis.bench.tiers import DEVELOPMENT_SEED, TIERS, Tier
+from atlantis.errors import UserError
+from atlantis.progress import heading, say
+from atlantis.report import run_data
+from atlantis.report.record import portable_config
+from atlantis.settings import RunConfig
+from atlantis.sweep import Backend, Outcome
+from atlantis.sweep.plan import planned
+
+BackendIn = Callable[[Path], Backend]
+"""Where the runs of a sweep go, given the sweep's folder. Asked for once per sweep."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A method with a value of its setting, on a task of a seed."""
+
+    method: Method
+    value: float
+    seed: int
+    task: Task
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A tier, or a part of it. `commands` says, by method, how it was entered where it is not the benchmark's own."""
+
+    tier: Tier
+    output_root: Path
+    scenarios: list[str]
+    methods: list[Method]
+    seeds: list[int]
+    entered: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        tier: str,
+        only: str | None = None,
+        output_root: Path | str = "outputs",
+        entered: Mapping[str, Method] | None = None,
+        seeds: Sequence[int] | None = None,
+    ) -> Plan:
+        """The whole of a tier; `only`: some of it, such as A1/replay, A1 or /replay, comma-separated in each part.
+
+        `entered`: more methods, by the file that each is in. Raises UserError for a name that there is not.
+        """
+        if tier not in TIERS:
+            raise UserError(f"--tier {tier}: is none of {', '.join(TIERS)}")
+        whole = TIERS[tier]
+        own = {method.name: (file, method) for file, method in (entered or {}).items()}
+        if len(own) < len(entered or {}):
+            raise UserError("--enter: two methods have the same name; give each its own")
+        methods = {name: METHODS[name] for name in whole.methods} | {name: method for name, (_, method) in own.items()}
+        scenario, _, method = (only or "").partition("/")
+        return cls(
+            whole,
+            Path(output_root),
+            _chosen(scenario, whole.scenarios, f"--only {only}: the {tier} tier's scenarios"),
+            [methods[name] for name in _chosen(method, list(methods), f"--only {only}: the {tier} tier's methods")],
+            list(whole.seeds if seeds is None else seeds),
+            {name: file for name, (file, _) in own.items()},
+        )
+
+    @property
+    def folder(self) -> Path:
+        return self.output_root / "bench" / self.tier.name
+
+    def command(self, attempt: Attempt) -> str:
+        """What makes the row of an attempt's method on its scenario."""
+        enter = self.entered.get(attempt.method.name)
+        given = ["--enter", enter] if enter else []
+        only = f"{attempt.task.scenario}/{attempt.method.name}"
+        return shlex.join(["atlantis", "bench", "--tier", self.tier.name, "--only", only, *given])
+
+
+def _chosen(text: str, known: Sequence[str], what: str) -> list[str]:
+    asked = text.split(",") if text else list(known)
+    if unknown := [name for name in asked if name not in known]:
+        raise UserError(f"{what} are {', '.join(known)}; there is no {unknown[0]!r}")
+    return [name for name in known if name in asked]
+
+
+# --- runs
+
+
+def runs_of(tier: str, attempt: Attempt) -> Task:
+    """The attempt's task with its method in every run, under names of their own."""
+    method, index = attempt.method, attempt.method.values.index(attempt.value)
+    names: dict[str, str] = {}
+    runs = []
+    for run in attempt.task.runs:
+        names[str(run.name)] = f"bench_{tier}_{run.name}_{method.name}_{index}_seed{attempt.seed}"
+        base = names.get(str(run.base), run.base)
+        with_method = method.on(run, attempt.value, attempt.task.buffer)
+        runs.append(with_method.model_copy(update={"name": names[str(run.name)], "base": base}))
+    old = attempt.task
+    return Task(old.scenario, old.variant, tuple(runs), old.repeat, old.buffer, old.without)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What became of an attempt: its task's numbers, or why there are none."""
+
+    attempt: Attempt
+    task: Task
+    numbers: Numbers | None
+    error: str | None
+
+
+def _carry_out(
+    plan: Plan, setup: Setup, name: str, attempts: Sequence[Attempt], backend: BackendIn
+) -> tuple[list[Ended], int]:
+    """A sweep of the attempts and the bases that they start from, and how many of the runs failed."""
+    heading(f"{name}: {len(attempts)} attempts")
+    tasks = [runs_of(plan.tier.name, attempt) for attempt in attempts]
+    runs = {str(run.name): run for task in tasks for run in task.runs}
+    wanted = {run.base for run in runs.values()}
+    bases = [base for base in plan.tier.bases(setup, _seeds(attempts)) if base.name in wanted]
+    factors: list[dict[str, Any]] = [{} for _ in bases]
+    factors += [{"seed": run.training.seed, "scenario": _scenario(run, tasks)} for run in runs.values()]
+    sweep = planned(name, [*bases, *runs.values()], factors)
+    outcomes = {outcome.name: outcome for outcome in sweeps.carry_out(sweep, backend(sweep.folder))}
+    ended = [_ended(attempt, task, outcomes) for attempt, task in zip(attempts, tasks, strict=True)]
+    return ended, sum(not outcome.finished for outcome in outcomes.values())
+
+
+def _seeds(attempts: Iterable[Attempt]) -> list[int]:
+    return sorted({attempt.seed for attempt in attempts})
+
+
+def _scenario(run: RunConfig, tasks: Sequence[Task]) -> str:
+    return next(task.scenario for task in tasks if run in task.runs)
+
+
+def _ended(attempt: Attempt, task: Task, outcomes: Mapping[str, Outcome]) -> Ended:
+    for run in task.runs:
+        if not (outcome := outcomes[str(run.name)]).finished:
+            return Ended(attempt, task, None, f"{run.name}: {outcome.message}")
+    try:
+        return Ended(attempt, task, numbers_of(task), None)
+    except (UserError, KeyError) as error:  # a finished run without a probe, or whose probe is no number
+        return Ended(attempt, task, None, f"{task.runs[-1].name}: no such number: {error}")
+
+
+# --- tuning
+
+
+def tune(plan: Plan, setup: Setup, backend: BackendIn) -> dict[str, list[Trial]]:
+    """Every value of every method on the development ocean, with the one development seed; by method."""
+    (task,) = development(setup, DEVELOPMENT_SEED)
+    attempts = [Attempt(method, value, DEVELOPMENT_SEED, task) for method in plan.methods for value in method.values]
+    ended, _ = _carry_out(plan, setup, f"bench_{plan.tier.name}_tuning", attempts, backend)
+    trials: dict[str, list[Trial]] = {}
+    for one in ended:
+        volume = None if one.numbers is None else scores_of(one.numbers).volume
+        trial = Trial(value=one.attempt.value, volume=volume, error=one.error)
+        trials.setdefault(one.attempt.method.name, []).append(trial)
+    return trials
+
+
+def choose(trials: Sequence[Trial]) -> float | None:
+    """The value of the largest volume, the earlier one of equals; None if every trial failed."""
+    scored = [(trial.volume, -place, trial.value) for place, trial in enumerate(trials) if trial.volume is not None]
+    return max(scored)[2] if scored else None
+
+
+# --- all of it
+
+
+def attempts_of(plan: Plan, setup: Setup, values: Mapping[str, float]) -> list[Attempt]:
+    """The runs that count: every seed, scenario, task and method that has a value."""
+    return [
+        Attempt(method, values[method.name], seed, task)
+        for seed in plan.seeds
+        for scenario in plan.scenarios
+        for task in SCENARIOS[scenario](setup, seed)
+        for method in plan.methods
+        if method.name in values and task.accepts(method)
+    ]
+
+
+def counts(plan: Plan) -> tuple[int, int]:
+    """How many runs tune, and how many count; without the bases."""
+    setup = plan.tier.setup(plan.output_root)
+    trials = [method.values for method in plan.methods] if plan.tier.tuned else []
+    attempts = attempts_of(plan, setup, {method.name: method.values[0] for method in plan.methods})
+    runs = {run.name for attempt in attempts for run in runs_of(plan.tier.name, attempt).runs}
+    return sum(map(len, trials)), len(runs)
+
+
+def carry_out(plan: Plan, backend: BackendIn) -> tuple[list[Record], int]:
+    """Carry out the plan and write a record of each attempt; the records, and how many runs that count failed.
+
+    A method whose trials all failed has a record with its error for every task, and is counted there.
+    """
+    setup = plan.tier.setup(plan.output_root)
+    trials = tune(plan, setup, backend) if plan.tier.tuned else {}
+    firsts = {method.name: method.values[0] for method in plan.methods}
+    values = {name: choose(trials[name]) for name in firsts} if trials else firsts
+    found = {name: value for name, value in values.items() if value is not None}
+    for name in values.keys() - found.keys():
+        say(f"{name}: every trial failed, so it is not scored: {trials[name][0].error}")
+    attempts = attempts_of(plan, setup, found)
+    ended = _carry_out(plan, setup, f"bench_{plan.tier.name}", attempts, backend)[0] if attempts else []
+    ended += [
+        Ended(attempt, attempt.task, None, f"every trial failed: {trials[attempt.method.name][0].error}")
+        for attempt in attempts_of(plan, setup, {name: firsts[name] for name in firsts.keys() - found.keys()})
+    ]
+    records = [_record(plan, one, trials.get(one.attempt.method.name, []), found) for one in ended]
+    for record in records:
+        write_record(plan.folder / "records", record)
+    return records, sum(record.error is not None for record in records)
+
+
+def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, float]) -> Record:
+    attempt, task, method = ended.attempt, ended.task, ended.attempt.method
+    facts: dict[str, Any] = {}
+    if ended.numbers is not None:
+        abouts = [run_data.load(Path(run.output_root) / "experiments" / str(run.name)).about for run in task.runs]
+        last = abouts[-1]
+        facts |= {"scores": scores_of(ended.numbers), "numbers": ended.numbers}
+        facts |= {"steps": sum(about["steps"] for about in abouts)}
+        facts |= {"seconds": sum(about["training_seconds"] for about in abouts)}
+        facts |= {key: last[key] for key in ("device", "versions", "commit")}
+        if len(task.runs) > 2:
+            facts["continual"] = continual(skill_matrix(task))
+    value = values.get(method.name)
+    return Record(
+        tier=plan.tier.name,
+        scenario=task.scenario,
+        variant=task.variant,
+        repeat=task.repeat,
+        method=method.name,
+        needs=method.needs,
+        seed=attempt.seed,
+        setting=method.setting,
+        value=value,
+        trials=trials,
+        strategy=method.parts(attempt.value),
+        command=plan.command(attempt),
+        config_digest=configs.digest(portable_config(task.runs[-1])),
+        error=ended.error and ended.error.replace(f"{Path.cwd()}/", ""),
+        **facts,
+    )

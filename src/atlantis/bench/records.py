@@ -1,0 +1,107 @@
+"""The record of one method on one task with one seed: all that the leaderboard says about it, as a small JSON file.
+
+It holds no path and no name of a machine. A failure has a record too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from atlantis import artifacts
+from atlantis.bench.continual import Continual
+from atlantis.bench.scores import Numbers, Scores
+from atlantis.config import checked
+from atlantis.errors import UserError
+from atlantis.reading import read_json
+from atlantis.settings import Settings
+
+
+class Trial(Settings):
+    """One value that was tried on the development ocean, and the volume it reached; None: it failed."""
+
+    value: float
+    volume: float | None
+    error: str | None = None
+
+
+class Record(Settings):
+    """What became of it: `scores`, or the `error` that stopped it."""
+
+    format: Literal[1] = 1
+    tier: str
+    scenario: str
+    variant: str
+    repeat: int
+    method: str
+    needs: list[str]
+    seed: int
+    setting: str
+    value: float | None
+    """Chosen by the trials; None where all of them failed."""
+    trials: list[Trial]
+    strategy: list[dict[str, Any]]
+    command: str
+    config_digest: str | None
+    scores: Scores | None = None
+    numbers: Numbers | None = None
+    continual: Continual | None = None
+    """Of sequences."""
+    error: str | None = None
+    steps: int | None = None
+    seconds: float | None = None
+    """Training and task evaluation of all the task's runs."""
+    device: dict[str, Any] | None = None
+    versions: dict[str, str] | None = None
+    commit: str | None = None
+
+    @property
+    def file_name(self) -> str:
+        parts = [self.scenario, self.variant, str(self.repeat or ""), self.method, f"seed{self.seed}"]
+        return "_".join(re.sub(r"[^\w+=-]+", "-", part) for part in parts if part) + ".json"
+
+
+def write_record(folder: Path, record: Record) -> Path:
+    """Write `record` into `folder`, a line for each of its facts."""
+    data = record.model_dump(mode="json")
+    facts = ",\n ".join(f"{json.dumps(key)}: {json.dumps(_short(value))}" for key, value in data.items())
+    artifacts.write_text(folder / record.file_name, f"{{\n {facts}\n}}\n")
+    return folder / record.file_name
+
+
+def _short(value: Any) -> Any:
+    """Numbers with seven significant digits, wherever they stand."""
+    if isinstance(value, dict):
+        return {key: _short(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_short(inner) for inner in value]
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def read_record(file: Path) -> Record:
+    """The record in `file`. Raises UserError if it is none."""
+    try:
+        return checked(Record, read_json(file), str(file))
+    except FileNotFoundError:
+        raise UserError(f"{file}: there is no such record") from None
+
+
+def read_records(places: Iterable[Path]) -> list[Record]:
+    """The records in files, and in folders of them. Raises UserError for none at all, and for two of the same run."""
+    found: dict[tuple[Any, ...], Path] = {}
+    records = []
+    for place in places:
+        files = sorted(place.glob("*.json")) if place.is_dir() else [place]
+        if not files:
+            raise UserError(f"{place}: no record (*.json) in it")
+        for file in files:
+            record = read_record(file)
+            key = (record.tier, record.file_name)
+            if key in found:
+                raise UserError(f"{file}: {found[key]} is a record of the same run; leave one of them out")
+            found[key] = file
+            records.append(record)
+    return records

@@ -1,0 +1,117 @@
+"""How large a benchmark is: which scenarios, methods and seeds, on which bases, in how many steps.
+
+- smoke: every method once on a world of 120 cities, untuned: that all of it works, and nothing about which is better.
+- cpu: the base that is shipped, A1 and A2, ten methods, three seeds of Atlantis and of the order. Hours on two cores.
+- gpu: all scenarios and methods; ten seeds, each with a base of its own, pretrained first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from atlantis import artifacts
+from atlantis import config as configs
+from atlantis.bench.methods import METHODS
+from atlantis.bench.scenarios import SCENARIOS, Setup
+from atlantis.settings import RunConfig
+from atlantis.world.cities import shipped_cities
+
+SHIPPED, SHIPPED_CITY = "pretrained/dist_100k_1M_20epochs", "pretrained/city_dist_100k"
+PRETRAINING = {"": "dist_100k_1M_20epochs", "city_": "scratch_base"}
+"""Configs of the bases that a tier makes for itself, by what their names begin with."""
+
+DEVELOPMENT_SEED = 1_000
+"""Of the trials, and of no run that is scored."""
+
+CPU_METHODS = ("naive", "replay_1pct", "replay", "distill", "lwf", "l2sp", "ewc", "freeze", "wise", "integration")
+
+
+@dataclass(frozen=True)
+class Tier:
+    """`tuned`: whether methods are tuned first. `pretrained`: whether each seed has a base of its own."""
+
+    name: str
+    scenarios: Sequence[str]
+    methods: Sequence[str]
+    seeds: Sequence[int]
+    settings: dict[str, Any]
+    tuned: bool = True
+    pretrained: bool = False
+
+    def setup(self, output_root: Path) -> Setup:
+        """What its tasks share. Writes the small world's table of cities where the tier has one."""
+        data = {key: dict(value) for key, value in self.settings.items()}
+        if self.name == "smoke":
+            file = output_root / "bench" / "smoke" / "cities.csv"
+            artifacts.write_text(file, shipped_cities().head(SMOKE_CITIES).to_csv(index=False))
+            data["world"]["cities"] = str(file.absolute())
+        config = configs.checked(RunConfig, data | {"output_root": str(output_root)}, f"tier {self.name}")
+        if self.name == "smoke":
+            return Setup(config, lambda seed: "bench_smoke_base", lambda seed: "bench_smoke_city_base")
+        if self.pretrained:
+            return Setup(config, lambda seed: f"bench_base_seed{seed}", lambda seed: f"bench_city_base_seed{seed}")
+        return Setup(config, lambda seed: SHIPPED, lambda seed: SHIPPED_CITY)
+
+    def bases(self, setup: Setup, seeds: Sequence[int]) -> list[RunConfig]:
+        """The runs that make the bases of these seeds; none where they are shipped."""
+        if self.name == "smoke":
+            return [_small_base(setup, "characters"), _small_base(setup, "city")]
+        made = []
+        for start, config in PRETRAINING.items() if self.pretrained else ():
+            file = configs.find(config)
+            for seed in seeds:
+                of_seed = [f"{section}.seed={seed}" for section in ("dataset", "model", "training")]
+                base = configs.load(file, [f"output_root={setup.config.output_root}", *of_seed])
+                made.append(base.model_copy(update={"name": f"bench_{start}base_seed{seed}"}))
+        return made
+
+
+def _small_base(setup: Setup, vocabulary: str) -> RunConfig:
+    data = setup.config.model_dump(mode="json")
+    city = "city_" if vocabulary == "city" else ""
+    data |= {"name": f"bench_smoke_{city}base", "tokenizer": {"kind": vocabulary}}
+    data["dataset"] |= {"kind": "distance", "n_train": 2_000}
+    data["training"] |= {"max_steps": 40, "learning_rate": 3e-3}
+    return RunConfig.model_validate(data)
+
+
+SMOKE_CITIES = 120
+_ENDS: dict[str, Any] = {"steps": [0], "fractions": [1.0]}
+
+TIERS: dict[str, Tier] = {
+    tier.name: tier
+    for tier in (
+        Tier(
+            "smoke",
+            ["A1"],
+            list(METHODS),
+            [42],
+            {
+                "world": {"regions": [{"count": 6}]},
+                "dataset": {"n_train": 500, "n_val": 16, "n_test": 64},
+                "model": {"hidden_size": 32, "n_layers": 5, "n_heads": 2, "mlp_size": 64},
+                "training": {"batch_size": 64, "max_steps": 10, "learning_rate": 1e-3, "warmup_steps": 2},
+                "evaluation": {"n_items": 32, **_ENDS},
+            },
+            tuned=False,
+        ),
+        Tier(
+            "cpu",
+            ["A1", "A2"],
+            CPU_METHODS,
+            [42, 43, 44],
+            {"training": {"batch_size": 128, "max_steps": 400, "learning_rate": 5e-5}, "evaluation": _ENDS},
+        ),
+        Tier(
+            "gpu",
+            list(SCENARIOS),
+            list(METHODS),
+            list(range(42, 52)),
+            {"training": {"batch_size": 512, "max_steps": 1_960, "learning_rate": 5e-5}, "evaluation": _ENDS},
+            pretrained=True,
+        ),
+    )
+}
