@@ -124,7 +124,8 @@ def kills(records: Records) -> str:
     ]
     counts = [[int(cell.replace(",", "")) for cell in row[1:]] for row in rows]
     total = [sum(values) for values in zip(*counts, strict=True)]
-    rows.append(("all", *(f"{value:,}" for value in total)))
+    n_kills, n_runs, n_held = (f"{value:,}" for value in total)
+    rows.append(("all", n_kills, n_runs, n_held))
     return f"{table(('killed while', 'kills', 'runs', 'RECOVER'), rows)}\n\n{about(records['kills'])}"
 
 

@@ -76,7 +76,7 @@ def _suites(lab: Path, name: str, system: System, options: Options) -> dict[str,
     reference = _digests(system, whole)
     n = 1 if options.quick else max(10, options.n // 10)
     random_ = random.Random(options.seed)
-    stopped = _stopped(system, outcome.seconds)
+    stopped = _stopped(system, reference)
     found: dict[str, Any] = {"seconds": round(outcome.seconds, 2)}
     found["kills"] = _kills(system, reference, whole, outcome.seconds, n, random_)
     found["disk full"] = _full(lab, system, reference, whole, 1 if options.quick else 20)
@@ -97,16 +97,19 @@ def _digests(system: System, folder: Path) -> dict[str, str]:
     }
 
 
-def _stopped(system: System, seconds: float) -> Path:
-    """A folder in which a run was killed after its second checkpoint."""
-    stopped = copy(system.start, "stopped")
-    child = fork(system.work, stopped)
-    deadline = time.monotonic() + 60 + seconds
-    while len(system.checkpoints(stopped)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.001)
-    time.sleep(0.05)
-    child.kill()
-    child.wait()
+def _stopped(system: System, reference: dict[str, str]) -> Path:
+    """A folder in which a run was killed after its second checkpoint, and from which it goes on as it should."""
+    for attempt in range(1, 20):
+        stopped = copy(system.start, "stopped")
+        child = fork(system.work, stopped)
+        deadline = time.monotonic() + 60
+        while len(system.checkpoints(stopped)) < 2 and time.monotonic() < deadline:
+            time.sleep(0.001)
+        time.sleep(0.05 * attempt)
+        child.kill()
+        child.wait()
+        if _ended(system, trial := copy(stopped, "trial"), fork(system.work, trial).wait(), reference) == "repaired":
+            break
     return stopped
 
 
