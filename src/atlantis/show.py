@@ -153,7 +153,7 @@ def _dataset(path: Path) -> RenderableType:
         "dataset": str(path),
         "name": record["name"],
         "kind": record["kind"],
-        "seed": record["config"]["seed"],
+        "seed": record["config"].get("seed", "-"),
         "world": record["world_digest"],
     }
     notes = [Text(printable(f"note: {note}")) for note in record["notes"]]
