@@ -123,10 +123,13 @@ def test_an_unreadable_checkpoint_does_not_stop_the_rest(
     weights = run / "checkpoints" / "checkpoint-3" / "model.safetensors"
     good = weights.read_bytes()
     weights.write_bytes(good[:-4])
-    assert main(["probe", str(run)]) == 1
-    message = capsys.readouterr().err
+    assert main(["probe", str(run), "--table"]) == 1
+    said, message = capsys.readouterr()
     assert message.count("\n") == 1 and "checkpoint-3" in message and "the other 3 of 4" in message
-    assert set(pd.read_parquet(run / "analysis" / "map" / "measures.parquet")["step"]) == {0, 10, 20}
+    assert "mean km by group" in said and "by layer and position" in said
+    for table in (run / "analysis" / "map" / "measures.parquet", run / "analysis" / "layers" / "layers.parquet"):
+        assert set(pd.read_parquet(table)["step"]) == {0, 10, 20}
+    shutil.rmtree(run / "analysis" / "layers")
     weights.write_bytes(good)
     read: list[int] = []
     measure = analysis.Measures.read

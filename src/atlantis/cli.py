@@ -454,10 +454,9 @@ def probe(
       atlantis probe my_llama --world outputs/worlds/mine --layers 1,2 --out outputs/my_llama
     """
     from atlantis import show
-    from atlantis.readout.analysis import probe_run
-    from atlantis.readout.layers import run_layer_table
     from atlantis.report.tables import run_table
 
+    unread = None
     folder = _run_folder(path)
     given = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
     if (folder / "config.json").is_file() or (folder.is_dir() and given and not (folder / "config.yaml").is_file()):
@@ -465,11 +464,28 @@ def probe(
     elif given:
         raise UserError(f"{given[0]}: is for the folder of one model; a run has its own in its config.yaml")
     else:
-        probe_run(folder)
-        by_layer = run_layer_table(folder) if table else None
+        by_layer, unread = _probe_run(folder, table)
         _console().print(run_table(folder), show.region_table(folder))
     if by_layer is not None:
         _console().print(show.layer_table(by_layer))
+    if unread is not None:
+        raise unread
+
+
+def _probe_run(folder: Path, by_layer: bool) -> tuple[Any, PartFailed | None]:
+    """Probe a run; returns its layer table, if asked for, and what names the checkpoints that could not be read."""
+    from atlantis.readout.analysis import probe_run
+    from atlantis.readout.layers import run_layer_table
+
+    unread = None
+    try:
+        probe_run(folder)
+    except PartFailed as problem:  # what can be read is written
+        unread = problem
+    if not by_layer:
+        return None, unread
+    table, problems = run_layer_table(folder)
+    return table, unread or (PartFailed("; ".join(map(str, problems))) if problems else None)
 
 
 def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path | None, by_layer: bool) -> Any:

@@ -11,7 +11,7 @@ import pandas as pd
 from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.errors import UserError
-from atlantis.model.checkpoint import checkpoint_steps
+from atlantis.model.checkpoint import checkpoint_folders
 from atlantis.progress import bar
 from atlantis.readout.probes import REAL, metrics, seed_split, virtual_regions
 from atlantis.readout.ridge import Sums, solve_ridge
@@ -60,25 +60,33 @@ def write_layer_table(table: pd.DataFrame, folder: Path) -> None:
     table.to_parquet(folder / "layers.parquet", index=False)
 
 
-def run_layer_table(run: Path) -> pd.DataFrame:
-    """The table of every checkpoint of a run, with a column `step`; also written to its `analysis/layers/`.
+def run_layer_table(run: Path) -> tuple[pd.DataFrame, list[UserError]]:
+    """The table of a run's checkpoints that can be read, with a column `step`; and what was wrong with the others.
 
-    Raises UserError for what is no run, and for a checkpoint that cannot be read; then nothing is written.
+    The table is also written to the run's `analysis/layers/`. Raises UserError for what is no run, and, with nothing
+    written, the first problem if no checkpoint can be read.
     """
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
-    config = configs.load(run / "config.yaml")
+    config = configs.load(run / "config.yaml", own_code=False)
     with artifacts.lock(run):
-        world, checkpoints, tables = World.from_config(config.world), checkpoint_steps(run), []
+        world, checkpoints = World.from_config(config.world), checkpoint_folders(run)
+        tables, problems = [], []
         if not checkpoints:
             raise UserError(f"{run}: no checkpoint to probe in {run / 'checkpoints'}")
         with bar("layers and positions", len(checkpoints)) as progress:
             for step, checkpoint in checkpoints.items():
-                table = layer_table(open_source(checkpoint, world), world, config.probe)
+                progress.advance(note=f"step {step}")
+                try:
+                    table = layer_table(open_source(checkpoint, world), world, config.probe)
+                except UserError as problem:
+                    problems.append(problem)
+                    continue
                 table.insert(0, "step", step)
                 tables.append(table)
-                progress.advance(note=f"step {step}")
+        if not tables:
+            raise problems[0]
         every = pd.concat(tables, ignore_index=True)
         with artifacts.new_folder(run / "analysis" / "layers", kind="analysis", overwrite=True) as aside:
             write_layer_table(every, aside)
-    return every
+    return every, problems
