@@ -59,7 +59,7 @@ def dynamics_figure(run: Run | Path | str, protocol: str = "seed") -> Figure:
     with style():
         figure = new_figure(literal(run.name), (11, 7.2))
         (r2, km), (task, loss) = figure.subplots(2, 2)
-        _draw_r2(r2, probe)
+        _draw_r2(r2, probe, run.map)
         _draw_km(km, probe, run.map)
         _draw_task(task, run)
         _draw_loss(loss, run)
@@ -68,12 +68,15 @@ def dynamics_figure(run: Run | Path | str, protocol: str = "seed") -> Figure:
     return figure
 
 
-def _draw_r2(ax: Axes, probe: Probe) -> None:
+def _draw_r2(ax: Axes, probe: Probe, data: MapData | None) -> None:
     real = probe.group("real")
-    ax.axhline(0, color=MUTED, lw=1, ls=":")
     ax.plot(real.index, real["lon_r2"], marker="o", ms=4, color=LINES[0], label="longitude")
     ax.plot(real.index, real["lat_r2"], marker="s", ms=4, color=LINES[1], label="latitude")
-    low = float(np.nanmin([*real["lon_r2"], *real["lat_r2"], 0.0]))
+    if data:
+        for axis, untrained, permuted in (("lon", "untrained model", "permuted places"), ("lat", "", "")):
+            _chance(ax, data, f"{axis}_r2_untrained", untrained)
+            _chance(ax, data, f"{axis}_r2_permuted", permuted, ls="-.")
+    low = min(float(np.nanmin([0.0, *np.asarray(line.get_ydata())])) for line in ax.lines)
     ax.set_ylim(max(low - 0.05, -1.0), 1.02)
     ax.set_title("Probe of held-out real cities: R²")
     ax.legend(loc="best")
@@ -85,19 +88,20 @@ def _draw_km(ax: Axes, probe: Probe, data: MapData | None) -> None:
         rows = probe.group(name)
         if rows.empty:
             continue
+        colour = LINES[0] if k == 0 else palette[name]
         ax.plot(
             rows.index,
             rows["mean_km"],
             marker="o" if k == 0 else "*",
             ms=4 if k == 0 else 8,
-            color=LINES[0] if k == 0 else palette[name],
+            color=colour,
             label="real cities, held out" if k == 0 else literal(name),
         )
         if {"mean_km_low", "mean_km_high"} <= set(rows.columns):
-            ax.fill_between(rows.index, rows["mean_km_low"], rows["mean_km_high"], alpha=0.15, lw=0, color=LINES[0])
+            ax.fill_between(rows.index, rows["mean_km_low"], rows["mean_km_high"], alpha=0.15, lw=0, color=colour)
     if data:
         _chance(ax, data, "km_untrained", "untrained model")
-        _chance(ax, data, "km_permuted", "permuted places")
+        _chance(ax, data, "km_permuted", "permuted places", ls="-.")
     from_zero(ax)
     ax.set_title("Probe: distance from the true place, mean km")
     ax.legend(loc="best")
@@ -208,6 +212,6 @@ def _draw_damage(ax: Axes, data: MapData) -> None:
     ax.set_title("Movement of the predicted place, mean km")
 
 
-def _chance(ax: Axes, data: MapData, metric: str, label: str) -> None:
+def _chance(ax: Axes, data: MapData, metric: str, label: str, ls: str = ":") -> None:
     if (value := data.once(metric)) is not None:
-        ax.axhline(value, color=MUTED, lw=1, ls=":", label=label)
+        ax.axhline(value, color=MUTED, lw=1, ls=ls, label=label)

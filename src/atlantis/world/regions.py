@@ -59,8 +59,9 @@ REGION_COLOURS: dict[str, str] = {
 told apart by every eye, so they are dealt out so that neighbours on the map are far apart under simulated deuteranopia
 and protanopia too (a test holds that), and virtual regions have a marker of their own."""
 
-VIRTUAL_COLOURS: tuple[str, ...] = ("#CC3311", "#EE7733", "#0077BB", "#EE3377", "#009988")
-"""For regions without a colour of their own, in turn (Paul Tol's vibrant scheme)."""
+VIRTUAL_COLOURS: tuple[str, ...] = ("#CC3311", "#EE7733", "#009988", "#EE3377", "#0077BB")
+"""For regions without a colour of their own, in turn (Paul Tol's vibrant scheme); the blue, near that of real cities on
+a chart, comes last."""
 
 
 def colours(regions: Sequence[str]) -> dict[str, str]:
