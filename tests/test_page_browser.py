@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from atlantis.report import page
@@ -130,6 +131,7 @@ def test_a_touch_picks_a_city_and_it_stays(tab, written):
     tab.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
     assert "Atlantis_00" in tab.text("#picked") and tab.run("state.pinned")
     assert tab.run("document.documentElement.scrollWidth") == 390  # nothing sticks out on a phone
+    assert tab.run("[...document.querySelectorAll('.chart > svg text')].every((text) => text.getBBox().x >= 0)")
     quiet(tab)
 
 
@@ -209,12 +211,44 @@ def test_several_runs_share_axes_and_steps(tab, run, tmp_path_factory):
     )
     assert "other: Atlantis" in labels and f"{NAME}: real cities, held out" in labels
     assert column(tab, "compare", 0) == [NAME, "other"]
-    tab.run("pick(3, true)")
+    tab.run("pick('3 Suva', true)")
     assert tab.text("#picked").splitlines()[1].startswith("other: Suva")
     set_value(tab, "run", "1")
     tab.run("$('beside').click()")
     assert tab.run("views.length") == 1 and "120 km" in tab.text("#maps .numbers")
     assert tab.run("$('when-section').hidden") and tab.run("[...$('protocol').options].length") == 2
+    quiet(tab)
+
+
+def test_a_city_is_not_taken_for_the_one_that_has_its_id_in_another_world(tab, run, tmp_path):
+    other = make_run(tmp_path / "other", name="other")
+    for protocol in ("seed", "sphere"):
+        path = other / "analysis" / protocol / "predictions.parquet"
+        table = pd.read_parquet(path)
+        table["name"] = table["name"].replace("Suva", "Apia")
+        table.to_parquet(path)
+    tab.open(page.write_report([run, other], tmp_path / "out", figures=False))
+    for name, runs in (("Suva", [NAME]), ("Lima", [NAME, "other"])):
+        set_value(tab, "find", name, "input")
+        assert [line.split(": ")[0] for line in tab.text("#picked").splitlines()] == runs
+    quiet(tab)
+
+
+@pytest.mark.parametrize(
+    ("virtual", "named"), [(("Atlantis", "Atlantis"), "Atlantis"), (("Atlantis", "Mu"), "the nearest new region")]
+)
+def test_a_movement_is_towards_the_nearest_region(tab, tmp_path, virtual, named):
+    run = make_run(tmp_path / "run", with_map=True)
+    for protocol in ("seed", "sphere"):
+        path = run / "analysis" / protocol / "predictions.parquet"
+        table = pd.read_parquet(path)
+        for i, region in enumerate(virtual, start=6):
+            table.loc[table["id"] == i, "region"] = region
+        table.to_parquet(path)
+    tab.open(page.write_report(run, tmp_path / "out", figures=False))
+    set_value(tab, "protocol", "frozen")
+    set_value(tab, "find", "Lima", "input")
+    assert f"moved 200 km towards {named}, 80 km across" in tab.text("#picked")
     quiet(tab)
 
 

@@ -10,6 +10,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,11 @@ from PIL import Image, ImageSequence
 from rich.console import Console
 
 from atlantis.errors import UserError
+from atlantis.progress import printable
 from atlantis.report import export, page, page_data, run_data, tables
-from atlantis.report.figures import write_figures
+from atlantis.report.about import finding
+from atlantis.report.figures import dynamics_figure, write_figures
+from atlantis.report.run_data import load
 from atlantis.sphere import haversine_km
 from atlantis.world.coastlines import coastlines, land
 from tests.planted_run import EVIL, NAME, SEPARATOR, STEPS, make_run
@@ -268,7 +272,7 @@ def test_the_page_asks_for_nothing_and_sets_no_html(written):
 def test_names_are_data_and_never_markup(written):
     assert EVIL not in written and "\u2028" not in written
     run = data_of(written)["runs"][0]
-    assert run["cities"]["names"][:2] == [EVIL, SEPARATOR]
+    assert run["cities"]["names"][:2] == [EVIL, printable(SEPARATOR)]
     assert run["name"] == NAME and EVIL in run["config"]
     assert Elements(written).texts["title"] == f"{NAME}: atlantis"
 
@@ -454,6 +458,27 @@ def test_the_figure_of_forgetting_is_drawn(analysed, tmp_path):
     text = (tmp_path / "forgetting.svg").read_text()
     for label in ("lost", "bent", "turned", "real regions left out", "blocks 3 and 4", "tangential"):
         assert f">{label}</text>" in text
+
+
+def test_the_curves_have_chance_as_it_was_measured(analysed):
+    r2, km, *_ = dynamics_figure(analysed).axes
+    levels = {ax: [float(np.asarray(line.get_ydata())[0]) for line in ax.lines] for ax in (r2, km)}
+    assert levels[r2][2:] == [0.02] * 4
+    assert r2.get_legend_handles_labels()[1][2:] == ["untrained model", "permuted places"]
+    assert levels[km][-2:] == [6000, 7500]
+    assert km.lines[-1].get_linestyle() != km.lines[-2].get_linestyle()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_map_that_did_not_fall_is_not_taken_apart(analysed):
+    run = load(analysed)
+    assert run.map is not None
+    still = run.map.measures.copy()
+    kept = {"skill_frozen": 0.9, "lost": 0.0, "bent": 0.0, "turned": 0.0}
+    for name, value in kept.items():
+        still.loc[still["metric"] == name, "value"] = value
+    card = finding(replace(run, map=replace(run.map, measures=still)))[-1]
+    assert (card["value"], card["remark"]) == ("skill 0.900 → 0.900", "hardly a fall to take apart")
 
 
 @pytest.mark.parametrize("missing", ["measures.parquet", "cities.parquet", "when.csv"])

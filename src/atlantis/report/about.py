@@ -49,8 +49,10 @@ def _kind_of_fall(run: Run) -> list[dict[str, str]]:
         return []
     fall = frozen.iloc[0] - frozen.iloc[-1]
     value = f"skill {frozen.iloc[0]:.3f} → {frozen.iloc[-1]:.3f}"
-    shares = ", ".join(f"{100 * values.iloc[-1] / fall:.0f} % {name}" for name, values in parts.items())
-    remark = f"of the fall {shares}" if fall >= SMALL_FALL else "hardly a fall to take apart"
+    remark = "hardly a fall to take apart"
+    if fall >= SMALL_FALL:
+        shares = ", ".join(f"{100 * values.iloc[-1] / fall:.0f} % {name}" for name, values in parts.items())
+        remark = f"of the fall {shares}"
     return [{"label": "The first step's probe, kept", "value": value, "remark": remark}]
 
 

@@ -81,15 +81,7 @@ _WORDS = {
 
 def metric_title(name: str) -> str:
     """A metric's name in words: "km_frozen" as "km first probe", "lon_r2" as "lon R2"."""
-    known = {
-        "cka": "CKA",
-        "kl": "KL",
-        "r2": "R2",
-        "mlp": "small network",
-        "refit": "new probe",
-        "frozen": "first probe",
-    }
-    return " ".join(known.get(word, word) for word in name.split("_"))
+    return " ".join(_WORDS.get(word, word) for word in name.split("_"))
 
 
 def comparison_rows(runs: Sequence[Run]) -> pd.DataFrame:

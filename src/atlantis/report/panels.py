@@ -33,14 +33,15 @@ SECTIONS = [
         "new",
         "New cities in the map",
         "A probe fitted on real cities alone reads the new ones. Beside it: its error on real regions left out of the "
-        "fit, alike in size and isolation. A ratio of 1: the new cities lie in the map as real ones would.",
+        "fit, alike in size and isolation. A ratio of 1: the new cities lie in the map as real ones would, if there "
+        "is a map: where nothing is left of it, both errors are chance and the ratio is about 1 too.",
     ),
     ("drift", "Drift from the first step", "How far the hidden states have moved, whatever they say about places."),
     (
         "damage",
         "Where the damage is",
-        "How far the first step's probe moves each city, towards or away from the new region (radial) and across "
-        "(tangential). Correlations: rank correlation of a city's damage with what may explain it.",
+        "How far the first step's probe moves each city, towards or away from the nearest new region (radial) and "
+        "across (tangential). Correlations: rank correlation of a city's damage with what may explain it.",
     ),
 ]
 

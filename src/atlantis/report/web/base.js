@@ -11,7 +11,7 @@ const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 let printing = false;
 
-// position: a place on the timeline, fractional while the map moves to `target`. picked: a city's id, or null.
+// position: a place on the timeline, fractional while the map moves to `target`. picked: a city's key, or null.
 const state = { run: 0, protocol: "", position: 0, target: 0, only: new Set(), picked: null, pinned: false, timer: 0, frame: 0 };
 
 const run = () => DATA.runs[state.run];
@@ -66,7 +66,8 @@ function int16(base64) {
 for (const { cities, probes } of DATA.runs) {
   for (const key of ["lon", "lat"]) cities[key] = int16(cities[key]);
   cities.n = cities.ids.length;
-  cities.at = new Map(cities.ids.map((id, i) => [id, i]));
+  cities.keys = cities.ids.map((id, i) => `${id} ${cities.names[i]}`); // the same city in another run, if worlds agree on it
+  cities.at = new Map(cities.keys.map((key, i) => [key, i]));
   for (const probe of Object.values(probes)) {
     for (const key of ["lon", "lat", "error_km", "radial_km", "tangential_km"]) {
       if (probe[key]) probe[key] = int16(probe[key]);

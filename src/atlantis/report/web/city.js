@@ -1,7 +1,7 @@
 // --- one city: by pointer, by touch, by arrow keys, by name
 
-function pick(id, pinned) {
-  state.picked = id;
+function pick(key, pinned) {
+  state.picked = key;
   state.pinned = pinned;
   picked();
   drawSoon();
@@ -17,10 +17,11 @@ function story(v, i) { // the city at the step that is shown
   return [...lines, ...moved(v, k)];
 }
 
-function moved(v, k) { // since the first step, along and across the way to the virtual region
+function moved(v, k) { // since the first step, along and across the way to the nearest virtual region
   const { radial_km: along, tangential_km: across } = v.probe;
   if (!along || along[k] === MISSING || across[k] === MISSING) return [];
-  const virtual = v.run.regions.find((region) => region.virtual), name = virtual ? virtual.name : "the new cities";
+  const virtual = v.run.regions.filter((region) => region.virtual);
+  const name = virtual.length === 1 ? virtual[0].name : "the nearest new region";
   const way = along[k] < 0 ? "towards" : "away from";
   return [`moved ${whole(Math.abs(along[k]))} km ${way} ${name}, ${whole(Math.abs(across[k]))} km across`];
 }
@@ -54,9 +55,9 @@ function nearest(v, x, y, reach) {
 function hover(event, v) {
   const found = nearest(v, event.offsetX, event.offsetY, event.pointerType === "touch" ? 26 : 14);
   tip(event.clientX, event.clientY, found && story(v, found[0]));
-  const id = found && v.cities.ids[found[0]];
-  if (event.type === "pointerdown") return pick(id, found !== null);
-  if (!state.pinned && id !== state.picked) pick(id, false);
+  const key = found && v.cities.keys[found[0]];
+  if (event.type === "pointerdown") return pick(key, found !== null);
+  if (!state.pinned && key !== state.picked) pick(key, false);
 }
 
 // The nearest city in the arrow's direction, within 45 degrees of it; the first press starts at the middle of the map.
@@ -67,7 +68,7 @@ function walk(event, v) {
   const arrow = ARROWS[event.key];
   if (!arrow) return;
   event.preventDefault();
-  const cities = candidates(v), here = cities.find(([i]) => v.cities.ids[i] === state.picked);
+  const cities = candidates(v), here = cities.find(([i]) => v.cities.keys[i] === state.picked);
   let best = here || nearest(v, v.width / 2, v.height / 2, v.width), distance = Infinity;
   for (const city of here ? cities : []) {
     const dx = city[1] - here[1], dy = city[2] - here[2];
@@ -75,7 +76,7 @@ function walk(event, v) {
     if (along > 0 && across <= along && along + across < distance) [best, distance] = [city, along + across];
   }
   if (!best) return;
-  pick(v.cities.ids[best[0]], true);
+  pick(v.cities.keys[best[0]], true);
   const box = v.canvas.getBoundingClientRect();
   tip(box.left + best[1], box.top + best[2], story(v, best[0]));
 }
@@ -96,6 +97,6 @@ function find() {
   const i = [(name) => name === text, (name) => name.startsWith(text), (name) => name.includes(text)]
     .map((fits) => names.findIndex(fits)).find((at) => at >= 0);
   if (i !== undefined && v.probe.held[i] !== "1") showCities("all");
-  pick(i === undefined ? null : v.cities.ids[i], i !== undefined);
+  pick(i === undefined ? null : v.cities.keys[i], i !== undefined);
   if (i === undefined) $("picked").textContent = "No city of that name.";
 }

@@ -1,6 +1,6 @@
 // --- curves: panels in sections, against log(1 + step), since step 0 belongs on the axis and most change is early
 
-const W = 480, H = 250, LEFT = 50, RIGHT = 12, TOP = 12, BOTTOM = 34;
+const W = 480, H = 250, LEFT = 58, RIGHT = 12, TOP = 12, BOTTOM = 34;
 
 function ticks(low, high) {
   const raw = (high - low) / 4, power = 10 ** Math.floor(Math.log10(raw));
