@@ -722,7 +722,10 @@ def bench(
         list[Path] | None, typer.Option(metavar="FILE", help="A method of your own, as YAML; repeatable.")
     ] = None,
     output_root: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("outputs"),
-    backend: Annotated[str, typer.Option(metavar="NAME", help="Where the runs go: local, ray or slurm.")] = "local",
+    backend: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where the runs go: local, ray, slurm.  [default: local]"),
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Runs at a time.  [default: as cores or GPUs allow]")
     ] = None,
@@ -763,9 +766,13 @@ def bench(
         trials, runs = benchmark.counts(plan)
         print(f"{trials} trials for tuning, {runs} runs that count")
         return
-    records, n_failed = benchmark.carry_out(
-        plan, lambda folder: _backend(backend, folder / "slurm", workers, gpus_per_run, address, slurm or [])
-    )
+
+    def where(folder: Path) -> Any:
+        if tier == "smoke" and backend is None:
+            return benchmark.Pool(workers)
+        return _backend(backend or "local", folder / "slurm", workers, gpus_per_run, address, slurm or [])
+
+    records, n_failed = benchmark.carry_out(plan, where)
     everything = benchmark.read_records([plan.folder / "records"])
     benchmark.write_pictures(everything, plan.folder / "images")
     write_text(plan.folder / "leaderboard.md", benchmark.page(everything))
