@@ -9,6 +9,7 @@ compared at the end are weights and optimizer moments, tensor by tensor. A damag
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import shutil
 import subprocess
@@ -99,7 +100,7 @@ def _digests(system: System, folder: Path) -> dict[str, str]:
 
 def _stopped(system: System, reference: dict[str, str]) -> Path:
     """A folder in which a run was killed after its second checkpoint, and from which it goes on as it should."""
-    for attempt in range(1, 20):
+    for attempt in itertools.count(1):
         stopped = copy(system.start, "stopped")
         child = fork(system.work, stopped)
         deadline = time.monotonic() + 60
@@ -108,9 +109,10 @@ def _stopped(system: System, reference: dict[str, str]) -> Path:
         time.sleep(0.05 * attempt)
         child.kill()
         child.wait()
-        if _ended(system, trial := copy(stopped, "trial"), fork(system.work, trial).wait(), reference) == "repaired":
-            break
-    return stopped
+        outcome = fork(system.work, trial := copy(stopped, "trial")).wait()
+        if _ended(system, trial, outcome, reference) == "repaired" or attempt == 20:
+            return stopped
+    raise AssertionError
 
 
 def _ended(system: System, trial: Path, outcome: Outcome, reference: dict[str, str]) -> str:

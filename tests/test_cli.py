@@ -229,7 +229,7 @@ def test_show_a_config(capsys):
 def test_train_reports_and_ends_with_the_page(monkeypatch, capsys):
     seen = {}
 
-    def train(config, resume=False):
+    def train(config, resume, strict, fork):
         seen["config"], seen["resume"] = config, resume
         return Path("outputs/experiments") / config.name
 

@@ -259,8 +259,11 @@ def damage(path: Path) -> str | None:
     return None
 
 
-def verify(path: Path) -> None:
-    """Read every file of the artifact at `path`; UserError naming the first that is missing or changed."""
+def verify(path: Path, text: str = "") -> None:
+    """Read every file of the artifact at `path`; UserError naming the first that is missing or changed.
+
+    The file named `text` may have got the line ends of another system.
+    """
     found = manifest(path)
     if found is None:
         raise UserError(f"{path}: not a complete artifact (no {MANIFEST} of ours); remove it and make it again")
@@ -272,7 +275,9 @@ def verify(path: Path) -> None:
         file = Path(path) / name
         if not file.is_file():
             raise UserError(f"{file}: is missing; remove {path} and make it again")
-        if _size(file) != entry["bytes"] or _sha256(file) != entry["sha256"]:
+        if _size(file) == entry["bytes"] and _sha256(file) == entry["sha256"]:
+            continue
+        if name != text or hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest() != entry["sha256"]:
             raise UserError(f"{file}: has been changed since it was written; remove {path} and make it again")
 
 

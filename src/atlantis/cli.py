@@ -53,9 +53,9 @@ reads, checkpoint by checkpoint, the map inside it; a report shows what became o
   atlantis world build --out outputs/worlds/default
   atlantis data cross --out outputs/datasets/cross
 
-Exit codes: 0 done; 1 some part failed; 2 something to mend, named in one message: a mistake in what was asked for, a
-damaged file, a full disk; 130 stopped by Ctrl-C; 143 stopped by SIGTERM. After 2, 130, 143 or a crash the same command
-(`train` with --resume) goes on. ATLANTIS_DEBUG=1 shows the full traceback of an error.
+Exit codes: 0 done; 1 some part failed; 2 a mistake in what was asked for, or something else to mend (a
+damaged file, a full disk), named in one message; 130 stopped by Ctrl-C; 143 stopped by SIGTERM. The same
+command then goes on (`train` with --resume). ATLANTIS_DEBUG=1 shows the full traceback of an error.
 """
 
 _SETTINGS: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False}

@@ -116,7 +116,7 @@ class World:
                 f"{Path(folder) / 'cities.csv'}: changed since it was saved (digest {world.digest}, recorded "
                 f"{record['digest']}); build the world again, from your own CSV file if you want other cities"
             )
-        verify(Path(folder))
+        verify(Path(folder), text="cities.csv")
         return world
 
     def save(self, folder: Path | str, overwrite: bool = False) -> None:
