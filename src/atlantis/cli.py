@@ -48,7 +48,7 @@ reads, checkpoint by checkpoint, the map inside it; a report shows what became o
   atlantis train demo name=mine training.max_steps=50
   atlantis show outputs/experiments/demo         what is in a folder
   atlantis study --base shipped                  every run of the study, with several seeds
-  atlantis sweep rates.yaml                      a grid of runs, side by side, and one table of their numbers
+  atlantis sweep rates.yaml                      a grid of runs, and one table of their numbers
   atlantis bench --tier smoke                    every strategy against forgetting, scored side by side
   atlantis world build --out outputs/worlds/default
   atlantis data cross --out outputs/datasets/cross
