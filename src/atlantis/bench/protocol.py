@@ -19,12 +19,12 @@ from atlantis import sweep as sweeps
 from atlantis.bench.continual import continual
 from atlantis.bench.methods import METHODS, Method
 from atlantis.bench.records import Record, Trial, write_record
-from atlantis.bench.scenarios import SCENARIOS, Setup, Task, development
+from atlantis.bench.scenarios import SCENARIOS, SEQUENCE, Setup, Task, development
 from atlantis.bench.scores import Numbers, numbers_of, scores_of, skill_matrix
 from atlantis.bench.tiers import DEVELOPMENT_SEED, TIERS, Tier
 from atlantis.errors import UserError
 from atlantis.progress import heading, say
-from atlantis.report import run_data
+from atlantis.reading import read_json
 from atlantis.report.record import portable_config
 from atlantis.settings import RunConfig
 from atlantis.sweep import Backend, Outcome
@@ -240,13 +240,13 @@ def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, 
     attempt, task, method = ended.attempt, ended.task, ended.attempt.method
     facts: dict[str, Any] = {}
     if ended.numbers is not None:
-        abouts = [run_data.load(Path(run.output_root) / "experiments" / str(run.name)).about for run in task.runs]
+        abouts = [read_json(Path(run.output_root) / "experiments" / str(run.name) / "run.json") for run in task.runs]
         last = abouts[-1]
         facts |= {"scores": scores_of(ended.numbers), "numbers": ended.numbers}
         facts |= {"steps": sum(about["steps"] for about in abouts)}
         facts |= {"seconds": sum(about["training_seconds"] for about in abouts)}
         facts |= {key: last[key] for key in ("device", "versions", "commit")}
-        if len(task.runs) > 2:
+        if task.variant == SEQUENCE:
             facts["continual"] = continual(skill_matrix(task))
     value = values.get(method.name)
     return Record(

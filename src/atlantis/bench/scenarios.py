@@ -18,6 +18,9 @@ from atlantis.world import OCEANS, World
 DEVELOPMENT_OCEAN = VirtualRegionConfig(name="Tritonia", code="XX9", lon=-15.0, lat=-32.0)
 """In the South Atlantic, 2,800 km from the nearest city. Methods are tuned on it; no scenario has it."""
 
+SEQUENCE = "in sequence"
+"""The variant whose tasks have several oceans, one after the other."""
+
 BUDGETS = (100, 1_000, 20_000)
 ORDERS = (
     ("atlantic", "north_pacific", "south_pacific", "indian", "southern"),
@@ -124,7 +127,7 @@ def a3(setup: Setup, seed: int) -> list[Task]:
             offset = n_real + sum(region.count for region in regions[:-1])
             base = runs[-1].name if runs else None
             runs.append(setup.run(f"A3_order{number}_{k}", seed, regions, base, dataset={"offset": offset}))
-        tasks.append(Task("A3", "in sequence", tuple(runs), repeat=number))
+        tasks.append(Task("A3", SEQUENCE, tuple(runs), repeat=number))
     regions = [setup.region(ocean, seed) for ocean in ORDERS[0]]
     at_once = setup.run("A3_at_once", seed, regions, training={"max_steps": len(regions) * setup.steps})
     return [*tasks, Task("A3", "at once", (at_once,))]

@@ -21,10 +21,10 @@ import pandas as pd
 from atlantis.bench.scenarios import Task
 from atlantis.data.dataset import Dataset
 from atlantis.data.pairs import SLICES
-from atlantis.report import run_data
+from atlantis.errors import UserError
 from atlantis.settings import RunConfig, Settings
 from atlantis.statistics import hypervolume
-from atlantis.sweep.results import measures
+from atlantis.sweep.results import MAP
 from atlantis.world import World
 
 REAL = "real"
@@ -99,10 +99,11 @@ def numbers_of(task: Task) -> Numbers:
 
 
 def table_of(config: RunConfig) -> pd.DataFrame:
-    """The rows of a finished run's `analysis/map`, and of nothing else."""
-    folder = Path(config.output_root) / "experiments" / str(config.name)
-    table = measures(run_data.load(folder), "+".join(map(str, config.probe.layers)))
-    return table[table["source"] == "map"]
+    """The rows of a finished run's `analysis/map`."""
+    file = Path(config.output_root) / "experiments" / str(config.name) / MAP
+    if not file.is_file():
+        raise UserError(f"{file}: is missing; the run was not probed")
+    return pd.read_parquet(file)
 
 
 def _by_group(table: pd.DataFrame, metric: str, step: int) -> dict[str, float]:

@@ -1,0 +1,449 @@
+"""The benchmark: scenarios, scores and measures with planted answers, the leaderboard from planted records, the tiers."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from atlantis import bench, cli
+from atlantis import config as configs
+from atlantis.bench import protocol, scenarios
+from atlantis.bench.continual import average_skill, backward_transfer, continual, forgetting, forward_transfer
+from atlantis.bench.leaderboard import page
+from atlantis.bench.methods import METHODS, TRIALS, read_method
+from atlantis.bench.pool import Pool
+from atlantis.bench.protocol import Attempt, Plan, choose, runs_of
+from atlantis.bench.records import Record, Trial, read_records, write_record
+from atlantis.bench.scenarios import DEVELOPMENT_OCEAN, SCENARIOS, Setup, Task, development
+from atlantis.bench.scores import Numbers, Scores, constant_km, scores_of
+from atlantis.bench.standing import boards
+from atlantis.bench.tiers import TIERS
+from atlantis.data.dataset import Dataset
+from atlantis.errors import UserError
+from atlantis.settings import DatasetConfig, RunConfig
+from atlantis.strategies import known
+from atlantis.sweep import Job, Outcome
+from atlantis.training.possible import check_request
+from atlantis.world import OCEANS, World
+
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "scripts" / "leaderboard.py"
+SOURCE = Path(cli.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def children_find_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(SOURCE), before])))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Setup:
+    return TIERS["smoke"].setup(tmp_path_factory.mktemp("bench"))
+
+
+# --- measures of continual learning
+
+
+def test_continual_measures_by_hand() -> None:
+    r = [[0.9, 0.1, np.nan], [0.7, 0.8, 0.2], [0.8, 0.5, 0.6]]
+    assert average_skill(r) == pytest.approx((0.8 + 0.5 + 0.6) / 3)
+    assert forgetting(r) == pytest.approx(((0.9 - 0.8) + (0.8 - 0.5)) / 2)
+    assert backward_transfer(r) == pytest.approx(((0.8 - 0.9) + (0.5 - 0.8)) / 2)
+    assert forward_transfer(r) == pytest.approx((0.1 + 0.2) / 2)
+    assert forward_transfer(r, untrained=[0.0, 0.3, 0.1]) == pytest.approx((-0.2 + 0.1) / 2)
+
+
+def test_signs_of_a_learner_that_forgets_all_and_of_one_that_forgets_nothing() -> None:
+    forgets, keeps = np.eye(4), np.tril(np.ones((4, 4)))
+    assert (forgetting(forgets), backward_transfer(forgets), average_skill(forgets)) == (1.0, -1.0, 0.25)
+    assert (forgetting(keeps), backward_transfer(keeps), average_skill(keeps)) == (0.0, 0.0, 1.0)
+    improves = np.array([[0.2, 0.0], [0.6, 0.5]])
+    assert backward_transfer(improves) == pytest.approx(0.4)
+    assert forgetting(improves) == pytest.approx(-0.4)  # gained; the best before the last is the first
+
+
+def test_forgetting_counts_from_the_best_and_not_from_the_first() -> None:
+    r = np.array([[0.5, 0, 0], [0.9, 0.5, 0], [0.6, 0.5, 0.5]])
+    assert forgetting(r) == pytest.approx(0.15) and backward_transfer(r) == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("wrong", [np.ones((2, 3)), np.ones((1, 1)), [[1, np.nan], [1, 1]], [[1, 1], [np.nan, 1]]])
+def test_a_matrix_that_lacks_something_is_refused(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="matrix|missing"):
+        continual(wrong)
+
+
+# --- scores
+
+
+def numbers(**changed: Any) -> Numbers:
+    given = {"skill_start": 0.8, "skill_end": 0.6, "km_start": 1.0, "km_end": 2.0, "km_untrained": 5.0}
+    given |= {"task_km": {"world-world": 9.0, "world-atlantis": 500.0, "atlantis-atlantis": 400.0}}
+    given |= {"constant_km": {"world-atlantis": 2000.0, "atlantis-atlantis": 300.0}, "ratio": {"Atlantis": 2.0}}
+    return Numbers.model_validate(given | changed)
+
+
+def test_scores_by_hand() -> None:
+    found = scores_of(numbers())
+    assert found.retention == pytest.approx(0.75)
+    assert found.acquisition == pytest.approx((0.75 + 0.0) / 2)  # worse than a constant is no less than nothing
+    assert found.integration == 0.5
+    assert found.volume == pytest.approx(0.75 * 0.375 * 0.5)
+
+
+def test_scores_stay_between_0_and_1() -> None:
+    best = scores_of(numbers(skill_end=0.9, task_km={"a": 0.0}, constant_km={"a": 1.0}, ratio={"x": 0.5, "y": 1.0}))
+    assert best.point == [1.0, 1.0, 1.0] and best.volume == 1.0
+    assert scores_of(numbers(skill_end=-0.2)).retention == 0.0
+    assert scores_of(numbers(skill_start=-0.1, skill_end=0.3)).retention == 0.0
+    assert scores_of(numbers(ratio={"x": 4.0, "y": 1.0})).integration == 0.625
+
+
+def test_the_constant_answer_is_the_best_one(small: Setup) -> None:
+    (task,) = scenarios.a1(small, 42)
+    dataset = Dataset.build(World.from_config(task.runs[0].world), task.runs[0].dataset)
+    found = constant_km(dataset)
+    assert set(found) == {"world-atlantis", "atlantis-atlantis"}
+    train, test = dataset.splits["train"], dataset.splits["test"]
+    cross = train.km[train.slice == 1]
+    answers = np.arange(0, 20_000, 25)
+    error = np.abs(cross[:, None] - answers).mean(0)
+    assert abs(answers[error.argmin()] - np.median(cross)) <= 25
+    asked = test.km[test.slice == 1]
+    assert found["world-atlantis"] == pytest.approx(np.mean([abs(int(km) - np.median(cross)) for km in asked]))
+
+
+# --- scenarios
+
+
+def test_every_run_of_every_scenario_is_possible(small: Setup) -> None:
+    tasks = [task for scenario in SCENARIOS.values() for task in scenario(small, 7)]
+    assert {task.scenario for task in tasks} == set(SCENARIOS)
+    for run in {str(run.name): run for task in tasks for run in task.runs}.values():
+        check_request(run, World.from_config(run.world))
+        assert (run.dataset.seed, run.training.seed) == (7, 7) and {r.seed for r in run.world.regions} == {7}
+
+
+@pytest.mark.parametrize("tier", list(TIERS))
+def test_no_scored_run_has_anything_of_the_development(tier: str, tmp_path: Path) -> None:
+    whole, setup = TIERS[tier], TIERS[tier].setup(tmp_path)
+    seed = protocol.DEVELOPMENT_SEED
+    assert seed not in whole.seeds
+    runs = [run for name in whole.scenarios for task in SCENARIOS[name](setup, whole.seeds[0]) for run in task.runs]
+    tuned = development(setup, seed)[0].runs[0].world.regions
+    assert [region.name for region in tuned] == [DEVELOPMENT_OCEAN.name]
+    centres = {(region.lon, region.lat) for run in runs for region in run.world.regions}
+    assert (DEVELOPMENT_OCEAN.lon, DEVELOPMENT_OCEAN.lat) not in centres
+    assert DEVELOPMENT_OCEAN.name not in {region.name for region in OCEANS.values()}
+
+
+def test_oceans_come_one_after_the_other_under_the_same_ids(small: Setup) -> None:
+    *orders, at_once = scenarios.a3(small, 1)
+    assert len(orders) == 3 and all(len(task.runs) == 5 for task in orders)
+    assert at_once.runs[0].training.max_steps == 5 * small.steps
+    for task in orders:
+        worlds = [World.from_config(run.world) for run in task.runs]
+        for k, (run, world) in enumerate(zip(task.runs, worlds, strict=True)):
+            assert run.base == (task.runs[k - 1].name if k else small.base(1))
+            assert k == 0 or world.extends(worlds[k - 1])
+            pairs = Dataset.build(world, run.dataset).splits["train"]
+            new = world.ids_of(run.world.regions[-1].name)
+            assert run.dataset.offset == new[0]
+            touched = np.concatenate([pairs.first, pairs.second])
+            assert set(touched[touched >= world.n_real]) <= set(new)  # no pair of an earlier ocean comes again
+
+
+def test_cities_that_move_keep_their_ids(small: Setup) -> None:
+    (task,) = scenarios.a6(small, 1)
+    before, after = (World.from_config(run.world) for run in task.runs)
+    assert before.real_cities_digest == after.real_cities_digest
+    assert list(before.cities["name"]) == list(after.cities["name"])
+    assert (before.distance_km(np.arange(120, 126), 0) != after.distance_km(np.arange(120, 126), 0)).all()
+    assert not task.accepts(METHODS["replay"]) and task.accepts(METHODS["ewc"])
+
+
+def test_a_budget_binds_what_keeps_old_pairs(small: Setup) -> None:
+    none, *budgets = scenarios.a2(small, 1)
+    assert none.runs[0].name == scenarios.a1(small, 1)[0].runs[0].name
+    assert none.accepts(METHODS["naive"]) and not none.accepts(METHODS["replay"])
+    for task, n in zip(budgets, (100, 1_000, 20_000), strict=True):
+        assert {name for name in METHODS if task.accepts(METHODS[name])} == {
+            "replay", "replay_1pct", "replay_l2sp", "der", "agem", "agem_update",
+        }  # fmt: skip
+        (run,) = runs_of("cpu", Attempt(METHODS["replay_l2sp"], 0.01, 1, task)).runs
+        assert run.strategy[0].buffer == n and run.strategy[1].weight == 0.01
+
+
+# --- methods and the plan
+
+
+def test_every_strategy_takes_part_with_as_many_trials() -> None:
+    named = {part["name"] for method in METHODS.values() for part in method.parts(method.values[0])}
+    assert named == set(known())
+    assert {len(set(method.values)) for method in METHODS.values()} == {TRIALS}
+
+
+def test_what_a_method_may_use_is_what_its_strategies_need() -> None:
+    assert METHODS["naive"].needs == [] and METHODS["replay"].needs == ["old data"]
+    assert METHODS["replay_l2sp"].needs == ["old data", "base weights"]
+    assert METHODS["early"].needs == [] and METHODS["early_moments"].needs == ["optimizer state"]
+
+
+def test_a_value_is_a_setting_or_a_factor_of_the_rate(small: Setup) -> None:
+    (run,) = development(small, 5)[0].runs
+    assert METHODS["ewc"].on(run, 20.0).strategy.weight == 20.0
+    assert METHODS["lora"].on(run, 2).strategy.rank == 2
+    naive = METHODS["naive"].on(run, 0.5)
+    assert naive.training.learning_rate == pytest.approx(0.5 * run.training.learning_rate) and not naive.strategies
+
+
+def test_the_choice_is_the_largest_and_the_earlier_of_equals() -> None:
+    def tried(*volumes: float | None) -> list[Trial]:
+        return [Trial(value=float(i), volume=volume) for i, volume in enumerate(volumes)]
+
+    assert choose(tried(0.1, 0.3, 0.2)) == 1.0
+    assert choose(tried(0.2, 0.3, 0.3)) == 1.0
+    assert choose(tried(None, 0.0, None)) == 1.0
+    assert choose(tried(None, None, None)) is None
+
+
+def test_parts_of_a_tier(tmp_path: Path) -> None:
+    plan = Plan.of("cpu", "A2/replay,naive", tmp_path)
+    assert plan.scenarios == ["A2"] and [method.name for method in plan.methods] == ["naive", "replay"]
+    assert [method.name for method in Plan.of("cpu", "/ewc").methods] == ["ewc"]
+    for wrong, said in (("A9", "A9"), ("A1/nothing", "nothing"), ("A0", "A1, A2")):
+        with pytest.raises(UserError, match=said):
+            Plan.of("cpu", wrong)
+    with pytest.raises(UserError, match="smoke, cpu, gpu"):
+        Plan.of("huge")
+    assert bench.counts(Plan.of("cpu", output_root=tmp_path)) == (30, 48)
+
+
+def test_a_sequence_goes_on_from_the_methods_own_runs(small: Setup) -> None:
+    task = scenarios.a3(small, 3)[1]
+    made = runs_of("gpu", Attempt(METHODS["l2sp"], 1.0, 3, task))
+    names = [str(run.name) for run in made.runs]
+    assert len(set(names)) == 5 and all("l2sp" in name and "seed3" in name for name in names)
+    assert [run.base for run in made.runs] == [small.base(3), *names[:-1]]
+
+
+class Failing:
+    """A backend on which every run fails but the bases."""
+
+    def __enter__(self) -> Failing:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def stop(self, at_once: bool = False) -> None:
+        pass
+
+    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        for job in jobs:
+            yield Outcome(job.name, "failed", "no luck")
+
+
+def test_failures_are_recorded_and_not_replaced(tmp_path: Path) -> None:
+    plan = Plan.of("smoke", "A1/naive,replay", tmp_path)
+    records, n_failed = bench.carry_out(plan, lambda folder: Failing())
+    assert n_failed == len(records) == 2 and [record.scores for record in records] == [None, None]
+    kept = read_records([plan.folder / "records"])
+    assert {record.method for record in kept} == {"naive", "replay"} and all(record.error for record in kept)
+    tuned = replace(plan, tier=replace(plan.tier, tuned=True))
+    records, n_failed = bench.carry_out(tuned, lambda folder: Failing())
+    assert n_failed == 2 and all((record.error or "").startswith("every trial failed") for record in records)
+    assert [len(record.trials) for record in records] == [TRIALS, TRIALS] and records[0].value is None
+    assert "failed: naive, seed 42: every trial failed" in page(records)
+
+
+# --- the leaderboard
+
+
+def planted(method: str, seed: int, scores: tuple[float, float, float] | None, **more: Any) -> Record:
+    found = None if scores is None else dict(zip(Scores.model_fields, scores, strict=True))
+    given = {"tier": "cpu", "scenario": "A1", "variant": "", "repeat": 0, "method": method, "seed": seed}
+    given |= {"needs": METHODS[method].needs, "setting": "x", "value": 1.0, "trials": [], "strategy": []}
+    given |= {"command": f"atlantis bench --tier cpu --only A1/{method}", "config_digest": "d"}
+    given |= {"scores": found, "numbers": None if found is None else numbers().model_dump()}
+    return Record.model_validate(given | {"error": None if found else "it broke"} | more)
+
+
+def rows_of(text: str, method: str) -> list[list[str]]:
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    return [row for row in rows if method in (row[0], row[1], row[1].strip("*"))]
+
+
+SIX = range(6)
+
+
+def test_rows_are_means_of_seeds_and_comparisons_are_paired() -> None:
+    records = [planted("naive", seed, (0.5, 0.8, 0.1 + 0.1 * seed)) for seed in SIX]
+    records += [planted("replay_1pct", seed, (0.5, 0.8, 0.2 + 0.1 * seed)) for seed in SIX]
+    records += [planted("l2sp", seed, (0.5, 0.8, 0.15 + 0.1 * seed)) for seed in SIX]
+    (board,) = boards(records)
+    against = board.compared_with("naive")
+    assert against["l2sp"].difference == pytest.approx(0.4 * 0.05) == pytest.approx(against["l2sp"].low)
+    assert against["l2sp"].high == pytest.approx(0.02) and against["l2sp"].n == 6
+    assert against["l2sp"].p == pytest.approx(2 * 2 / 2**6)  # the least there is, times two methods
+    ours, theirs = (board.standings[i].volumes for i in (1, 0))
+    assert {one.method: i for i, one in enumerate(board.standings)}["naive"] == 0
+    u = stats.mannwhitneyu(ours, theirs).statistic / 36
+    assert against[board.standings[1].method].improvement == pytest.approx(u)
+    text = page(records)
+    first, second = rows_of(text, "l2sp")[:2]
+    assert first[0] == "base weights" and first[2] == "0.500 (0.500 to 0.500)" and first[4].startswith("0.400 (")
+    assert first[5].startswith("0.160 (") and first[7:] == ["6", "0"]
+    assert second[2] == "+0.020 (+0.020 to +0.020)"
+    assert board.best() == ["replay_1pct"] and "**replay_1pct**" in text
+
+
+def test_a_seed_with_a_failure_has_no_number_and_is_told() -> None:
+    records = [planted("naive", seed, (1.0, 1.0, 0.5)) for seed in SIX]
+    records += [planted("ewc", seed, (1.0, 1.0, 1.0) if seed else None) for seed in SIX]
+    text, (board,) = page(records), boards(records)
+    assert rows_of(text, "ewc")[0][7:] == ["5", "1"] and "- failed: ewc, seed 0: it broke" in text
+    assert board.compared_with("naive")["ewc"].n == 5
+    lost = page([planted("ewc", 1, None)])
+    assert rows_of(lost, "ewc")[0][2:] == ["–"] * 6 + ["0", "1"]
+
+
+def test_orders_of_a_seed_count_once() -> None:
+    points = [(0.2, 1.0, 1.0), (0.4, 1.0, 1.0), (0.6, 1.0, 1.0)]
+    records = [planted("naive", 1, point, repeat=k, variant="in sequence") for k, point in enumerate(points)]
+    (board,) = boards(records)
+    assert board.standings[0].scores.tolist() == [pytest.approx([0.4, 1.0, 1.0])]
+    (broken,) = boards([*records[:2], planted("naive", 1, None, repeat=2, variant="in sequence")])
+    assert broken.standings[0].failed == (1,) and not broken.standings[0].seeds
+
+
+def test_methods_stand_by_what_they_may_use_and_then_by_volume() -> None:
+    records = [planted("replay", 1, (1, 1, 1)), planted("naive", 1, (0, 0, 0)), planted("early", 1, (0.5, 0.5, 0.5))]
+    assert [one.method for one in boards(records)[0].standings] == ["early", "naive", "replay"]
+    shuffled = random.Random(0).sample(records, len(records))
+    assert page(shuffled) == page(records)
+
+
+def test_records_come_back_as_they_were(tmp_path: Path) -> None:
+    record = planted("ewc", 3, (0.5, 0.25, 0.125), variant="batch 64, equal steps", repeat=2)
+    file = write_record(tmp_path, record)
+    assert file.name == "A1_batch-64-equal-steps_2_ewc_seed3.json" and read_records([file]) == [record]
+    with pytest.raises(UserError, match="a record of the same run"):
+        read_records([file, tmp_path])
+    with pytest.raises(UserError, match="no record"):
+        read_records([tmp_path / "none"] if (tmp_path / "none").mkdir() is None else [])
+
+
+def test_the_script_writes_page_and_pictures(tmp_path: Path) -> None:
+    record = planted("naive", 1, (0.5, 0.25, 0.125))
+    write_record(tmp_path / "records", record)
+    done = run_script(str(tmp_path / "records"), "-o", str(tmp_path / "leaderboard.md"))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "leaderboard.md").read_text(encoding="utf-8") == page([record])
+    (picture,) = re.findall(r"\]\((.*?\.png)\)", page([record]))
+    assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    done = run_script(str(tmp_path))
+    assert done.returncode == 2 and done.stderr == f"error: {tmp_path}: no record (*.json) in it\n"
+
+
+def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300)
+
+
+def test_the_page_in_docs_is_that_of_the_committed_records() -> None:
+    places = sorted(ROOT.glob("experiments/*_benchmark*/records"))
+    board = ROOT / "docs" / "leaderboard.md"
+    if places:
+        assert board.read_text(encoding="utf-8") == page(read_records(places)), f"run {SCRIPT.name} again"
+    else:
+        assert not board.exists(), "a page without records"
+
+
+def test_docs_say_the_numbers_of_runs(tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    for tier in TIERS:
+        trials, runs = bench.counts(Plan.of(tier, output_root=tmp_path))
+        row = [cell.strip() for cell in re.findall(rf"^\| {tier} \|.*$", text, re.M)[0].strip("|").split("|")]
+        assert row[-2:] == [f"{trials:,}" if trials else "none", f"{runs:,}"]
+        n = len(TIERS[tier].methods)
+        assert row[5] == (f"all {n}" if n == len(METHODS) else str(n))
+
+
+# --- entering a method, and whole runs
+
+
+def entry(folder: Path) -> Path:
+    """The example of docs/benchmark.md, as files."""
+    text = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    for name, kind in (("mine.py", "python"), ("mine.yaml", "yaml")):
+        (folder / name).write_text(re.findall(rf"```{kind}\n# {name}\n(.*?)```", text, re.S)[0])
+    return folder / "mine.yaml"
+
+
+def test_a_file_that_is_no_method_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, good = tmp_path / "m.yaml", "name: x\nstrategy: {name: l2sp}\nsetting: weight\nvalues: [1, 2, 3]\n"
+    file.write_text(good)
+    assert read_method(file).values == [1.0, 2.0, 3.0]
+    for wrong, said in (
+        (good.replace("[1, 2, 3]", "[1, 2]"), "values"),
+        (good.replace("l2sp", "l2spp"), "did you mean l2sp"),
+        (good.replace("weight", "weigth"), "weigth"),
+        (good.replace("name: x", "name: naive"), "choose another name"),
+        ("- a\n", "must hold"),
+    ):
+        file.write_text(wrong)
+        with pytest.raises(UserError, match=re.escape(said)):
+            read_method(file)
+    with pytest.raises(UserError, match="no such file"):
+        read_method(tmp_path / "none.yaml")
+
+
+@pytest.mark.slow
+def test_a_users_class_from_a_file_gets_its_row(tmp_path: Path) -> None:
+    file = entry(tmp_path)
+    assert len((tmp_path / "mine.py").read_text().strip().splitlines()) <= 20
+    asked = ["bench", "--tier", "smoke", "--only", "/naive,pull_embedding", "--enter", file.name, "--workers", "1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "atlantis", *asked], cwd=tmp_path, capture_output=True, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / done.stdout.strip().splitlines()[-1]).read_text(encoding="utf-8")
+    assert rows_of(text, "pull_embedding")[0][0] == "base weights" and len(rows_of(text, "naive")) == 2
+    assert "atlantis bench --tier smoke --only A1/pull_embedding --enter mine.yaml" in text
+
+
+@pytest.mark.slow
+def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scenarios, "ORDERS", (("atlantic", "indian"),))
+    tier = replace(TIERS["smoke"], scenarios=["A0", "A3", "A4", "A6", "A7"], methods=["naive"])
+    monkeypatch.setitem(TIERS, "smoke", tier)
+    plan = Plan.of("smoke", output_root=tmp_path)
+    records, n_failed = bench.carry_out(plan, lambda folder: Pool(2))
+    assert n_failed == 0, [record.error for record in records]
+    by_title = {(record.scenario, record.variant): record for record in records}
+    assert set(by_title["A3", "at once"].numbers.ratio) == {"Atlantis", "Lemuria"}  # type: ignore[union-attr]
+    assert by_title["A0", ""].numbers.constant_km.keys() == {"atlantis-atlantis"}  # type: ignore[union-attr]
+    assert by_title["A6", ""].steps == 2 * 10
+    (sequence,) = [record for record in records if record.variant == "in sequence"]
+    assert sequence.continual is not None and abs(sequence.continual.average_skill) <= 1
+
+
+@pytest.mark.slow
+def test_the_smoke_tier_scores_every_strategy(tmp_path: Path) -> None:
+    records, _ = bench.carry_out(Plan.of("smoke", output_root=tmp_path), lambda folder: Pool())
+    missing = {record.method: record.error for record in records if record.scores is None}
+    assert set(missing) <= {"lora"} and all("peft" in (error or "") for error in missing.values())
+    assert len(records) == len(METHODS)
