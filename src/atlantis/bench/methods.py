@@ -78,7 +78,7 @@ class Method(Settings):
         for part in parts if buffer else ():
             if "buffer" in find(part["name"]).Settings.model_fields:
                 part["buffer"] = buffer
-        data = config.model_dump(mode="json") | {"strategy": parts}
+        data: dict[str, Any] = config.model_dump(mode="json") | {"strategy": parts}
         if self.setting == RATE:
             data["training"]["learning_rate"] *= value
         return configs.checked(RunConfig, data, f"method {self.name}")

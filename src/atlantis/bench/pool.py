@@ -17,7 +17,8 @@ class Pool:
     """A backend of a sweep, without retries. `workers`: how many processes; default: the cores."""
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else workers or 1
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.workers = workers or cores
         self._stopping = False
 
     def __enter__(self) -> Pool:
@@ -36,7 +37,7 @@ class Pool:
 
         left = (job for job in jobs if not self._stopping)
         side_by_side: Any = Parallel(
-            n_jobs=self.workers, backend="loky", return_as="generator_unordered", pre_dispatch=self.workers
+            n_jobs=self.workers, backend="loky", return_as="generator_unordered", pre_dispatch="n_jobs"
         )
         done: set[str] = set()
         for outcome in side_by_side(delayed(_carry_out)(job) for job in left):

@@ -80,15 +80,15 @@ def numbers_of(task: Task) -> Numbers:
     first, last = table_of(task.runs[0]), table_of(task.runs[-1])
     config = task.runs[-1]
     world = World.from_config(config.world)
-    task_km = _by_group(last, "task_km", last["step"].max())
+    task_km = _by_group(last, "task_km", _last_step(last))
     constant = constant_km(Dataset.build(world, config.dataset))
     km = {
         "start": _by_group(first, "km_refit", 0)[REAL],
-        "end": _by_group(last, "km_refit", last["step"].max())[REAL],
+        "end": _by_group(last, "km_refit", _last_step(last))[REAL],
     }
     return Numbers(
         skill_start=_by_group(first, "skill_refit", 0)[REAL],
-        skill_end=_by_group(last, "skill_refit", last["step"].max())[REAL],
+        skill_end=_by_group(last, "skill_refit", _last_step(last))[REAL],
         km_start=km["start"],
         km_end=km["end"],
         km_untrained=_by_group(first, "km_untrained", 0)[REAL],
@@ -106,13 +106,17 @@ def table_of(config: RunConfig) -> pd.DataFrame:
     return pd.read_parquet(file)
 
 
+def _last_step(table: pd.DataFrame) -> int:
+    return int(table["step"].to_numpy().max())
+
+
 def _by_group(table: pd.DataFrame, metric: str, step: int) -> dict[str, float]:
     rows = table[(table["metric"] == metric) & (table["step"] == step)]
     return dict(zip(rows["group"], rows["value"].astype(float), strict=True))
 
 
 def _ratios(table: pd.DataFrame, real_km: float) -> dict[str, float]:
-    step = table["step"].max()
+    step = _last_step(table)
     against_islands = _by_group(table, "integration_ratio", step)
     unseen = _by_group(table, "integration_km", step)
     return {region: against_islands.get(region, km / real_km) for region, km in unseen.items()}
@@ -144,7 +148,7 @@ def skill_matrix(task: Task) -> np.ndarray:
     for i, config in enumerate(task.runs, start=1):
         table = table_of(config)
         chance = _by_group(table, "km_untrained", 0)[REAL]
-        for row, step in ((i - 1, 0), (i, table["step"].max())):
+        for row, step in ((i - 1, 0), (i, _last_step(table))):
             km = _by_group(table, "km_refit", step)
             for j, name in enumerate(names):
                 if name in km and np.isnan(found[row, j]):
