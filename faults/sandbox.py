@@ -9,6 +9,7 @@ The child is a fork of a process that has imported everything, so that a case ta
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -94,15 +95,19 @@ def contents(folder: Path) -> dict[str, str]:
         for name in (*folders, *files):
             path = Path(parent, name)
             key = path.relative_to(folder).as_posix()
-            if path.is_symlink():
-                found[key] = f"-> {os.readlink(path)}"
-            elif path.is_dir():
-                found[key] = "folder"
-            elif path.is_file() and path.stat().st_size <= FILE_SIZE:
-                found[key] = hashlib.sha256(path.read_bytes()).hexdigest()
-            else:
-                found[key] = f"special, {path.lstat().st_size} bytes"
+            with contextlib.suppress(FileNotFoundError):  # gone in the meantime: a race is on
+                found[key] = content(path)
     return found
+
+
+def content(path: Path) -> str:
+    if path.is_symlink():
+        return f"-> {os.readlink(path)}"
+    if path.is_dir():
+        return "folder"
+    if path.is_file() and path.stat().st_size <= FILE_SIZE:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"special, {path.lstat().st_size} bytes"
 
 
 class Guard:

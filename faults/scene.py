@@ -93,4 +93,4 @@ def resealed(folder: Path) -> None:
         if file.is_file() and file.name != "manifest.json" and file.stat().st_size < 1 << 26:
             name = file.relative_to(folder).as_posix()
             files[name] = {"sha256": artifacts._sha256(file), "bytes": file.stat().st_size}
-    artifacts.write_json(folder / "manifest.json", found | {"files": files})
+    artifacts.write_text(folder / "manifest.json", artifacts.sealed(found | {"files": files}))

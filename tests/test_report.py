@@ -360,7 +360,7 @@ def test_all_runs_that_cannot_be_read_are_named_and_nothing_is_written(run, tmp_
     broken = _broken(run, tmp_path / "broken", "run.json", "[]")
     with pytest.raises(UserError) as caught:
         page.write_report([run, broken, tmp_path / "nowhere"], tmp_path / "out")
-    assert [line.split(":")[0] for line in str(caught.value).splitlines()] == [
+    assert [line.strip().split(":")[0] for line in str(caught.value).splitlines()] == [
         str(broken / "run.json"),
         str(tmp_path / "nowhere"),
     ]

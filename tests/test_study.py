@@ -227,7 +227,11 @@ def test_the_command_in_a_record_makes_the_run(
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not JSON"), ('{"run": "fly"}', "not a record of one of the study's runs"), ('{"run": "base"}', "name: ")],
+    [
+        ("{", "not valid JSON"),
+        ('{"run": "fly"}', "not a record of one of the study's runs"),
+        ('{"run": "base"}', "name: "),
+    ],
 )
 def test_what_is_no_record_is_named(text: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_text(text)

@@ -62,7 +62,7 @@ def links() -> list[Case]:
         found.append(Case(f"link: {name} of a run that goes on", prepare, REFUSED, "symbolic link"))
     for name in ("metrics.jsonl", ".lock"):
         prepare = resumed(linked(f"{TINY}/{name}", "outside/precious.txt", []))
-        found.append(Case(f"link: {name} of a run that goes on", prepare, REFUSED, "a link", may_change=NOTED))
+        found.append(Case(f"link: {name} of a run that goes on", prepare, REFUSED, " link", may_change=NOTED))
     for name in (".partial-999999", ".replaced-999999"):
         found.append(Case(f"somebody's folder named .w{name}", leftover(f".w{name}"), DONE, "real cities"))
     found.append(Case("a pipe in place of the lock", resumed(pipe(".lock")), REFUSED))

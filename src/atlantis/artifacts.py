@@ -134,10 +134,13 @@ def open_own(path: Path, mode: str) -> IO[Any]:
     return file
 
 
-def refuse_links(run: Path, folders: Sequence[str] = ("checkpoints", "state", "analysis", "report")) -> None:
-    """UserError if one of the folders that a run writes to is, or holds, a symbolic link."""
-    for folder in (run / name for name in folders):
-        for path in (folder, *folder.rglob("*")):
+RUN_WRITES = ("metrics.jsonl", "checkpoints", "state", "analysis", "report")
+
+
+def refuse_links(run: Path, names: Sequence[str] = RUN_WRITES) -> None:
+    """UserError if something that a run writes to is, or holds, a symbolic link."""
+    for own in (run / name for name in names):
+        for path in (own, *own.rglob("*")):
             if path.is_symlink():
                 raise UserError(f"{path}: is a symbolic link, and nothing is written through it; remove it")
 
@@ -267,7 +270,7 @@ def verify(path: Path, text: str = "") -> None:
     found = manifest(path)
     if found is None:
         raise UserError(f"{path}: not a complete artifact (no {MANIFEST} of ours); remove it and make it again")
-    if found.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != _sealed(found).encode():
+    if found.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != sealed(found).encode():
         raise UserError(
             f"{Path(path) / MANIFEST}: has been changed since it was written; remove {path} and make it again"
         )
@@ -315,10 +318,10 @@ def _seal(folder: Path, kind: str, digest: str) -> None:
     for parent, _, _ in os.walk(folder):
         _fsync(Path(parent))
     content = {"kind": kind, "digest": digest, "atlantis": version(), "files": files}
-    write_text(folder / MANIFEST, _sealed(content))
+    write_text(folder / MANIFEST, sealed(content))
 
 
-def _sealed(content: dict[str, Any]) -> str:
+def sealed(content: dict[str, Any]) -> str:
     """The text of a manifest, ending in a digest of itself; not one bit of it can change unseen."""
     content = {key: content[key] for key in MANIFEST_KEYS}
     return json.dumps(content | {"seal": digest_of(content)}, indent=1, ensure_ascii=False) + "\n"
