@@ -159,11 +159,16 @@ def _scenario(run: RunConfig, tasks: Sequence[Task]) -> str:
 def _ended(attempt: Attempt, task: Task, outcomes: Mapping[str, Outcome]) -> Ended:
     for run in task.runs:
         if not (outcome := outcomes[str(run.name)]).finished:
-            return Ended(attempt, task, None, f"{run.name}: {outcome.message}")
+            return Ended(attempt, task, None, _without_here(f"{run.name}: {outcome.message}"))
     try:
         return Ended(attempt, task, numbers_of(task), None)
     except (UserError, KeyError) as error:  # a finished run without a probe, or whose probe is no number
-        return Ended(attempt, task, None, f"{task.runs[-1].name}: no such number: {error}")
+        return Ended(attempt, task, None, _without_here(f"{task.runs[-1].name}: no such number: {error}"))
+
+
+def _without_here(message: str) -> str:
+    """A message whose paths are relative to this folder, as it may stand in a record."""
+    return message.replace(f"{Path.cwd()}/", "")
 
 
 # --- tuning
@@ -263,6 +268,6 @@ def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, 
         strategy=method.parts(attempt.value),
         command=plan.command(attempt),
         config_digest=configs.digest(portable_config(task.runs[-1])),
-        error=ended.error and ended.error.replace(f"{Path.cwd()}/", ""),
+        error=ended.error,
         **facts,
     )
