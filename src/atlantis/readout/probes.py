@@ -101,8 +101,11 @@ def read(
     `read_sphere`. Raises UserError for arrays that do not fit together or hold what is no number or no place.
     """
     features = np.asarray(features)
-    if features.ndim != 2 or not len(features) or not np.issubdtype(features.dtype, np.number):
-        raise UserError(f"features must be numbers of shape (n, p), not {features.dtype} of shape {features.shape}")
+    real = np.issubdtype(features.dtype, np.number) and not np.iscomplexobj(features)
+    if features.ndim != 2 or not len(features) or not real:
+        raise UserError(
+            f"features must be real numbers of shape (n, p), not {features.dtype} of shape {features.shape}"
+        )
     if protocol not in PROTOCOLS:
         raise UserError(f"there is no protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}")
     world = World.of_places(lon, lat, groups)

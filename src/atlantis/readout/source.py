@@ -94,7 +94,8 @@ def _check_cities(folder: Path, n_cities: int, world: World) -> None:
     if n_cities < len(world):
         raise UserError(
             f"{folder}: has tokens for {n_cities:,} cities, this world has {len(world):,}; "
-            "probe it on the world it was trained on"
+            "probe it on the world it was trained on (--world; `atlantis world build --real-only` makes one without "
+            "virtual cities)"
         )
 
 
