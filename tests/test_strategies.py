@@ -24,6 +24,7 @@ from atlantis.settings import RunConfig
 from atlantis.strategies import find, known
 from atlantis.strategies.agem import projected
 from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.strategies.common.old import answered, base_logits, drawing, old_prompts
 from atlantis.strategies.common.streams import Stream
 from atlantis.strategies.ewc import diagonal_fisher
 from atlantis.strategies.flow import weights_of
@@ -68,6 +69,22 @@ def fine(small_config: RunConfig, small_run: Path) -> RunConfig:
     data["training"] |= {"max_steps": 6, "warmup_steps": 2, "batch_size": 48}
     data["evaluation"] |= {"steps": [0, 2], "fractions": [], "probe": False, "n_items": 8}
     return RunConfig.model_validate(data)
+
+
+@pytest.fixture(scope="module")
+def fine_city(fine: RunConfig, small_config: RunConfig) -> RunConfig:
+    """The same with one token per city, on a base of that kind."""
+    base = small_config.model_dump() | {"name": "small_city", "tokenizer": {"kind": "city"}}
+    base["training"] |= {"max_steps": 10}
+    train(RunConfig.model_validate(base))
+    changes = {"name": "city_naive", "base": "small_city", "tokenizer": {"kind": "city"}}
+    return RunConfig.model_validate(fine.model_dump() | changes)
+
+
+@pytest.fixture
+def ground(name: str, fine: RunConfig, request: pytest.FixtureRequest) -> RunConfig:
+    """The naive run beside which the strategy `name` is tried: of the vocabulary that it works with."""
+    return request.getfixturevalue("fine_city") if find(name).vocabulary == "city" else fine
 
 
 def with_strategy(config: RunConfig, name: str, *strategies: dict[str, Any]) -> RunConfig:
@@ -127,13 +144,14 @@ class Bench:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_each_differs_from_naive_and_starts_from_the_base(
-    name: str, fine: RunConfig, naive: dict[str, torch.Tensor], small_run: Path
-) -> None:
-    run = train(with_strategy(fine, f"fine_{name}", asked(name)))
-    final, start, base = weights(run), weights(run, "checkpoint-0"), weights(small_run)
+def test_each_differs_from_naive_and_starts_from_the_base(name: str, ground: RunConfig, small_run: Path) -> None:
+    run, naive = train(with_strategy(ground, f"fine_{name}", asked(name))), weights(train(ground))
+    final, start, base = weights(run), weights(run, "checkpoint-0"), weights(small_run.parent / str(ground.base))
+    assert start["model.embed_tokens.weight"].shape == naive["model.embed_tokens.weight"].shape
+    n_old = len(base["model.embed_tokens.weight"])
+    start["model.embed_tokens.weight"] = start["model.embed_tokens.weight"][:n_old]  # the city vocabulary has grown
     assert any(not torch.equal(final[key], naive[key]) for key in naive), "it silently did nothing"
-    assert any(not torch.equal(final[key], base[key]) for key in base), "nothing was learned"
+    assert any(not torch.equal(final[key], value) for key, value in weights(run, "checkpoint-0").items())
     assert all(torch.equal(start[key], base[key]) for key in base)
     assert all(torch.isfinite(value).all() for value in final.values())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -141,11 +159,9 @@ def test_each_differs_from_naive_and_starts_from_the_base(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_each_survives_a_crash_exactly(
-    name: str, fine: RunConfig, naive: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole = train(with_strategy(fine, f"fine_{name}", asked(name)))
-    config = with_strategy(fine, f"crash_{name}", asked(name))
+def test_each_survives_a_crash_exactly(name: str, ground: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(with_strategy(ground, f"fine_{name}", asked(name)))
+    config = with_strategy(ground, f"crash_{name}", asked(name))
     original, calls = engine.Engine.step, []
 
     def crash(self: Engine, *args: Any) -> float:
@@ -179,7 +195,7 @@ def test_each_penalty_has_a_gradient(name: str, fine: RunConfig) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_each_says_what_it_needs(name: str, fine: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_says_what_it_needs(name: str, ground: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old data are touched by those alone that declare them."""
     kind, touched = find(name), []
     original = Context.old_pairs.func  # type: ignore[attr-defined]
@@ -189,7 +205,7 @@ def test_each_says_what_it_needs(name: str, fine: RunConfig, monkeypatch: pytest
         return original(self)
 
     monkeypatch.setattr(Context, "old_pairs", property(spy))
-    Bench(fine, asked(name)).step(1)
+    Bench(ground, asked(name)).step(1)
     assert bool(touched) == ("old data" in kind.needs)
     assert kind.__doc__ and "Cost" in (sys.modules[kind.__module__].__doc__ or ""), "the docstring says what it costs"
 
@@ -373,7 +389,8 @@ def test_lwfs_loss_by_hand(fine: RunConfig) -> None:
 
 
 def test_pseudo_prompts_name_old_cities_and_have_the_bases_answers(fine: RunConfig) -> None:
-    bench = Bench(fine, asked("distill", prompts=400))
+    assert len(Bench(fine, asked("distill", prompts=400)).strategy.memory["tokens"]) == 6 * 5, "those that will come"
+    bench = Bench(fine, asked("distill", prompts=400, share=0.9))
     memory, context = bench.strategy.memory, bench.strategy.context
     texts = context.vocabulary.decode(memory["tokens"].numpy())
     found = [re.match(r"(\d+),c_(\d+)\)=", text) for text in texts]
@@ -396,9 +413,51 @@ def test_ders_two_terms_by_hand(fine: RunConfig) -> None:
         terms[alpha, beta] = bench.strategy.penalty().item()
     assert terms[0.5, 0.25] == pytest.approx(0.5 * terms[1.0, 0.0] + 0.25 * terms[0.0, 1.0], rel=1e-4)
     context = bench.strategy.context
-    rows = torch.as_tensor(bench.strategy.streams[1].rows(0))
+    rows = torch.as_tensor(bench.strategy.light.rows(0))
     answers = context.loss(context.encode(bench.strategy.old).batch(rows))
     assert terms[0.0, 1.0] == pytest.approx(answers.item(), rel=1e-4)
+
+
+def test_der_stores_the_logits_of_the_rows_that_will_come_and_of_no_other(fine: RunConfig) -> None:
+    bench = Bench(fine, asked("der", share=0.1))  # 5 rows a step, 6 steps, of 50
+    strategy, context = bench.strategy, bench.strategy.context
+    assert len(strategy.memory["tokens"]) == 30 < len(strategy.old)
+    bench.shift(0.05)
+    for step in (0, 5):
+        bench.composed.at(step)
+        drawn = torch.as_tensor(strategy.dark.rows(step))
+        rows = context.encode(strategy.old).batch(drawn)
+        by_hand = (context.logits(rows) - context.base_logits(rows)).square().mean()
+        light = context.loss(context.encode(strategy.old).batch(torch.as_tensor(strategy.light.rows(step))))
+        assert strategy.penalty().item() == pytest.approx(0.5 * (by_hand + light).item(), rel=1e-4)
+
+
+def test_stored_logits_do_not_depend_on_the_order_of_rows(fine: RunConfig) -> None:
+    context = Bench(fine, asked("lwf")).strategy.context
+    batch = context.rows.batch(torch.arange(40))
+    found, shuffled = base_logits(context, batch), torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(base_logits(context, batch.select(shuffled)), found[shuffled], rtol=1e-4, atol=1e-5)
+    wanted = batch.targets != PAD
+    torch.testing.assert_close(found[wanted], context.base_logits(batch), rtol=1e-4, atol=1e-5)
+    assert not found[~wanted].any()
+
+
+def test_answers_are_drawn_and_not_the_likeliest(fine: RunConfig) -> None:
+    """Gumbel's noise: how often a digit is drawn is its probability, and the seed decides."""
+    context = Bench(fine, asked("lwf")).strategy.context
+    unembedding = context.base.unembedding
+    hidden = torch.randn(1, context.base.width, generator=torch.Generator().manual_seed(0)).expand(20_000, -1)
+    model = drawing(context.base, seed=3)
+    drawn = model.unembedding(hidden).argmax(-1)
+    logits = unembedding(hidden[0])
+    logits[PAD] = -torch.inf
+    share = torch.bincount(drawn, minlength=len(logits)) / len(drawn)
+    assert (share - logits.softmax(-1)).abs().max() < 0.015 and share.max() < 0.9
+    assert context.base.unembedding is unembedding, "the base itself is as it was"
+    assert torch.equal(drawn, drawing(context.base, seed=3).unembedding(hidden).argmax(-1))
+    pairs = old_prompts(context, 50, 1)
+    one, same, other = (answered(context, pairs, seed).targets for seed in (1, 1, 2))
+    assert torch.equal(one, same) and not torch.equal(one, other)
 
 
 def test_flows_weights(fine: RunConfig) -> None:
@@ -501,6 +560,55 @@ def test_integration_looks_where_the_probe_looks(fine: RunConfig) -> None:
                 if p.grad is not None:
                     p -= 0.02 * p.grad
     assert bench.strategy.penalty().item() < 0.9 * first
+
+
+def test_a_city_that_moves_is_new_for_integration(fine: RunConfig, naive: object) -> None:
+    """The base knows Atlantis, and its cities are taught anew somewhere else: they are not their own reference."""
+    again = fine.model_copy(update={"base": "fine_naive"})
+    bench = Bench(again, asked("integration"))
+    assert list(bench.strategy.context.old_ids) == list(range(38))
+    assert list(bench.strategy.new_ids) == list(range(30, 38)) and list(bench.strategy.old_ids) == list(range(30))
+    assert bench.strategy.penalty().item() > 0
+
+
+# new rows
+
+
+def test_new_rows_change_and_nothing_else_does(fine_city: RunConfig, small_run: Path) -> None:
+    """Bit for bit, with weight decay and clipping on; and the optimizer holds moments of these rows alone."""
+    config = with_strategy(fine_city, "fine_new_rows", asked("new_rows"))
+    assert config.training.weight_decay > 0 and config.training.max_grad_norm is not None
+    run = train(config)
+    before, after = weights(run, "checkpoint-0"), weights(run)
+    rows = "model.embed_tokens.weight"
+    assert all(torch.equal(after[key], before[key]) for key in before if key != rows)
+    changed = (after[rows] != before[rows]).any(dim=1)
+    assert changed.nonzero()[:, 0].tolist() == [44 + city for city in range(30, 38)]
+    assert torch.equal(after[rows][: 44 + 30], weights(small_run.parent / "small_city")[rows][: 44 + 30])
+    state = load_file(next(run.glob("state/state-6")) / "state.safetensors")
+    moments = {key: value.shape for key, value in state.items() if key.startswith("optimizer.exp_avg")}
+    assert moments.keys() == {f"optimizer.{key}.embedding.new_rows" for key in ("exp_avg", "exp_avg_sq")}
+    assert set(moments.values()) == {(8, 32)}
+
+
+def test_new_rows_move_by_adamws_step_of_their_own_gradient(fine_city: RunConfig) -> None:
+    bench = Bench(fine_city, asked("new_rows", factor=3.0))
+    assert bench.composed.rate(0.01) == pytest.approx(0.03)
+    context, batch = bench.strategy.context, bench.task.rows.batch(torch.arange(48))
+    (gradient,) = torch.autograd.grad(context.loss(batch), context.model.embedding.weight)
+    own = gradient[44 + 30 :]
+    assert gradient[: 44 + 30].abs().max() > 0, "old rows have a gradient, and must not follow it"
+    own = own * min(1.0, 1.0 / own.norm().item())
+    start = context.model.embedding.weight.detach()[44 + 30 :].clone()
+    bench.step(0, rate=0.01)
+    expected = start * (1 - 0.01 * fine_city.training.weight_decay) - 0.01 * own / (own.abs() + 1e-8)
+    torch.testing.assert_close(context.model.embedding.weight.detach()[44 + 30 :], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_new_rows_need_rows_of_their_own(fine: RunConfig) -> None:
+    with pytest.raises(UserError, match=r"new_rows trains the embedding rows .* use tokenizer.kind=city") as refused:
+        train(with_strategy(fine, "rowless", asked("new_rows")))
+    assert "\n" not in str(refused.value)
 
 
 # weights, rates and moments

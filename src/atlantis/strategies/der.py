@@ -4,13 +4,15 @@
     penalty = alpha * mean (logits - base's logits)^2  over r rows' targets  +  beta * cross-entropy of r other rows
 
 The paper's reservoir runs over the whole stream; here the stream's first part, the base's training, is over, and the
-buffer is a fixed random subset of it with the base's logits. Cost: that of 2 r more rows per step.
+buffer is a fixed random subset of it with the base's logits. Cost: that of 2 r more rows per step; at the beginning a
+pass of the base over the old rows whose logits will be asked for.
 
 Defaults: alpha and beta 0.5, the paper's usual values; share (of r among B + r) and buffer as in replay.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -41,14 +43,17 @@ class DarkExperienceReplay(Strategy):
         super().__init__(settings, context)
         self.old = old_buffer(context, settings.buffer, settings.seed)
         size = n_beside(context.config.training.batch_size, settings.share)
-        self.streams = [Stream(len(self.old), size, settings.seed, purpose) for purpose in (5, 6)]
+        self.dark, self.light = (Stream(len(self.old), size, settings.seed, purpose) for purpose in (5, 6))
+        self.asked = self.dark.all_rows(context.total)  # sorted: the places in `old` of the rows in memory
+        self.rows = context.encode(self.old)
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
-        batch = self.context.encode(self.old).batch(torch.arange(len(self.old), device=self.context.device))
+        batch = self.rows.batch(torch.as_tensor(self.asked, device=self.context.device))
         self.memory = remembered(batch, base_logits(self.context, batch))
 
     def penalty(self) -> Tensor:
-        (dark, base), (light, _) = (recalled(self.memory, stream.rows(self.step)) for stream in self.streams)
+        dark, base = recalled(self.memory, np.searchsorted(self.asked, self.dark.rows(self.step)))
+        light = self.rows.batch(torch.as_tensor(self.light.rows(self.step), device=self.context.device))
         logits = self.context.logits(dark.join(light))
         error = F.mse_loss(logits[: len(base)], base)
         answers = F.cross_entropy(logits[len(base) :], light.targets[light.targets != PAD])

@@ -4,9 +4,10 @@
 
 Needs no old data: prompts are `dist(c_i,c_j)=` with random old ids; answers are drawn once from the base, token by
 token, and its whole distributions along them are kept. As in replay, r old rows go with B new ones to make `share`.
-Cost: that of r more rows per step; at the beginning seven passes of the base over the prompts.
+Cost: that of r more rows per step; at the beginning the base answers the prompts, but no more than will come.
 
-Defaults: `share` as in replay; weight 1, so that an old token counts as it would if its answer were known.
+Defaults: `share` as in replay; weight 1: the old rows' mean counts as much as the new rows' (in replay it counts
+share / (1 - share) times as much).
 """
 
 from __future__ import annotations
@@ -42,10 +43,11 @@ class Distill(Strategy):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         size = n_beside(context.config.training.batch_size, settings.share)
-        self.stream = Stream(settings.prompts, size, settings.seed, purpose=4)
+        self.n = min(settings.prompts, size * context.total)  # no more than will come
+        self.stream = Stream(self.n, size, settings.seed, purpose=4)
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
-        prompts = old_prompts(self.context, self.settings.prompts, self.settings.seed)
+        prompts = old_prompts(self.context, self.n, self.settings.seed)
         batch = answered(self.context, prompts, self.settings.seed)
         self.memory = remembered(batch, base_logits(self.context, batch))
 

@@ -34,7 +34,7 @@ def diagonal_fisher(parameters: Mapping[str, Tensor], losses: Iterable[Tensor]) 
     for n, loss in enumerate(losses, start=1):  # noqa: B007
         gradients = torch.autograd.grad(loss, list(parameters.values()))
         for square, gradient in zip(total.values(), gradients, strict=True):
-            square += gradient.square()
+            square.addcmul_(gradient, gradient)
     return {name: value / n for name, value in total.items()}
 
 

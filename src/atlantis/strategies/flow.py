@@ -16,17 +16,17 @@ from torch.nn import functional as F
 from atlantis.data.rows import Batch
 from atlantis.settings import StrategySettings
 from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.strategies.common.old import base_logits
 from atlantis.tokens import PAD
 
-CHUNK = 1024
+CHUNK = 1 << 15
 
 
 def row_losses(context: Context, batch: Batch) -> Tensor:
     """The base's mean cross-entropy (B,) of each row's targets."""
+    losses = F.cross_entropy(base_logits(context, batch).transpose(1, 2), batch.targets, reduction="none")
     wanted = batch.targets != PAD
-    losses = torch.zeros(wanted.shape, device=context.device)
-    losses[wanted] = F.cross_entropy(context.base_logits(batch), batch.targets[wanted], reduction="none")
-    return losses.sum(dim=1) / wanted.sum(dim=1)
+    return (losses * wanted).sum(dim=1) / wanted.sum(dim=1)
 
 
 def weights_of(losses: Tensor) -> Tensor:

@@ -71,14 +71,16 @@ class Integration(Strategy):
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
-        self.new_ids = np.setdiff1d([context.new_pairs.first, context.new_pairs.second], context.old_ids)
+        named = np.unique([context.new_pairs.first, context.new_pairs.second])
+        self.new_ids = named[named >= context.world.n_real]
         if not len(self.new_ids):
-            raise UserError("strategy: integration needs new cities, but the dataset names only those the base knows")
+            raise UserError("strategy: integration needs virtual cities, but the dataset names real ones alone")
+        self.old_ids = np.setdiff1d(context.old_ids, self.new_ids)  # a city that moves is new, though the base knows it
         size = min(settings.cities, len(self.new_ids))
         self.stream = Stream(len(self.new_ids), size, settings.seed, purpose=8)
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
-        base, old = self.context.base, self.context.old_ids
+        base, old = self.context.base, self.old_ids
         with torch.no_grad():
             parts = [states(base, self.context, old[i : i + CHUNK]) for i in range(0, len(old), CHUNK)]
         self.memory["mean"], self.memory["directions"] = principal(torch.cat(parts), self.settings.energy)

@@ -43,4 +43,4 @@ class MemoryAwareSynapses(Anchor):
             size = context.logits(batch.select(slice(i, i + 1))).square().mean()
             gradients = torch.autograd.grad(size, list(trained.values()))
             for importance, gradient in zip(self.memory.values(), gradients, strict=True):
-                importance += gradient.abs() / n
+                importance.add_(gradient.abs(), alpha=1 / n)

@@ -34,7 +34,7 @@ from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Batch, Rows
 from atlantis.model import Transformer
 from atlantis.settings import RunConfig, StrategySettings
-from atlantis.tokens import PAD, Vocabulary
+from atlantis.tokens import PAD, Kind, Vocabulary
 from atlantis.world import World
 
 Need = Literal["old data", "old prompts", "base weights", "optimizer state"]
@@ -103,6 +103,8 @@ class Strategy:
 
     Settings: ClassVar[type[StrategySettings]] = StrategySettings
     needs: frozenset[Need] = frozenset()
+    vocabulary: ClassVar[Kind | None] = None
+    """The only one it works with; None: any."""
 
     def __init__(self, settings: StrategySettings, context: Context) -> None:
         self.settings, self.context = settings, context

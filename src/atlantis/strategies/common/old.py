@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Batch
+from atlantis.model import Transformer
+from atlantis.readout.generate import answer_tokens
 from atlantis.strategies.common.interface import Context
-from atlantis.tokens import EOS, PAD
+from atlantis.tokens import PAD
 
 CHUNK = 1024
 
@@ -30,31 +34,56 @@ def old_prompts(context: Context, n: int, seed: int) -> Pairs:
     return Pairs(ids[first], ids[second], np.zeros(n, np.int32), np.zeros(n, np.uint8))
 
 
+class _Noisy(nn.Module):
+    """An output layer whose largest logit is a draw: argmax of logits + Gumbel noise (Gumbel, 1954). Never `<pad>`."""
+
+    def __init__(self, layer: nn.Module, generator: torch.Generator) -> None:
+        super().__init__()
+        self.layer, self.generator = layer, generator
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.layer(x).float()
+        noise = -torch.empty_like(logits).exponential_(generator=self.generator).log()
+        logits = logits + noise
+        logits[..., PAD] = -torch.inf
+        return logits
+
+
+def drawing(model: Transformer, seed: int) -> Transformer:
+    """The model, sharing its weights, whose greedy answers are drawn from its distribution, token by token."""
+    drawn = copy.copy(model)
+    drawn._modules = dict(model._modules)  # else the layer would be put into the model itself
+    generator = torch.Generator(model.embedding.weight.device).manual_seed(seed)
+    drawn.unembedding = _Noisy(model.unembedding, generator)  # type: ignore[assignment]
+    return drawn
+
+
 @torch.no_grad()
 def answered(context: Context, pairs: Pairs, seed: int) -> Batch:
     """The pairs' prompts with answers drawn, token by token, from the base's distribution."""
-    rows, generator = context.encode(pairs), torch.Generator(context.device).manual_seed(seed)
+    answers = answer_tokens(drawing(context.base, seed), context.vocabulary, pairs)
+    rows = context.encode(pairs)
     tokens, starts = rows.tokens[:-1].long(), rows.starts[:-1].long()
     at = starts[:, None] + rows.span
     tokens[torch.arange(tokens.shape[1], device=tokens.device) >= starts[:, None]] = PAD
-    writing = torch.ones(len(tokens), dtype=torch.bool, device=tokens.device)
-    for i in range(len(rows.span)):
-        asked = at[:, i : i + 1]
-        logits = base_logits(context, Batch(tokens[:, :-1], asked - 1, torch.full_like(asked, EOS)))
-        drawn = torch.multinomial(logits[:, 0].softmax(-1), 1, generator=generator)[:, 0]
-        drawn = torch.where(writing, drawn, PAD)
-        tokens[torch.arange(len(tokens), device=tokens.device), asked[:, 0]] = drawn
-        writing &= (drawn != EOS) & (drawn != PAD)
-    return Batch(tokens[:, :-1], at - 1, tokens.gather(1, at))
+    targets = torch.as_tensor(answers, device=tokens.device)
+    tokens.scatter_(1, at, targets)
+    return Batch(tokens[:, :-1], at - 1, targets)
 
 
 @torch.no_grad()
 def base_logits(context: Context, batch: Batch) -> Tensor:
-    """The base's logits (B, C, O) at all of a batch's positions; 0 where there is no target."""
+    """The base's logits (B, C, O) at all of a batch's positions; 0 where there is no target.
+
+    Rows are taken in the order of their tokens: on a CPU neighbours then have much in common (`model.tree`).
+    """
     found = torch.zeros(*batch.targets.shape, context.base.unembedding.out_features, device=context.device)
-    for start in range(0, len(batch.tokens), CHUNK):
-        part = batch.select(slice(start, start + CHUNK))
-        found[start : start + CHUNK][part.targets != PAD] = context.base_logits(part)
+    order = np.lexsort(batch.tokens.cpu().numpy().T[::-1])
+    for rows in torch.as_tensor(order, device=context.device).split(CHUNK):
+        part = batch.select(rows)
+        logits = found.new_zeros(*part.targets.shape, found.shape[-1])
+        logits[part.targets != PAD] = context.base_logits(part)
+        found[rows] = logits
     return found
 
 

@@ -20,6 +20,12 @@ class Stream:
         together = np.concatenate(list(self.epochs.values()))
         return together[start - first * self.n :][: self.size]
 
+    def all_rows(self, steps: int) -> np.ndarray:
+        """The different rows that come in this many steps, in ascending order."""
+        if steps * self.size >= self.n:
+            return np.arange(self.n)
+        return np.sort(self._epoch(0)[: steps * self.size])
+
     def _epoch(self, epoch: int) -> np.ndarray:
         if epoch in self.epochs:
             return self.epochs[epoch]
