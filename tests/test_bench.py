@@ -139,18 +139,25 @@ def test_no_scored_run_has_anything_of_the_development(tier: str, tmp_path: Path
     whole, setup = TIERS[tier], TIERS[tier].setup(tmp_path)
     seed = protocol.DEVELOPMENT_SEED
     assert seed not in whole.seeds
-    runs = [run for name in whole.scenarios for task in SCENARIOS[name](setup, whole.seeds[0]) for run in task.runs]
-    tuned = development(setup, seed)[0].runs[0].world.regions
-    assert [region.name for region in tuned] == [DEVELOPMENT_OCEAN.name]
+    runs = [run for name in whole.scenarios for task in whole.tasks(setup, name, whole.seeds[0]) for run in task.runs]
+    for task in development(setup, seed):
+        assert [region.name for region in task.runs[0].world.regions] == [DEVELOPMENT_OCEAN.name]
+    assert {run.dataset.seed for run in runs} == {run.training.seed for run in runs} == {whole.seeds[0]}
+    assert not {run.name for run in runs} & {run.name for task in development(setup, seed) for run in task.runs}
     centres = {(region.lon, region.lat) for run in runs for region in run.world.regions}
     assert (DEVELOPMENT_OCEAN.lon, DEVELOPMENT_OCEAN.lat) not in centres
     assert DEVELOPMENT_OCEAN.name not in {region.name for region in OCEANS.values()}
 
 
 def test_oceans_come_one_after_the_other_under_the_same_ids(small: Setup) -> None:
-    *orders, at_once = scenarios.a3(small, 1)
+    *orders, at_once, alone = scenarios.a3(small, 1)
     assert len(orders) == 3 and all(len(task.runs) == 5 for task in orders)
-    assert at_once.runs[0].training.max_steps == 5 * small.steps
+    assert at_once.runs[0].training.max_steps == alone.runs[0].training.max_steps == 5 * small.steps
+    assert (
+        alone.runs[0].world.regions
+        == at_once.runs[0].world.regions[:1]
+        == scenarios.a1(small, 1)[0].runs[0].world.regions
+    )
     for task in orders:
         worlds = [World.from_config(run.world) for run in task.runs]
         for k, (run, world) in enumerate(zip(task.runs, worlds, strict=True)):
@@ -161,6 +168,26 @@ def test_oceans_come_one_after_the_other_under_the_same_ids(small: Setup) -> Non
             assert run.dataset.offset == new[0]
             touched = np.concatenate([pairs.first, pairs.second])
             assert set(touched[touched >= world.n_real]) <= set(new)  # no pair of an earlier ocean comes again
+
+
+def test_a_seed_may_have_one_of_the_orders_in_turn(small: Setup) -> None:
+    one_each = replace(small, one_order=True)
+    found = {seed: [task.repeat for task in scenarios.a3(one_each, seed)[:-2]] for seed in (42, 43, 44, 45)}
+    assert found == {42: [0], 43: [1], 44: [2], 45: [0]}
+    assert scenarios.a3(one_each, 43)[0].runs == scenarios.a3(small, 43)[1].runs
+
+
+def test_steps_are_a_tiers_for_a_scenario(tmp_path: Path) -> None:
+    tier = TIERS["cpu"]
+    setup = tier.setup(tmp_path)
+    a5 = {task.variant: task.runs[0].training for task in tier.tasks(setup, "A5", 42)}
+    sizes = {variant: (training.batch_size, training.max_steps) for variant, training in a5.items()}
+    assert sizes == {
+        "batch 512": (512, 200),
+        "batch 64, equal steps": (64, 200),
+        "batch 64, equal samples": (64, 1600),
+    }
+    assert tier.tasks(setup, "A1", 42)[0].runs[0].training.max_steps == setup.steps == 400
 
 
 def test_cities_that_move_keep_their_ids(small: Setup) -> None:
@@ -183,6 +210,16 @@ def test_a_budget_binds_what_keeps_old_pairs(small: Setup) -> None:
         (run,) = runs_of("cpu", Attempt(METHODS["replay_l2sp"], 0.01, 1, task)).runs
         replay, pull = (one.model_dump() for one in run.strategies)
         assert replay["buffer"] == n and pull["weight"] == 0.01
+
+
+def test_new_rows_take_part_where_there_are_some(small: Setup) -> None:
+    method = METHODS["new_rows"]
+    accepting = {name for name, scenario in SCENARIOS.items() for task in scenario(small, 1) if task.accepts(method)}
+    assert accepting == {"A7"}
+    tuned_on = [task.variant for task in development(small, 1) if task.accepts(method)]
+    assert tuned_on == ["city vocabulary"] and development(small, 1)[0].accepts(METHODS["naive"])
+    (task,) = scenarios.a7(small, 1)
+    assert all(task.accepts(other) for other in METHODS.values())
 
 
 # --- methods and the plan
@@ -222,12 +259,49 @@ def test_parts_of_a_tier(tmp_path: Path) -> None:
     plan = Plan.of("cpu", "A2/replay,naive", tmp_path)
     assert plan.scenarios == ["A2"] and [method.name for method in plan.methods] == ["naive", "replay"]
     assert [method.name for method in Plan.of("cpu", "/ewc").methods] == ["ewc"]
-    for wrong, said in (("A9", "A9"), ("A1/nothing", "nothing"), ("A0", "A1, A2")):
+    for wrong, said in (
+        ("A9", "A9"),
+        ("A1/nothing", "nothing"),
+        ("A4/ewc", "methods in A4 are naive, replay; there is no 'ewc'"),
+    ):
         with pytest.raises(UserError, match=said):
             Plan.of("cpu", wrong)
+    with pytest.raises(UserError, match="scenarios are A1, A7"):
+        Plan.of("smoke", "A0")
     with pytest.raises(UserError, match="smoke, cpu, gpu"):
         Plan.of("huge")
-    assert bench.counts(Plan.of("cpu", output_root=tmp_path)) == (30, 48)
+    assert bench.counts(Plan.of("cpu", "A1,A2", tmp_path)) == (30, 48)
+    assert bench.counts(Plan.of("cpu", "A7/new_rows", tmp_path)) == (3, 3)
+    assert bench.counts(Plan.of("cpu", "A0/replay", tmp_path)) == (3, 3)
+
+
+def test_what_no_task_accepts_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    plan = Plan.of("gpu", "A1,A2/new_rows", tmp_path)
+    with pytest.raises(UserError, match="no task in A1, A2 accepts new_rows"):
+        bench.carry_out(plan, lambda folder: Failing())
+    assert not list(tmp_path.glob("sweeps/*"))
+
+
+def test_methods_are_the_same_for_all_seeds_and_seeds_for_all_methods(tmp_path: Path) -> None:
+    """Paired: a method's runs differ from the naive ones of the same seed in the strategy, the rate and their names."""
+    plan = Plan.of("cpu", output_root=tmp_path)
+    setup = plan.tier.setup(tmp_path)
+    by_task: dict[tuple[Any, ...], dict[str, Attempt]] = {}
+    for one in protocol.attempts_of(plan, setup, {method.name: method.values[1] for method in plan.methods}):
+        key = (one.task.scenario, one.task.variant, one.task.repeat, one.seed)
+        by_task.setdefault(key, {})[one.method.name] = one
+    for (scenario, variant, _, _), attempts in by_task.items():
+        if "naive" not in attempts:
+            assert (scenario, variant) in {("A2", "100"), ("A2", "1,000"), ("A2", "20,000")}
+            continue
+        plain = runs_of("cpu", attempts["naive"]).runs
+        for attempt in attempts.values():
+            for run, beside in zip(runs_of("cpu", attempt).runs, plain, strict=True):
+                same = {"world", "dataset", "tokenizer", "model", "evaluation", "probe"}
+                assert all(getattr(run, part) == getattr(beside, part) for part in same)
+                assert run.training.seed == beside.training.seed
+    seeds = {key[:2]: {k[3] for k in by_task if k[:2] == key[:2]} for key in by_task}
+    assert set(map(frozenset, seeds.values())) == {frozenset({42, 43, 44})}
 
 
 def test_a_sequence_goes_on_from_the_methods_own_runs(small: Setup) -> None:
@@ -376,8 +450,8 @@ def test_docs_say_the_numbers_of_runs(tmp_path: Path) -> None:
         trials, runs = bench.counts(Plan.of(tier, output_root=tmp_path))
         row = [cell.strip() for cell in re.findall(rf"^\| {tier} \|.*$", text, re.M)[0].strip("|").split("|")]
         assert row[-2:] == [f"{trials:,}" if trials else "none", f"{runs:,}"]
-        n = len(TIERS[tier].methods)
-        assert row[5] == (f"all {n}" if n == len(METHODS) else str(n))
+        most, fewest = (f(len(TIERS[tier].methods_of(name)) for name in TIERS[tier].scenarios) for f in (max, min))
+        assert row[5] == (f"all {most}" if most == fewest == len(METHODS) else f"{fewest} to {most}")
 
 
 # --- entering a method, and whole runs
@@ -427,7 +501,7 @@ def test_a_users_class_from_a_file_gets_its_row(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenarios, "ORDERS", (("atlantic", "indian"),))
-    tier = replace(TIERS["smoke"], scenarios=["A0", "A3", "A4", "A6", "A7"], methods=["naive"])
+    tier = replace(TIERS["smoke"], scenarios=["A0", "A3", "A4", "A6", "A7"], methods=["naive"], fewer={})
     monkeypatch.setitem(TIERS, "smoke", tier)
     plan = Plan.of("smoke", output_root=tmp_path)
     records, n_failed = bench.carry_out(plan, lambda folder: Pool(2))
@@ -445,4 +519,4 @@ def test_the_smoke_tier_scores_every_strategy(tmp_path: Path) -> None:
     records, _ = bench.carry_out(Plan.of("smoke", output_root=tmp_path), lambda folder: Pool())
     missing = {record.method: record.error for record in records if record.scores is None}
     assert set(missing) <= {"lora"} and all("peft" in (error or "") for error in missing.values())
-    assert len(records) == len(METHODS)
+    assert {record.method for record in records} == set(METHODS)

@@ -17,6 +17,7 @@ from atlantis.errors import UserError
 from atlantis.reading import read_text
 from atlantis.settings import RunConfig, Settings, folder_name
 from atlantis.strategies import checked_settings, find
+from atlantis.tokens import Kind
 
 TRIALS = 3
 RATE = "learning_rate"
@@ -67,6 +68,10 @@ class Method(Settings):
             used |= {"optimizer state"} if part.get("moments") else set()
         return [need for need in NEEDS if need in used]
 
+    def speaks(self, kind: Kind) -> bool:
+        """Whether all its strategies work with this vocabulary."""
+        return all(find(part["name"]).vocabulary in (None, kind) for part in self._list)
+
     @property
     def has_buffer(self) -> bool:
         """Whether it keeps old pairs, of a number that can be set."""
@@ -116,6 +121,7 @@ METHODS: dict[str, Method] = {
         _method("early", "factor", (1.0, 0.3, 0.1)),
         _method("early", "factor", (1.0, 0.3, 0.1), called="early_moments", moments=True),
         _method("integration", "weight", (1.0, 0.1, 10.0)),
+        _method("new_rows", "factor", (20.0, 5.0, 100.0)),
         Method(
             name="replay_l2sp",
             strategy=[{"name": "replay"}, {"name": "l2sp"}],

@@ -19,7 +19,7 @@ from atlantis import sweep as sweeps
 from atlantis.bench.continual import continual
 from atlantis.bench.methods import METHODS, Method
 from atlantis.bench.records import Record, Trial, write_record
-from atlantis.bench.scenarios import SCENARIOS, SEQUENCE, Setup, Task, development
+from atlantis.bench.scenarios import SEQUENCE, Setup, Task, development
 from atlantis.bench.scores import Numbers, numbers_of, scores_of, skill_matrix
 from atlantis.bench.tiers import DEVELOPMENT_SEED, TIERS, Tier
 from atlantis.errors import UserError
@@ -74,16 +74,25 @@ class Plan:
         own = {method.name: (file, method) for file, method in (entered or {}).items()}
         if len(own) < len(entered or {}):
             raise UserError("--enter: two methods have the same name; give each its own")
-        methods = {name: METHODS[name] for name in whole.methods} | {name: method for name, (_, method) in own.items()}
         scenario, _, method = (only or "").partition("/")
+        scenarios = _chosen(scenario, whole.scenarios, f"--only {only}: the {tier} tier's scenarios")
+        taking_part = {name for one in scenarios for name in whole.methods_of(one)}
+        methods = {name: METHODS[name] for name in METHODS if name in taking_part}
+        methods |= {name: method for name, (_, method) in own.items()}
+        where = f" in {', '.join(scenarios)}" if scenario else ""
+        names = _chosen(method, list(methods), f"--only {only}: the {tier} tier's methods{where}")
         return cls(
             whole,
             Path(output_root),
-            _chosen(scenario, whole.scenarios, f"--only {only}: the {tier} tier's scenarios"),
-            [methods[name] for name in _chosen(method, list(methods), f"--only {only}: the {tier} tier's methods")],
+            scenarios,
+            [methods[name] for name in names],
             list(whole.seeds if seeds is None else seeds),
             {name: file for name, (file, _) in own.items()},
         )
+
+    def takes(self, scenario: str, method: Method) -> bool:
+        """Whether a method takes part in a scenario: one that was entered does so in all."""
+        return method.name in self.entered or method.name in self.tier.methods_of(scenario)
 
     @property
     def folder(self) -> Path:
@@ -174,10 +183,14 @@ def _without_here(message: str) -> str:
 # --- tuning
 
 
-def tune(plan: Plan, setup: Setup, backend: BackendIn) -> dict[str, list[Trial]]:
+def tune(plan: Plan, setup: Setup, methods: Sequence[Method], backend: BackendIn) -> dict[str, list[Trial]]:
     """Every value of every method on the development ocean, with the one development seed; by method."""
-    (task,) = development(setup, DEVELOPMENT_SEED)
-    attempts = [Attempt(method, value, DEVELOPMENT_SEED, task) for method in plan.methods for value in method.values]
+    tasks = development(setup, DEVELOPMENT_SEED)
+    attempts = [
+        Attempt(method, value, DEVELOPMENT_SEED, next(task for task in tasks if task.accepts(method)))
+        for method in methods
+        for value in method.values
+    ]
     ended, _ = _carry_out(plan, setup, f"bench_{plan.tier.name}_tuning", attempts, backend)
     trials: dict[str, list[Trial]] = {}
     for one in ended:
@@ -202,17 +215,32 @@ def attempts_of(plan: Plan, setup: Setup, values: Mapping[str, float]) -> list[A
         Attempt(method, values[method.name], seed, task)
         for seed in plan.seeds
         for scenario in plan.scenarios
-        for task in SCENARIOS[scenario](setup, seed)
+        for task in plan.tier.tasks(setup, scenario, seed)
         for method in plan.methods
-        if method.name in values and task.accepts(method)
+        if method.name in values and plan.takes(scenario, method) and task.accepts(method)
     ]
+
+
+def taking_part(plan: Plan, setup: Setup) -> list[Method]:
+    """The methods that some task of the plan accepts. Raises UserError if there is none."""
+    accepted = {attempt.method.name for attempt in attempts_of(plan, setup, _firsts(plan.methods))}
+    if not accepted:
+        raise UserError(
+            f"no task in {', '.join(plan.scenarios)} accepts {', '.join(method.name for method in plan.methods)}; "
+            "docs/benchmark.md says which methods a scenario takes"
+        )
+    return [method for method in plan.methods if method.name in accepted]
+
+
+def _firsts(methods: Sequence[Method]) -> dict[str, float]:
+    return {method.name: method.values[0] for method in methods}
 
 
 def counts(plan: Plan) -> tuple[int, int]:
     """How many runs tune, and how many count; without the bases."""
     setup = plan.tier.setup(plan.output_root)
-    trials = [method.values for method in plan.methods] if plan.tier.tuned else []
-    attempts = attempts_of(plan, setup, {method.name: method.values[0] for method in plan.methods})
+    trials = [method.values for method in taking_part(plan, setup)] if plan.tier.tuned else []
+    attempts = attempts_of(plan, setup, _firsts(plan.methods))
     runs = {run.name for attempt in attempts for run in runs_of(plan.tier.name, attempt).runs}
     return sum(map(len, trials)), len(runs)
 
@@ -223,8 +251,9 @@ def carry_out(plan: Plan, backend: BackendIn) -> tuple[list[Record], int]:
     A method whose trials all failed has a record with its error for every task, and is counted there.
     """
     setup = plan.tier.setup(plan.output_root)
-    trials = tune(plan, setup, backend) if plan.tier.tuned else {}
-    firsts = {method.name: method.values[0] for method in plan.methods}
+    methods = taking_part(plan, setup)
+    trials = tune(plan, setup, methods, backend) if plan.tier.tuned else {}
+    firsts = _firsts(methods)
     values = {name: choose(trials[name]) for name in firsts} if trials else firsts
     found = {name: value for name, value in values.items() if value is not None}
     for name in values.keys() - found.keys():

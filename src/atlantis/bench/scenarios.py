@@ -8,7 +8,7 @@ drawn and the order of batches, the same for all methods.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from atlantis.bench.methods import Method
@@ -20,6 +20,7 @@ DEVELOPMENT_OCEAN = VirtualRegionConfig(name="Tritonia", code="XX9", lon=-15.0, 
 
 SEQUENCE = "in sequence"
 """The variant whose tasks have several oceans, one after the other."""
+AT_ONCE, ALONE = "at once", "one alone, as long"
 
 BUDGETS = (100, 1_000, 20_000)
 ORDERS = (
@@ -48,8 +49,11 @@ class Task:
     """What no method may use here, because it would contradict the task."""
 
     def accepts(self, method: Method) -> bool:
-        """With a budget, those that keep a buffer of old pairs and, at a budget of 0, those that use no old pair."""
-        if self.without & set(method.needs):
+        """Those that work with its vocabulary, and use nothing that would contradict it.
+
+        With a budget, those that keep a buffer of old pairs; at a budget of 0, those that use no old pair.
+        """
+        if self.without & set(method.needs) or not method.speaks(self.runs[0].tokenizer.kind):
             return False
         if self.buffer is None:
             return True
@@ -63,11 +67,18 @@ class Setup:
     config: RunConfig
     base: Callable[[int], str]
     city_base: Callable[[int], str]
+    one_order: bool = False
+    """Whether a seed has one of A3's orders, in turn, or all."""
 
     @property
     def steps(self) -> int:
         assert self.config.training.max_steps is not None
         return self.config.training.max_steps
+
+    def in_steps(self, steps: int) -> Setup:
+        """The same in another number of steps."""
+        training = self.config.training.model_copy(update={"max_steps": steps})
+        return replace(self, config=self.config.model_copy(update={"training": training}))
 
     def region(self, ocean: str | VirtualRegionConfig, seed: int, **changes: Any) -> VirtualRegionConfig:
         """An ocean's region with as many cities as the setup's, drawn with `seed`."""
@@ -90,8 +101,11 @@ class Setup:
 
 
 def development(setup: Setup, seed: int) -> list[Task]:
-    """As A1, in an ocean of its own: for tuning."""
-    return [Task("development", "", (setup.run("development", seed, [setup.region(DEVELOPMENT_OCEAN, seed)]),))]
+    """As A1, in an ocean of its own: for tuning. Then as A7, for methods that take part in no other."""
+    regions = [setup.region(DEVELOPMENT_OCEAN, seed)]
+    as_a1 = setup.run("development", seed, regions)
+    as_a7 = setup.run("development_city", seed, regions, setup.city_base(seed), tokenizer={"kind": "city"})
+    return [Task("development", "", (as_a1,)), Task("development", "city vocabulary", (as_a7,))]
 
 
 def a0(setup: Setup, seed: int) -> list[Task]:
@@ -117,10 +131,14 @@ def a2(setup: Setup, seed: int) -> list[Task]:
 
 
 def a3(setup: Setup, seed: int) -> list[Task]:
-    """Five oceans, one after the other in three orders; and all at once, in as many steps as all five have."""
+    """Five oceans, one after the other in three orders; all at once, in as many steps; the first alone, as long.
+
+    The last one is the control: the one region of A1, in as many steps as all have at once.
+    """
     n_real = World.from_config(setup.config.world.model_copy(update={"regions": []})).n_real
     tasks = []
-    for number, order in enumerate(ORDERS):
+    for number in [seed % len(ORDERS)] if setup.one_order else range(len(ORDERS)):
+        order = ORDERS[number]
         runs: list[RunConfig] = []
         for k in range(len(order)):
             regions = [setup.region(ocean, seed) for ocean in order[: k + 1]]
@@ -129,8 +147,10 @@ def a3(setup: Setup, seed: int) -> list[Task]:
             runs.append(setup.run(f"A3_order{number}_{k}", seed, regions, base, dataset={"offset": offset}))
         tasks.append(Task("A3", SEQUENCE, tuple(runs), repeat=number))
     regions = [setup.region(ocean, seed) for ocean in ORDERS[0]]
-    at_once = setup.run("A3_at_once", seed, regions, training={"max_steps": len(regions) * setup.steps})
-    return [*tasks, Task("A3", "at once", (at_once,))]
+    length = {"max_steps": len(regions) * setup.steps}
+    at_once = setup.run("A3_at_once", seed, regions, training=length)
+    alone = setup.run("A3_one", seed, regions[:1], training=length)
+    return [*tasks, Task("A3", AT_ONCE, (at_once,)), Task("A3", ALONE, (alone,))]
 
 
 def a4(setup: Setup, seed: int) -> list[Task]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from pydantic import Field
 
 from atlantis.bench.scenarios import Task
 from atlantis.data.dataset import Dataset
@@ -28,6 +29,7 @@ from atlantis.sweep.results import MAP
 from atlantis.world import World
 
 REAL = "real"
+DAMAGE = ("lost", "bent", "turned")
 
 
 class Scores(Settings):
@@ -62,6 +64,8 @@ class Numbers(Settings):
     """By slice that the run was trained on."""
     ratio: dict[str, float]
     """By region."""
+    damage: dict[str, float] = Field(default_factory=dict)
+    """Of the map of the real cities, in the last run: how much skill was lost, bent and turned (docs/metrics.md)."""
 
 
 def scores_of(numbers: Numbers) -> Scores:
@@ -95,6 +99,7 @@ def numbers_of(task: Task) -> Numbers:
         task_km=task_km,
         constant_km={name: value for name, value in constant.items() if name in task_km},
         ratio=_ratios(last, km["end"]),
+        damage={name: _by_group(last, name, _last_step(last))[REAL] for name in DAMAGE},
     )
 
 

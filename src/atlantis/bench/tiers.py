@@ -1,21 +1,22 @@
 """How large a benchmark is: which scenarios, methods and seeds, on which bases, in how many steps.
 
 - smoke: every method once on a world of 120 cities, untuned: that all of it works, and nothing about which is better.
-- cpu: the base that is shipped, A1 and A2, ten methods, three seeds of Atlantis and of the order. Hours on two cores.
+- cpu: the bases that are shipped, ten methods in A1 and A2 and a few in the others, three seeds of Atlantis and of the
+  order. An hour or two on two cores.
 - gpu: all scenarios and methods; ten seeds, each with a base of its own, pretrained first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.bench.methods import METHODS
-from atlantis.bench.scenarios import SCENARIOS, Setup
+from atlantis.bench.scenarios import SCENARIOS, Setup, Task
 from atlantis.settings import RunConfig
 from atlantis.world.cities import shipped_cities
 
@@ -27,11 +28,24 @@ DEVELOPMENT_SEED = 1_000
 """Of the trials, and of no run that is scored."""
 
 CPU_METHODS = ("naive", "replay_1pct", "replay", "distill", "lwf", "l2sp", "ewc", "freeze", "wise", "integration")
+CPU_FEWER = {
+    "A0": ("naive", "replay_1pct", "replay", "integration"),
+    "A3": ("naive", "replay_1pct", "replay"),
+    "A4": ("naive", "replay"),
+    "A5": ("naive", "replay"),
+    "A6": ("naive", "l2sp"),
+    "A7": ("naive", "replay", "new_rows"),
+}
+"""Two cores do not have the time for all of them everywhere. No replay in A6, where old pairs contradict the task."""
 
 
 @dataclass(frozen=True)
 class Tier:
-    """`tuned`: whether methods are tuned first. `pretrained`: whether each seed has a base of its own."""
+    """`tuned`: whether methods are tuned first. `pretrained`: whether each seed has a base of its own.
+
+    `fewer`: by scenario, the methods that take part where not all `methods` do. `steps`: by scenario, the length of a
+    run where it is not that of the settings. `one_order`: whether a seed has one of A3's orders, in turn, or all.
+    """
 
     name: str
     scenarios: Sequence[str]
@@ -40,6 +54,18 @@ class Tier:
     settings: dict[str, Any]
     tuned: bool = True
     pretrained: bool = False
+    fewer: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    steps: Mapping[str, int] = field(default_factory=dict)
+    one_order: bool = False
+
+    def methods_of(self, scenario: str) -> list[str]:
+        """Names of the benchmark's methods that take part in a scenario, in the order of `METHODS`."""
+        asked = self.fewer.get(scenario, self.methods)
+        return [name for name in METHODS if name in asked]
+
+    def tasks(self, setup: Setup, scenario: str, seed: int) -> list[Task]:
+        """A scenario's tasks for a seed, in as many steps as they have in this tier."""
+        return SCENARIOS[scenario](setup.in_steps(self.steps.get(scenario, setup.steps)), seed)
 
     def setup(self, output_root: Path) -> Setup:
         """What its tasks share. Writes the small world's table of cities where the tier has one."""
@@ -53,7 +79,7 @@ class Tier:
             return Setup(config, lambda seed: "bench_smoke_base", lambda seed: "bench_smoke_city_base")
         if self.pretrained:
             return Setup(config, lambda seed: f"bench_base_seed{seed}", lambda seed: f"bench_city_base_seed{seed}")
-        return Setup(config, lambda seed: SHIPPED, lambda seed: SHIPPED_CITY)
+        return Setup(config, lambda seed: SHIPPED, lambda seed: SHIPPED_CITY, self.one_order)
 
     def bases(self, setup: Setup, seeds: Sequence[int]) -> list[RunConfig]:
         """The runs that make the bases of these seeds; none where they are shipped."""
@@ -86,7 +112,7 @@ TIERS: dict[str, Tier] = {
     for tier in (
         Tier(
             "smoke",
-            ["A1"],
+            ["A1", "A7"],
             list(METHODS),
             [42],
             {
@@ -97,13 +123,17 @@ TIERS: dict[str, Tier] = {
                 "evaluation": {"n_items": 32, **_ENDS},
             },
             tuned=False,
+            fewer={"A7": ("naive", "new_rows")},
         ),
         Tier(
             "cpu",
-            ["A1", "A2"],
+            list(SCENARIOS),
             CPU_METHODS,
             [42, 43, 44],
             {"training": {"batch_size": 128, "max_steps": 400, "learning_rate": 5e-5}, "evaluation": _ENDS},
+            fewer=CPU_FEWER,
+            steps={"A3": 150, "A5": 200},
+            one_order=True,
         ),
         Tier(
             "gpu",
