@@ -55,14 +55,19 @@ def _about(records: Sequence[Record]) -> str:
     return " ".join(lines + ([SMALL] if len(seeds) < 6 else []))
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def with_interval(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
+    """A mean and, in parentheses, its interval; without where the interval is NaN."""
+    mean, low, high = numbers
+    return f"{mean:{spec}}" if math.isnan(low) else f"{mean:{spec}} ({low:{spec}} to {high:{spec}})"
+
+
 def _number(values: np.ndarray) -> str:
-    mean, low, high = mean_and_interval(values)
-    return f"{mean:.3f}" if math.isnan(low) else f"{mean:.3f} ({low:.3f} to {high:.3f})"
+    return with_interval(mean_and_interval(values))
 
 
 def _scores(board: Board) -> str:
@@ -75,7 +80,7 @@ def _scores(board: Board) -> str:
             numbers = [_number(values) for values in (*one.scores.T, one.volumes)] + [_km(one)]
         rows.append([one.uses, name, *numbers, str(len(one.seeds)), str(len(one.failed))])
     note = "*map km*: error of a probe fitted anew on real cities, on those held out from it, before → after."
-    return _table(header, rows) + "\n\n" + note
+    return markdown_table(header, rows) + "\n\n" + note
 
 
 def _km(one: Standing) -> str:
@@ -102,10 +107,9 @@ def _comparisons(board: Board) -> str:
             if c is None:
                 row += [ABSENT] * 3
                 continue
-            interval = "" if math.isnan(c.low) else f" ({c.low:+.3f} to {c.high:+.3f})"
-            row += [f"{c.difference:+.3f}{interval}", f"{c.improvement:.2f}", f"{c.p:.3g}"]
+            row += [with_interval((c.difference, c.low, c.high), "+.3f"), f"{c.improvement:.2f}", f"{c.p:.3g}"]
         rows.append(row)
-    return _table(header, rows)
+    return markdown_table(header, rows)
 
 
 def _continual(board: Board) -> str:
@@ -121,7 +125,7 @@ def _continual(board: Board) -> str:
             }
             rows.append([one.method, *(_number(np.array(values[key])) for key in keys)])
     header = ["method", "average skill", "forgetting", "backward transfer", "forward transfer"]
-    return _table(header, rows) if rows else ""
+    return markdown_table(header, rows) if rows else ""
 
 
 def _failures(board: Board) -> str:
@@ -146,7 +150,7 @@ def _trials(of_tier: Sequence[Board]) -> str:
                 rows[one.method] = [one.method, first.setting, ", ".join(tried), chosen]
     if not rows:
         return "None: every method has its default settings."
-    return _table(["method", "setting", "volume on the development ocean", "chosen"], list(rows.values()))
+    return markdown_table(["method", "setting", "volume on the development ocean", "chosen"], list(rows.values()))
 
 
 def _commands(of_tier: Sequence[Board]) -> str:

@@ -49,7 +49,7 @@ class NewRows(Strategy):
         self.rows = nn.Parameter(self.embedding.detach()[self.tokens].clone())
 
     @property
-    def embedding(self) -> nn.Parameter:
+    def embedding(self) -> Tensor:
         return self.context.model.embedding.weight
 
     def parameters(self, trained: Parameters) -> Parameters:

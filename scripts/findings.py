@@ -1,0 +1,66 @@
+"""Write docs/findings.md and its pictures: the prose of findings.md beside this script, every figure from records.
+
+    python scripts/findings.py experiments/*_benchmark/records -o docs/findings.md
+    python scripts/findings.py outputs/bench/smoke/records --draft       # with *not run* where a record is missing
+
+The records are those of one tier. The pictures go into the folder images/ beside the page. The same records give the
+same bytes. Without --draft nothing is written while a record is missing that the prose asks for; each is named with the
+command that makes it. Without -o the page goes to standard output, and there are no pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from atlantis.artifacts import write_bytes, write_text
+from atlantis.bench import Record, read_records
+from atlantis.bench.findings import figures, findings, picture_name
+from atlantis.bench.findings_plot import findings_plot
+from atlantis.bench.standing import boards
+from atlantis.errors import UserError
+from atlantis.report.style import rendered
+
+PROSE = Path(__file__).with_name("findings.md")
+
+
+def page(records: Sequence[Record]) -> tuple[str, list[str]]:
+    """The page, and what is missing from it."""
+    return findings(PROSE.read_text(encoding="utf-8"), records)
+
+
+def write_pictures(records: Sequence[Record], folder: Path) -> None:
+    everything = boards(records)
+    for asked in figures(PROSE.read_text(encoding="utf-8")):
+        chosen = [board for board in everything if board.scenario in asked.split("+") and board.best()]
+        if chosen:
+            write_bytes(folder / picture_name(asked), rendered(findings_plot(chosen), "png"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("records", type=Path, nargs="+", help="record files, or folders of them")
+    parser.add_argument("-o", "--out", type=Path, help="the Markdown file to write")
+    parser.add_argument("--draft", action="store_true", help="write the page although records are missing")
+    options = parser.parse_args()
+    try:
+        records = read_records(options.records)
+        text, missing = page(records)
+    except (UserError, OSError) as error:
+        parser.exit(2, f"error: {error}\n")
+    for one in missing:
+        print(f"no record: {one}", file=sys.stderr)
+    if missing and not options.draft:
+        parser.exit(2, f"error: {len(missing)} records are missing; make them, or say --draft\n")
+    if options.out is None:
+        sys.stdout.write(text)
+        return
+    write_pictures(records, options.out.parent / "images")
+    write_text(options.out, text)
+    print(f"wrote {options.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,183 @@
+"""docs/findings.md: every figure comes from a record, and what has none is said or refused."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from atlantis.bench.findings import PLACE, figures, findings, picture_name
+from atlantis.bench.methods import METHODS
+from atlantis.bench.protocol import Plan, attempts_of
+from atlantis.bench.records import Record, read_records, write_record
+from atlantis.bench.scenarios import SEQUENCE
+from atlantis.bench.scores import Scores
+from atlantis.errors import UserError
+
+ROOT = Path(__file__).parents[1]
+SCRIPT, PROSE = ROOT / "scripts" / "findings.py", ROOT / "scripts" / "findings.md"
+
+
+def planted(scenario: str, method: str, seed: int, scores: tuple[float, float, float] | None, **more: Any) -> Record:
+    found = None if scores is None else dict(zip(Scores.model_fields, scores, strict=True))
+    km = {"start": 100.0, "end": 1000.0 + 100 * seed, "untrained": 6000.0}
+    numbers = {f"km_{name}": value for name, value in km.items()} | {"skill_start": 0.9, "skill_end": 0.8}
+    numbers |= {"task_km": {"all": 400.0}, "constant_km": {}, "ratio": {}}
+    numbers |= {"damage": {"lost": 0.1, "bent": 0.2, "turned": 0.3}}
+    given = {"tier": "cpu", "scenario": scenario, "variant": "", "repeat": 0, "method": method, "seed": seed}
+    given |= {"needs": METHODS[method].needs, "setting": "x", "value": 1.0, "trials": [], "strategy": []}
+    given |= {"command": "c", "config_digest": "d", "scores": found, "numbers": numbers if found else None}
+    given |= {"device": {"name": "CPU", "precision": "fp32"}, "versions": {"torch": "2.0"}}
+    return Record.model_validate(given | {"error": None if found else "it\nbroke"} | more)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+    """A record of every attempt of the cpu tier, with made-up scores that differ everywhere."""
+    plan = Plan.of("cpu", output_root=tmp_path_factory.mktemp("tier"))
+    attempts = attempts_of(plan, plan.tier.setup(plan.output_root), {m.name: m.values[0] for m in plan.methods})
+    records = []
+    for i, one in enumerate(attempts):
+        task, measures = one.task, ("average_skill", "forgetting", "backward_transfer", "forward_transfer")
+        more: dict[str, Any] = {"variant": task.variant, "repeat": task.repeat}
+        more |= {"continual": dict.fromkeys(measures, i / 1000)} if task.variant == SEQUENCE else {}
+        records.append(planted(task.scenario, one.method.name, one.seed, (0.5 + i / 1000, 0.4, 0.3), **more))
+    return records
+
+
+def three(scenario: str, method: str, *firsts: float, **more: Any) -> list[Record]:
+    return [planted(scenario, method, seed, (first, 0.5, 0.5), **more) for seed, first in enumerate(firsts)]
+
+
+def test_numbers_are_means_over_seeds_and_differences_are_paired() -> None:
+    records = three("A0", "naive", 0.2, 0.4, 0.6) + three("A0", "replay", 0.3, 0.5, 0.5)
+    text, missing = findings("{{mean|A0/naive|retention}}; {{less|A0/replay|A0/naive|retention}}", records)
+    assert re.fullmatch(r"0\.400 \(0\.200 to 0\.600\); \+0\.033 \(-0\.100 to \+0\.100\)", text) and not missing
+    text, _ = findings("{{higher|A0/replay|A0/naive|retention}}, {{mean|A0/naive|km_end}}", records)
+    assert text == "2 of 3 seeds, 1,100 (1,000 to 1,200) km"
+    assert findings("{{mean|A0/naive|lost}} {{mean|A0/naive|task all}}", records)[0].startswith(
+        "0.100 (0.100 to 0.100) 400"
+    )
+
+
+def test_seeds_that_one_of_two_rows_lacks_do_not_count() -> None:
+    records = three("A0", "naive", 0.2, 0.4, 0.6) + three("A1", "naive", 0.1, 0.9)
+    assert findings("{{higher|A1/naive|A0/naive|retention}}", records)[0] == "1 of 2 seeds"
+    records += [planted("A1", "naive", 2, None)]
+    assert findings("{{higher|A1/naive|A0/naive|retention}}", records)[0] == "1 of 2 seeds"
+    text, _ = findings("{{failures}}", records)
+    assert text == "- A1_naive_seed2: it broke"
+
+
+def test_orders_of_a_seed_are_averaged() -> None:
+    given: dict[str, Any] = {"variant": SEQUENCE}
+    measures = ("average_skill", "forgetting", "backward_transfer", "forward_transfer")
+    records = [
+        planted("A3", "naive", 1, (0.5, 0.5, 0.5), repeat=k, continual=dict.fromkeys(measures, value), **given)
+        for k, value in enumerate((0.1, 0.2, 0.6))
+    ]
+    assert findings("{{mean|A3, in sequence/naive|forgetting}}", records)[0] == "0.300"
+
+
+def test_who_is_below_naive_in_every_seed() -> None:
+    records = three("A1", "naive", 0.2, 0.4, 0.6) + three("A1", "ewc", 0.1, 0.3, 0.5)
+    records += three("A1", "l2sp", 0.1, 0.3, 0.7)
+    assert findings("{{below|A1}}", records)[0] == "`ewc`"
+    assert findings("{{below|A1}}", records[:3])[0] == "none"
+
+
+def test_what_has_no_record_is_said_with_its_command() -> None:
+    records = three("A0", "naive", 0.2, 0.4, 0.6)
+    for place, command in (
+        ("{{mean|A0/replay|retention}}", "A0/replay"),
+        ("{{less|A0/naive|A5, batch 512/naive|retention}}", "A5/naive"),
+        ("{{table|A4}}", "A4"),
+        ("{{budgets|volume}}", "A2"),
+        ("{{figure|A4+A6|caption}}", "A6"),
+        ("{{mean|A0/naive|forgetting}}", "A0/naive"),
+    ):
+        text, missing = findings(place, records)
+        assert text == "not run" and missing[-1].endswith(f": atlantis bench --tier cpu --only {command}"), place
+
+
+@pytest.mark.parametrize("wrong", ["{{meen|A0/naive|retention}}", "{{mean|A0/naive}}", "{{mean|A0/naive|height}}"])
+def test_a_place_that_means_nothing_is_an_error(wrong: str) -> None:
+    with pytest.raises(UserError, match=r"no such place|no quantity"):
+        findings(wrong, three("A0", "naive", 0.2))
+
+
+def test_records_of_two_tiers_are_not_mixed() -> None:
+    with pytest.raises(UserError, match="of one tier, and these records are of cpu, gpu"):
+        findings("", [planted("A0", "naive", 1, (1, 1, 1)), planted("A0", "naive", 1, (1, 1, 1), tier="gpu")])
+
+
+# the prose
+
+
+def test_the_prose_asks_for_what_the_cpu_tier_has(whole: list[Record]) -> None:
+    text, missing = findings(PROSE.read_text(encoding="utf-8"), whole)
+    assert not missing and "{{" not in text and "not run" not in text and "nan" not in text
+    assert set(re.findall(r"images/(\S+\.png)", text)) == {picture_name(asked) for asked in figures(PROSE.read_text())}
+    for scenario in ("A0", "A1", "A2", "A3", "A4", "A5", "A6", "A7"):
+        assert f"`atlantis bench --tier cpu --only {scenario}`" in text
+
+
+def test_every_record_is_asked_for(whole: list[Record]) -> None:
+    """Of whatever is left out, the page says so."""
+    for scenario in ("A0", "A3", "A5", "A7"):
+        left = [record for record in whole if record.scenario != scenario]
+        _, missing = findings(PROSE.read_text(encoding="utf-8"), left)
+        assert missing and all(line.split("--only ")[1].startswith(scenario) for line in missing)
+
+
+def test_no_figure_in_the_prose_is_typed_by_hand() -> None:
+    text = PROSE.read_text(encoding="utf-8")
+    text = re.sub(r"<!--.*?-->|`[^`]*`", "", PLACE.sub("", text), flags=re.S)
+    text = re.sub(r"\b(A\d|L2-SP)\b", "", text)
+    assert not re.findall(r"\d", text)
+
+
+# the script
+
+
+def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300)
+
+
+def test_the_script_writes_page_and_pictures_twice_the_same(whole: list[Record], tmp_path: Path) -> None:
+    for record in whole:
+        write_record(tmp_path / "records", record)
+    written = []
+    for name in ("one", "two"):
+        done = run_script(str(tmp_path / "records"), "-o", str(tmp_path / name / "findings.md"))
+        assert done.returncode == 0, done.stderr
+        written.append({p.name: p.read_bytes() for p in (tmp_path / name).rglob("*.*")})
+    assert written[0] == written[1]
+    pictures = {name for name in written[0] if name.endswith(".png")}
+    assert pictures == {picture_name(asked) for asked in figures(PROSE.read_text(encoding="utf-8"))}
+    assert all(written[0][name].startswith(b"\x89PNG") for name in pictures)
+
+
+def test_the_script_refuses_a_page_with_holes_unless_it_is_a_draft(whole: list[Record], tmp_path: Path) -> None:
+    for record in whole:
+        if record.scenario != "A5":
+            write_record(tmp_path / "records", record)
+    page = tmp_path / "findings.md"
+    done = run_script(str(tmp_path / "records"), "-o", str(page))
+    assert done.returncode == 2 and not page.exists() and "--only A5" in done.stderr
+    done = run_script(str(tmp_path / "records"), "-o", str(page), "--draft")
+    assert done.returncode == 0 and "not run" in page.read_text(encoding="utf-8")
+
+
+def test_the_page_in_docs_is_that_of_the_committed_records() -> None:
+    places = sorted(ROOT.glob("experiments/*_benchmark/records"))
+    page = ROOT / "docs" / "findings.md"
+    if page.exists():
+        text, missing = findings(PROSE.read_text(encoding="utf-8"), read_records(places))
+        assert page.read_text(encoding="utf-8") == text and not missing, f"run {SCRIPT.name} again"
+    else:
+        assert not list((ROOT / "docs" / "images").glob("findings_*")), "pictures without their page"
