@@ -2,7 +2,7 @@
 
 - smoke: every method once on a world of 120 cities, untuned: that all of it works, and nothing about which is better.
 - cpu: the bases that are shipped, ten methods in A1 and A2 and a few in the others, three seeds of Atlantis and of the
-  order. An hour or two on two cores.
+  order. An hour or two on two cores. In bfloat16 where the processor has matrix instructions for it, else in float32.
 - gpu: all scenarios and methods; ten seeds, each with a base of its own, pretrained first.
 """
 
@@ -69,7 +69,11 @@ class Tier:
 
     def setup(self, output_root: Path) -> Setup:
         """What its tasks share. Writes the small world's table of cities where the tier has one."""
+        from atlantis.model.kernels import fast_bf16  # takes PyTorch with it
+
         data = {key: dict(value) for key, value in self.settings.items()}
+        if self.name == "cpu" and fast_bf16():
+            data["training"]["precision"] = "bf16"
         if self.name == "smoke":
             file = output_root / "bench" / "smoke" / "cities.csv"
             artifacts.write_text(file, shipped_cities().head(SMOKE_CITIES).to_csv(index=False))

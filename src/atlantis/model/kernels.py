@@ -1,8 +1,8 @@
 """The kernels of kernels.cpp, compiled once per machine and differentiable.
 
 What a step does between its matrix products costs as much time as they do when every operation writes its result to
-memory for the next one to read. These few functions do it in one pass each. They take and return float32 tensors on
-the CPU.
+memory for the next one to read. These few functions do it in one pass each. They take and return tensors on the CPU,
+float32 or, where it says so, bfloat16.
 
 The file is compiled at first use with the C++ compiler found (about a second) and kept in the user's cache
 folder, under a name made of the source, the compiler and the processor. Where there is no compiler, `library()` is None
@@ -97,17 +97,27 @@ def _processor() -> str:
     return platform.machine() + next((line for line in lines if line.startswith(("flags", "Features"))), "")
 
 
-def _call(name: str, *arguments: Tensor | int | float) -> None:
-    """Call a kernel: tensors by their address, float as float, int as int64."""
+def fast_bf16() -> bool:
+    """Whether this processor multiplies bfloat16 matrices in hardware (Intel's AMX), several times as fast as float32."""
+    return "amx_bf16" in _processor().split()
+
+
+def _call(name: str, *arguments: Tensor | int | float | None) -> None:
+    """Call a kernel: tensors by their address (None: 0), float as float, int as int64."""
     loaded = library()
     assert loaded is not None
     converted: list[Any] = []
     for a in arguments:
-        if isinstance(a, Tensor):
-            converted.append(ctypes.c_void_p(a.data_ptr()))
+        if a is None or isinstance(a, Tensor):
+            converted.append(ctypes.c_void_p(None if a is None else a.data_ptr()))
         else:
             converted.append(ctypes.c_float(a) if isinstance(a, float) else ctypes.c_int64(a))
     getattr(loaded, name)(*converted)
+
+
+def _of(name: str, x: Tensor) -> str:
+    """The kernel `name` for rows like x."""
+    return f"{name}_bf16" if x.dtype == torch.bfloat16 else name
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -115,7 +125,16 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
 
     Take the first where x goes on past the norm: the two gradients are then added in the same pass.
     """
-    result = _RMSNorm.apply(x, weight, eps)
+    return _norm(x, None, weight, eps, torch.float32)
+
+
+def add_rms_norm(x: Tensor, more: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """As `rms_norm`, of x (N, D) + more (N, D); `more` and the norm's result are bfloat16, x and the sum are not."""
+    return _norm(x, more, weight, eps, torch.bfloat16)
+
+
+def _norm(x: Tensor, more: Tensor | None, weight: Tensor, eps: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    result = _RMSNorm.apply(x, more, weight, eps, dtype)
     assert isinstance(result, tuple)
     return result
 
@@ -142,14 +161,14 @@ def attention(qkv: Tensor, tree: Tree, query: Tensor, n_answers: int, cos: Tenso
 def rotate(qkv: Tensor, position: Tensor, cos: Tensor, sin: Tensor, sign: float = 1.0) -> None:
     """Turn the queries and keys of qkv (N, 3D) in place by the rotary angles of `position` (N,); sign -1: back."""
     width = cos.shape[1]
-    _call("rotary", qkv, position, cos, sin, sign, len(qkv), qkv.shape[1] // 3 // width, width)
+    _call(_of("rotary", qkv), qkv, position, cos, sin, sign, len(qkv), qkv.shape[1] // 3 // width, width)
 
 
 def attend(qkv: Tensor, path: Tensor, query: Tensor, n_answers: int, head_width: int) -> tuple[Tensor, Tensor]:
     """Attention without gradient, over keys that are turned already: (n_answers, D), and the scores' log-sum-exp."""
     n_heads = qkv.shape[1] // 3 // head_width
-    out, log_sum = qkv.new_empty(n_answers, n_heads * head_width), qkv.new_empty(n_answers, n_heads)
-    _call("attention", qkv, path, query, *path.shape, n_heads, head_width, out, log_sum)
+    out, log_sum = qkv.new_empty(n_answers, n_heads * head_width), torch.empty(n_answers, n_heads)
+    _call(_of("attention", qkv), qkv, path, query, *path.shape, n_heads, head_width, out, log_sum)
     return out, log_sum
 
 
@@ -161,19 +180,24 @@ def _apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
 
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        y, inverse = torch.empty_like(x), x.new_empty(len(x))
-        _call("rms_norm", x, weight, eps, *x.shape, y, inverse)
-        ctx.save_for_backward(x, weight, inverse)
-        return x.view_as(x), y
+    def forward(
+        ctx: Any, x: Tensor, more: Tensor | None, weight: Tensor, eps: float, dtype: torch.dtype
+    ) -> tuple[Tensor, Tensor]:
+        y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(len(x))
+        total = x.view_as(x) if more is None else torch.empty_like(x)
+        _call(_of("rms_norm", y), x, more, weight, eps, *x.shape, total, y, inverse)
+        ctx.save_for_backward(total, weight, inverse)
+        ctx.has_more = more is not None
+        return total, y
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, inverse = ctx.saved_tensors
         dskip, dy = (g.contiguous() for g in grads)
         dx, dweight = torch.empty_like(x), torch.empty_like(weight)
-        _call("rms_norm_backward", dy, dskip, x, weight, inverse, *x.shape, dx, dweight)
-        return dx, dweight, None
+        dmore = torch.empty_like(dy) if ctx.has_more else None
+        _call(_of("rms_norm_backward", dy), dy, dskip, x, weight, inverse, *x.shape, dx, dmore, dweight)
+        return dx, dmore, dweight, None, None
 
 
 class _Pick(torch.autograd.Function):
@@ -195,7 +219,7 @@ class _Gated(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         n, width = x.shape[0], x.shape[1] // 2
         h = x.new_empty(n, width)
-        _call("gated", x, n, width, h)
+        _call(_of("gated", x), x, n, width, h)
         ctx.save_for_backward(x)
         return h
 
@@ -203,7 +227,7 @@ class _Gated(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         dx = torch.empty_like(x)
-        _call("gated_backward", grads[0].contiguous(), x, x.shape[0], x.shape[1] // 2, dx)
+        _call(_of("gated_backward", x), grads[0].contiguous(), x, x.shape[0], x.shape[1] // 2, dx)
         return dx
 
 
@@ -220,6 +244,7 @@ class _Attention(torch.autograd.Function):
         qkv, out, log_sum, path, query, position, cos, sin = ctx.saved_tensors
         dqkv = torch.zeros_like(qkv) if len(out) < len(qkv) else torch.empty_like(qkv)
         sizes = (*path.shape, log_sum.shape[1], cos.shape[1])
-        _call("attention_backward", grads[0].contiguous(), out, log_sum, qkv, path, query, *sizes, dqkv)
+        slope = grads[0].contiguous()
+        _call(_of("attention_backward", qkv), slope, out, log_sum, qkv, path, query, *sizes, dqkv)
         rotate(dqkv, position, cos, sin, -1.0)
         return dqkv, None, None, None, None, None

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlantis.data.rows import Batch
@@ -58,9 +58,15 @@ def tree_of(prefix: Tensor, batch: Batch) -> Tree:
     return grow(rows, batch.positions.numpy() + len(prefix), batch.targets.numpy() != PAD)
 
 
-def tree_logits(model: Transformer, tree: Tree) -> Tensor:
-    """Logits (M, O) at the questions of a tree, in the order asked."""
+def tree_logits(model: Transformer, tree: Tree, bf16: bool = False) -> Tensor:
+    """Logits (M, O), float32, at the questions of a tree, in the order asked.
+
+    With `bf16`, the blocks' matrix products take and give bfloat16, and what lies between two of them is stored in it;
+    sums, norms, logits and the states that blocks add to are float32: nearly PyTorch's autocast.
+    """
     x = model.embedding(tree.token)
+    if bf16:
+        return _logits_bf16(model, x, tree)
     for block in model.layers[:-1]:
         x = _block(model, block, x, tree)
     x = _block(model, model.layers[-1], x, tree, answers_only=True)
@@ -78,6 +84,26 @@ def _block(model: Transformer, block: Block, x: Tensor, tree: Tree, answers_only
     return torch.addmm(x, kernels.gated(block.gate_up(h)), block.down.weight.t())
 
 
+def _logits_bf16(model: Transformer, x: Tensor, tree: Tree) -> Tensor:
+    more = None
+    for block in model.layers:
+        last = block is model.layers[-1]
+        x, h = kernels.add_rms_norm(x, more, block.norm1.weight, RMS_EPS)
+        x = kernels.pick(x, tree.asked) if last else x
+        query = tree.answer if last else tree.first
+        mixed = kernels.attention(_bf16(block.qkv, h), tree, query, len(x), model.cos.squeeze(1), model.sin.squeeze(1))
+        x, h = kernels.add_rms_norm(x, _bf16(block.out, mixed), block.norm2.weight, RMS_EPS)
+        more = _bf16(block.down, kernels.gated(_bf16(block.gate_up, h)))
+    _, h = kernels.add_rms_norm(x, more, model.norm.weight, RMS_EPS)
+    return model.unembedding(h.float()).index_select(0, tree.place)
+
+
+def _bf16(layer: nn.Linear, x: Tensor) -> Tensor:
+    """The layer's result (N, O) in bfloat16, of x (N, D) in bfloat16."""
+    bias = None if layer.bias is None else layer.bias.bfloat16()
+    return F.linear(x, layer.weight.bfloat16(), bias)
+
+
 @torch.no_grad()
 def tree_states(model: Transformer, tree: Tree, layers: Sequence[int]) -> list[Tensor]:
     """Outputs (M, D) of the named blocks at the questions of a tree, in the order asked; as `hidden_states`."""
@@ -85,10 +111,10 @@ def tree_states(model: Transformer, tree: Tree, layers: Sequence[int]) -> list[T
     return [x[tree.place] for x in _go_on(model, [table] * len(model.blocks), 0, tree, layers)]
 
 
-def tree_loss(model: Transformer, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+def tree_loss(model: Transformer, prefix: Tensor, batch: Batch, bf16: bool = False) -> tuple[Tensor, Tensor]:
     """Summed cross-entropy (nats) of a batch's targets, and how many these are: `completion_loss`, by the tree."""
     targets = batch.targets[batch.targets != PAD]
-    logits = tree_logits(model, tree_of(prefix, batch))
+    logits = tree_logits(model, tree_of(prefix, batch), bf16)
     return F.cross_entropy(logits, targets, reduction="sum"), torch.tensor(len(targets))
 
 

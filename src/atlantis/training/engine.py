@@ -71,7 +71,7 @@ class Engine:
         self.optimizer = self._adamw()
         self.strategy: Composed | None = None
         self.penalty = 0.0
-        automatic = training.compile == "auto" and not self.bf16
+        automatic = training.compile == "auto"
         self.kernels = automatic and device.type == "cpu" and kernels.library() is not None
         self.compiled = self._compile()
         self.shared: nn.Module | None = None
@@ -124,7 +124,7 @@ class Engine:
         if batch.weights is not None or (self.strategy is not None and self.strategy.has_output_loss):
             return self._or_eager(lambda: self._strategy_loss(prefix, batch))
         if self.kernels:
-            return tree_loss(self.model, prefix, batch)
+            return tree_loss(self.model, prefix, batch, self.bf16)
         return self._or_eager(lambda: self._loss(prefix, batch))
 
     def _loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -145,7 +145,7 @@ class Engine:
     def logits(self, model: Transformer, prefix: Tensor, batch: Batch) -> Tensor:
         """Logits (M, O) of a model of this engine's kind at the M targets of a batch that are not `<pad>`."""
         if self.kernels:
-            return tree_logits(model, tree_of(prefix, batch))
+            return tree_logits(model, tree_of(prefix, batch), self.bf16)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             logits = model(prefix, batch.tokens, batch.positions)
         return logits[batch.targets != PAD].float()
