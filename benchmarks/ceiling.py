@@ -11,13 +11,17 @@ from benchmarks.common import Lap
 from benchmarks.count import Product
 
 
-def ceiling(lap: Lap, products: list[Product], side: int, megabytes: int, device: str = "cpu") -> None:
+def ceiling(
+    lap: Lap, products: list[Product], side: int, megabytes: int, device: str = "cpu", bf16: bool = False
+) -> None:
     """A rival that finds, each round, flop/s of square products and of `products`, and bytes/s of a copy.
 
     Square products have `side` rows and columns. `products` are the weights' products of a training step, with both
-    gradients. A copy reads and writes: it moves twice its `megabytes` (1e6 bytes). float32 on a CPU, bfloat16 on a GPU.
+    gradients. A copy reads and writes: it moves twice its `megabytes` (1e6 bytes).
+
+    float32 on a CPU unless `bf16`, bfloat16 on a GPU.
     """
-    dtype = torch.float32 if device == "cpu" else torch.bfloat16
+    dtype = torch.float32 if device == "cpu" and not bf16 else torch.bfloat16
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     square = torch.empty_like(a)
     source = torch.ones(megabytes * 1_000_000 // 4, device=device)

@@ -33,6 +33,7 @@ RIVALS = {
     "plain": "our engine, compile=no: plain PyTorch",
     "compiled": "our engine, compile=yes: torch.compile",
     "engine": "our engine, by default",
+    "bf16": "our engine, precision=bf16",
 }
 
 
@@ -134,13 +135,15 @@ def counted_reading(results: dict[str, Any]) -> str:
 
 
 def _ceiling(results: dict[str, Any]) -> str:
-    limits = results["ceiling"]
     side = results["settings"]["side"]
-    rows = [
-        (f"square products, side {side:,}", spread(limits["square"], ",.1f", 1e-9) + " Gflop/s"),
-        ("the model's own products with weights", spread(limits["own"], ",.1f", 1e-9) + " Gflop/s"),
-        ("copying memory", spread(limits["copy"], ",.1f", 1e-9) + " GB/s"),
-    ]
+    rows = []
+    for kind, precision in (("ceiling", ""), ("ceiling_bf16", ", bfloat16")):
+        if limits := results.get(kind):
+            rows += [
+                (f"square products, side {side:,}{precision}", spread(limits["square"], ",.1f", 1e-9) + " Gflop/s"),
+                (f"the model's own products with weights{precision}", spread(limits["own"], ",.1f", 1e-9) + " Gflop/s"),
+            ]
+    rows.append(("copying memory", spread(results["ceiling"]["copy"], ",.1f", 1e-9) + " GB/s"))
     return table(("", "median (least to greatest)"), rows)
 
 

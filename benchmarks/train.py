@@ -19,6 +19,7 @@ from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, save_model
 from atlantis.model.folder import qwen2_config
+from atlantis.model.kernels import fast_bf16
 from atlantis.tasks import distance
 from atlantis.tokens import SYMBOLS, TOKEN, Vocabulary
 from atlantis.training.engine import Engine
@@ -46,11 +47,11 @@ def some_pairs(n: int) -> tuple[Pairs, Vocabulary]:
     return pairs, Vocabulary("characters", len(world))
 
 
-def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, compile: str = "auto") -> None:
-    """A rival: `steps` steps a round of our engine, by the default settings but for `compile`."""
-    settings = TrainingConfig.model_validate({"compile": compile, "batch_size": batch})
+def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, **changes: str) -> None:
+    """A rival: `steps` steps a round of our engine, by the default settings but for `changes`."""
+    settings = TrainingConfig.model_validate({"batch_size": batch, **changes})
     ours = Engine(new_model(s), settings, torch.device(device))
-    assert compile != "yes" or ours.compiled, "compilation is not possible here"
+    assert settings.compile != "yes" or ours.compiled, "compilation is not possible here"
     pairs, vocabulary = some_pairs(N_BATCHES * batch)
     rows = Rows(pairs, vocabulary, device)
     done = 0
@@ -131,7 +132,7 @@ def compare(options: Options, device: str) -> dict[str, Any]:
     """Samples per second of each rival, what share of the ceiling that is, and the floor that counts and ceiling set.
 
     The floor is the time that the fewest operations (the tree of `count`) take at the speed of square products. A
-    rival's `share` counts the operations that it does itself.
+    rival's `share` counts the operations that it does itself, against products in its own precision.
     """
     s = Sizes(width=32, n_layers=2, n_heads=2, mlp_width=64) if options.quick else Sizes()
     batch, steps = (16, 1) if options.quick else (count.BATCH, 2 if device == "cpu" else 50)
@@ -150,29 +151,36 @@ def compare(options: Options, device: str) -> dict[str, Any]:
         works["plain"] = partial(ours, compile="no")
     if device == "cpu" and not options.quick:
         works["compiled"] = partial(ours, compile="yes")
+        if fast_bf16():
+            works["bf16"] = partial(ours, precision="bf16")
+            works["ceiling_bf16"] = partial(works["ceiling"], bf16=True)
     rivals = race(works, options)
 
-    limits = {key: [found[key] for found in rivals["ceiling"].found] for key in ("square", "own", "copy")}
+    limits = {
+        kind: {key: [found[key] for found in rivals[kind].found] for key in ("square", "own", "copy")}
+        for kind in works
+        if kind.startswith("ceiling")
+    }
     results: dict[str, Any] = {}
-    for name in (name for name in works if name != "ceiling"):
-        rival = rivals[name]
+    for name in (name for name in works if name not in limits):
+        rival, square = rivals[name], limits["ceiling_bf16" if name == "bf16" else "ceiling"]["square"]
         rates = [steps * batch / seconds for seconds in rival.seconds]
         flops = needs[rival.found[-1]["way"]].flops
         results[name] = {
             "samples_per_second": summary(rates),
-            "share": ratio([rate * flops for rate in rates], limits["square"]),
-            "times_floor": ratio(limits["square"], [rate * needs["tree"].flops for rate in rates]),
+            "share": ratio([rate * flops for rate in rates], square),
+            "times_floor": ratio(square, [rate * needs["tree"].flops for rate in rates]),
             "against_trainer": ratio(rivals["trainer"].seconds, rival.seconds),
             "peak_mb": round(rival.peak_mb),
             "ready_s": round(rival.ready_s, 1),
             **rival.found[-1],
         }
-    best = summary(limits["square"])["median"]
+    best = summary(limits["ceiling"]["square"])["median"]
     floors = {name: 1e6 * found.flops / best for name, found in needs.items()}
     return {
         "settings": {"batch_size": batch, "steps": steps, "side": side, "parameters": s.n_parameters},
         "rivals": results,
-        "ceiling": {key: summary(values) for key, values in limits.items()},
+        **{kind: {key: summary(values) for key, values in found.items()} for kind, found in limits.items()},
         "floor_us": {name: five_digits(value) for name, value in floors.items()},
         "bytes": {name: round(found.bytes) for name, found in needs.items()},
     }

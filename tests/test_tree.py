@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +38,16 @@ def rows_of(first: list[int], second: list[int], km: list[int], vocabulary: Voca
     return Rows(Pairs(*columns, np.zeros(len(first), np.uint8)), vocabulary)
 
 
-def loss_and_gradients(model: Transformer, rows: Rows, chosen: torch.Tensor, by_tree: bool):
+def loss_and_gradients(model: Transformer, rows: Rows, chosen: torch.Tensor, by_tree: bool, bf16: bool = False):
+    """bf16: by the kernels in bfloat16, or plain under autocast."""
     batch = rows.batch(chosen)
     model.zero_grad()
     if by_tree:
-        total, count = tree_loss(model, rows.prefix, batch)
+        total, count = tree_loss(model, rows.prefix, batch, bf16)
+    elif bf16:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model(rows.prefix, batch.tokens, batch.positions)
+        total, count = completion_loss(logits.float(), batch.targets)
     else:
         total, count = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)
     (total / count).backward()
@@ -72,6 +78,62 @@ def test_loss_and_gradients_equal_the_plain_models(
         torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5 * max(scale, 1e-3), msg=name)
 
 
+@pytest.mark.parametrize("kind", ["characters", "city"])
+def test_bfloat16_is_as_near_as_autocast(kind: str) -> None:
+    """Gradients' distance from float32's, against that of PyTorch's own mixed precision; and both are not float32."""
+    model, vocabulary = new_model(kind)
+    rng = np.random.default_rng(1)
+    n = 200
+    first, second = (rng.integers(0, N_CITIES, n).tolist() for _ in range(2))
+    rows = rows_of(first, second, rng.integers(0, 20_000, n).tolist(), vocabulary)
+    chosen = torch.arange(n)
+    exact_loss, _, exact = loss_and_gradients(model, rows, chosen, by_tree=False)
+    peer_loss, _, peer = loss_and_gradients(model, rows, chosen, by_tree=False, bf16=True)
+    loss, _, found = loss_and_gradients(model, rows, chosen, by_tree=True, bf16=True)
+    assert loss == pytest.approx(exact_loss, abs=3 * abs(peer_loss - exact_loss) + 1e-3 * exact_loss)
+    for name, gradient in exact.items():
+        ours, theirs = ((other[name] - gradient).norm() / gradient.norm() for other in (found, peer))
+        assert 0 < ours < 1.5 * theirs, name
+
+
+def test_bfloat16_kernels_round_what_float32_kernels_find() -> None:
+    """On inputs that both types hold exactly; a sum in another order may round the other way now and then."""
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(257, 96, generator=generator).bfloat16()
+    expected = kernels.gated(x.float()).bfloat16()
+    found = kernels.gated(x)
+    assert (found == expected).float().mean() > 0.99
+    torch.testing.assert_close(found, expected, rtol=2**-7, atol=0)
+    weight, stream, more = torch.rand(96), torch.randn(257, 96, generator=generator), x
+    total, y = kernels.add_rms_norm(stream, more, weight, 1e-6)
+    assert torch.equal(total, stream + more.float())
+    expected = kernels.rms_norm(total, weight, 1e-6)[1].bfloat16()
+    assert (y == expected).float().mean() > 0.99
+    torch.testing.assert_close(y, expected, rtol=2**-7, atol=0)
+
+
+def test_the_added_norm_has_the_gradient_of_an_addition_and_a_norm() -> None:
+    generator = torch.Generator().manual_seed(4)
+    stream, more = torch.randn(70, 64, generator=generator), torch.randn(70, 64, generator=generator).bfloat16()
+    gradients = []
+    for apart in (False, True):
+        inputs = (
+            stream.clone().requires_grad_(),
+            more.clone().requires_grad_(),
+            torch.rand(64).fill_(0.7).requires_grad_(),
+        )
+        x, added, weight = inputs
+        if apart:
+            total, y = kernels.rms_norm(x + added.float(), weight, 1e-6)
+        else:
+            total, y = kernels.add_rms_norm(x, added, weight, 1e-6)
+        (total.cos().sum() + y.float().square().sum() / 4).backward()
+        gradients.append([value.grad for value in inputs])
+    for name, found, expected in zip(("x", "more", "weight"), *gradients, strict=True):
+        torch.testing.assert_close(found.float(), expected.float(), rtol=2e-2, atol=2e-2, msg=name)
+    assert torch.equal(gradients[0][1], gradients[0][0].bfloat16())
+
+
 def test_a_tree_has_one_node_per_distinct_beginning() -> None:
     text = ["ab1", "ab2", "abc", "x", "ab1"]
     rows = np.zeros((5, 3), np.int64)
@@ -85,7 +147,8 @@ def test_a_tree_has_one_node_per_distinct_beginning() -> None:
     assert [tree.position[node] for node in tree.asked[tree.place]] == [len(line) - 1 for line in text]
 
 
-def test_kernels_do_not_depend_on_the_number_of_threads() -> None:
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_kernels_do_not_depend_on_the_number_of_threads(dtype: torch.dtype) -> None:
     """Attention, whose gradient adds over a node's rows, and the norm, whose weight's gradient adds over all nodes."""
     rng = np.random.default_rng(0)
     vocabulary = Vocabulary("characters", N_CITIES)
@@ -102,7 +165,9 @@ def test_kernels_do_not_depend_on_the_number_of_threads() -> None:
         for n_threads in (1, 2, 3):
             torch.set_num_threads(n_threads)
             x, w = inputs.clone().requires_grad_(), weight.clone().requires_grad_()
-            _, y = kernels.rms_norm(x, w, 1e-6)
+            _, y = (kernels.rms_norm if dtype == torch.float32 else partial(kernels.add_rms_norm, more=None))(
+                x, weight=w, eps=1e-6
+            )
             kernels.attention(y * 1, tree, tree.first, len(x), cos, sin).square().sum().backward()
             found.append((x.grad, w.grad))
     finally:

@@ -183,7 +183,9 @@ class TrainingConfig(Settings):
     seed: Seed = Field(default=42, description="of the order of batches")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: Literal["auto", "yes", "no"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="auto: bf16 on a GPU, fp32 on a CPU; bf16 pays on processors with AMX"
+    )
 
 
 class EvaluationConfig(Settings):

@@ -98,7 +98,7 @@ def _processor() -> str:
 
 
 def fast_bf16() -> bool:
-    """Whether this processor multiplies bfloat16 matrices in hardware (Intel's AMX), several times as fast as float32."""
+    """Whether this processor has instructions for products of bfloat16 matrices (Intel's AMX)."""
     return "amx_bf16" in _processor().split()
 
 

@@ -77,6 +77,8 @@ class Engine:
         self.shared: nn.Module | None = None
         if device.type == "cpu":
             keep_freed_memory()
+            if self.bf16 and not kernels.fast_bf16():
+                say("training.precision: bf16 is slower than fp32 on this processor, which has no AMX instructions")
 
     def _adamw(self) -> torch.optim.AdamW:
         """Qwen2's recipe in transformers: norms and biases do not decay."""
