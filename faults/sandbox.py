@@ -1,6 +1,7 @@
 """Commands of atlantis, run one after the other in a guarded child process, and what became of each.
 
-The child is a fork of a process that has imported everything, so that a case takes milliseconds. In it
+The child is a fork of a process that has imported everything, so that a case takes milliseconds. (A sample of the cases
+is given to new interpreters as well, without the hook.) In it
 
 - an audit hook (PEP 578) forbids unpickling, starting processes and sockets, and notes every write outside the scene;
 - the process has no network of its own where the system allows that, and limits on time, memory and file size;
@@ -19,6 +20,7 @@ import resource
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -156,7 +158,11 @@ def without_network() -> bool:
 # --- one case
 
 
-def judged(case: Case, scene: Path, template: Path, guard: Guard, fresh: bool) -> Verdict:
+Way = Callable[[list[str], Path, "Guard"], tuple[int, str, str]]
+"""Runs a command in the current folder; its exit code and what was printed."""
+
+
+def judged(case: Case, scene: Path, template: Path, guard: Guard, fresh: bool, way: Way | None = None) -> Verdict:
     """Run a case in a fresh scene; or in the last one, where what it makes is removed again."""
     if fresh or not scene.exists():
         shutil.rmtree(scene, ignore_errors=True)
@@ -166,7 +172,7 @@ def judged(case: Case, scene: Path, template: Path, guard: Guard, fresh: bool) -
     tree = contents if fresh else stamps
     before = tree(scene)
     started = time.perf_counter()
-    code, out, err = _command(arguments, scene, guard)
+    code, out, err = (way or _command)(arguments, scene, guard)
     seconds = time.perf_counter() - started
     for other in threading.enumerate():
         if other.name == "race":
@@ -224,6 +230,22 @@ def _command(arguments: list[str], scene: Path, guard: Guard) -> tuple[int, str,
     return code, out, err
 
 
+def interpreted(arguments: list[str], scene: Path, guard: Guard) -> tuple[int, str, str]:
+    """Exit code and what was printed, by a new interpreter; one that does not end is killed, and its code is 124."""
+    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "atlantis", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            timeout=WALL_S,
+        )
+    except subprocess.TimeoutExpired as hang:
+        return 124, "", str(hang)
+    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
 def _problem(case: Case, code: int, out: str, err: str, before: dict[str, str], after: dict[str, str]) -> str:
     if "Traceback" in err or "error: unexpected " in err:
         return "a traceback, or an error nobody foresaw"
@@ -251,7 +273,7 @@ Batch = Callable[[Callable[[Case], Verdict], Callable[[Verdict], None]], None]
 """Judges cases by its first argument and reports each verdict to its second."""
 
 
-def run_cases(cases: Sequence[Case], template: Path, aside: Path) -> list[Verdict]:
+def run_cases(cases: Sequence[Case], template: Path, aside: Path, way: Way | None = None) -> list[Verdict]:
     """The verdicts of all cases; after one that kills its process a new process goes on with the next."""
     verdicts: list[Verdict] = []
     while len(verdicts) < len(cases):
@@ -261,7 +283,7 @@ def run_cases(cases: Sequence[Case], template: Path, aside: Path) -> list[Verdic
             for case in rest:
                 report(judge(case))
 
-        verdicts += in_child(batch, template, aside)
+        verdicts += in_child(batch, template, aside, way=way)
         if len(verdicts) < len(cases):
             name = cases[len(verdicts)].name
             verdicts.append(Verdict(name, "failed", "the process was killed: a hang, or a crash", float(WALL_S)))
@@ -272,7 +294,7 @@ killed = False
 """Whether the last child did not end by itself."""
 
 
-def in_child(batch: Batch, template: Path, aside: Path, fresh: bool = True) -> list[Verdict]:
+def in_child(batch: Batch, template: Path, aside: Path, fresh: bool = True, way: Way | None = None) -> list[Verdict]:
     """The verdicts that a batch reported before its process ended, however it ended."""
     global killed
     aside.mkdir(parents=True, exist_ok=True)
@@ -280,14 +302,14 @@ def in_child(batch: Batch, template: Path, aside: Path, fresh: bool = True) -> l
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _serve(batch, template, aside, writing, fresh)
+        _serve(batch, template, aside, writing, fresh, way)
     os.close(writing)
     found = [Verdict(**json.loads(line)) for line in _lines(reading, pid)]
     killed = os.waitpid(pid, 0)[1] != 0
     return found
 
 
-def _serve(batch: Batch, template: Path, aside: Path, pipe: int, fresh: bool) -> None:
+def _serve(batch: Batch, template: Path, aside: Path, pipe: int, fresh: bool, way: Way | None) -> None:
     """The child's side."""
     try:
         scene = aside / "scene"
@@ -305,7 +327,7 @@ def _serve(batch: Batch, template: Path, aside: Path, pipe: int, fresh: bool) ->
             spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
             resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + case.cpu_s + 1, hard))
-            return judged(case, scene, template, guard, fresh)
+            return judged(case, scene, template, guard, fresh, way)
 
         def report(verdict: Verdict) -> None:
             os.write(pipe, json.dumps(vars(verdict)).encode() + b"\n")

@@ -394,13 +394,17 @@ def _is_stale(entry: Path, pid: int) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
+    """Whether a process has this number; not one that has ended and that nobody waits for, as in many a container."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):  # another system than Linux, or gone by now
+        return True
 
 
 # --- lock
