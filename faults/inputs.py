@@ -40,6 +40,9 @@ def prepared(folder: Path) -> Path:
     scene.imported()
     sandbox.NO_NETWORK = sandbox.without_network()
     scene.build(folder / "template")
+    with open(folder / scene.GIGABYTE, "wb") as file:
+        file.write(b"name,lat,lon\n")
+        file.truncate(1 << 30)
     return folder / "template"
 
 

@@ -31,6 +31,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from atlantis.errors import OK, PART_FAILED, USER_MISTAKE
+
 CPU_S, WALL_S = 10, 120
 MEMORY = 2 << 30  # bytes beyond what the process has at the start
 FILE_SIZE = 64 << 20
@@ -42,7 +44,7 @@ SOCKETS = ("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinf
 WRITES = ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod")
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
-REFUSED, DONE, EITHER = "refused", "done", "either"
+REFUSED, DONE, EITHER, PARTLY = "refused", "done", "either", "partly"
 
 
 class Forbidden(PermissionError):
@@ -53,9 +55,9 @@ class Forbidden(PermissionError):
 class Case:
     """One command in a scene.
 
-    `prepare(scene)` puts the input there and returns the command's arguments. `expect`: CLEAN refusal, success, or
-    either of the two; `says`: what the message (or the output) must match. `writes`: where below the scene a success
-    may change files that were there before.
+    `prepare(scene)` puts the input there and returns the command's arguments. `expect`: CLEAN refusal, success, either
+    of the two, or that a part is done and one message tells of the rest (exit code 1). `says`: what the message (or the
+    output) must match. `writes`: where below the scene a success may change files that were there before.
     """
 
     name: str
@@ -251,7 +253,7 @@ def _problem(case: Case, code: int, out: str, err: str, before: dict[str, str], 
         return "a traceback, or an error nobody foresaw"
     if UNPRINTABLE.search(out + err):
         return "control characters on the terminal"
-    if code not in (0, 2):
+    if code not in ((PART_FAILED,) if case.expect == PARTLY else (OK, USER_MISTAKE)):
         return f"exit code {code}"
     if (case.expect == REFUSED and code == 0) or (case.expect == DONE and code == 2):
         return f"exit code {code}, though it is to be {case.expect}"
@@ -259,9 +261,9 @@ def _problem(case: Case, code: int, out: str, err: str, before: dict[str, str], 
         return f"does not say {case.says!r}"
     changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     changed = sorted(name for name in changed if not any(map(name.startswith, case.may_change)))
-    if code == 2:
-        if not err.startswith("error: ") or "\nerror: " in err:
-            return "not one message"
+    if code != OK and (not err.startswith("error: ") or "\nerror: " in err):
+        return "not one message"
+    if code == USER_MISTAKE:
         return f"changed {changed[0]}" if changed else ""
     lost = [name for name in changed if name in before and not any(map(name.startswith, case.writes))]
     return f"changed {lost[0]}" if lost else ""

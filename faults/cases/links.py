@@ -139,6 +139,9 @@ def races() -> list[Case]:
     return [
         Case("a race: the folder's name becomes a link, again and again", racing("w", "folder"), EITHER, "", ("work/",), ("work/",)),
         Case("a race: the file aside becomes a link", racing("w", "aside"), EITHER, "", ("work/",), ("work/",)),
+        *[Case(f"a race: {name} of a run that trains becomes a link", racing(f"outputs/experiments/other/{name}", "artifact"), EITHER, "", ("work/",), ("work/",))
+          for name in ("checkpoints", "state", "metrics.jsonl", "run.json")],
+        Case("a race: the folder of the runs becomes a link", racing("outputs/experiments/other", "artifact"), EITHER, "", ("work/",), ("work/",)),
         Case("a race: the probe's folder becomes a link", racing(f"{TINY}/analysis/seed", "artifact"), EITHER, "", ("work/",), ("work/",)),
     ]  # fmt: skip
 
@@ -154,11 +157,13 @@ def racing(name: str, how: str) -> Prepare:
         def swap() -> None:
             moved = target.with_name("moved_away")
             while not stop.is_set():
+                if how == "artifact" and not target.exists():
+                    continue  # what is a link from the beginning is refused: see `links`
                 for link, there in ((target, kept), (target.with_name(f".{target.name}.partial-{os.getpid()}"), kept)):
                     if how == "aside" and link is target:
                         continue
                     try:
-                        if how == "artifact" and target.is_dir() and not target.is_symlink() and not moved.exists():
+                        if how == "artifact" and target.exists() and not target.is_symlink() and not moved.exists():
                             os.rename(target, moved)
                         link.symlink_to(there)
                         os.unlink(link)
@@ -168,7 +173,7 @@ def racing(name: str, how: str) -> Prepare:
                         pass
 
         threading.Thread(target=swap, name="race").start()
-        return BUILD if name == "w" else probe(scene)
+        return BUILD if name == "w" else TRAIN if "/other" in name else probe(scene)
 
     return prepare
 

@@ -156,7 +156,7 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
     Raises UserError, before anything is written, if `path` is a file, a folder that is not ours, one that another
     process is making, or a complete artifact (unless `overwrite`, for one of the same kind without foreign files).
     """
-    target = Path(os.path.realpath(path))
+    target = _without_links(Path(path))
     clear_leftovers(target.parent, target.name)
     _check_target(target, path, kind, overwrite)
     aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
@@ -168,6 +168,7 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
     except OSError as error:
         _name(error, aside, path)
         raise
+    _refuse_elsewhere(aside, path)
     with _held(aside):
         try:
             (aside / MANIFEST).write_bytes(BEGUN)
@@ -180,6 +181,29 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
                 _remove_folder(aside)
             _name(error, aside, path)
             raise
+
+
+def _without_links(path: Path) -> Path:
+    """Where a folder is to be made: through links of the user's, but not through one that stands in a run's folder."""
+    if path.parent.name not in RUN_WRITES:
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent.parent)) / path.parent.name / path.name
+
+
+def _refuse_elsewhere(aside: Path, path: Path) -> None:
+    """UserError, and nothing is left, if `aside` was just made elsewhere: a folder above it has become a link.
+
+    If it has not, it may become one now: there is no folder of this name where it leads, so nothing is written there.
+    """
+    inside = os.open(aside, os.O_RDONLY | os.O_DIRECTORY)
+    above = os.open("..", os.O_RDONLY | os.O_DIRECTORY, dir_fd=inside)
+    try:
+        if not os.path.samestat(os.fstat(above), os.lstat(aside.parent)):
+            os.rmdir(aside.name, dir_fd=above)
+            raise UserError(f"{path.parent}: is a symbolic link, and nothing is written through it; remove it")
+    finally:
+        os.close(above)
+        os.close(inside)
 
 
 def set_aside(path: Path) -> Path:
