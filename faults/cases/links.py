@@ -66,7 +66,15 @@ def links() -> list[Case]:
     for name in (".partial-999999", ".replaced-999999"):
         found.append(Case(f"somebody's folder named .w{name}", leftover(f".w{name}"), DONE, "real cities"))
     found.append(Case("a pipe in place of the lock", resumed(pipe(".lock")), REFUSED))
-    found.append(Case("a pipe in place of the metric log", resumed(pipe("metrics.jsonl")), REFUSED, may_change=NOTED))
+    found.append(
+        Case(
+            "a pipe in place of the metric log",
+            resumed(pipe("metrics.jsonl")),
+            REFUSED,
+            "not an ordinary file",
+            may_change=NOTED,
+        )
+    )
     found.append(Case("a pipe in place of run.json", pipe("run.json"), REFUSED))
     found.append(Case("a pipe in place of config.yaml", pipe("config.yaml"), EITHER))
     found.append(Case("a code of one's own in a run's config", own_code(["show", TINY]), DONE))

@@ -138,8 +138,10 @@ RUN_WRITES = ("metrics.jsonl", "checkpoints", "state", "analysis", "report")
 
 
 def refuse_links(run: Path, names: Sequence[str] = RUN_WRITES) -> None:
-    """UserError if something that a run writes to is, or holds, a symbolic link."""
+    """UserError if something that a run writes to is, or holds, a symbolic link; or is a pipe or a device."""
     for own in (run / name for name in names):
+        if own.exists() and not own.is_file() and not own.is_dir():
+            raise UserError(f"{own}: is not an ordinary file, and is not written to; remove it")
         for path in (own, *own.rglob("*")):
             if path.is_symlink():
                 raise UserError(f"{path}: is a symbolic link, and nothing is written through it; remove it")
