@@ -20,7 +20,8 @@ help:
 	@echo "make bench    install, then time everything beside its peer and write docs/performance.md (15 minutes;"
 	@echo "              ROUNDS=9 for more rounds, ONLY=\"train probe\" for some of it)"
 	@echo "make faults   install, then kill, starve and damage runs, feed them wrong and hostile files, and write"
-	@echo "              docs/reliability.md (an hour; N=100 for fewer trials, ONLY=\"kills disk\" for some of it)"
+	@echo "              docs/reliability.md (an hour, two suites at a time; JOBS=1 for one, N=100 for fewer"
+	@echo "              trials, ONLY=\"kills disk\" for some of it)"
 	@echo "make format   install, then let ruff rewrite what it can"
 	@echo "make install  only install, into $(VENV)"
 
@@ -66,5 +67,5 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.page
 
 faults: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m faults $(ONLY) $(if $(N),--n $(N)) $(if $(SEED),--seed $(SEED))
-	$(BIN)/python -m faults.page
+	OMP_NUM_THREADS=1 $(BIN)/python -m faults $(ONLY) --jobs $(or $(JOBS),2) $(if $(N),--n $(N)) \
+		$(if $(SEED),--seed $(SEED)); code=$$?; $(BIN)/python -m faults.page && exit $$code

@@ -205,7 +205,9 @@ def counted(folder: Path) -> dict[str, str]:
     return {name: value for name, value in hashes(folder).items() if not NOT_COUNTED.search(name)}
 
 
-NOT_COUNTED = re.compile(r"(^|/)(run\.json|\.lock|not_finite\.json|events\.out.*)$|(^|/)damaged-|/report/|/figures/")
+NOT_COUNTED = re.compile(
+    r"(^|/)(run\.json|sweep\.json|\.lock|not_finite\.json|events\.out.*)$|(^|/)damaged-|/report/|/figures/|/logs/"
+)
 
 
 def leftovers(folder: Path) -> list[str]:

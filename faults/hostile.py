@@ -15,6 +15,7 @@ BY_HAND = {
     "pickles": payloads.pickles,
     "checkpoint configs": payloads.checkpoint_configs,
     "weights": payloads.weights,
+    "states": payloads.states,
     "tokenizers": payloads.tokenizers,
     "names": payloads.names,
     "links": links.links,

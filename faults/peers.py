@@ -66,6 +66,8 @@ def suite(lab: Path, options: Options) -> dict[str, Any]:
         systems["Lightning"] = System(
             peer, _lightning, lambda f: sorted((f / "out").glob("*.ckpt")), _lightnings, _is_small
         )
+    else:
+        print("peers: Lightning is not installed, and has no column (pip install lightning)", flush=True)
     results = {name: _suites(lab, name, system, options) for name, system in systems.items()}
     return {"systems": results, "lightning": find_spec("lightning") is not None}
 
@@ -75,7 +77,7 @@ def _suites(lab: Path, name: str, system: System, options: Options) -> dict[str,
     outcome = fork(system.work, whole).wait()
     assert outcome.code == 0, outcome.said
     reference = _digests(system, whole)
-    n = 1 if options.quick else max(10, options.n // 10)
+    n = 1 if options.quick else max(20, options.n // 50)
     random_ = random.Random(options.seed)
     stopped = _stopped(system, reference)
     found: dict[str, Any] = {"seconds": round(outcome.seconds, 2)}

@@ -1,6 +1,7 @@
 """Commands of atlantis, run one after the other in a guarded child process, and what became of each.
 
-The child is a fork of a process that has imported everything, so that a case takes milliseconds. In it
+The child is a fork of a process that has imported everything, so that a case takes milliseconds. (A sample of the cases
+is given to new interpreters as well, without the hook.) In it
 
 - an audit hook (PEP 578) forbids unpickling, starting processes and sockets, and notes every write outside the scene;
 - the process has no network of its own where the system allows that, and limits on time, memory and file size;
@@ -19,6 +20,7 @@ import resource
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -28,6 +30,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from atlantis.errors import OK, PART_FAILED, USER_MISTAKE
 
 CPU_S, WALL_S = 10, 120
 MEMORY = 2 << 30  # bytes beyond what the process has at the start
@@ -40,7 +44,7 @@ SOCKETS = ("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinf
 WRITES = ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod")
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
-REFUSED, DONE, EITHER = "refused", "done", "either"
+REFUSED, DONE, EITHER, PARTLY = "refused", "done", "either", "partly"
 
 
 class Forbidden(PermissionError):
@@ -51,9 +55,9 @@ class Forbidden(PermissionError):
 class Case:
     """One command in a scene.
 
-    `prepare(scene)` puts the input there and returns the command's arguments. `expect`: CLEAN refusal, success, or
-    either of the two; `says`: what the message (or the output) must match. `writes`: where below the scene a success
-    may change files that were there before.
+    `prepare(scene)` puts the input there and returns the command's arguments. `expect`: CLEAN refusal, success, either
+    of the two, or that a part is done and one message tells of the rest (exit code 1). `says`: what the message (or the
+    output) must match. `writes`: where below the scene a success may change files that were there before.
     """
 
     name: str
@@ -156,7 +160,11 @@ def without_network() -> bool:
 # --- one case
 
 
-def judged(case: Case, scene: Path, template: Path, guard: Guard, fresh: bool) -> Verdict:
+Way = Callable[[list[str], Path, "Guard"], tuple[int, str, str]]
+"""Runs a command in the current folder; its exit code and what was printed."""
+
+
+def judged(case: Case, scene: Path, template: Path, guard: Guard, fresh: bool, way: Way | None = None) -> Verdict:
     """Run a case in a fresh scene; or in the last one, where what it makes is removed again."""
     if fresh or not scene.exists():
         shutil.rmtree(scene, ignore_errors=True)
@@ -166,7 +174,7 @@ def judged(case: Case, scene: Path, template: Path, guard: Guard, fresh: bool) -
     tree = contents if fresh else stamps
     before = tree(scene)
     started = time.perf_counter()
-    code, out, err = _command(arguments, scene, guard)
+    code, out, err = (way or _command)(arguments, scene, guard)
     seconds = time.perf_counter() - started
     for other in threading.enumerate():
         if other.name == "race":
@@ -224,12 +232,28 @@ def _command(arguments: list[str], scene: Path, guard: Guard) -> tuple[int, str,
     return code, out, err
 
 
+def interpreted(arguments: list[str], scene: Path, guard: Guard) -> tuple[int, str, str]:
+    """Exit code and what was printed, by a new interpreter; one that does not end is killed, and its code is 124."""
+    path = os.pathsep.join(os.path.abspath(entry) for entry in sys.path if entry)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "atlantis", *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            env=os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"},
+            timeout=WALL_S,
+        )
+    except subprocess.TimeoutExpired as hang:
+        return 124, "", str(hang)
+    return done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace")
+
+
 def _problem(case: Case, code: int, out: str, err: str, before: dict[str, str], after: dict[str, str]) -> str:
     if "Traceback" in err or "error: unexpected " in err:
         return "a traceback, or an error nobody foresaw"
     if UNPRINTABLE.search(out + err):
         return "control characters on the terminal"
-    if code not in (0, 2):
+    if code not in ((PART_FAILED,) if case.expect == PARTLY else (OK, USER_MISTAKE)):
         return f"exit code {code}"
     if (case.expect == REFUSED and code == 0) or (case.expect == DONE and code == 2):
         return f"exit code {code}, though it is to be {case.expect}"
@@ -237,9 +261,9 @@ def _problem(case: Case, code: int, out: str, err: str, before: dict[str, str], 
         return f"does not say {case.says!r}"
     changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
     changed = sorted(name for name in changed if not any(map(name.startswith, case.may_change)))
-    if code == 2:
-        if not err.startswith("error: ") or "\nerror: " in err:
-            return "not one message"
+    if code != OK and (not err.startswith("error: ") or "\nerror: " in err):
+        return "not one message"
+    if code == USER_MISTAKE:
         return f"changed {changed[0]}" if changed else ""
     lost = [name for name in changed if name in before and not any(map(name.startswith, case.writes))]
     return f"changed {lost[0]}" if lost else ""
@@ -251,7 +275,7 @@ Batch = Callable[[Callable[[Case], Verdict], Callable[[Verdict], None]], None]
 """Judges cases by its first argument and reports each verdict to its second."""
 
 
-def run_cases(cases: Sequence[Case], template: Path, aside: Path) -> list[Verdict]:
+def run_cases(cases: Sequence[Case], template: Path, aside: Path, way: Way | None = None) -> list[Verdict]:
     """The verdicts of all cases; after one that kills its process a new process goes on with the next."""
     verdicts: list[Verdict] = []
     while len(verdicts) < len(cases):
@@ -261,7 +285,7 @@ def run_cases(cases: Sequence[Case], template: Path, aside: Path) -> list[Verdic
             for case in rest:
                 report(judge(case))
 
-        verdicts += in_child(batch, template, aside)
+        verdicts += in_child(batch, template, aside, way=way)
         if len(verdicts) < len(cases):
             name = cases[len(verdicts)].name
             verdicts.append(Verdict(name, "failed", "the process was killed: a hang, or a crash", float(WALL_S)))
@@ -272,7 +296,7 @@ killed = False
 """Whether the last child did not end by itself."""
 
 
-def in_child(batch: Batch, template: Path, aside: Path, fresh: bool = True) -> list[Verdict]:
+def in_child(batch: Batch, template: Path, aside: Path, fresh: bool = True, way: Way | None = None) -> list[Verdict]:
     """The verdicts that a batch reported before its process ended, however it ended."""
     global killed
     aside.mkdir(parents=True, exist_ok=True)
@@ -280,14 +304,14 @@ def in_child(batch: Batch, template: Path, aside: Path, fresh: bool = True) -> l
     pid = os.fork()
     if pid == 0:
         os.close(reading)
-        _serve(batch, template, aside, writing, fresh)
+        _serve(batch, template, aside, writing, fresh, way)
     os.close(writing)
     found = [Verdict(**json.loads(line)) for line in _lines(reading, pid)]
     killed = os.waitpid(pid, 0)[1] != 0
     return found
 
 
-def _serve(batch: Batch, template: Path, aside: Path, pipe: int, fresh: bool) -> None:
+def _serve(batch: Batch, template: Path, aside: Path, pipe: int, fresh: bool, way: Way | None) -> None:
     """The child's side."""
     try:
         scene = aside / "scene"
@@ -305,7 +329,7 @@ def _serve(batch: Batch, template: Path, aside: Path, pipe: int, fresh: bool) ->
             spent = sum(resource.getrusage(resource.RUSAGE_SELF)[:2])
             hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
             resource.setrlimit(resource.RLIMIT_CPU, (int(spent) + case.cpu_s + 1, hard))
-            return judged(case, scene, template, guard, fresh)
+            return judged(case, scene, template, guard, fresh, way)
 
         def report(verdict: Verdict) -> None:
             os.write(pipe, json.dumps(vars(verdict)).encode() + b"\n")

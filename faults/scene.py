@@ -11,6 +11,8 @@ from pathlib import Path
 
 RUN = Path("work/outputs/experiments/tiny")
 CITIES = 12
+GIGABYTE = "gigabyte"
+"""A file of that size, most of it a hole, beside the template."""
 CONFIG = """\
 description: the smallest run
 world: {cities: cities.csv, regions: [{count: 4}]}
@@ -45,6 +47,11 @@ def build(scene: Path) -> None:
     _, status = os.waitpid(pid, 0)
     if status:
         raise RuntimeError("the scene could not be built")
+
+
+def gigabyte(scene: Path, name: str) -> None:
+    """Put a link to the large file into the current folder: a copy of it for each case would take too long."""
+    (scene / "work" / name).symlink_to(scene.parent.parent / GIGABYTE)
 
 
 def world_of(scene: Path) -> Path:

@@ -103,6 +103,18 @@ def test_leftovers_of_the_dead_are_removed_and_of_the_living_kept(tmp_path):
     assert beside(tmp_path / "world") == sorted([f".world.partial-{os.getppid()}", f".world2.partial-{DEAD}", "world"])
 
 
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="only Linux tells")
+def test_a_process_that_nobody_waits_for_is_dead(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE)
+    ended.stdout.read()
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it stays as a zombie
+    (tmp_path / f".notes.txt.tmp-{ended.pid}").touch()
+    (tmp_path / f".notes.txt.tmp-{os.getppid()}").touch()
+    artifacts.clear_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == [f".notes.txt.tmp-{os.getppid()}"]
+    ended.communicate()
+
+
 def test_an_artifact_moved_aside_by_a_dead_process_comes_back(tmp_path):
     make(tmp_path / "world", "old")
     os.rename(tmp_path / "world", tmp_path / f".world.replaced-{DEAD}")

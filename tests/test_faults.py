@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from benchmarks.common import ROOT
 from faults import page
 from faults.__main__ import SUITES
 from faults.common import Outcome, Tally, not_clean, not_recovered, whole_artifacts
+from faults.sweeps import Life
 from faults.syscalls import order
 
-QUICK = ("kills", "syscalls", "resume", "disk", "damage", "crowd", "changed")
+QUICK = ("kills", "syscalls", "resume", "disk", "damage", "crowd", "sweeps", "changed")
 
 
 @pytest.fixture(scope="module")
@@ -108,6 +110,18 @@ def test_no_measured_figure_is_in_the_prose() -> None:
     assert not re.findall(r"\d[\d,.]*", prose)
 
 
+def test_the_sweeps_verdict_sees_two_at_work(tmp_path: Path) -> None:
+    life = Life(tmp_path, tmp_path, 1.0, random.Random(1))
+    for rows, told in (
+        ("7 1\n7 2\n8 2\n8 3\n", []),
+        ("7 1\n8 2\n7 2\n", ["run: two processes at work"]),
+        ("7 1\n8 3\n", ["run: a step was left out"]),
+        ("7 2\n7 3\n", ["run: a step was left out"]),
+    ):
+        (tmp_path / "run").write_text(rows)
+        assert life._two_at_work() == told
+
+
 def test_records_of_kills_add_up(tmp_path: Path) -> None:
     for seed in (1, 2):
         results = {"world": {"kills": 3, "lives": {"trials": 2, "held": 2, "reasons": []}}}
@@ -115,6 +129,15 @@ def test_records_of_kills_add_up(tmp_path: Path) -> None:
         (tmp_path / f"{seed}.json").write_text(json.dumps(content))
     found = page.read_records(tmp_path)["kills"]
     assert found["results"]["world"]["kills"] == 6 and found["n"] == 6 and found["seed"] == "1 and 2"
+
+
+def test_a_record_without_lightning_replaces_none_with_it(tmp_path: Path) -> None:
+    for date, lightning in (("a", False), ("b", True), ("c", False)):
+        content = {"suite": "peers", "quick": False, "date": date, "results": {"lightning": lightning}}
+        (tmp_path / f"{date}.json").write_text(json.dumps(content))
+    assert page.read_records(tmp_path)["peers"]["date"] == "b"
+    (tmp_path / "b.json").unlink()
+    assert page.read_records(tmp_path)["peers"]["date"] == "c"
 
 
 def test_every_suite_has_a_record_or_says_so() -> None:

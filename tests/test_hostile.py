@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import zipfile
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from atlantis import artifacts
 from atlantis.config import load
 from atlantis.errors import UserError
+from atlantis.model import Transformer
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_bytes, read_json
-from atlantis.settings import OwnStrategySettings
+from atlantis.settings import OwnStrategySettings, TrainingConfig
+from atlantis.training import state
+from atlantis.training.engine import Engine
 from faults.cases import links, payloads
 from faults.cases.links import Elements
+from faults.scene import resealed
 from tests.test_inputs import quick
 
 
@@ -74,6 +82,24 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     assert precious.read_text() == "mine" and (run / "x").read_bytes() == b"new"
 
 
+def test_a_folder_above_that_becomes_a_link_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    above, kept = tmp_path / "run" / "checkpoints", tmp_path / "kept"
+    above.mkdir(parents=True)
+    kept.mkdir()
+
+    def exchanged(path: Path) -> None:
+        above.rename(tmp_path / "moved")
+        above.symlink_to(kept)
+
+    monkeypatch.setattr(artifacts, "make_folders", exchanged)
+    with (
+        pytest.raises(UserError, match="checkpoints: is a symbolic link"),
+        artifacts.new_folder(above / "checkpoint-0", kind="checkpoint"),
+    ):
+        pytest.fail("begun")
+    assert not any(kept.iterdir()) and not any((tmp_path / "moved").iterdir())
+
+
 def test_a_folder_that_only_looks_like_a_leftover_stays(tmp_path: Path) -> None:
     (tmp_path / ".w.partial-999999").mkdir()
     (tmp_path / ".w.partial-999999" / "thesis.txt").write_text("mine")
@@ -103,6 +129,44 @@ def test_a_config_that_is_looked_at_imports_nothing(tmp_path: Path, monkeypatch:
     assert isinstance(strategy, OwnStrategySettings) and strategy.model_dump()["weight"] == 2
     with pytest.raises(SystemExit, match="imported"):
         load(tmp_path / "run.yaml")
+
+
+def test_a_state_is_taken_whole_or_not_at_all(tmp_path: Path) -> None:
+    def engine() -> Engine:
+        model = Transformer(44, 44, width=8, n_layers=2, n_heads=2, mlp_width=8)
+        model.initialise(0.1, torch.Generator().manual_seed(0))
+        return Engine(model, TrainingConfig(compile="no"), torch.device("cpu"))
+
+    def forged(change: Callable[[dict[str, torch.Tensor]], object], **facts: object) -> Path:
+        file, progress = folder / "state.safetensors", folder / "progress.json"
+        tensors = dict(sound)
+        change(tensors)
+        save_file(tensors, file)
+        progress.write_text(json.dumps({"step": 1, "log_bytes": 0, "losses": [1.0]} | facts))
+        resealed(folder)
+        return folder
+
+    trained, folder = engine(), tmp_path / "state" / "state-1"
+    for parameter in trained.trained.values():
+        parameter.grad = torch.ones_like(parameter)
+    trained.optimizer.step()
+    state.save_state(tmp_path, trained, {"step": 1, "log_bytes": 0, "losses": [1.0]})
+    sound = load_file(folder / "state.safetensors")
+    moment = next(name for name in sound if name.startswith("optimizer.exp_avg."))
+    assert state.load_state(forged(lambda tensors: None), engine())["step"] == 1
+    for change in (
+        lambda tensors: tensors.pop(moment),
+        lambda tensors: tensors.update({moment: tensors[moment].double()}),
+        lambda tensors: tensors.update({moment: tensors[moment][:1]}),
+        lambda tensors: tensors.update({"optimizer.exp_avg.other": torch.zeros(1)}),
+    ):
+        with pytest.raises(UserError, match="is not the state of this run"):
+            state.load_state(forged(change), engine())
+    for facts in ({"step": -1}, {"log_bytes": "9"}, {"losses": ["x"]}, {"more": 1}):
+        with pytest.raises(UserError, match=r"progress\.json"):
+            state.load_state(forged(lambda tensors: None, **facts), engine())
+        assert state.usable_state(tmp_path, strict=False) is None, "moved aside, and said"
+        next((tmp_path / "state").glob("damaged-*")).rename(folder)
 
 
 def test_step_numbers_are_plain(tmp_path: Path) -> None:

@@ -344,6 +344,17 @@ def test_what_starts_from_a_base_that_failed_is_not_begun(folder: Path, tmp_path
     assert [outcome.message for outcome in outcomes] == ["a planted failure", "its base ground was not finished"]
 
 
+def test_a_spreadsheet_runs_nothing_in_the_failures(folder: Path, tmp_path: Path) -> None:
+    class Failing(Local):
+        def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+            yield Outcome("ground", "failed", '=HYPERLINK("x")\nmore')
+
+    plan = of_a_base(folder, tmp_path)
+    sweep.carry_out(plan, Failing())
+    messages = pd.read_csv(plan.folder / "failures.csv")["message"]
+    assert messages.tolist() == ['\'=HYPERLINK("x") more', "its base ground was not finished"]
+
+
 def job(tmp_path: Path, retries: int = 2) -> Job:
     return Job("x", tmp_path / "x.yaml", tmp_path / "x", tmp_path / "x.log", retries=retries)
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from faults.sandbox import DONE, REFUSED, Case
-from faults.scene import csv_text
+from faults.scene import csv_text, gigabyte
 
 H = "name,lat,lon\n"
 GOOD = "A,1,2\nB,3,4\n"
@@ -181,6 +181,11 @@ def _sparse(size: int):
     return prepare
 
 
+def _gigabyte(scene: Path) -> list[str]:
+    gigabyte(scene, "mine.csv")
+    return BUILD
+
+
 def _long(scene: Path) -> list[str]:
     (scene / "work" / "mine.csv").write_text(csv_text(100_000) + "x\n")
     return BUILD
@@ -200,6 +205,7 @@ SPECIAL = {
     "a link to nothing": (_linked("nowhere"), "cannot be read"),
     "a folder": (_folder, "is a folder"),
     "zero bytes without end": (_sparse(1 << 25), "line 1: not readable"),
+    "a gigabyte": (_gigabyte, "mine.csv: is larger than"),
     "100,000 lines and a wrong one": (_long, "line 100002"),
     "/proc/self/mem": (
         lambda scene: ["world", "build", "--cities", "/proc/self/mem", "--out", "w"],

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from faults.sandbox import DONE, REFUSED, Case
+from faults.scene import gigabyte
 
 REFUSED_TEXTS: list[tuple[str, str | bytes, str]] = [
     # types
@@ -222,7 +223,12 @@ def _written(name: str, text: str | bytes, expect: str, says: str) -> Case:
 
 def _large(scene: Path) -> list[str]:
     with open(scene / "work" / "run.yaml", "wb") as file:
-        file.truncate(1 << 25)  # the limit on file size here; a gigabyte is no different
+        file.truncate(1 << 25)
+    return ["train", "run.yaml"]
+
+
+def _gigabyte(scene: Path) -> list[str]:
+    gigabyte(scene, "run.yaml")
     return ["train", "run.yaml"]
 
 
@@ -237,6 +243,7 @@ SPECIAL = {
     "a device": (lambda scene: ["train", "/dev/zero"], "no such config|device"),
     "a pipe": (_fifo, "no such config|pipe"),
     "a large file": (_large, "larger than 200,000"),
+    "a file of a gigabyte": (_gigabyte, "larger than 200,000"),
     "a path of 300 characters": (lambda scene: ["train", "x" * 300], "x"),
     "a path with a zero byte": (lambda scene: ["train", "a\0b"], "no such config|null"),
     "a name for a terminal": (lambda scene: ["train", "\x1b]0;owned\a"], "no such config"),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faults.sandbox import DONE, EITHER, REFUSED, Case
+from faults.sandbox import DONE, EITHER, PARTLY, REFUSED, Case
 from faults.scene import RUN, checkpoint_of, dataset_of, resealed, state_of, world_of
 
 TINY = "outputs/experiments/tiny"
@@ -133,7 +133,13 @@ def pickles() -> list[Case]:
             )
         )
         found.append(
-            Case(f"{kind} as progress.json", forged(state_of, "progress.json", bomb(kind), resume), may_change=NOTED)
+            Case(
+                f"{kind} as progress.json",
+                forged(state_of, "progress.json", bomb(kind), resume),
+                DONE,
+                "damaged: ",
+                RUN_WRITES,
+            )
         )
         found.append(Case(f"{kind} as dataset.json", forged(dataset_of, "dataset.json", bomb(kind), evaluate)))
         found.append(
@@ -305,17 +311,25 @@ def evil(command: Any) -> Any:
 
 
 def weights() -> list[Case]:
-    return [
-        Case(f"safetensors: {name}", tampered(change), REFUSED, "model.safetensors") for name, change in WEIGHTS.items()
-    ]
+    """Each forgery as a checkpoint's weights, and as the saved state of a run that goes on."""
+    found = []
+    for name, change in WEIGHTS.items():
+        prepare = tampered(checkpoint_of, "model.safetensors", change, evaluate)
+        found.append(Case(f"safetensors: {name}", prepare, REFUSED, "model.safetensors"))
+        prepare = tampered(state_of, "state.safetensors", change, resume)
+        expect = EITHER if name in ("NaN", "infinity") else REFUSED  # those stop the run at its next step
+        found.append(Case(f"state: {name}", prepare, expect, "", RUN_WRITES, may_change=NOTED))
+    return found
 
 
-def tampered(change: Callable[[dict[str, Any], bytes], bytes]) -> Prepare:
+def tampered(
+    folder: Callable[[Path], Path], name: str, change: Callable[[dict[str, Any], bytes], bytes], command: Any
+) -> Prepare:
     def prepare(scene: Path) -> list[str]:
-        data = (checkpoint_of(scene) / "model.safetensors").read_bytes()
+        data = (folder(scene) / name).read_bytes()
         (length,) = struct.unpack("<Q", data[:8])
         header = json.loads(data[8 : 8 + length])
-        return forged(checkpoint_of, "model.safetensors", change(header, data[8 + length :]), evaluate)(scene)
+        return forged(folder, name, change(header, data[8 + length :]), command)(scene)
 
     return prepare
 
@@ -374,6 +388,45 @@ WEIGHTS: dict[str, Callable[[dict[str, Any], bytes], bytes]] = {
     "metadata that are no text": lambda h, d: packed(h | {"__metadata__": {"format": 3}}, d),
     "metadata that are another format": lambda h, d: packed(h | {"__metadata__": {"format": "pickle"}}, d)[:-1],
 }  # fmt: skip
+
+
+# --- states
+
+FIRST_CHECKPOINT = f"{TINY}/checkpoints/checkpoint-0"
+WRONG_STEPS: tuple[Any, ...] = (None, "2", 2.5, -1, 10**30, [2], {}, True)
+
+
+def states() -> list[Case]:
+    """What a run that goes on reads besides weights: how far it had come, and of which step a checkpoint is."""
+    found = []
+    for where, folder, file in (
+        ("state", state_of, "progress.json"),
+        ("checkpoint", lambda scene: scene / "work" / FIRST_CHECKPOINT, "atlantis.json"),
+    ):
+        changes: dict[str, Prepare] = {
+            f"step {value}": edited(folder, file, {"step": value}, resume) for value in WRONG_STEPS
+        }
+        for name, content in {**BAD_JSON, "a word": b'"x"', "an empty group": b"{}", "text": b"not JSON"}.items():
+            changes[name] = forged(folder, file, content, resume)
+        if where == "state":
+            for key, value in (("log_bytes", -1), ("log_bytes", 10**30), ("log_bytes", "9"), ("log_bytes", None), ("losses", 3),
+                               ("losses", ["x"]), ("log_sha256", 3), ("log_sha256", "x")):  # fmt: skip
+                changes[f"{key} {value}"] = edited(folder, file, {key: value}, resume)
+        found += [Case(f"{where} of a run that goes on: {what}", prepare, EITHER, "", RUN_WRITES, may_change=(*NOTED, f"{RUN.as_posix()}/"))
+                  for what, prepare in changes.items()]  # fmt: skip
+    for name, content in {**BAD_JSON, "no slices": b"{}", "a list of slices": b'{"slices": []}', "a word": b'{"slices": {"a": "x"}}',
+                          "a word for km": b'{"slices": {"world-world": {"mean_km": "x"}}}'}.items():  # fmt: skip
+        prepare = forged(lambda scene: scene / "work" / FIRST_CHECKPOINT, "eval_results.json", content, again)
+        says = "eval_results.json.*the other 1 of 2 checkpoints"
+        found.append(Case(f"scores of a checkpoint that is probed: {name}", prepare, PARTLY, says, RUN_WRITES))
+    return found
+
+
+def again(scene: Path) -> list[str]:
+    """Probe a run that has no probes."""
+    for folder in (scene / RUN / "analysis").iterdir():
+        folder.rename(scene / RUN / f"moved_{folder.name}")
+    return probe(scene)
 
 
 # --- tokenizers
@@ -486,4 +539,4 @@ def logged(name: str, command: Any) -> Prepare:
 
 
 def cases() -> list[Case]:
-    return [*pickles(), *checkpoint_configs(), *weights(), *tokenizers(), *names()]
+    return [*pickles(), *checkpoint_configs(), *weights(), *states(), *tokenizers(), *names()]

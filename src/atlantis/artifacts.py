@@ -138,8 +138,10 @@ RUN_WRITES = ("metrics.jsonl", "checkpoints", "state", "analysis", "report")
 
 
 def refuse_links(run: Path, names: Sequence[str] = RUN_WRITES) -> None:
-    """UserError if something that a run writes to is, or holds, a symbolic link."""
+    """UserError if something that a run writes to is, or holds, a symbolic link; or is a pipe or a device."""
     for own in (run / name for name in names):
+        if own.exists() and not own.is_file() and not own.is_dir():
+            raise UserError(f"{own}: is not an ordinary file, and is not written to; remove it")
         for path in (own, *own.rglob("*")):
             if path.is_symlink():
                 raise UserError(f"{path}: is a symbolic link, and nothing is written through it; remove it")
@@ -156,7 +158,7 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
     Raises UserError, before anything is written, if `path` is a file, a folder that is not ours, one that another
     process is making, or a complete artifact (unless `overwrite`, for one of the same kind without foreign files).
     """
-    target = Path(os.path.realpath(path))
+    target = _without_links(Path(path))
     clear_leftovers(target.parent, target.name)
     _check_target(target, path, kind, overwrite)
     aside = target.with_name(f".{target.name}.partial-{os.getpid()}")
@@ -168,6 +170,7 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
     except OSError as error:
         _name(error, aside, path)
         raise
+    _refuse_elsewhere(aside, path)
     with _held(aside):
         try:
             (aside / MANIFEST).write_bytes(BEGUN)
@@ -180,6 +183,29 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
                 _remove_folder(aside)
             _name(error, aside, path)
             raise
+
+
+def _without_links(path: Path) -> Path:
+    """Where a folder is to be made: through links of the user's, but not through one that stands in a run's folder."""
+    if path.parent.name not in RUN_WRITES:
+        return Path(os.path.realpath(path))
+    return Path(os.path.realpath(path.parent.parent)) / path.parent.name / path.name
+
+
+def _refuse_elsewhere(aside: Path, path: Path) -> None:
+    """UserError, and nothing is left, if `aside` was just made elsewhere: a folder above it has become a link.
+
+    If it has not, it may become one now: there is no folder of this name where it leads, so nothing is written there.
+    """
+    inside = os.open(aside, os.O_RDONLY | os.O_DIRECTORY)
+    above = os.open("..", os.O_RDONLY | os.O_DIRECTORY, dir_fd=inside)
+    try:
+        if not os.path.samestat(os.fstat(above), os.lstat(aside.parent)):
+            os.rmdir(aside.name, dir_fd=above)
+            raise UserError(f"{path.parent}: is a symbolic link, and nothing is written through it; remove it")
+    finally:
+        os.close(above)
+        os.close(inside)
 
 
 def set_aside(path: Path) -> Path:
@@ -394,13 +420,17 @@ def _is_stale(entry: Path, pid: int) -> bool:
 
 
 def _is_alive(pid: int) -> bool:
+    """Whether a process has this number; not one that has ended and that nobody waits for, as in many a container."""
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
         return False
     except PermissionError:
         return True
-    return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):  # another system than Linux, or gone by now
+        return True
 
 
 # --- lock

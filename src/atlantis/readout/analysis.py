@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,7 @@ from atlantis.errors import PartFailed, UserError
 from atlantis.forgetting import when_table
 from atlantis.model.checkpoint import checkpoint_folders
 from atlantis.progress import bar, say
+from atlantis.reading import read_json
 from atlantis.readout.layers import layer_table, write_layer_table
 from atlantis.readout.measures import ANSWERS, TOLD, Measures, block_features, layer_name
 from atlantis.readout.probes import REAL, Reading, read_seed, read_sphere
@@ -111,14 +111,20 @@ def _read(
 
 def _scores(checkpoint: Path) -> dict[str, dict[str, float]]:
     """The task's scores per slice that the checkpoint was saved with; none for one that was not evaluated."""
+    file = checkpoint / "eval_results.json"
     try:
-        return json.loads((checkpoint / "eval_results.json").read_text(encoding="utf-8"))["slices"]
+        slices = read_json(file).get("slices")
     except FileNotFoundError:
         return {}
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError) as error:
-        raise UserError(
-            f"{checkpoint / 'eval_results.json'}: not readable ({error}); the checkpoint is damaged"
-        ) from None
+    if not isinstance(slices, dict) or not all(map(_has_scores, slices.values())):
+        raise UserError(f"{file}: has no scores by slice; the checkpoint is damaged")
+    return slices
+
+
+def _has_scores(scores: Any) -> bool:
+    """Whether a slice has the two numbers that are read, and they are ones."""
+    numbers = [scores.get(key) for key in ("mean_km", "n")] if isinstance(scores, dict) else [None]
+    return all(isinstance(number, int | float) and abs(number) < 1e12 for number in numbers)
 
 
 def _stacked(readings: dict[int, Reading]) -> Tables:

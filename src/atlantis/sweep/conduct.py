@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import shlex
 import signal
 import sys
@@ -13,10 +11,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
+import pandas as pd
+
 from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.errors import Interrupted, UserError
 from atlantis.progress import say
+from atlantis.report.export import csv_text
 from atlantis.settings import RunConfig
 from atlantis.sweep.board import Board
 from atlantis.sweep.child import Job, Outcome, attempts
@@ -133,9 +134,7 @@ def _record(sweep: Sweep, outcomes: dict[str, Outcome]) -> None:
     failures = [(row["name"], row["message"]) for row in rows if row["state"] == "failed"]
     file = sweep.folder / "failures.csv"
     if failures:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([("run", "message"), *failures])
-        artifacts.write_text(file, text.getvalue())
+        artifacts.write_text(file, csv_text(pd.DataFrame(failures, columns=["run", "message"])))
     else:
         Path(file).unlink(missing_ok=True)
 

@@ -108,13 +108,28 @@ def _problem(folder: Path, facts: str, step: int) -> str | None:
     """What is wrong with a state or checkpoint; its own file `facts` must say the step that its name does."""
     if problem := artifacts.damage(folder):
         return problem
-    said = json.loads((folder / facts).read_text(encoding="utf-8"))["step"]
-    return None if said == step else f"{folder}: is of step {said}; it has been renamed"
+    try:
+        said = _progress(folder)["step"] if facts == PROGRESS else read_json(folder / facts).get("step")
+    except UserError as error:
+        return str(error)
+    return None if said == step and type(said) is int else f"{folder}: is of step {said}; it has been renamed"
+
+
+def _progress(state: Path) -> dict[str, Any]:
+    """What `save_state` noted: `step`, `log_bytes`, `losses`, `log_sha256`. Raises UserError for anything else."""
+    progress = read_json(state / PROGRESS)
+    kinds = {"step": int, "log_bytes": int, "losses": list, "log_sha256": str}
+    known = {"log_sha256": "", **progress}  # not in states of older versions
+    if {key: type(value) for key, value in known.items()} != kinds or min(known["step"], known["log_bytes"]) < 0:
+        raise UserError(f"{state / PROGRESS}: is not as it was written; remove {state}, or start anew")
+    if not all(type(loss) is float for loss in known["losses"]):
+        raise UserError(f"{state / PROGRESS}: losses must be numbers; remove {state}, or start anew")
+    return progress
 
 
 def _log_problem(log: Path, state: Path) -> str | None:
     """Whether the metric log up to a state is what it was then."""
-    progress = json.loads((state / PROGRESS).read_text(encoding="utf-8"))
+    progress = _progress(state)
     data = log.read_bytes()[: progress["log_bytes"]] if log.is_file() else b""
     known = progress.get("log_sha256", "")  # not in states of older versions
     if len(data) < progress["log_bytes"] or known not in ("", hashlib.sha256(data).hexdigest()):
@@ -127,14 +142,13 @@ def load_state(folder: Path, engine: Engine) -> dict[str, Any]:
     artifacts.verify(folder)
     try:
         tensors: dict[str, Tensor] = load_file(folder / "state.safetensors")
-        progress = read_json(folder / "progress.json")
+        progress = _progress(folder)
+        _refuse_other_kinds(folder, engine, tensors)
         engine.model.load_state_dict(part(tensors, "model."))
     except (SafetensorError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"{folder}: is not the state of this run ({reason}); remove it, or start anew") from None
-    progress.pop("log_sha256", None)  # not in states of older versions
-    if {key: type(value) for key, value in progress.items()} != {"step": int, "log_bytes": int, "losses": list}:
-        raise UserError(f"{folder / 'progress.json'}: is not as it was written; remove {folder}, or start anew")
+    progress.pop("log_sha256", None)
     for name, parameter in engine.trained.items():
         moments = {
             key: tensors[f"optimizer.{key}.{name}"]
@@ -145,8 +159,25 @@ def load_state(folder: Path, engine: Engine) -> dict[str, Any]:
             engine.optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
     if engine.strategy is not None:
         memory = part(tensors, "strategy.")
-        engine.strategy.restore({name: value.to(engine.device) for name, value in memory.items()})
+        try:
+            engine.strategy.restore({name: value.to(engine.device) for name, value in memory.items()})
+        except (KeyError, RuntimeError) as error:
+            raise UserError(f"{folder}: is not the state of this strategy ({error}); start anew") from None
     return progress
+
+
+def _refuse_other_kinds(folder: Path, engine: Engine, tensors: Mapping[str, Tensor]) -> None:
+    """UserError unless weights have the types, and moments the types and shapes, of what is to be restored."""
+    expected = {f"model.{name}": (value.dtype, value.shape) for name, value in engine.model.state_dict().items()}
+    for name, parameter in engine.trained.items():
+        keys = [f"optimizer.{key}.{name}" for key in ("step", "exp_avg", "exp_avg_sq")]
+        if any(key in tensors for key in keys):  # one that never had a gradient has none
+            kinds = [(torch.float32, torch.Size()), *[(parameter.dtype, parameter.shape)] * 2]
+            expected |= dict(zip(keys, kinds, strict=True))
+    found = {name: (value.dtype, value.shape) for name, value in tensors.items() if not name.startswith("strategy.")}
+    wrong = [name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)]
+    if wrong:
+        raise UserError(f"{folder}: is not the state of this run ({min(wrong)}); remove it, or start anew")
 
 
 def part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
