@@ -26,7 +26,7 @@ def planted(scenario: str, method: str, seed: int, scores: tuple[float, float, f
     found = None if scores is None else dict(zip(Scores.model_fields, scores, strict=True))
     km = {"start": 100.0, "end": 1000.0 + 100 * seed, "untrained": 6000.0}
     numbers = {f"km_{name}": value for name, value in km.items()} | {"skill_start": 0.9, "skill_end": 0.8}
-    numbers |= {"task_km": {"all": 400.0}, "constant_km": {}, "ratio": {}}
+    numbers |= {"task_km": {"all": 400.0, "world-world": 300.0}, "constant_km": {}, "ratio": {}}
     numbers |= {"damage": {"lost": 0.1, "bent": 0.2, "turned": 0.3}}
     given = {"tier": "cpu", "scenario": scenario, "variant": "", "repeat": 0, "method": method, "seed": seed}
     given |= {"needs": METHODS[method].needs, "setting": "x", "value": 1.0, "trials": [], "strategy": []}

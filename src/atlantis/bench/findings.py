@@ -39,6 +39,8 @@ PLACE = re.compile(r"\{\{([^{}]+)\}\}")
 SCORES = tuple(Scores.model_fields)
 MEASURES = tuple(Continual.model_fields)
 OF_NUMBERS = ("km_start", "km_end")
+OLD_ANSWERS = "task world-world"
+"""What the model answers to pairs of real cities: the task that was learned first, and no part of any score."""
 
 
 def findings(prose: str, records: Sequence[Record], pictures: str = "images") -> tuple[str, list[str]]:
@@ -146,11 +148,11 @@ class _Page:
 
     def table(self, scenario: str) -> str:
         rows = [
-            [board.variant, one.method, *(_cell(one, q) for q in (*SCORES, "volume", "km_end")), _seeds(one)]
+            [board.variant, one.method, *(_cell(one, q) for q in (*SCORES, "volume", "km_end", OLD_ANSWERS)), _seeds(one)]
             for board in self._of(scenario)
             for one in board.standings
         ]
-        header = ["variant", "method", *SCORES, "volume", "map km at the end", "seeds"]
+        header = ["variant", "method", *SCORES, "volume", "error of the map", "error of old answers", "seeds"]
         if not any(row[0] for row in rows):
             header, rows = header[1:], [row[1:] for row in rows]
         return markdown_table(header, rows) if rows else NOT_RUN
