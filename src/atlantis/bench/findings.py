@@ -147,8 +147,9 @@ class _Page:
         return found
 
     def table(self, scenario: str) -> str:
+        quantities = (*SCORES, "volume", "km_end", OLD_ANSWERS)
         rows = [
-            [board.variant, one.method, *(_cell(one, q) for q in (*SCORES, "volume", "km_end", OLD_ANSWERS)), _seeds(one)]
+            [board.variant, one.method, *(_cell(one, quantity) for quantity in quantities), _seeds(one)]
             for board in self._of(scenario)
             for one in board.standings
         ]
