@@ -175,7 +175,7 @@ class Life:
             reasons += [f"{run}: two processes at work"] if len(turns) > len(set(turns)) else []
             numbers = [step for _, step in rows]
             leaps = [k for k in range(1, len(rows)) if numbers[k] > max(numbers[:k]) + 1]
-            reasons += [f"{run}: a step was left out"] if leaps or numbers[0] != 1 else []
+            reasons += [f"{run}: a step was left out"] if leaps or numbers[:1] != [1] else []
         return reasons
 
     def _attempts(self) -> dict[str, int]:
