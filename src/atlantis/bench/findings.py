@@ -15,7 +15,7 @@ km.
     {{command|A0}}  {{failures}}  {{below|A1}}  what makes it again; what failed; who is below naive in every seed
     {{about}}                                   tier, seeds, device, versions
 
-What has no record reads *not run*, and is in `missing`.
+A paragraph that asks for a record that there is not reads *not run* and names the command; that is in `missing` too.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ OLD_ANSWERS = "task world-world"
 def findings(prose: str, records: Sequence[Record], pictures: str = "images") -> tuple[str, list[str]]:
     """The page, and what it asks for and no record has. Raises UserError for a place that means nothing."""
     page = _Page(records, pictures)
-    return PLACE.sub(page.fill, prose), list(dict.fromkeys(page.missing))
+    text = "\n\n".join(page.paragraph(part) for part in prose.split("\n\n"))
+    return text, list(dict.fromkeys(page.missing))
 
 
 def figures(prose: str) -> list[str]:
@@ -97,6 +98,13 @@ class _Page:
         self.tier, self.records, self.pictures = tiers[0], list(records), pictures
         self.boards = {board.title: board for board in boards(records)}
         self.missing: list[str] = []
+
+    def paragraph(self, prose: str) -> str:
+        before = len(self.missing)
+        text = PLACE.sub(self.fill, prose)
+        commands = dict.fromkeys(one.rpartition(": ")[2] for one in self.missing[before:])
+        end = "\n" if prose.endswith("\n") else ""
+        return f"*{NOT_RUN}*: " + ", ".join(f"`{command}`" for command in commands) + end if commands else text
 
     def fill(self, match: re.Match[str]) -> str:
         kind, *arguments = match[1].split("|")
