@@ -43,7 +43,7 @@ FAULTS = {
     ("freeze", "coordinator"): 0.15,
 }
 KILLS_PER_LIFE = 8
-LIFE_S = 120.0
+LIFE_S = 600.0  # only against waiting for ever
 SUBREAPER = 36  # prctl: orphans of ours become our children
 
 
