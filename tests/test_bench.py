@@ -509,6 +509,7 @@ def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytes
     assert n_failed == 0, [record.error for record in records]
     by_title = {(record.scenario, record.variant): record for record in records}
     assert set(by_title["A3", "at once"].numbers.ratio) == {"Atlantis", "Lemuria"}  # type: ignore[union-attr]
+    assert set(by_title["A3", "one alone, as many"].numbers.ratio) == {"Atlantis"}  # type: ignore[union-attr]
     assert by_title["A0", ""].numbers.constant_km.keys() == {"atlantis-atlantis"}  # type: ignore[union-attr]
     assert by_title["A6", ""].steps == 2 * 10
     (sequence,) = [record for record in records if record.variant == "in sequence"]

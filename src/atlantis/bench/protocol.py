@@ -16,7 +16,7 @@ from typing import Any
 
 from atlantis import config as configs
 from atlantis import sweep as sweeps
-from atlantis.bench.continual import continual
+from atlantis.bench.continual import Continual, continual
 from atlantis.bench.methods import METHODS, Method
 from atlantis.bench.records import Record, Trial, write_record
 from atlantis.bench.scenarios import SEQUENCE, Setup, Task, development
@@ -138,6 +138,8 @@ class Ended:
     task: Task
     numbers: Numbers | None
     error: str | None
+    measures: Continual | None = None
+    """Of a sequence of oceans."""
 
 
 def _carry_out(
@@ -170,8 +172,9 @@ def _ended(attempt: Attempt, task: Task, outcomes: Mapping[str, Outcome]) -> End
         if not (outcome := outcomes[str(run.name)]).finished:
             return Ended(attempt, task, None, _without_here(f"{run.name}: {outcome.message}"))
     try:
-        return Ended(attempt, task, numbers_of(task), None)
-    except (UserError, KeyError) as error:  # a finished run without a probe, or whose probe is no number
+        measures = continual(skill_matrix(task)) if task.variant == SEQUENCE else None
+        return Ended(attempt, task, numbers_of(task), None, measures)
+    except (UserError, KeyError, ValueError) as error:  # a finished run without a probe, or whose probe is no number
         return Ended(attempt, task, None, _without_here(f"{task.runs[-1].name}: no such number: {error}"))
 
 
@@ -276,12 +279,10 @@ def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, 
     if ended.numbers is not None:
         abouts = [read_json(Path(run.output_root) / "experiments" / str(run.name) / "run.json") for run in task.runs]
         last = abouts[-1]
-        facts |= {"scores": scores_of(ended.numbers), "numbers": ended.numbers}
+        facts |= {"scores": scores_of(ended.numbers), "numbers": ended.numbers, "continual": ended.measures}
         facts |= {"steps": sum(about["steps"] for about in abouts)}
         facts |= {"seconds": sum(about["training_seconds"] for about in abouts)}
         facts |= {key: last[key] for key in ("device", "versions", "commit")}
-        if task.variant == SEQUENCE:
-            facts["continual"] = continual(skill_matrix(task))
     value = values.get(method.name)
     return Record(
         tier=plan.tier.name,

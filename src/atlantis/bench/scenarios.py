@@ -20,7 +20,7 @@ DEVELOPMENT_OCEAN = VirtualRegionConfig(name="Tritonia", code="XX9", lon=-15.0, 
 
 SEQUENCE = "in sequence"
 """The variant whose tasks have several oceans, one after the other."""
-AT_ONCE, ALONE = "at once", "one alone, as long"
+AT_ONCE, ALONE, CROWDED = "at once", "one alone, as long", "one alone, as many"
 
 BUDGETS = (100, 1_000, 20_000)
 ORDERS = (
@@ -131,9 +131,10 @@ def a2(setup: Setup, seed: int) -> list[Task]:
 
 
 def a3(setup: Setup, seed: int) -> list[Task]:
-    """Five oceans, one after the other in three orders; all at once, in as many steps; the first alone, as long.
+    """Five oceans, one after the other in three orders; all at once, in as many steps; and two controls.
 
-    The last one is the control: the one region of A1, in as many steps as all have at once.
+    The controls have the first ocean alone, in as many steps as all have at once: with the cities of A1, and with as
+    many cities as the five have together.
     """
     n_real = World.from_config(setup.config.world.model_copy(update={"regions": []})).n_real
     tasks = []
@@ -150,7 +151,9 @@ def a3(setup: Setup, seed: int) -> list[Task]:
     length = {"max_steps": len(regions) * setup.steps}
     at_once = setup.run("A3_at_once", seed, regions, training=length)
     alone = setup.run("A3_one", seed, regions[:1], training=length)
-    return [*tasks, Task("A3", AT_ONCE, (at_once,)), Task("A3", ALONE, (alone,))]
+    crowd = setup.region(ORDERS[0][0], seed, count=sum(region.count for region in regions))
+    crowded = setup.run("A3_crowded", seed, [crowd], training=length)
+    return [*tasks, *(Task("A3", *one) for one in ((AT_ONCE, (at_once,)), (ALONE, (alone,)), (CROWDED, (crowded,))))]
 
 
 def a4(setup: Setup, seed: int) -> list[Task]:
