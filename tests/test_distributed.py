@@ -71,7 +71,9 @@ def faults():
 
 
 Engine.step, Engine.loss = planted_step, planted_loss
-sys.exit(together(faults, cli._explain) if what == "faults" else cli.main(["train", str(config), f"name={what}"]))
+if what == "faults":
+    together(faults, cli._explain)
+sys.exit(cli.main(["train", str(config), f"name={what}"]))
 """
 
 

@@ -858,7 +858,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(arguments)
     from atlantis.training.distributed import together
 
-    return together(lambda: _run(arguments), _explain)
+    together(lambda: _run(arguments), _explain)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

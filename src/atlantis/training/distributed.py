@@ -9,14 +9,16 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import distributed as dist
@@ -49,8 +51,8 @@ class Job:
     total: int
 
 
-def together(command: Callable[[], int], explain: Callable[[Exception], int]) -> int:
-    """Carry out `command` on rank 0 while the others train along; returns its exit code on every rank.
+def together(command: Callable[[], int], explain: Callable[[Exception], int]) -> NoReturn:
+    """Carry out `command` on rank 0 while the others train along; ends the process, every rank with its exit code.
 
     `explain` says what a rank's own error was, and gives its exit code.
     """
@@ -59,9 +61,23 @@ def together(command: Callable[[], int], explain: Callable[[Exception], int]) ->
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE, store=_store(), rank=rank, world_size=size)
     if rank > 0:
-        return _follow(explain)
+        _end(_follow(explain))
     _ignore_sigterm()  # except where the command has its own way with it
-    return _lead(command, explain)
+    _end(_lead(command, explain))
+
+
+def _end(code: int) -> NoReturn:
+    """End the process without taking the interpreter down.
+
+    DistributedDataParallel keeps a group's threads running, even after `destroy_process_group`. One that then releases a
+    tensor asks for the lock of an interpreter that is gone, and the process ends by SIGABRT (seen under gloo;
+    pytorch/pytorch#179291). Files, trackers and the group have been closed by now.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 class _End(BaseException):
