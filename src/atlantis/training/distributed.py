@@ -69,7 +69,7 @@ def together(command: Callable[[], int], explain: Callable[[Exception], int]) ->
 def _end(code: int) -> NoReturn:
     """End the process without taking the interpreter down.
 
-    DistributedDataParallel keeps a group's threads running, even after `destroy_process_group`. One that then releases a
+    DistributedDataParallel keeps a group's threads running, even after `destroy_process_group`. One that releases a
     tensor asks for the lock of an interpreter that is gone, and the process ends by SIGABRT (seen under gloo;
     pytorch/pytorch#179291). Files, trackers and the group have been closed by now.
     """
