@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import stats
 
 from atlantis import bench, cli
@@ -21,6 +23,7 @@ from atlantis.bench import protocol, scenarios
 from atlantis.bench.continual import average_skill, backward_transfer, continual, forgetting, forward_transfer
 from atlantis.bench.leaderboard import page
 from atlantis.bench.methods import METHODS, TRIALS, read_method
+from atlantis.bench.pareto_plot import spread
 from atlantis.bench.pool import Pool
 from atlantis.bench.protocol import Attempt, Plan, choose, runs_of
 from atlantis.bench.records import Record, Trial, read_records, write_record
@@ -522,3 +525,13 @@ def test_the_smoke_tier_scores_every_strategy(tmp_path: Path) -> None:
     missing = {record.method: record.error for record in records if record.scores is None}
     assert set(missing) <= {"lora"} and all("peft" in (error or "") for error in missing.values())
     assert {record.method for record in records} == set(METHODS)
+
+
+@given(st.lists(st.floats(0, 1), max_size=12))
+def test_names_beside_a_picture_are_apart_and_within_it(heights: list[float]) -> None:
+    placed = spread(sorted(heights), 0.08)
+    assert len(placed) == len(heights)
+    assert all(above - below >= 0.08 - 1e-9 for below, above in zip(placed, placed[1:], strict=False))
+    assert all(-1e-9 <= height <= 1 + 1e-9 for height in placed)
+    far_apart = [0.1, 0.4, 0.9]
+    assert spread(far_apart, 0.08) == pytest.approx(far_apart)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -9,24 +11,26 @@ from atlantis.bench.standing import SCORES, Board, mean_and_interval
 from atlantis.report.style import INK, LINES, MUTED, literal, new_figure, style
 
 MARKERS = "osD^vPX*"
+LINE_HEIGHT = 0.05
+"""Of a name, as a share of the panel."""
 
 
 def pareto_plot(board: Board) -> Figure:
-    """Retention against acquisition and against integration; means with intervals, filled where nobody is better."""
+    """Retention against acquisition and against integration; means, intervals, open where another method is better."""
     with style():
         figure = new_figure(f"{board.title} ({board.tier} tier)", (11.0, 5.0))
         axes = figure.subplots(1, 2, sharex=True)
         for ax, score in zip(axes, ("acquisition", "integration"), strict=True):
             _panel(ax, board, score)
         handles, labels = axes[0].get_legend_handles_labels()
-        first = dict(zip(reversed(labels), reversed(handles), strict=True))
-        names = list(reversed(first))
-        figure.legend([first[name] for name in names], names, title="may use", loc="outside lower left", ncols=4)
+        shown = dict(zip(labels, handles, strict=True))
+        figure.legend(shown.values(), shown.keys(), title="may use", loc="outside lower left", ncols=4)
     return figure
 
 
 def _panel(ax: Axes, board: Board, score: str) -> None:
     best, groups = board.best(), list(dict.fromkeys(one.uses for one in board.standings))
+    points: list[tuple[str, float, float, bool]] = []
     for one in board.standings:
         if not one.seeds:
             continue
@@ -37,12 +41,33 @@ def _panel(ax: Axes, board: Board, score: str) -> None:
             ax.plot(x_ends, [y, y], color=colour, lw=0.8, alpha=0.6)
             ax.plot([x, x], y_ends, color=colour, lw=0.8, alpha=0.6)
         filled = one.method in best
-        ax.plot(
-            x, y, marker, color=colour, mfc=colour if filled else "white", ms=7 if filled else 6, ls="", label=one.uses
-        )
-        ax.annotate(
-            literal(one.method), (x, y), xytext=(5, 4), textcoords="offset points", fontsize=8,
-            color=INK if filled else MUTED, fontweight="bold" if filled else "normal",
-        )  # fmt: skip
+        ax.plot(x, y, marker, color=colour, mfc=colour if filled else "white", ms=7 if filled else 6, ls="", zorder=3)
+        ax.plot([], [], marker, color=colour, ms=7, ls="", label=one.uses)  # the legend's, always filled
+        points.append((one.method, x, y, filled))
     ax.set_xlabel("retention")
     ax.set_ylabel(score)
+    _name(ax, points)
+
+
+def _name(ax: Axes, points: list[tuple[str, float, float, bool]]) -> None:
+    """Names in a column on the right, each joined to its point: those of points that lie together stay legible."""
+    (low, high), ordered = ax.get_ylim(), sorted(points, key=lambda point: point[2])
+    heights = spread([(y - low) / (high - low) for _, _, y, _ in ordered], LINE_HEIGHT)
+    for (method, x, y, filled), height in zip(ordered, heights, strict=True):
+        ax.annotate(
+            literal(method), (x, y), xytext=(1.04, height), textcoords="axes fraction", va="center", fontsize=8,
+            color=INK if filled else MUTED, fontweight="bold" if filled else "normal",
+            arrowprops={"arrowstyle": "-", "lw": 0.5, "color": MUTED, "alpha": 0.5, "shrinkA": 1, "shrinkB": 4},
+        )  # fmt: skip
+    ax.set_ylim(low, high)
+
+
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Ascending heights, moved until neighbours are at least `gap` apart; between 0 and 1 while there is room."""
+    up: list[float] = []
+    for height in heights:
+        up.append(max(height, up[-1] + gap) if up else max(height, 0.0))
+    down: list[float] = []
+    for height in reversed(up):
+        down.append(min(height, down[-1] - gap) if down else min(height, 1.0))
+    return down[::-1]
