@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -531,7 +532,7 @@ def test_the_smoke_tier_scores_every_strategy(tmp_path: Path) -> None:
 def test_names_beside_a_picture_are_apart_and_within_it(heights: list[float]) -> None:
     placed = spread(sorted(heights), 0.08)
     assert len(placed) == len(heights)
-    assert all(above - below >= 0.08 - 1e-9 for below, above in zip(placed, placed[1:], strict=False))
+    assert all(above - below >= 0.08 - 1e-9 for below, above in pairwise(placed))
     assert all(-1e-9 <= height <= 1 + 1e-9 for height in placed)
     far_apart = [0.1, 0.4, 0.9]
     assert spread(far_apart, 0.08) == pytest.approx(far_apart)
