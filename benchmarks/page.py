@@ -211,6 +211,15 @@ def history(records: Records) -> str:
     return table(("version", "machine", "samples/s", "times Trainer", "share", "times the floor"), rows)
 
 
+@section("strategies")
+def strategies(results: dict[str, Any]) -> str:
+    rows = [
+        (f"`{name}`", spread(cost["times_naive"], ".2f"), f"{cost['more_mb']:+,}", f"{cost['begin_s']:,.1f}")
+        for name, cost in results["strategies"].items()
+    ]
+    return table(("", "times a naive step", "more peak MB", "s before the first step"), rows)
+
+
 @section("evaluation")
 def evaluation(results: dict[str, Any]) -> str:
     names = {"peer": "`model.generate`, scaled to all prompts", "ours": "`atlantis.readout.generate`"}
@@ -292,6 +301,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "rates": rates,
     "ideas": ideas,
     "history": history,
+    "strategies": strategies,
     "evaluation": evaluation,
     "probe": probe,
     "data": data,
