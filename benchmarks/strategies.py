@@ -1,7 +1,8 @@
 """What each strategy costs: its steps and its memory beside those of the naive run, and what it does before step 0.
 
-The run is the study's cross fine-tune on the shipped base, with each strategy's default settings. It takes turns
-with a naive run, both in processes of their own; world and datasets are there already.
+The run is the study's cross fine-tune on the shipped base (with one token per city for strategies that are for those),
+with each strategy's default settings. It takes turns with a naive run, both in processes of their own; world and
+datasets are there already.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from benchmarks.common import ROOT, Lap, Options, five_digits, race, ratio, summ
 
 CONFIG = ROOT / "configs" / "atlantis_cross_finetune.yaml"
 BASE_CONFIG = ROOT / "configs" / "dist_100k_1M_20epochs.yaml"
+CITY_VOCABULARY = {"tokenizer": {"kind": "city"}, "base": "pretrained/city_dist_100k"}
+ELSEWHERE = {"new_rows": CITY_VOCABULARY}
+"""What is changed, in the naive run too, for a strategy that does not take the vocabulary of characters."""
 QUICK = ["dataset.n_train=64", "dataset.n_test=8", "training.batch_size=4", "evaluation.n_items=2"]
 QUICK_SETTINGS: dict[str, dict[str, int]] = {
     "distill": {"prompts": 8},
@@ -90,9 +94,10 @@ def run(options: Options) -> dict[str, Any]:
         naive = prepared(Path(folder), options)
         for name in names:
             settings = QUICK_SETTINGS.get(name, {}) if options.quick else {}
+            plainly = RunConfig.model_validate(naive.model_dump() | ELSEWHERE.get(name, {}))
             works = {
-                "naive": partial(fine_tune, config=naive, steps=steps),
-                name: partial(fine_tune, config=with_strategy(naive, name, settings), steps=steps),
+                "naive": partial(fine_tune, config=plainly, steps=steps),
+                name: partial(fine_tune, config=with_strategy(plainly, name, settings), steps=steps),
             }
             rivals = race(works, options)
             own, plain = rivals[name], rivals["naive"]
