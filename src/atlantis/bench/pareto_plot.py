@@ -44,6 +44,7 @@ def _panel(ax: Axes, board: Board, score: str) -> None:
         ax.plot(x, y, marker, color=colour, mfc=colour if filled else "white", ms=7 if filled else 6, ls="", zorder=3)
         ax.plot([], [], marker, color=colour, ms=7, ls="", label=one.uses)  # the legend's, always filled
         points.append((one.method, x, y, filled))
+    ax.locator_params(axis="x", nbins=5)
     ax.set_xlabel("retention")
     ax.set_ylabel(score)
     _name(ax, points)
