@@ -194,15 +194,20 @@ def _as_command(write: Writer) -> Callable[[], int]:
 def _traced(folder: Path, write: Writer, expression: str, names: bool = False) -> tuple[Outcome, list[str]]:
     """Let a child write under strace; how it ended, and what strace noted."""
     ready, go = os.pipe()
+    here, arrived = os.pipe()
     log = folder.with_name("strace")
 
     def work() -> int:
         os.close(go)
+        os.write(arrived, b"h")  # calls that follow are the writer's own
         os.read(ready, 1)
         os.close(ready)
         return _as_command(write)()
 
     child = fork(work, folder)
+    os.close(arrived)
+    os.read(here, 1)
+    os.close(here)
     options = ["-f", "-qq", *(["-y"] if names else []), "-e", expression, "-o", str(log), "-p", str(child.pid)]
     tracer = subprocess.Popen(["strace", *options], stderr=subprocess.DEVNULL)
     while "TracerPid:\t0\n" in Path(f"/proc/{child.pid}/status").read_text():
