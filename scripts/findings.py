@@ -57,8 +57,13 @@ def main() -> None:
     if options.out is None:
         sys.stdout.write(text)
         return
-    write_pictures(records, options.out.parent / "images")
-    write_text(options.out, text)
+    try:
+        if options.out.is_dir():
+            raise UserError(f"{options.out}: is a folder; name the Markdown file to write")
+        write_pictures(records, options.out.parent / "images")
+        write_text(options.out, text)
+    except (UserError, OSError) as error:
+        parser.exit(2, f"error: {error}\n")
     print(f"wrote {options.out}")
 
 

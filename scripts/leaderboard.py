@@ -24,13 +24,16 @@ def main() -> None:
     options = parser.parse_args()
     try:
         records = read_records(options.records)
+        if options.out is None:
+            sys.stdout.write(page(records, pictures=None))
+            return
+        if options.out.is_dir():
+            raise UserError(f"{options.out}: is a folder; name the Markdown file to write")
+        text = page(records)
+        write_pictures(records, options.out.parent / "images")
+        write_text(options.out, text)
     except (UserError, OSError) as error:
         parser.exit(2, f"error: {error}\n")
-    if options.out is None:
-        sys.stdout.write(page(records, pictures=None))
-        return
-    write_pictures(records, options.out.parent / "images")
-    write_text(options.out, page(records))
     print(f"wrote {options.out}")
 
 

@@ -154,7 +154,7 @@ def test_no_scored_run_has_anything_of_the_development(tier: str, tmp_path: Path
 
 
 def test_oceans_come_one_after_the_other_under_the_same_ids(small: Setup) -> None:
-    *orders, at_once, alone = scenarios.a3(small, 1)
+    *orders, at_once, alone, crowded = scenarios.a3(small, 1)
     assert len(orders) == 3 and all(len(task.runs) == 5 for task in orders)
     assert at_once.runs[0].training.max_steps == alone.runs[0].training.max_steps == 5 * small.steps
     assert (
@@ -162,6 +162,8 @@ def test_oceans_come_one_after_the_other_under_the_same_ids(small: Setup) -> Non
         == at_once.runs[0].world.regions[:1]
         == scenarios.a1(small, 1)[0].runs[0].world.regions
     )
+    assert crowded.runs[0].training.max_steps == 5 * small.steps
+    assert crowded.runs[0].world.regions[0].count == sum(region.count for region in at_once.runs[0].world.regions)
     for task in orders:
         worlds = [World.from_config(run.world) for run in task.runs]
         for k, (run, world) in enumerate(zip(task.runs, worlds, strict=True)):
@@ -176,7 +178,7 @@ def test_oceans_come_one_after_the_other_under_the_same_ids(small: Setup) -> Non
 
 def test_a_seed_may_have_one_of_the_orders_in_turn(small: Setup) -> None:
     one_each = replace(small, one_order=True)
-    found = {seed: [task.repeat for task in scenarios.a3(one_each, seed)[:-2]] for seed in (42, 43, 44, 45)}
+    found = {seed: [task.repeat for task in scenarios.a3(one_each, seed)[:-3]] for seed in (42, 43, 44, 45)}
     assert found == {42: [0], 43: [1], 44: [2], 45: [0]}
     assert scenarios.a3(one_each, 43)[0].runs == scenarios.a3(small, 43)[1].runs
 
@@ -358,6 +360,30 @@ def planted(method: str, seed: int, scores: tuple[float, float, float] | None, *
     return Record.model_validate(given | {"error": None if found else "it broke"} | more)
 
 
+def test_a_record_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    file = write_record(tmp_path, planted("naive", 1, (0.5, 0.5, 0.5)))
+    text = file.read_text()
+    for right, wrong, said in (
+        ('"retention": 0.5', '"retention": 7.0', "from 0 to 1"),
+        ('"error": null', '"error": "both"', "either scores or an error"),
+        ('"needs": []', '"needs": ["old dat"]', "needs"),
+        ('"device": null', '"device": {"name": "CPU"}', "device"),
+    ):
+        assert right in text
+        file.write_text(text.replace(right, wrong))
+        with pytest.raises(UserError, match=re.escape(file.name)) as caught:
+            read_records([tmp_path])
+        assert said in str(caught.value)
+
+
+def test_a_failure_does_not_take_the_place_of_scores(tmp_path: Path) -> None:
+    file = write_record(tmp_path, planted("naive", 1, (0.5, 0.5, 0.5)))
+    before = file.read_bytes()
+    assert write_record(tmp_path, planted("naive", 1, None)) == file and file.read_bytes() == before
+    write_record(tmp_path, planted("naive", 1, (0.6, 0.5, 0.5)))
+    assert file.read_bytes() != before
+
+
 def rows_of(text: str, method: str) -> list[list[str]]:
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
     return [row for row in rows if method in (row[0], row[1], row[1].strip("*"))]
@@ -471,6 +497,9 @@ def entry(folder: Path) -> Path:
 
 def test_a_file_that_is_no_method_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    wrong_needs = 'from atlantis.strategies.l2sp import *\nclass Misspelt(L2SP):\n    needs = frozenset({"old dat"})\n'
+    for module, code in (("wrong", wrong_needs), ("broken", "def f(:\n"), ("raising", "raise ValueError('x')\n")):
+        (tmp_path / f"own_{module}.py").write_text(code)
     file, good = tmp_path / "m.yaml", "name: x\nstrategy: {name: l2sp}\nsetting: weight\nvalues: [1, 2, 3]\n"
     file.write_text(good)
     assert read_method(file).values == [1.0, 2.0, 3.0]
@@ -480,6 +509,14 @@ def test_a_file_that_is_no_method_is_refused(tmp_path: Path, monkeypatch: pytest
         (good.replace("weight", "weigth"), "weigth"),
         (good.replace("name: x", "name: naive"), "choose another name"),
         ("- a\n", "must hold"),
+        (good.replace("{name: l2sp}", "[]"), "name at least one"),
+        (good.replace("weight", "².weight"), "counts the strategies from 0"),
+        (good.replace("[1, 2, 3]", "[1, 1, 1]"), "tried once"),
+        (good.replace("values: [1, 2, 3]", ""), "give the three"),
+        (good.replace("setting: weight", ""), "of which setting"),
+        (good.replace("l2sp", "'own_wrong:Misspelt'"), "it is a set of some of old prompts, old data"),
+        (good.replace("l2sp", "'own_broken:Any'"), "own_broken.py, line 1: SyntaxError"),
+        (good.replace("l2sp", "'own_raising:Any'"), "'own_raising' cannot be imported: ValueError: x"),
     ):
         file.write_text(wrong)
         with pytest.raises(UserError, match=re.escape(said)):

@@ -768,9 +768,8 @@ def bench(
         return
 
     def where(folder: Path) -> Any:
-        if tier == "smoke" and backend is None:
-            return benchmark.Pool(workers)
-        return _backend(backend or "local", folder / "slurm", workers, gpus_per_run, address, slurm or [])
+        found = _backend(backend or "local", folder / "slurm", workers, gpus_per_run, address, slurm or [])
+        return benchmark.Pool(workers) if tier == "smoke" and backend is None else found
 
     records, n_failed = benchmark.carry_out(plan, where)
     everything = benchmark.read_records([plan.folder / "records"])

@@ -15,7 +15,8 @@ km.
     {{command|A0}}  {{failures}}  {{below|A1}}  what makes it again; what failed; who is below naive in every seed
     {{about}}                                   tier, seeds, device, versions
 
-A paragraph that asks for a record that there is not reads *not run* and names the command; that is in `missing` too.
+A paragraph that asks for a record that there is not reads *not run* and names the command; that is in `missing` too,
+and so is a row that lacks a seed which other rows have.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def findings(prose: str, records: Sequence[Record], pictures: str = "images") ->
     """The page, and what it asks for and no record has. Raises UserError for a place that means nothing."""
     page = _Page(records, pictures)
     text = "\n\n".join(page.paragraph(part) for part in prose.split("\n\n"))
-    return text, list(dict.fromkeys(page.missing))
+    return text, list(dict.fromkeys(page.missing + page.partial))
 
 
 def figures(prose: str) -> list[str]:
@@ -97,7 +98,10 @@ class _Page:
             raise UserError(f"findings are of one tier, and these records are of {', '.join(tiers) or 'none'}")
         self.tier, self.records, self.pictures = tiers[0], list(records), pictures
         self.boards = {board.title: board for board in boards(records)}
+        self.seeds = {record.seed for record in records}
         self.missing: list[str] = []
+        self.partial: list[str] = []
+        """Rows that lack some of the seeds: they are shown, with the seeds that they have."""
 
     def paragraph(self, prose: str) -> str:
         before = len(self.missing)
@@ -137,8 +141,11 @@ class _Page:
         board = self.boards.get(title)
         standing = next((one for one in board.standings if one.method == method), None) if board else None
         values = by_seed(standing, quantity) if standing else {}
+        command = self._command(title.partition(",")[0], method)
         if not values:
-            self.missing.append(f"{row}, {quantity}: {self._command(title.partition(',')[0], method)}")
+            self.missing.append(f"{row}, {quantity}: {command}")
+        elif standing and (absent := self.seeds - {record.seed for record in standing.records}):
+            self.partial.append(f"{row}, seed {', '.join(map(str, sorted(absent)))}: {command}")
         return values
 
     def _pairs(self, row: str, other: str, quantity: str) -> np.ndarray:

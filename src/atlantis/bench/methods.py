@@ -6,6 +6,7 @@ The first value is the default, which counts in a tie, and stands where nothing 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,14 +17,14 @@ from atlantis import yaml12
 from atlantis.errors import UserError
 from atlantis.reading import read_text
 from atlantis.settings import RunConfig, Settings, folder_name
-from atlantis.strategies import checked_settings, find
+from atlantis.strategies import Need, checked_settings, find
 from atlantis.tokens import Kind
 
 TRIALS = 3
 RATE = "learning_rate"
 """The setting of a method that has none of its own: the scenario's learning rate, times the value."""
 
-NEEDS = ("old prompts", "old data", "base weights", "optimizer state")
+NEEDS: tuple[Need, ...] = ("old prompts", "old data", "base weights", "optimizer state")
 MAX_BYTES = 20_000
 
 
@@ -40,9 +41,21 @@ class Method(Settings):
 
     @model_validator(mode="after")
     def _strategies_exist(self) -> Method:
+        if not self._list:
+            raise ValueError("strategy: an empty list; name at least one, such as {name: naive}")
+        if len(set(self.values)) < TRIALS:
+            raise ValueError(f"values: {self.values} has one of them twice; a value is tried once")
+        if self.setting == RATE and "values" in self.model_fields_set and "setting" not in self.model_fields_set:
+            raise ValueError(f"values: of which setting? Give setting too ({RATE}: the values multiply the rate)")
+        if self.setting != RATE and "values" not in self.model_fields_set:
+            raise ValueError(f"values: give the three that are tried for {self.setting}, the default first")
         for value in self.values:
             for one in self.parts(value):
                 checked_settings(one)
+        for part in self._list:
+            declared = find(part["name"]).needs
+            if not isinstance(declared, (set, frozenset)) or not declared <= set(NEEDS):
+                raise ValueError(f"{part['name']}: needs is {declared!r}; it is a set of some of {', '.join(NEEDS)}")
         return self
 
     @property
@@ -54,13 +67,13 @@ class Method(Settings):
         parts = [dict(part) for part in self._list]
         if self.setting != RATE:
             place, _, key = self.setting.rpartition(".")
-            if place and (not place.isdigit() or int(place) >= len(parts)):
+            if place and (not re.fullmatch("[0-9]{1,3}", place) or int(place) >= len(parts)):
                 raise ValueError(f"setting {self.setting!r} counts the strategies from 0, and there are {len(parts)}")
             parts[int(place or 0)][key] = value
         return parts
 
     @property
-    def needs(self) -> list[str]:
+    def needs(self) -> list[Need]:
         """What it may use beside the new data, in the order of `NEEDS`."""
         used: set[str] = set()
         for part in self._list:

@@ -11,13 +11,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import model_validator
+
 from atlantis import artifacts
 from atlantis.bench.continual import Continual
 from atlantis.bench.scores import Numbers, Scores
 from atlantis.config import checked
 from atlantis.errors import UserError
+from atlantis.progress import say
 from atlantis.reading import read_json
 from atlantis.settings import Settings
+from atlantis.strategies import Need
 
 
 class Trial(Settings):
@@ -37,7 +41,7 @@ class Record(Settings):
     variant: str
     repeat: int
     method: str
-    needs: list[str]
+    needs: list[Need]
     seed: int
     setting: str
     value: float | None
@@ -58,6 +62,18 @@ class Record(Settings):
     versions: dict[str, str] | None = None
     commit: str | None = None
 
+    @model_validator(mode="after")
+    def _one_outcome(self) -> Record:
+        if (self.scores is None) == (self.error is None):
+            raise ValueError("a record has either scores or an error")
+        if self.scores is not None and not all(0 <= score <= 1 for score in self.scores.point):
+            raise ValueError(f"scores: {self.scores.point} are not all from 0 to 1")
+        if self.device is not None and not {"name", "precision"} <= set(self.device):
+            raise ValueError("device: has no name or no precision")
+        if self.versions is not None and "torch" not in self.versions:
+            raise ValueError("versions: has no torch")
+        return self
+
     @property
     def file_name(self) -> str:
         parts = [self.scenario, self.variant, str(self.repeat or ""), self.method, f"seed{self.seed}"]
@@ -65,11 +81,15 @@ class Record(Settings):
 
 
 def write_record(folder: Path, record: Record) -> Path:
-    """Write `record` into `folder`, a line for each of its facts."""
+    """Write `record` into `folder`, a line for each of its facts. A failure takes no place of a record with scores."""
+    file = folder / record.file_name
+    if record.error is not None and file.is_file() and read_record(file).error is None:
+        say(f"{file.name}: is left as it was, with its scores; this attempt failed: {record.error}")
+        return file
     data = record.model_dump(mode="json")
     facts = ",\n ".join(f"{json.dumps(key)}: {json.dumps(_short(value))}" for key, value in data.items())
-    artifacts.write_text(folder / record.file_name, f"{{\n {facts}\n}}\n")
-    return folder / record.file_name
+    artifacts.write_text(file, f"{{\n {facts}\n}}\n")
+    return file
 
 
 def _short(value: Any) -> Any:

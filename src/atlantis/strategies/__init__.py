@@ -50,6 +50,10 @@ def _own(name: str) -> type[Strategy]:
         found = getattr(import_module(module), attribute, None)
     except ImportError as error:
         raise ValueError(f"{module!r} cannot be imported ({error}); run from the folder it is in") from None
+    except Exception as error:  # whatever a user's module does wrong while it is imported
+        where = f"{error.filename}, line {error.lineno}: " if isinstance(error, SyntaxError) else ""
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise ValueError(f"{module!r} cannot be imported: {where}{type(error).__name__}: {reason}") from None
     if not (isclass(found) and issubclass(found, Strategy)):
         raise ValueError(f"{name!r}: the module has no subclass of atlantis.strategies.Strategy named {attribute!r}")
     return found
