@@ -71,8 +71,7 @@ def test_seeds_that_one_of_two_rows_lacks_do_not_count() -> None:
     assert missing == ["A1/naive, seed 2: atlantis bench --tier cpu --only A1/naive"]
     records += [planted("A1", "naive", 2, None)]
     text, missing = findings("{{higher|A1/naive|A0/naive|retention}}", records)
-    assert text == "1 of 2 seeds"
-    assert missing == ["A1/naive, seed 2: atlantis bench --tier cpu --only A1/naive"]
+    assert text == "1 of 2 seeds" and not missing, "a failure has a record"
     text, _ = findings("{{failures}}", records)
     assert text == "- A1_naive_seed2: it broke"
 
