@@ -83,7 +83,7 @@ def _suites(lab: Path, name: str, system: System, options: Options) -> dict[str,
     found["kills"] = _kills(system, reference, whole, outcome.seconds, n, random_)
     found["disk full"] = _full(lab, system, reference, whole, 1 if options.quick else 20)
     for kind in ("truncated", "flipped"):
-        found[kind] = _damaged(system, stopped, reference, kind, n, random_) if stopped else None
+        found[kind] = _damaged(system, *stopped, kind, n, random_) if stopped else None
     return found
 
 
@@ -99,12 +99,14 @@ def _digests(system: System, folder: Path) -> dict[str, str]:
     }
 
 
-def _stopped(system: System, reference: dict[str, str]) -> Path | None:
-    """A folder in which a run was killed after its second checkpoint, and from which it goes on as it should.
+def _stopped(system: System, reference: dict[str, str]) -> tuple[Path, dict[str, str]] | None:
+    """A folder in which a run was killed after its second checkpoint, and how it ends if it simply goes on from there.
 
-    Later and later, should it not: a peer may go on rightly from some of its checkpoints only. None: there is none.
+    Better one from which it goes on to the unbroken run's end; a peer may do that from some of its checkpoints only.
+    None: it never went on.
     """
-    for attempt in range(20):
+    kept = None
+    for attempt in range(8):
         stopped = copy(system.start, "stopped")
         child = fork(system.work, stopped)
         deadline = time.monotonic() + 60
@@ -113,10 +115,13 @@ def _stopped(system: System, reference: dict[str, str]) -> Path | None:
         time.sleep(0.001 * attempt**2)
         child.kill()
         child.wait()
-        outcome = fork(system.work, trial := copy(stopped, "trial")).wait()
-        if _ended(system, trial, outcome, reference) == "repaired":
-            return stopped
-    return None
+        if fork(system.work, trial := copy(stopped, "trial")).wait().code:
+            continue
+        ended = _digests(system, trial)
+        if ended == reference:
+            return stopped, reference
+        kept = copy(stopped, "kept"), ended
+    return kept
 
 
 def _ended(system: System, trial: Path, outcome: Outcome, reference: dict[str, str]) -> str:
