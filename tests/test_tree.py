@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atlantis.data.pairs import Pairs
@@ -60,22 +61,27 @@ ids = st.integers(0, N_CITIES - 1) | st.integers(0, 12)
 
 @pytest.mark.parametrize(("kind", "width"), [("characters", 64), ("characters", 24), ("city", 64)])
 @settings(max_examples=15, deadline=None)
+@example(pairs=[(8, 1420, 460)], repeat=False)
 @given(pairs=st.lists(st.tuples(ids, ids, st.integers(0, 20_015)), min_size=1, max_size=100), repeat=st.booleans())
 def test_loss_and_gradients_equal_the_plain_models(
     kind: str, width: int, pairs: list[tuple[int, int, int]], repeat: bool
 ) -> None:
-    """Also with ids of any length, rows that occur twice, and fillers (index n)."""
+    """Also with ids of any length, rows that occur twice, and fillers (index n).
+
+    In float64 the plain model is exact; in float32 it can be farther from that than the tree is (see the example).
+    """
     model, vocabulary = new_model(kind, width)
     rows = rows_of(*([pair[i] for pair in pairs] for i in range(3)), vocabulary)  # type: ignore[arg-type]
     chosen = torch.arange(len(pairs) + 1)
     chosen = torch.cat([chosen, chosen[: len(chosen) // 2]]) if repeat else chosen
-    plain, n, expected = loss_and_gradients(model, rows, chosen, by_tree=False)
+    plain, n, expected = loss_and_gradients(deepcopy(model).double(), rows, chosen, by_tree=False)
     total, count, found = loss_and_gradients(model, rows, chosen, by_tree=True)
     assert count == n
     assert total == pytest.approx(plain, rel=1e-5)
     for name, gradient in expected.items():
         scale = gradient.abs().max().item()
-        torch.testing.assert_close(found[name], gradient, rtol=1e-4, atol=1e-5 * max(scale, 1e-3), msg=name)
+        own = found[name].double()
+        torch.testing.assert_close(own, gradient, rtol=1e-4, atol=2e-5 * max(scale, 1e-3), msg=name)
 
 
 @pytest.mark.parametrize("kind", ["characters", "city"])
