@@ -18,8 +18,9 @@ import torch
 
 from atlantis import config as configs
 from atlantis import train
+from atlantis.bench.tiers import SHIPPED_CITY
 from atlantis.settings import RunConfig
-from atlantis.strategies import known
+from atlantis.strategies import find, known
 from atlantis.training.loop import load_base, load_task, new_engine
 from atlantis.training.order import Order
 from atlantis.world import World
@@ -27,9 +28,8 @@ from benchmarks.common import ROOT, Lap, Options, five_digits, race, ratio, summ
 
 CONFIG = ROOT / "configs" / "atlantis_cross_finetune.yaml"
 BASE_CONFIG = ROOT / "configs" / "dist_100k_1M_20epochs.yaml"
-CITY_VOCABULARY = {"tokenizer": {"kind": "city"}, "base": "pretrained/city_dist_100k"}
-ELSEWHERE = {"new_rows": CITY_VOCABULARY}
-"""What is changed, in the naive run too, for a strategy that does not take the vocabulary of characters."""
+CITY_VOCABULARY = {"tokenizer": {"kind": "city"}, "base": SHIPPED_CITY}
+"""What is changed, in the naive run too, for a strategy that works with this vocabulary alone."""
 QUICK = ["dataset.n_train=64", "dataset.n_test=8", "training.batch_size=4", "evaluation.n_items=2"]
 QUICK_SETTINGS: dict[str, dict[str, int]] = {
     "distill": {"prompts": 8},
@@ -94,7 +94,8 @@ def run(options: Options) -> dict[str, Any]:
         naive = prepared(Path(folder), options)
         for name in names:
             settings = QUICK_SETTINGS.get(name, {}) if options.quick else {}
-            plainly = RunConfig.model_validate(naive.model_dump() | ELSEWHERE.get(name, {}))
+            changed = CITY_VOCABULARY if find(name).vocabulary == "city" else {}
+            plainly = RunConfig.model_validate(naive.model_dump() | changed)
             works = {
                 "naive": partial(fine_tune, config=plainly, steps=steps),
                 name: partial(fine_tune, config=with_strategy(plainly, name, settings), steps=steps),

@@ -61,12 +61,12 @@ def together(command: Callable[[], int], explain: Callable[[Exception], int]) ->
     backend = "cpu:gloo,cuda:nccl" if gpus else "gloo"
     dist.init_process_group(backend, timeout=PATIENCE, store=_store(), rank=rank, world_size=size)
     if rank > 0:
-        _end(_follow(explain))
+        _exit_with(_follow(explain))
     _ignore_sigterm()  # except where the command has its own way with it
-    _end(_lead(command, explain))
+    _exit_with(_lead(command, explain))
 
 
-def _end(code: int) -> NoReturn:
+def _exit_with(code: int) -> NoReturn:
     """End the process without taking the interpreter down.
 
     DistributedDataParallel keeps a group's threads running, even after `destroy_process_group`. One that releases a
