@@ -1,8 +1,9 @@
 """How large a benchmark is: which scenarios, methods and seeds, on which bases, in how many steps.
 
 - smoke: every method once on a world of 120 cities, untuned: that all of it works, and nothing about which is better.
-- cpu: the bases that are shipped, ten methods in A1 and A2 and a few in the others, three seeds of Atlantis and of the
-  order. An hour or two on two cores. In bfloat16 where the processor has matrix instructions for it, else in float32.
+- cpu: bases that are shipped (the characters' one made by a warm start), ten methods in A1 and A2 and a few in the
+  others, three seeds of Atlantis and of the order. An hour or two on two cores. In bfloat16 where the processor has
+  matrix instructions for it, else in float32.
 - gpu: all scenarios and methods; ten seeds, each with a base of its own, pretrained first.
 """
 
@@ -20,7 +21,7 @@ from atlantis.bench.scenarios import SCENARIOS, Setup, Task
 from atlantis.settings import RunConfig
 from atlantis.world.cities import shipped_cities
 
-SHIPPED, SHIPPED_CITY = "pretrained/dist_100k_1M_20epochs", "pretrained/city_dist_100k"
+SHIPPED, SHIPPED_CITY = "pretrained/warm_start", "pretrained/city_dist_100k"
 PRETRAINING = {"": "dist_100k_1M_20epochs", "city_": "scratch_base"}
 """Configs of the bases that a tier makes for itself, by what their names begin with."""
 
