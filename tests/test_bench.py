@@ -267,6 +267,8 @@ def test_parts_of_a_tier(tmp_path: Path) -> None:
     assert [method.name for method in Plan.of("cpu", "/ewc").methods] == ["ewc"]
     for wrong, said in (
         ("A9", "A9"),
+        ("", "names nothing"),
+        ("/", "names nothing"),
         ("A1/nothing", "nothing"),
         ("A4/ewc", "methods in A4 are naive, replay; there is no 'ewc'"),
     ):

@@ -726,6 +726,15 @@ def test_interpolate_a_finished_run(
     assert set(probe["alpha"]) == {0.0, 0.5, 1.0} and set(probe["protocol"]) == {"seed", "sphere"}
     for wrong in ("2", "a", ""):
         assert main(["interpolate", str(run), "--alphas", wrong]) == 2
+    weights = run / "checkpoints" / "final" / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-10])
+    capsys.readouterr()
+    try:
+        assert main(["interpolate", str(run)]) == 2
+        assert f"{weights}: has been changed" in capsys.readouterr().err
+    finally:
+        weights.write_bytes(whole)
 
 
 def test_the_page_has_every_strategy_and_what_it_may_use() -> None:

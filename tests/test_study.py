@@ -120,6 +120,8 @@ def test_the_shipped_base_is_found_from_anywhere(tmp_path: Path, monkeypatch: py
     [
         (["--seeds", "42,x"], "--seeds 42,x: write whole numbers"),
         (["--seeds", "-1"], "--seeds -1: write whole numbers"),
+        (["--only", ""], "'' is not one of the study's runs, base, cross,"),
+        (["--only", "cross", "--only", "fly"], "'fly' is not one of the study's runs, base, cross,"),
         (["--only", "cross,fly"], "'fly' is not one of the study's runs, base, cross,"),
         (["--only", "base", "--base", "shipped"], "a given base is not trained"),
         (["--base", "nowhere"], "its base nowhere is not there; --base names no run"),

@@ -586,7 +586,7 @@ def study(
     ] = None,
     seeds: Annotated[str, typer.Option(metavar="N,...", help="Seeds, comma-separated.")] = "42,43,44",
     only: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="RUN,...", help="Some of base,cross,cross_bs64,inter,inter_bs64,mixed.  [default: all]"),
     ] = None,
     base: Annotated[
@@ -625,7 +625,7 @@ def study(
     from atlantis import study as the_study
 
     runs = the_study.plan(
-        the_study.seeds_in(seeds), None if only is None else only.split(","), base, output_root, overrides or ()
+        the_study.seeds_in(seeds), ",".join(only).split(",") if only else None, base, output_root, overrides or ()
     )
     outcomes = the_study.carry_out(runs)
     _console().print(the_study.summary(outcomes))
@@ -715,7 +715,7 @@ def sweep(
 def bench(
     tier: Annotated[str, typer.Option(metavar="NAME", help="smoke (minutes), cpu (hours) or gpu (days).")],
     only: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(metavar="SCENARIO/METHOD", help="Some of it: A1/replay, A1, /replay; commas for several."),
     ] = None,
     enter: Annotated[
@@ -761,7 +761,9 @@ def bench(
     from atlantis.artifacts import write_text
 
     entered = {str(file): benchmark.read_method(file) for file in enter or ()}
-    plan = benchmark.Plan.of(tier, only, output_root, entered)
+    if only and len(only) > 1:
+        raise UserError("--only: give it once, with commas in each part, such as A1,A2/naive,replay; or run it again")
+    plan = benchmark.Plan.of(tier, only[0] if only else None, output_root, entered)
     if dry_run:
         trials, runs = benchmark.counts(plan)
         print(f"{trials} trials for tuning, {runs} runs that count")

@@ -109,6 +109,8 @@ def load_with(
     data, places = _read_with_parents(path, ())
     beside = {key: data.pop(key) for key in extra if key in data}
     for override in overrides:
+        if (key := override.partition("=")[0].partition(".")[0].strip()) in extra:
+            raise UserError(f"{override}: {key} is not part of a run's config; set it in {path} itself")
         _override(data, places, override, Path.cwd())
     if data.get("name") is None:
         data["name"] = path.stem
@@ -272,6 +274,12 @@ def _what(problem: Any, model: type[BaseModel], keys: Keys) -> str:
         return message.removeprefix("Value error, ")
     if kind in EXPECTED:
         return f"must be {EXPECTED[kind]}, not {_show(value)}"
+    if kind == "missing":
+        return "is missing; give it a value"
+    if kind in ("too_short", "too_long"):
+        wanted = problem["ctx"]["min_length" if kind == "too_short" else "max_length"]
+        bound = "at least" if kind == "too_short" else "at most"
+        return f"must have {bound} {wanted:,} {'item' if wanted == 1 else 'items'}, not {_show(value)}"
     options = re.findall(r"'([^']*)'", message) if kind == "literal_error" else []
     return f"{message.replace('Input should', 'must')}, not {_show(value)}{_did_you_mean(str(value), options)}"
 

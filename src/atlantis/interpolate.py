@@ -45,13 +45,16 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
 
     `scores.csv` has a row per alpha and slice (km), `probe.csv` one per alpha, protocol, group and split.
     """
-    if not (run / "config.yaml").is_file() or not artifacts.is_complete(run / "checkpoints" / "final"):
+    final = run / "checkpoints" / "final"
+    if not (run / "config.yaml").is_file() or not final.is_dir():
         raise UserError(f"{run}: not the folder of a finished run; give one, such as outputs/experiments/demo")
+    if wrong := artifacts.damage(final):
+        raise UserError(f"{wrong} (atlantis train {run / 'config.yaml'} --resume)")
     config, steps = configs.load(run / "config.yaml", own_code=False), checkpoint_steps(run)
     if 0 not in steps:
         raise UserError(f"{run}: has no checkpoint-0, which is where the line begins")
     world = World.from_config(config.world)
-    source, (end, _) = open_checkpoint(steps[0], world), load_checkpoint(run / "checkpoints" / "final")
+    source, (end, _) = open_checkpoint(steps[0], world), load_checkpoint(final)
     model, layers = source.model, config.probe.layers
     assert model is not None
     task, _, _ = load_task(config, world, load_base(config, resume=False))

@@ -204,6 +204,7 @@ def _grid(
 ) -> list[tuple[RunConfig, dict[str, Any]]]:
     """Config and factors of every combination, the last key varying fastest; `where` begins each mistake."""
     axes = {**settings, **({"seed": seeds} if seeds else {})}
+    _refuse([where + mistake for mistake in _overlaps(axes)])
     runs, mistakes = [], []
     for values in itertools.product(*axes.values()):
         factors = dict(zip(axes, values, strict=True))
@@ -219,6 +220,17 @@ def _grid(
             mistakes += [where + line.strip() for line in (lines[1:] if len(lines) > 1 else lines)]
     _refuse(mistakes)
     return runs
+
+
+def _overlaps(axes: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """What would be varied twice: a value that is listed again, or a key that lies inside another."""
+    for key, values in axes.items():
+        for n, value in enumerate(values):
+            if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:n]):
+                yield f"{key}: {json.dumps(value, ensure_ascii=False)} is listed twice; leave one of them out"
+        for other in axes:
+            if other.startswith(f"{key}."):
+                yield f"{other}: is a part of {key}, which is varied too; leave one of them out"
 
 
 def _name(sweep: str, factors: Mapping[str, Any]) -> str:
