@@ -75,9 +75,7 @@ class Plan:
         if len(own) < len(entered or {}):
             raise UserError("--enter: two methods have the same name; give each its own")
         if only is not None and not only.strip("/, "):
-            raise UserError(
-                "--only: names nothing; write a scenario, a method or both, such as A1/replay"
-            )
+            raise UserError("--only: names nothing; write a scenario, a method or both, such as A1/replay")
         scenario, _, method = (only or "").partition("/")
         scenarios = _chosen(scenario, whole.scenarios, f"--only {only}: the {tier} tier's scenarios")
         taking_part = {name for one in scenarios for name in whole.methods_of(one)}
