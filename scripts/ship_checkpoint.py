@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 from pathlib import Path
 from typing import cast
@@ -24,6 +25,7 @@ from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.readout.analysis import probe_checkpoint
 from atlantis.report import run_data
+from atlantis.report.record import portable, portable_config
 from atlantis.world import World
 
 TRANSFORMERS_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -62,6 +64,7 @@ def card(run: run_data.Run, name: str, how: str) -> str:
     ]
     about = run.about
     counts = about["dataset"]["counts"]["train"]
+    command = shlex.join(portable(part) for part in shlex.split(about["command"]))
     versions = ", ".join(f"{key} {value}" for key, value in about["versions"].items() if key != "platform")
     return f"""# {name}
 
@@ -69,7 +72,7 @@ def card(run: run_data.Run, name: str, how: str) -> str:
 
 ## The last run
 
-`{about["command"]}`
+`{command}`
 
 - Training pairs in its dataset: {sum(counts.values()):,} ({about["dataset"]["name"]}); steps: {about["steps"]:,};
   {about["training_seconds"] / 60:.0f} minutes on {about["device"]["name"]}, {about["device"]["threads"]} threads,
@@ -128,7 +131,7 @@ def main() -> None:
     parser.add_argument("--half", action="store_true", help="store embedding and output rows in half precision")
     options = parser.parse_args()
     run = run_data.load(options.run)
-    config = configs.load(options.run / "config.yaml")
+    config = portable_config(configs.load(options.run / "config.yaml"))
     with artifacts.new_folder(options.out, kind="pretrained", overwrite=True) as folder:
         for name in TRANSFORMERS_FILES + OUR_FILES:
             shutil.copy(options.run / "checkpoints" / "final" / name, folder / name)
