@@ -527,6 +527,16 @@ def test_a_file_that_is_no_method_is_refused(tmp_path: Path, monkeypatch: pytest
         read_method(tmp_path / "none.yaml")
 
 
+def test_parts_are_asked_for_once(capsys: pytest.CaptureFixture[str]) -> None:
+    from atlantis.cli import main
+
+    asked = ["bench", "--tier", "cpu", "--only", "A1/naive", "--only", "A2/replay", "--dry-run"]
+    assert main(asked) == 2 and "--only: give it once" in capsys.readouterr().err
+    assert (
+        main([*asked[:5], "--dry-run"]) == 0 and capsys.readouterr().out == "3 trials for tuning, 3 runs that count\n"
+    )
+
+
 @pytest.mark.slow
 def test_a_users_class_from_a_file_gets_its_row(tmp_path: Path) -> None:
     file = entry(tmp_path)

@@ -151,6 +151,7 @@ def test_a_file_in_the_grid_is_meant_relative_to_the_sweep(folder: Path) -> None
         ("grid: {training.batch: [64]}", [], ["some.yaml: grid: training.batch=64: unknown key; did you mean"]),
         ("grid: {training.batch_size: [x, 0, 8], seed: [1]}", [], ['"x": must be a whole number', "=0: must be"]),
         ("grid: {name: [a, b]}", [], ["grid: name: cannot vary"]),
+        ("seeds: [1, 1]", [], ["seeds: 1 is listed twice"]),
         ("seeds: [a]", [], ["seeds: must be a list of whole numbers"]),
         ("seeds: [1]\ngrid: {model.seed: [1]}", [], ["model.seed: is set by `seeds` too"]),
         ("seeds: [1]", ["training.seed=3"], ["training.seed: is varied by"]),

@@ -204,7 +204,7 @@ def _grid(
 ) -> list[tuple[RunConfig, dict[str, Any]]]:
     """Config and factors of every combination, the last key varying fastest; `where` begins each mistake."""
     axes = {**settings, **({"seed": seeds} if seeds else {})}
-    _refuse([where + mistake for mistake in _overlaps(axes)])
+    _refuse([where + mistake for mistake in _overlaps({**settings, "seeds": seeds})])
     runs, mistakes = [], []
     for values in itertools.product(*axes.values()):
         factors = dict(zip(axes, values, strict=True))
