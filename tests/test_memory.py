@@ -1,4 +1,4 @@
-"""A batch that does not fit in memory: the message names one that does, and it does."""
+"""A batch that does not fit in memory: the message names one that does, and it does. And freed memory is given back."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import RunConfig
-from atlantis.training import engine, train
+from atlantis.training import engine, loop, train
 from atlantis.training.state import state_steps
 
 LIMITED = """
@@ -36,6 +36,25 @@ def limited(self, *arguments):
 
 Engine.step = limited
 sys.exit(cli.main(["train", *sys.argv[1:]]))
+"""
+
+PIECES = """
+from pathlib import Path
+import torch
+from atlantis.training.engine import keep_freed_memory, release_freed_memory
+
+
+def held():
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 // 2**20
+
+
+keep_freed_memory()
+tensors = [torch.zeros((1 + i % 7) << 18) for i in range(100)]  # 1 to 7 MiB
+full = held()
+del tensors[:-1]
+kept = held()
+release_freed_memory()
+print(full, kept, held())
 """
 
 
@@ -99,3 +118,19 @@ def test_a_real_limit(small_config: RunConfig, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     record = json.loads((tmp_path / "out" / "experiments" / "smaller" / "run.json").read_text())
     assert record["status"] == "finished"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc and /proc")
+def test_freed_memory_is_given_back() -> None:
+    env = os.environ | {"PYTHONPATH": str(Path(atlantis.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", PIECES], env=env, capture_output=True, text=True, timeout=120)
+    full, kept, left = map(int, done.stdout.split())
+    assert kept > full - 50, "it is kept for the next step"
+    assert left < full - 300, "until it is released"
+
+
+def test_every_saved_state_gives_memory_back(small_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = []
+    monkeypatch.setattr(loop, "release_freed_memory", lambda: released.append(None))
+    train(change(small_config, "releases"))
+    assert len(released) == 4  # steps 0, 3, 10 and 20

@@ -24,7 +24,7 @@ from atlantis.model.tree import tree_loss
 from atlantis.readout.activations import probe_features
 from atlantis.readout.probes import read_seed
 from atlantis.tokens import SYMBOLS, Vocabulary
-from atlantis.training.engine import keep_freed_memory
+from atlantis.training.engine import keep_freed_memory, release_freed_memory
 from atlantis.training.order import Order
 
 
@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("--hold", type=float, default=0.5, help="share of the steps before the rate falls")
     parser.add_argument("--warmup", type=int, default=50)
     parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--bf16", action="store_true", help="as training.precision=bf16; Muon iterates in float32")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stop-after", type=int, default=None, help="stop at this step; the same command goes on")
     options = parser.parse_args()
@@ -135,7 +136,7 @@ def main() -> None:
         for o, group_rates in zip(steppers, rates, strict=True):
             for group, rate in zip(o.param_groups, group_rates, strict=True):
                 group["lr"] = rate * min(1.0, (step + 1) / options.warmup, fall)
-        total, count = tree_loss(model, rows.prefix, rows.batch(torch.as_tensor(order.rows(step))))
+        total, count = tree_loss(model, rows.prefix, rows.batch(torch.as_tensor(order.rows(step))), options.bf16)
         loss = total / count
         model.zero_grad()
         loss.backward()
@@ -158,6 +159,7 @@ def main() -> None:
                 csv.writer(file).writerow(line)
             kept = {"step": step, "seconds": seconds, "model": model.state_dict()}
             torch.save(kept | {"optimizers": [o.state_dict() for o in steppers]}, state)
+            release_freed_memory()
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import math
 from collections.abc import Callable, Iterator
@@ -47,6 +48,16 @@ def keep_freed_memory() -> None:
         return
     mallopt(M_MMAP_THRESHOLD, 32 << 20)  # the most it takes
     mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def release_freed_memory() -> None:
+    """Give back what glibc keeps and nobody uses; the next step maps what it needs anew, for once.
+
+    Every batch has tensors of other sizes, and what is freed of them falls into pieces: without this a run holds some
+    4 MB more after every step in its beginning, and 11 GB after 39,080.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def pieces(batch: Batch, size: int) -> Iterator[Batch]:

@@ -41,7 +41,7 @@ from atlantis.strategies.common.interface import Context
 from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import distributed, memory, ranks, state
 from atlantis.training.base import Base, experiments, find_base
-from atlantis.training.engine import Engine, NotFinite, choose_device
+from atlantis.training.engine import Engine, NotFinite, choose_device, release_freed_memory
 from atlantis.training.order import Order
 from atlantis.training.past import Past, checked_base
 from atlantis.training.possible import check_base, check_request
@@ -347,6 +347,8 @@ def _restore(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
 def _save_state(run: RunFolder, engine: Engine, step: int, window: list[float]) -> None:
     progress = {"step": step, "log_bytes": run.log_size(), "losses": window}
     state.save_state(run.path, engine, progress)
+    if engine.device.type == "cpu":
+        release_freed_memory()
 
 
 def _evaluate_and_save(run: RunFolder, task: Task, engine: Engine, step: int, trackers: Trackers) -> None:
