@@ -16,14 +16,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from atlantis import Dataset, DatasetConfig, ProbeConfig, World
-from atlantis.data.rows import Rows
+from atlantis.data.rows import Batch, Rows
 from atlantis.model import Transformer
-from atlantis.model.tree import tree_loss
+from atlantis.model.tree import tree_logits, tree_loss, tree_of
 from atlantis.readout.activations import probe_features
 from atlantis.readout.probes import read_seed
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.tokens import PAD, SYMBOLS, Vocabulary
 from atlantis.training.engine import keep_freed_memory, release_freed_memory
 from atlantis.training.order import Order
 
@@ -81,6 +82,17 @@ def optimizers(model: Transformer, options: argparse.Namespace) -> list[torch.op
     return found
 
 
+def weighted_loss(
+    model: Transformer, prefix: Tensor, batch: Batch, options: argparse.Namespace
+) -> tuple[Tensor, Tensor]:
+    """The batch's mean loss, and with each place of the answer weighted by `--counts`."""
+    asked = batch.targets != PAD
+    logits = tree_logits(model, tree_of(prefix, batch), options.bf16)
+    losses = F.cross_entropy(logits, batch.targets[asked], reduction="none")
+    weights = torch.tensor(options.counts).expand(len(asked), -1)[asked]
+    return losses.detach().mean(), (losses * weights).sum() / weights.sum()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name")
@@ -98,6 +110,10 @@ def main() -> None:
     parser.add_argument("--hold", type=float, default=0.5, help="share of the steps before the rate falls")
     parser.add_argument("--warmup", type=int, default=50)
     parser.add_argument("--every", type=int, default=100)
+    parser.add_argument("--anchors", type=int, default=0, help="so many cities, drawn at random, are met first")
+    parser.add_argument("--anchor-steps", type=int, default=0, help="in these steps every pair has an anchor")
+    parser.add_argument("--counts", type=float, nargs="*", help="weight of each place of the answer in the loss")
+    parser.add_argument("--count-steps", type=int, default=0, help="in these steps the places have --counts")
     parser.add_argument("--bf16", action="store_true", help="as training.precision=bf16; Muon iterates in float32")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--stop-after", type=int, default=None, help="stop at this step; the same command goes on")
@@ -106,7 +122,10 @@ def main() -> None:
     keep_freed_memory()
     world = World.build(regions=())
     vocabulary = Vocabulary(options.vocabulary, len(world))
-    rows = Rows(Dataset.build(world, DatasetConfig()).splits["train"], vocabulary)
+    pairs = Dataset.build(world, DatasetConfig()).splits["train"]
+    rows = Rows(pairs, vocabulary)
+    anchors = np.random.default_rng(options.seed).choice(len(world), options.anchors, replace=False)
+    anchored = np.flatnonzero(np.isin(pairs.first, anchors) | np.isin(pairs.second, anchors))
     model = Transformer(vocabulary.size, len(SYMBOLS))
     model.initialise(options.init, torch.Generator().manual_seed(options.seed))
     if options.embedding_init is not None:
@@ -114,6 +133,7 @@ def main() -> None:
     steppers = optimizers(model, options)
     rates = [[group["lr"] for group in o.param_groups] for o in steppers]
     order = Order(len(rows), options.batch, options.seed)
+    early = Order(len(anchored), options.batch, options.seed) if options.anchors else order
     state = Path("outputs/trials") / f"{options.name}.pt"
     curve = Path(__file__).parent / "curves" / f"{options.name}.csv"
     for path in (state, curve):
@@ -136,10 +156,19 @@ def main() -> None:
         for o, group_rates in zip(steppers, rates, strict=True):
             for group, rate in zip(o.param_groups, group_rates, strict=True):
                 group["lr"] = rate * min(1.0, (step + 1) / options.warmup, fall)
-        total, count = tree_loss(model, rows.prefix, rows.batch(torch.as_tensor(order.rows(step))), options.bf16)
-        loss = total / count
+        if step < options.anchor_steps:
+            at = early.rows(step)
+            chosen = anchored[at[at < len(anchored)]]
+        else:
+            chosen = order.rows(step)
+        batch = rows.batch(torch.as_tensor(chosen))
+        if step < options.count_steps:
+            loss, weighted = weighted_loss(model, rows.prefix, batch, options)
+        else:
+            total, count = tree_loss(model, rows.prefix, batch, options.bf16)
+            loss = weighted = total / count
         model.zero_grad()
-        loss.backward()
+        weighted.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for o in steppers:
             o.step()
