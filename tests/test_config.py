@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlantis import config, yaml12
-from atlantis.config import RunConfig, TrainingConfig, VirtualRegionConfig, WorldConfig
+from atlantis.config import AnchorsConfig, RunConfig, TrainingConfig, VirtualRegionConfig, WorldConfig
 from atlantis.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -246,6 +246,15 @@ def test_digest_and_difference():
     lines = config.difference(run, other)
     assert "training.batch_size: 512 -> 64" in lines and "world.regions.0.count: 100 -> 3" in lines
     assert 'world.regions.1.name: (absent) -> "B"' in lines
+
+
+def test_a_run_without_anchors_counts_as_before_there_were_any(tmp_path: Path):
+    run, other = RunConfig(name="a"), RunConfig(name="a", training=TrainingConfig(anchors=AnchorsConfig(cities=7)))
+    assert not any(key.startswith("training.anchors") for key in config.flat(run))
+    assert "training.anchors.cities: (absent) -> 7" in config.difference(run, other)
+    assert config.digest(run) != config.digest(other)
+    assert config.load(write(tmp_path, config.dump(other))) == other
+    assert config.changed(run, ["training.anchors.cities=7"]) == other
 
 
 def test_settings_do_not_change():

@@ -20,11 +20,12 @@ from hypothesis import strategies as st
 
 from atlantis import config as configs
 from atlantis.artifacts import is_complete
+from atlantis.data.pairs import Pairs
 from atlantis.errors import Interrupted, UserError
 from atlantis.model.checkpoint import checkpoint_steps
-from atlantis.settings import EvaluationConfig, RunConfig, TrainingConfig
+from atlantis.settings import AnchorsConfig, EvaluationConfig, RunConfig, TrainingConfig
 from atlantis.training import engine, train
-from atlantis.training.order import Order
+from atlantis.training.order import Order, anchored, order_of
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
 from atlantis.training.state import state_steps
 
@@ -59,14 +60,19 @@ def test_the_studys_numbers_of_steps() -> None:
 
 
 def test_learning_rate_is_transformers() -> None:
-    from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup
+    from transformers import get_cosine_schedule_with_warmup, get_linear_schedule_with_warmup, get_wsd_schedule
 
-    for name, make in (("linear", get_linear_schedule_with_warmup), ("cosine", get_cosine_schedule_with_warmup)):
+    def wsd(optimizer: torch.optim.Optimizer, warmup: int, total: int) -> torch.optim.lr_scheduler.LambdaLR:
+        half = (total - warmup) // 2
+        return get_wsd_schedule(optimizer, warmup, half, num_stable_steps=half, decay_type="linear")
+
+    peers = {"linear": get_linear_schedule_with_warmup, "cosine": get_cosine_schedule_with_warmup, "wsd": wsd}
+    for name, make in peers.items():
         settings = TrainingConfig(learning_rate=3e-4, warmup_steps=5, schedule=name)  # type: ignore[arg-type]
         optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=3e-4)
-        peer = make(optimizer, 5, 40)
-        for step in range(40):
-            assert learning_rate(settings, step, 40) == pytest.approx(peer.get_last_lr()[0], abs=1e-12)
+        peer = make(optimizer, 5, 41)
+        for step in range(41):
+            assert learning_rate(settings, step, 41) == pytest.approx(peer.get_last_lr()[0], abs=1e-12)
             optimizer.step()
             peer.step()
 
@@ -85,6 +91,42 @@ def test_an_epoch_shows_every_row_once(n: int, batch_size: int, seed: int) -> No
     assert sorted(epoch[epoch < n]) == list(range(n))
     later = Order(n, batch_size, seed)  # jumping into the middle gives the same rows
     assert np.array_equal(later.rows(order.per_epoch + 0), order.rows(order.per_epoch))
+
+
+@given(st.integers(2, 60), st.integers(1, 70), st.integers(1, 9), st.integers(0, 10), st.data())
+def test_early_rows_come_first_and_the_rest_as_without(n: int, batch: int, until: int, seed: int, data) -> None:
+    early = np.array(sorted(data.draw(st.sets(st.integers(0, n - 1), min_size=1))))
+    order, plain = Order(n, batch, seed, early, until), Order(n, batch, seed)
+    first = np.concatenate([order.rows(step) for step in range(until)])
+    times = np.bincount(first, minlength=n + 1)[:n]
+    assert len(first) == until * batch
+    assert set(np.flatnonzero(times)) <= set(early), "early rows and fillers only"
+    assert np.ptp(times[early]) <= 1, "every early row as often as any other"
+    for step in (until, until + 1, until + 7):
+        assert np.array_equal(order.rows(step), plain.rows(step))
+
+
+def triangle(n_cities: int) -> Pairs:
+    """Every pair of so many cities, numbered from 1000."""
+    first, second = np.triu_indices(n_cities, 1)
+    first, second = (np.asarray(ids + 1000, np.int32) for ids in (first, second))
+    return Pairs(first, second, first, np.zeros(len(first), np.uint8))
+
+
+@given(st.integers(2, 30), st.integers(0, 10), st.data())
+def test_anchors_are_met_by_all_others(n_cities: int, seed: int, data) -> None:
+    anchors = data.draw(st.integers(1, n_cities))
+    pairs = triangle(n_cities)
+    chosen = anchored(AnchorsConfig(cities=anchors), pairs, seed)
+    others = n_cities - anchors
+    assert len(np.unique(chosen)) == len(chosen) == len(pairs) - others * (others - 1) // 2
+    met = np.bincount(np.append(pairs.first[chosen], pairs.second[chosen]) - 1000, minlength=n_cities)
+    assert sum(met == n_cities - 1) >= anchors and min(met) >= min(anchors, n_cities - 1)
+
+
+def test_more_anchors_than_cities_are_refused() -> None:
+    with pytest.raises(UserError, match=r"training.anchors.cities: 6 anchors, but the training pairs have 5 cities"):
+        order_of(TrainingConfig(anchors=AnchorsConfig(cities=6)), triangle(5))
 
 
 # a run
@@ -213,6 +255,28 @@ def test_a_crash_and_a_resume_equal_an_uninterrupted_run(
     with pytest.raises(UserError, match="--resume"):
         train(config)
     assert digests(train(config, resume=True)) == digests(small_run)
+
+
+def test_a_run_with_anchors_resumes_among_its_early_rows(
+    small_config: RunConfig, small_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    anchors = AnchorsConfig(cities=5, steps=8)
+    whole = train(renamed(small_config, "anchors", anchors=anchors))
+    assert digests(whole) != digests(small_run)
+    original, calls = engine.Engine.step, []
+
+    def crash(self: engine.Engine, *args):
+        calls.append(None)
+        if len(calls) == 6:
+            raise PullThePlug
+        return original(self, *args)
+
+    monkeypatch.setattr(engine.Engine, "step", crash)
+    stopped = renamed(small_config, "anchors_stopped", anchors=anchors)
+    with pytest.raises(PullThePlug):
+        train(stopped)
+    monkeypatch.setattr(engine.Engine, "step", original)
+    assert digests(train(stopped, resume=True)) == digests(whole)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

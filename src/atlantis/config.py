@@ -26,6 +26,7 @@ from atlantis.reading import read_text
 from atlantis.settings import (
     READ_ONLY,
     STUDY_SIZES,
+    AnchorsConfig,
     DatasetConfig,
     EvaluationConfig,
     ModelConfig,
@@ -41,6 +42,7 @@ from atlantis.yaml12 import Keys
 
 __all__ = [
     "STUDY_SIZES",
+    "AnchorsConfig",
     "DatasetConfig",
     "EvaluationConfig",
     "ModelConfig",
@@ -366,8 +368,12 @@ def flat(config: Settings) -> dict[str, Any]:
 def _that_counts(config: Settings) -> dict[str, Any]:
     if not isinstance(config, RunConfig):
         return config.model_dump(mode="json")
-    unsaid = set() if config.strategies else {"strategy"}  # a run without one counts as before there were any
-    return config.model_dump(mode="json", exclude={*BOOKKEEPING, *unsaid})
+    found = config.model_dump(mode="json", exclude=set(BOOKKEEPING))
+    if not config.strategies:  # a run without counts as before there were any; so with anchors
+        del found["strategy"]
+    if config.training.anchors is None:
+        del found["training"]["anchors"]
+    return found
 
 
 def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

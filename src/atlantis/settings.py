@@ -164,6 +164,13 @@ class ModelConfig(Settings):
         return self
 
 
+class AnchorsConfig(Settings):
+    """A few cities that are met first, in pairs with all others, so that their ids are learned sooner."""
+
+    cities: Positive = Field(default=300, description="so many, drawn at random from those of the training pairs")
+    steps: Positive = Field(default=2000, description="in these first steps every pair has an anchor")
+
+
 class TrainingConfig(Settings):
     """AdamW, warm-up, then the schedule; one epoch is every training pair once."""
 
@@ -178,9 +185,12 @@ class TrainingConfig(Settings):
     eps: float = Field(default=1e-8, gt=0)
     max_grad_norm: float | None = Field(default=1.0, gt=0, description="null: gradients are not clipped")
     warmup_steps: Count = 50
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: Literal["linear", "cosine", "constant", "wsd"] = Field(
+        default="linear", description="after the warm-up; wsd (warm-up, stable, decay): full until half-way, then linear"
+    )
     min_lr_ratio: float = Field(default=0.0, ge=0, le=1, description="the rate at the end, as a share of learning_rate")
     seed: Seed = Field(default=42, description="of the order of batches")
+    anchors: AnchorsConfig | None = Field(default=None, description="null: all pairs from the first step on")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: Literal["auto", "yes", "no"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = Field(

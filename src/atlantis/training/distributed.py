@@ -47,6 +47,7 @@ class Job:
     sizes: dict[str, Any]
     optimizer: dict[str, Any]
     rows: Rows
+    order: Order
     step: int
     total: int
 
@@ -88,13 +89,14 @@ class _End(BaseException):
 
 
 @contextmanager
-def joined(engine: Engine, rows: Rows, step: int, total: int) -> Iterator[None]:
+def joined(engine: Engine, rows: Rows, order: Order, step: int, total: int) -> Iterator[None]:
     """Rank 0, around its loop: the others train along. An error ends all, unless it is a stop that all agree on."""
     if ranks.n_ranks() == 1:
         yield
         return
     try:
-        _send(Job(engine.training, qwen2_config(engine.model), engine.optimizer.state_dict(), rows, step, total))
+        optimizer = engine.optimizer.state_dict()
+        _send(Job(engine.training, qwen2_config(engine.model), optimizer, rows, order, step, total))
         engine.join()
         yield
     except (Interrupted, NotFinite):
@@ -168,12 +170,11 @@ def _train_along(job: Job, received: list[int]) -> None:
     engine = Engine(new_model(job.sizes), settings, choose_device(settings.device))
     engine.optimizer.load_state_dict(job.optimizer)
     engine.join()
-    order = Order(len(job.rows), settings.batch_size, settings.seed)
     for step in range(job.step, job.total):
         if ranks.any_signal(received):
             received.clear()
             return
-        batch = job.rows.batch(torch.as_tensor(order.rows(step), device=engine.device))
+        batch = job.rows.batch(torch.as_tensor(job.order.rows(step), device=engine.device))
         try:
             with memory.explained(engine, job.rows.prefix, batch):
                 engine.step(job.rows.prefix, batch, learning_rate(settings, step, job.total))

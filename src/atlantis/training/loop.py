@@ -42,7 +42,7 @@ from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import distributed, memory, ranks, state
 from atlantis.training.base import Base, experiments, find_base
 from atlantis.training.engine import Engine, NotFinite, choose_device, release_freed_memory
-from atlantis.training.order import Order
+from atlantis.training.order import order_of
 from atlantis.training.past import Past, checked_base
 from atlantis.training.possible import check_base, check_request
 from atlantis.training.run import RunFolder
@@ -225,13 +225,13 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     due = set(evaluation_steps(config.evaluation, total))
     device = choose_device(settings.device)
     engine = new_engine(config, task, base, total)
-    order = Order(len(task.rows), settings.batch_size, settings.seed)
+    order = order_of(settings, task.pairs)
     step, window = _restore(run, engine)
     run.note(device=_device_facts(engine), steps=total)
     trackers = Trackers(config, run.path)
     saved_at = time.monotonic()
     with (
-        distributed.joined(engine, task.rows, step, total),
+        distributed.joined(engine, task.rows, order, step, total),
         _signals() as received,
         bar(f"training {run.path.name}", total, done=step) as progress,
     ):

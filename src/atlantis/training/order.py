@@ -8,22 +8,54 @@ from __future__ import annotations
 
 import numpy as np
 
+from atlantis.data.pairs import Pairs
+from atlantis.errors import UserError
+from atlantis.settings import AnchorsConfig, TrainingConfig
 from atlantis.training.schedule import steps_per_epoch
 
 
 class Order:
-    """Which rows each step trains on: every epoch is a fresh permutation of n rows, drawn from (seed, epoch)."""
+    """Which rows each step trains on: every epoch is a fresh permutation of n rows, drawn from (seed, epoch).
 
-    def __init__(self, n: int, batch_size: int, seed: int) -> None:
-        self.n, self.batch_size, self.seed = n, batch_size, seed
+    With `early`, the steps before step `until` see these rows alone, in epochs of their own; the steps from there on
+    are those of an order without.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int, early: np.ndarray | None = None, until: int = 0) -> None:
+        self.n, self.batch_size, self.seed, self.until = n, batch_size, seed, until
         self.per_epoch = steps_per_epoch(n, batch_size)
+        self._early = None if early is None else (np.append(early, n), Order(len(early), batch_size, seed))
         self._epoch, self._permutation = -1, np.empty(0, np.int64)
 
     def rows(self, step: int) -> np.ndarray:
         """Rows of step `step` (counted from 0): exactly `batch_size` indices, n for fillers."""
+        if self._early is not None and step < self.until:
+            rows, order = self._early
+            return rows[order.rows(step)]
         epoch, place = divmod(step, self.per_epoch)
         if epoch != self._epoch:
             generator = np.random.Generator(np.random.PCG64([self.seed, epoch]))
             self._epoch, self._permutation = epoch, generator.permutation(self.n)
         rows = self._permutation[place * self.batch_size : (place + 1) * self.batch_size]
         return np.concatenate([rows, np.full(self.batch_size - len(rows), self.n, dtype=rows.dtype)])
+
+
+def order_of(training: TrainingConfig, pairs: Pairs) -> Order:
+    """The order in which a run with these settings sees `pairs`. Raises UserError for more anchors than cities."""
+    n, anchors = len(pairs), training.anchors
+    if anchors is None:
+        return Order(n, training.batch_size, training.seed)
+    return Order(n, training.batch_size, training.seed, anchored(anchors, pairs, training.seed), anchors.steps)
+
+
+def anchored(anchors: AnchorsConfig, pairs: Pairs, seed: int) -> np.ndarray:
+    """Rows [m] of the pairs that have at least one of `anchors.cities` cities, drawn from (seed, their number)."""
+    cities = np.union1d(pairs.first, pairs.second)
+    if anchors.cities > len(cities):
+        raise UserError(
+            f"training.anchors.cities: {anchors.cities:,} anchors, but the training pairs have {len(cities):,} cities; "
+            "ask for fewer"
+        )
+    generator = np.random.Generator(np.random.PCG64([seed, anchors.cities]))
+    chosen = generator.permutation(cities)[: anchors.cities]
+    return np.flatnonzero(np.isin(pairs.first, chosen) | np.isin(pairs.second, chosen))

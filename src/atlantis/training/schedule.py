@@ -31,6 +31,7 @@ def learning_rate(training: TrainingConfig, step: int, total: int) -> float:
         "linear": 1.0 - done,
         "cosine": 0.5 * (1.0 + math.cos(math.pi * done)),
         "constant": 1.0,
+        "wsd": min(1.0, 2.0 - 2.0 * done),
     }[training.schedule]
     return training.learning_rate * (training.min_lr_ratio + (1.0 - training.min_lr_ratio) * shape)
 
