@@ -102,6 +102,14 @@ def test_bfloat16_is_as_near_as_autocast(kind: str) -> None:
         assert 0 < ours < 1.5 * theirs, name
 
 
+@pytest.mark.parametrize(
+    ("flags", "fast"), [("avx2 amx_bf16 amx_tile", True), ("avx512f avx512_bf16", True), ("avx2 avx512f bf16c", False)]
+)
+def test_bfloat16_pays_with_instructions_for_it(monkeypatch: pytest.MonkeyPatch, flags: str, fast: bool) -> None:
+    monkeypatch.setattr(kernels, "_processor", lambda: f"x86_64flags\t\t: fpu {flags}")
+    assert kernels.fast_bf16() is fast
+
+
 def test_bfloat16_kernels_round_what_float32_kernels_find() -> None:
     """On inputs that both types hold exactly; a sum in another order may round the other way now and then."""
     generator = torch.Generator().manual_seed(3)

@@ -194,7 +194,7 @@ class TrainingConfig(Settings):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: Literal["auto", "yes", "no"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="auto: bf16 on a GPU, fp32 on a CPU; bf16 pays on processors with AMX"
+        default="auto", description="auto: bf16 on a GPU, fp32 on a CPU; bf16 pays with AMX or AVX512_BF16"
     )
 
 

@@ -98,8 +98,8 @@ def _processor() -> str:
 
 
 def fast_bf16() -> bool:
-    """Whether this processor has instructions for products of bfloat16 matrices (Intel's AMX)."""
-    return "amx_bf16" in _processor().split()
+    """Whether this processor has instructions for bfloat16 products (AMX, or AVX-512's), so that bf16 pays."""
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(_processor().split())
 
 
 def _call(name: str, *arguments: Tensor | int | float | None) -> None:

@@ -89,7 +89,7 @@ class Engine:
         if device.type == "cpu":
             keep_freed_memory()
             if self.bf16 and not kernels.fast_bf16():
-                say("training.precision: bf16 is slower than fp32 on this processor, which has no AMX instructions")
+                say("training.precision: bf16 is slower than fp32 here: this processor has no instructions for it")
 
     def _adamw(self) -> torch.optim.AdamW:
         """Qwen2's recipe in transformers: norms and biases do not decay."""
