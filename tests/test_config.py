@@ -195,6 +195,7 @@ def test_all_mistakes_at_once_in_the_order_of_the_file(tmp_path):
         ("training.betas.x=3", "training.betas has items 0 to 1, not x"),
         ("trainin.epochs=3", "trainin.epochs=3: trainin: unknown key; did you mean training?"),
         ("epoch=3", "epoch=3: unknown key; did you mean training.epochs?"),
+        ("training.anchors.citys=3", "unknown key; did you mean training.anchors.cities?"),
         ("description=[1", "description=[1: not valid YAML"),
     ],
 )

@@ -15,7 +15,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -305,9 +305,10 @@ def _every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """All dotted keys of a model; those of a list's items under the list's own name."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        inner = VirtualRegionConfig if name == "regions" else field.annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            yield from _every_key(inner, f"{prefix}{name}.")
+        annotation = VirtualRegionConfig if name == "regions" else field.annotation
+        for inner in (annotation, *get_args(annotation)):  # or None
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _every_key(inner, f"{prefix}{name}.")
 
 
 def _did_you_mean(word: str, options: Sequence[str]) -> str:
