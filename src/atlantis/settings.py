@@ -186,7 +186,7 @@ class TrainingConfig(Settings):
     max_grad_norm: float | None = Field(default=1.0, gt=0, description="null: gradients are not clipped")
     warmup_steps: Count = 50
     schedule: Literal["linear", "cosine", "constant", "wsd"] = Field(
-        default="linear", description="after the warm-up; wsd (warm-up, stable, decay): full until half-way, then linear"
+        default="linear", description="after the warm-up; wsd (stable, then decay): full until half-way, then linear"
     )
     min_lr_ratio: float = Field(default=0.0, ge=0, le=1, description="the rate at the end, as a share of learning_rate")
     seed: Seed = Field(default=42, description="of the order of batches")
