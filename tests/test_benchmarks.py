@@ -142,7 +142,7 @@ def fails(lap: Lap) -> None:
 def test_a_rival_has_memory_of_its_own() -> None:
     here = bytearray(b"1") * 600_000_000  # if they began with this, the two would hold the same at most
     rivals = race({str(n): partial(holds, megabytes=n) for n in (1, 300)}, Options(rounds=2))
-    assert len(here) > 0 and 299 <= rivals["300"].peak_mb - rivals["1"].peak_mb < 400
+    assert len(here) > 0 and 290 < rivals["300"].peak_mb - rivals["1"].peak_mb < 400
     assert rivals["300"].found == [300_000_000] * 2
 
 
