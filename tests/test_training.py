@@ -235,11 +235,8 @@ class PullThePlug(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", [1, 4, 5, 11, 19])
-def test_a_crash_and_a_resume_equal_an_uninterrupted_run(
-    small_config: RunConfig, small_run: Path, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    config = renamed(small_config, f"crash_{step}")
+def crash_after(step: int, config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin a run, which dies in the step after `step`."""
     original, calls = engine.Engine.step, []
 
     def crash(self: engine.Engine, *args):
@@ -248,10 +245,17 @@ def test_a_crash_and_a_resume_equal_an_uninterrupted_run(
             raise PullThePlug
         return original(self, *args)
 
-    monkeypatch.setattr(engine.Engine, "step", crash)
-    with pytest.raises(PullThePlug):
+    with monkeypatch.context() as patch, pytest.raises(PullThePlug):
+        patch.setattr(engine.Engine, "step", crash)
         train(config)
-    monkeypatch.setattr(engine.Engine, "step", original)
+
+
+@pytest.mark.parametrize("step", [1, 4, 5, 11, 19])
+def test_a_crash_and_a_resume_equal_an_uninterrupted_run(
+    small_config: RunConfig, small_run: Path, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = renamed(small_config, f"crash_{step}")
+    crash_after(step, config, monkeypatch)
     with pytest.raises(UserError, match="--resume"):
         train(config)
     assert digests(train(config, resume=True)) == digests(small_run)
@@ -263,19 +267,8 @@ def test_a_run_with_anchors_resumes_among_its_early_rows(
     anchors = AnchorsConfig(cities=5, steps=8)
     whole = train(renamed(small_config, "anchors", anchors=anchors))
     assert digests(whole) != digests(small_run)
-    original, calls = engine.Engine.step, []
-
-    def crash(self: engine.Engine, *args):
-        calls.append(None)
-        if len(calls) == 6:
-            raise PullThePlug
-        return original(self, *args)
-
-    monkeypatch.setattr(engine.Engine, "step", crash)
     stopped = renamed(small_config, "anchors_stopped", anchors=anchors)
-    with pytest.raises(PullThePlug):
-        train(stopped)
-    monkeypatch.setattr(engine.Engine, "step", original)
+    crash_after(5, stopped, monkeypatch)
     assert digests(train(stopped, resume=True)) == digests(whole)
 
 
