@@ -23,6 +23,8 @@ from atlantis.model.kernels import fast_bf16
 from atlantis.tasks import distance
 from atlantis.tokens import SYMBOLS, TOKEN, Vocabulary
 from atlantis.training.engine import Engine
+from atlantis.training.order import Order
+from atlantis.training.steps import Steps
 from benchmarks import count
 from benchmarks.ceiling import ceiling, synchronize, weight_products
 from benchmarks.common import Lap, Options, five_digits, race, ratio, summary
@@ -30,7 +32,7 @@ from benchmarks.count import Sizes
 
 INIT_STD = 0.1
 IGNORED = -100
-N_BATCHES = 32  # in the data; then they are seen again
+N_BATCHES = 32  # in the data; then they are seen again, in another order
 
 
 def new_model(s: Sizes) -> Transformer:
@@ -54,13 +56,11 @@ def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, **changes: s
     assert settings.compile != "yes" or ours.compiled, "compilation is not possible here"
     pairs, vocabulary = some_pairs(N_BATCHES * batch)
     rows = Rows(pairs, vocabulary, device)
-    done = 0
+    seen, done = Steps(ours, rows, Order(len(rows), batch, seed=0), total=1_000_000), 0
     while True:
-        for _ in range(steps if done else 1):
-            start = done % N_BATCHES * batch
-            chosen = torch.arange(start, start + batch, device=device)
-            ours.step(rows.prefix, rows.batch(chosen), settings.learning_rate)
-            done += 1
+        until = done + (steps if done else 1)
+        while done < until:
+            done += len(seen.take(done, until))
         synchronize(device)
         lap({"way": "tree" if ours.kernels else "both", "gpu_mb": gpu_mb(device)})
 

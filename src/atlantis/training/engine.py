@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,11 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 class NotFinite(UserError):
-    """A loss or a gradient is NaN or infinite; the weights were not touched."""
+    """A loss or a gradient is NaN or infinite; the weights were not touched. `losses`: of steps just before it."""
+
+    def __init__(self, message: str, losses: Sequence[float] = ()) -> None:
+        super().__init__(message)
+        self.losses = list(losses)
 
 
 def choose_device(asked: str) -> torch.device:

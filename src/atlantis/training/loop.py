@@ -39,14 +39,15 @@ from atlantis.settings import DatasetConfig, RunConfig
 from atlantis.strategies.common.composed import Composed
 from atlantis.strategies.common.interface import Context
 from atlantis.tokens import SYMBOLS, Vocabulary
-from atlantis.training import distributed, memory, ranks, state
+from atlantis.training import distributed, ranks, state
 from atlantis.training.base import Base, experiments, find_base
 from atlantis.training.engine import Engine, NotFinite, choose_device, release_freed_memory
 from atlantis.training.order import order_of
 from atlantis.training.past import Past, checked_base
 from atlantis.training.possible import check_base, check_request
 from atlantis.training.run import RunFolder
-from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
+from atlantis.training.schedule import evaluation_steps, total_steps
+from atlantis.training.steps import Steps
 from atlantis.training.trackers import Trackers, check_trackers
 from atlantis.world import World
 
@@ -237,32 +238,30 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     ):
         if step == 0 and 0 in due and not run.log_size():
             _evaluate_and_save(run, task, engine, 0, trackers)
+        steps = Steps(engine, task.rows, order, total)
         while step < total:
             if signum := ranks.any_signal(received):
                 _save_state(run, engine, step, window)
                 raise _interrupted(signum, run.path, step)
-            rate = learning_rate(settings, step, total)
-            rows = order.rows(step)
-            chosen = torch.as_tensor(rows, device=device)
-            batch = task.rows.batch(chosen)
-            if engine.strategy is not None:
-                engine.strategy.at(step)
-                rate, batch = engine.strategy.rate(rate), engine.strategy.batch(batch, chosen)
+            problem = None
             try:
-                with memory.explained(engine, task.rows.prefix, batch):
-                    loss = engine.step(task.rows.prefix, batch, rate)
-            except NotFinite as problem:
+                losses = steps.take(step, min(s for s in due if s > step))
+            except NotFinite as found:
+                losses, problem = found.losses, found
+            for loss in losses:
+                step += 1
+                window.append(loss)
+                progress.advance(note=f"loss {loss:.3f}")
+                if step % LOG_EVERY == 0 or step in due:
+                    row = {"step": step, "kind": "train", "loss": sum(window) / len(window), "lr": steps.rate(step - 1)}
+                    if engine.strategy is not None:
+                        row["penalty"] = engine.penalty
+                    run.log(row)
+                    trackers.log(row)
+                    window.clear()
+            if problem is not None:
+                rows = order.rows(step)
                 raise _not_finite(run, step, rows[rows < len(task.rows)].tolist(), str(problem)) from None
-            step += 1
-            window.append(loss)
-            progress.advance(note=f"loss {loss:.3f}")
-            if step % LOG_EVERY == 0 or step in due:
-                row = {"step": step, "kind": "train", "loss": sum(window) / len(window), "lr": rate}
-                if engine.strategy is not None:
-                    row["penalty"] = engine.penalty
-                run.log(row)
-                trackers.log(row)
-                window.clear()
             if step in due:
                 _evaluate_and_save(run, task, engine, step, trackers)
                 saved_at = time.monotonic()

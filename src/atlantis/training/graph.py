@@ -1,0 +1,112 @@
+"""Steps of a run on a GPU as one CUDA graph.
+
+A step of this model is some two hundred kernels of a few microseconds; to start them one by one takes Python several
+times as long. So a whole step, from the choice of rows to AdamW, is recorded once and replayed. What changes from step
+to step lies on the GPU: row numbers, learning rates, and a counter. Losses come back once for many steps.
+
+A loss or gradient that is no number stops all updates from that step on (AdamW's `found_inf`), as a step in plain
+PyTorch does; the host learns of it when the losses come back.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+from atlantis.data.rows import Rows
+from atlantis.model.flat import Attention, FlatLoss
+from atlantis.training.engine import Engine, NotFinite
+
+STEPS = 100
+"""Steps that are replayed before the host looks at their losses, at most."""
+
+WARM_UP = 3
+
+
+class StepGraph:
+    """An engine's step on batches of `batch_size` rows, recorded. The engine has no strategy and a process of its own."""
+
+    def __init__(self, engine: Engine, rows: Rows, batch_size: int, attention: Attention | None = None) -> None:
+        if attention is None:
+            from atlantis.model.attention import SharedAttention  # not without Triton
+
+            attention = SharedAttention.apply
+        self.engine, self.rows = engine, rows
+        device, model = engine.device, engine.model
+        dtype = torch.bfloat16 if engine.bf16 else torch.float32
+        self.loss = FlatLoss(model, dtype, attention, engine.compiled)
+        self.gradients = [torch.zeros_like(p) for p in self.loss.parameters]
+        for parameter, gradient in zip(self.loss.parameters, self.gradients, strict=True):
+            parameter.grad = gradient
+        self.chosen = torch.zeros(STEPS, batch_size, dtype=torch.long, device=device)
+        self.rates = torch.zeros(STEPS, device=device)
+        self.done = torch.zeros(1, dtype=torch.long, device=device)
+        self.found = torch.zeros(2, STEPS, device=device)  # losses, norms of gradients
+        self.bad = torch.ones((), device=device)  # the rehearsal must not change the weights
+        self.rate = torch.zeros((), device=device)
+        for group in engine.optimizer.param_groups:
+            group["capturable"], group["lr"] = True, self.rate
+        engine.optimizer.found_inf = self.bad  # type: ignore[attr-defined]
+        self._record()
+
+    def _record(self) -> None:
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP):
+                self._step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._step()
+        self.replay = graph.replay
+        self.bad.zero_()
+
+    def _step(self) -> None:
+        batch = self.rows.batch(self.chosen.index_select(0, self.done)[0])
+        self.rate.copy_(self.rates.index_select(0, self.done)[0])
+        total, count = self.loss.loss(self.rows.prefix, batch)
+        loss = total / count
+        self.loss.gradients(loss, self.gradients)
+        limit = self.engine.training.max_grad_norm
+        norm = nn.utils.clip_grad_norm_(self.loss.parameters, math.inf if limit is None else limit)
+        found = torch.stack([loss.detach(), norm])
+        self.found.index_copy_(1, self.done, found[:, None])
+        self.bad.copy_(torch.maximum(self.bad, (~found.isfinite()).any().float()))
+        self.engine.optimizer.step()
+        self.done += 1
+
+    def run(self, chosen: np.ndarray, rates: np.ndarray) -> list[float]:
+        """Losses of k steps (at most `STEPS`) on the rows `chosen` (k, B) with learning rates (k,).
+
+        Raises NotFinite, with the losses of the steps before the first that failed; from that one on nothing changes.
+        """
+        k = len(chosen)
+        self.chosen[:k].copy_(torch.from_numpy(chosen), non_blocking=True)
+        self.rates[:k].copy_(torch.from_numpy(rates.astype(np.float32)), non_blocking=True)
+        self.done.zero_()
+        for _ in range(k):
+            self.replay()
+        losses, norms = self.found[:, :k].tolist()
+        for i, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
+            if not math.isfinite(loss):
+                raise NotFinite(f"the loss is {loss}", losses[:i])
+            if not math.isfinite(norm):
+                raise NotFinite(f"the gradient's norm is {norm} (the loss is {loss:.4f})", losses[:i])
+        return losses
+
+
+def takes(engine: Engine, rows: Rows) -> bool:
+    """Whether the steps of this engine on these rows can be recorded."""
+    if engine.device.type != "cuda" or not engine.compiled or engine.strategy is not None or engine.shared is not None:
+        return False
+    try:
+        from atlantis.model.attention import fits
+    except ImportError:  # no Triton
+        return False
+    sizes = len(rows.prefix), rows.tokens.shape[1] - 1, engine.model.width, engine.model.n_heads
+    return fits(*sizes)
+

@@ -1,0 +1,73 @@
+"""A run's steps: which rows, which learning rate, and one after the other or many at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from atlantis.data.rows import Batch, Rows
+from atlantis.errors import is_out_of_memory
+from atlantis.progress import say
+from atlantis.training import graph, memory
+from atlantis.training.engine import Engine, NotFinite
+from atlantis.training.order import Order
+from atlantis.training.schedule import learning_rate
+
+
+class Steps:
+    """The steps of a run of `total`: a function of their number, the order of the rows and what a strategy remembers."""
+
+    def __init__(self, engine: Engine, rows: Rows, order: Order, total: int) -> None:
+        self.engine, self.rows, self.order, self.total = engine, rows, order, total
+        self.graph: graph.StepGraph | None = None
+        self.recordable = graph.takes(engine, rows)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, by the schedule and the strategy."""
+        rate = learning_rate(self.engine.training, step, self.total)
+        return rate if self.engine.strategy is None else self.engine.strategy.rate(rate)
+
+    def take(self, step: int, until: int) -> list[float]:
+        """Carry out steps `step` to at most `until` (not included), at least one; returns their losses.
+
+        On a GPU these are up to `graph.STEPS` steps, else one. Raises NotFinite as `Engine.step` does, and UserError,
+        which names a batch size that fits, if memory runs out.
+        """
+        if self.recordable and self.graph is None:
+            self._record(step)
+        if self.graph is None:
+            return [self._one(step)]
+        steps = range(step, min(until, step + graph.STEPS))
+        rates = np.array([self.rate(s) for s in steps])
+        return self.graph.run(np.stack([self.order.rows(s) for s in steps]), rates)
+
+    def _one(self, step: int) -> float:
+        engine, chosen = self.engine, self._chosen(step)
+        batch = self.rows.batch(chosen)
+        if engine.strategy is not None:
+            engine.strategy.at(step)
+            batch = engine.strategy.batch(batch, chosen)
+        with memory.explained(engine, self.rows.prefix, batch):
+            return engine.step(self.rows.prefix, batch, self.rate(step))
+
+    def _record(self, step: int) -> None:
+        """Record the step as a graph; where that fails, say so and go on without."""
+        with memory.explained(self.engine, self.rows.prefix, self._batch(step)):
+            try:
+                self.graph = graph.StepGraph(self.engine, self.rows, self.engine.training.batch_size)
+            except NotFinite:
+                raise
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                say(f"the step cannot be recorded ({str(error).splitlines()[0][:120]}): it is taken kernel by kernel")
+                self.recordable = False
+                for group in self.engine.optimizer.param_groups:
+                    group["capturable"] = False
+                self.engine.optimizer.found_inf = None  # type: ignore[attr-defined]
+
+    def _chosen(self, step: int) -> torch.Tensor:
+        return torch.as_tensor(self.order.rows(step), device=self.engine.device)
+
+    def _batch(self, step: int) -> Batch:
+        return self.rows.batch(self._chosen(step))

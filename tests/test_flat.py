@@ -1,0 +1,168 @@
+"""The GPU's way to the loss: everything but its kernels is held to the plain model here, and its kernels where they run.
+
+TRITON_INTERPRET=1 and an installed Triton run the kernels on a CPU.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from atlantis import Dataset, DatasetConfig, TrainingConfig, World
+from atlantis.data.rows import Batch, Rows
+from atlantis.model import Transformer, completion_loss
+from atlantis.model.flat import Attention, FlatLoss
+from atlantis.model.transformer import attend, attend_shared, rotary_table, rotate
+from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.training.engine import Engine, NotFinite
+from atlantis.training.graph import StepGraph
+
+interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+needs_kernels = pytest.mark.skipif(
+    find_spec("triton") is None or not (torch.cuda.is_available() or interpreted), reason="needs a GPU"
+)
+DEVICE = "cuda" if torch.cuda.is_available() and not interpreted else "cpu"
+
+
+def plain_attention(qkv: Tensor, cos: Tensor, sin: Tensor, n_shared: int, n_heads: int, n_rows: int) -> Tensor:
+    """What `SharedAttention` computes, by the model's own functions."""
+    heads = qkv.float().unflatten(-1, (3, n_heads, -1))
+    own = heads[n_shared:].unflatten(0, (n_rows, -1))
+    (pq, pk, pv), (q, k, v) = heads[:n_shared].unbind(-3), own.unbind(-3)
+    end = n_shared + own.shape[1]
+    cos, sin = cos[:end, None], sin[:end, None]
+    causal = torch.ones(end, end, dtype=torch.bool, device=qkv.device).tril()
+    pq, pk = rotate(pq, cos[:n_shared], sin[:n_shared]), rotate(pk, cos[:n_shared], sin[:n_shared])
+    q, k = rotate(q, cos[n_shared:], sin[n_shared:]), rotate(k, cos[n_shared:], sin[n_shared:])
+    shared = attend(pq[None], pk[None], pv[None], causal[:n_shared, :n_shared])
+    length = end - n_shared
+    mixed = attend_shared(q, k, v, pk, pv, causal[:length, :length])
+    return torch.cat([shared.flatten(-2).flatten(0, 1), mixed.flatten(-2).flatten(0, 1)]).to(qkv.dtype)
+
+
+def rows_of(kind: str, n: int, world: World, device: str = "cpu") -> Rows:
+    pairs = Dataset.build(world, DatasetConfig(n_train=n, n_val=0, n_test=0)).splits["train"]
+    return Rows(pairs, Vocabulary(kind, len(world)), device)  # type: ignore[arg-type]
+
+
+def model_of(vocabulary: Vocabulary, width: int, n_layers: int, n_heads: int) -> Transformer:
+    model = Transformer(
+        vocabulary.size, len(SYMBOLS), width=width, n_layers=n_layers, n_heads=n_heads, mlp_width=2 * width
+    )
+    model.initialise(0.1, torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 1:
+                parameter += 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2))
+    return model
+
+
+def check_equal(model: Transformer, rows: Rows, batch: Batch, attention: Attention, compiled: bool = False) -> None:
+    """Loss and gradients in float32 are the plain model's."""
+    expected, n = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)
+    gradients = torch.autograd.grad(expected, list(model.parameters()))
+    flat = FlatLoss(model, torch.float32, attention, compiled)
+    loss, count = flat.loss(rows.prefix, batch)
+    assert count == n
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
+    found = [torch.full_like(p, torch.nan) for p in model.parameters()]
+    flat.gradients(loss, found)
+    for ours, theirs in zip(found, gradients, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * float(theirs.abs().max()))
+
+
+@pytest.mark.parametrize(("kind", "n_layers"), [("characters", 3), ("characters", 1), ("city", 2)])
+def test_the_flat_loss_is_the_plain_one(kind: str, n_layers: int) -> None:
+    world = World.build(regions=())
+    rows = rows_of(kind, 40, world)
+    model = model_of(Vocabulary(kind, len(world)), 32, n_layers, 4)  # type: ignore[arg-type]
+    filler = len(rows)
+    check_equal(model, rows, rows.batch(torch.tensor([*range(24), 3, filler, filler])), plain_attention)
+
+
+def test_gradients_in_bfloat16_are_near() -> None:
+    world = World.build(regions=())
+    rows, model = rows_of("characters", 64, world), model_of(Vocabulary("characters", len(world)), 64, 2, 4)
+    batch = rows.batch(torch.arange(64))
+    expected = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)[0]
+    gradients = torch.autograd.grad(expected, list(model.parameters()))
+    flat = FlatLoss(model, torch.bfloat16, plain_attention, compiled=False)
+    found = [torch.zeros_like(p) for p in model.parameters()]
+    flat.gradients(flat.loss(rows.prefix, batch)[0], found)
+    for ours, theirs in zip(found, gradients, strict=True):
+        assert (ours - theirs).norm() < 0.05 * theirs.norm()
+
+
+@needs_kernels
+@pytest.mark.parametrize("sizes", [(8, 18, 5, 4, 32), (8, 5, 3, 2, 32), (3, 20, 2, 1, 64), (5, 40, 2, 2, 32)])
+def test_the_kernels_are_the_plain_attention(sizes: tuple[int, int, int, int, int]) -> None:
+    from atlantis.model.attention import SharedAttention, fits
+
+    n_shared, length, n_rows, n_heads, head_width = sizes
+    assert fits(n_shared, length, n_heads * head_width, n_heads)
+    cos, sin = rotary_table(64, head_width, 1e4, torch.device(DEVICE))
+    random = np.random.default_rng(0)
+    shape = n_shared + n_rows * length, 3 * n_heads * head_width
+    qkv = torch.tensor(random.normal(size=shape), dtype=torch.float32, device=DEVICE, requires_grad=True)
+    ours = SharedAttention.apply(qkv, cos, sin, n_shared, n_heads, n_rows)
+    plain = plain_attention(qkv, cos, sin, n_shared, n_heads, n_rows)
+    torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
+    weight = torch.tensor(random.normal(size=plain.shape), dtype=torch.float32, device=DEVICE)
+    found, expected = (torch.autograd.grad(out, qkv, weight)[0] for out in (ours, plain))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    again = torch.autograd.grad(SharedAttention.apply(qkv, cos, sin, n_shared, n_heads, n_rows), qkv, weight)[0]
+    assert torch.equal(again, found), "not the same twice"
+
+
+class Unrecorded(StepGraph):
+    """The same steps, not recorded: what is left to test where there is no GPU."""
+
+    def _record(self) -> None:
+        for group in self.engine.optimizer.param_groups:
+            group["capturable"] = False  # a CPU has none
+        self._step()
+        self.bad.zero_()
+
+    def replay(self) -> None:
+        self._step()
+
+
+def engines(limit: float) -> tuple[Engine, Engine, Rows]:
+    world = World.build(regions=())
+    rows = rows_of("characters", 64, world)
+    settings = TrainingConfig(batch_size=16, compile="no", max_grad_norm=limit)
+    make = [model_of(Vocabulary("characters", len(world)), 32, 2, 4) for _ in range(2)]
+    return Engine(make[0], settings, torch.device("cpu")), Engine(make[1], settings, torch.device("cpu")), rows
+
+
+@pytest.mark.parametrize("limit", [1e-2, 100.0])
+def test_many_steps_at_once_are_those_one_by_one(limit: float) -> None:
+    one, many, rows = engines(limit)
+    graph = Unrecorded(many, rows, 16, plain_attention)
+    chosen = np.random.default_rng(0).integers(0, len(rows) + 1, (6, 16))
+    rates = np.linspace(0, 1e-2, 6)
+    expected = [one.step(rows.prefix, rows.batch(torch.from_numpy(c)), r) for c, r in zip(chosen, rates, strict=True)]
+    found = graph.run(chosen[:4], rates[:4]) + graph.run(chosen[4:], rates[4:])
+    assert found == pytest.approx(expected, rel=1e-4)
+    for ours, theirs in zip(many.model.parameters(), one.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
+    assert {int(state["step"]) for state in many.optimizer.state.values()} == {6}
+
+
+def test_a_step_that_is_no_number_and_all_after_it_change_nothing() -> None:
+    _, engine, rows = engines(1.0)
+    graph = Unrecorded(engine, rows, 16, plain_attention)
+    chosen, rates = np.arange(48).reshape(3, 16), np.full(3, 1e-3)
+    graph.run(chosen[:1], rates[:1])
+    before = [p.detach().clone() for p in engine.model.parameters()]
+    engine.model.norm.weight.data.fill_(torch.inf)
+    with pytest.raises(NotFinite, match="the loss is nan") as caught:
+        graph.run(chosen[1:], rates[1:])
+    assert caught.value.losses == []
+    for name, parameter, was in zip(*zip(*engine.model.named_parameters(), strict=True), before, strict=True):
+        assert name == "norm.weight" or torch.equal(parameter, was), name
