@@ -299,7 +299,7 @@ def _nursery(steps: Path) -> socket.socket:
 
 def _work(asked: Mapping[str, Any], descriptors: Sequence[int], steps: Path) -> None:
     """The worker's side: `atlantis train`, which notes every step that it does; never returns."""
-    from atlantis.training import loop
+    from atlantis.training import steps as of_a_run
     from atlantis.training.engine import Engine
 
     code = 70
@@ -314,7 +314,7 @@ def _work(asked: Mapping[str, Any], descriptors: Sequence[int], steps: Path) -> 
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         sys.argv = ["atlantis", *asked["command"]]
         trace = os.open(steps / Path(asked["command"][1]).stem, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-        rate_of, step_of, number = loop.learning_rate, Engine.step, 0
+        rate_of, step_of, number = of_a_run.learning_rate, Engine.step, 0
 
         def learning_rate(settings: Any, step: int, total: int) -> float:
             nonlocal number
@@ -326,7 +326,7 @@ def _work(asked: Mapping[str, Any], descriptors: Sequence[int], steps: Path) -> 
             os.write(trace, f"{os.getpid()} {number}\n".encode())
             return value
 
-        loop.learning_rate = learning_rate
+        of_a_run.learning_rate = learning_rate
         Engine.step = step  # type: ignore[method-assign, assignment]
         code = cli.main(asked["command"])
     finally:

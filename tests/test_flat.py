@@ -1,4 +1,4 @@
-"""The GPU's way to the loss: everything but its kernels is held to the plain model here, and its kernels where they run.
+"""The GPU's way to the loss: all but its kernels is held to the plain model here, and its kernels where they run.
 
 TRITON_INTERPRET=1 and an installed Triton run the kernels on a CPU.
 """

@@ -8,6 +8,7 @@ written per row and then added up in a fixed order, so that a run can be repeate
 Shapes: B rows of T tokens that continue P shared ones; N = P + B * T tokens in one matrix, the shared ones first;
 H heads of width K, D = H * K.
 """
+# pyright: reportMissingImports=false, reportIndexIssue=false
 
 from __future__ import annotations
 

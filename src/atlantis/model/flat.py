@@ -1,7 +1,7 @@
 """The training loss on a GPU, where each kernel that is started costs microseconds and the model is small.
 
 The shared tokens and those of all rows are one matrix of N = P + B * T tokens, so that a block takes as many kernels
-for both as it would for one. Attention is `attention.SharedAttention`; what lies between two attentions is one function,
+for both as it would for one. Attention is `attention.SharedAttention`; what lies between two attentions is a function
 compiled once for all blocks. The last block goes on at the completion positions alone.
 """
 
@@ -20,6 +20,9 @@ from atlantis.model.transformer import RMS_EPS, Transformer
 
 Attention = Callable[[Tensor, Tensor, Tensor, int, int, int], Tensor]
 """`SharedAttention.apply`, or what computes the same."""
+
+copy_each = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
+"""Copies tensors to tensors in one kernel, their types cast."""
 
 FEW = 256
 """Input symbols up to which the embedding's gradient is a product with a 0/1 matrix."""
@@ -107,8 +110,8 @@ class FlatLoss:
         with torch.no_grad():
             copies = [leaf for leaf, copied in zip(self.leaves, self.copied, strict=True) if copied]
             if copies:
-                masters = [p for p, copied in zip(self.parameters, self.copied, strict=True) if copied]
-                torch._foreach_copy_(copies, masters)
+                masters: list[Tensor] = [p for p, copied in zip(self.parameters, self.copied, strict=True) if copied]
+                copy_each(copies, masters)
         leaf = {id(p): own for p, own in zip(self.parameters, self.leaves, strict=True)}
 
         def w(*parameters: Tensor) -> list[Tensor]:
@@ -132,5 +135,5 @@ class FlatLoss:
         return self.leave(x, mixed, at, batch.targets.flatten(), *rest[-1], *last)
 
     def gradients(self, loss: Tensor, into: list[Tensor]) -> None:
-        """Write the gradients of a loss that `loss` gave into float32 tensors of the parameters' shapes, in their order."""
-        torch._foreach_copy_(into, torch.autograd.grad(loss, self.leaves))
+        """Write the gradients of a loss that `loss` gave into float32 tensors of the parameters' shapes, in order."""
+        copy_each(into, torch.autograd.grad(loss, self.leaves))

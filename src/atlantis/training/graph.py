@@ -27,7 +27,7 @@ WARM_UP = 3
 
 
 class StepGraph:
-    """An engine's step on batches of `batch_size` rows, recorded. The engine has no strategy and a process of its own."""
+    """An engine's step on batches of `batch_size` rows, recorded. The engine has no strategy and is one of no ranks."""
 
     def __init__(self, engine: Engine, rows: Rows, batch_size: int, attention: Attention | None = None) -> None:
         if attention is None:
@@ -109,4 +109,3 @@ def takes(engine: Engine, rows: Rows) -> bool:
         return False
     sizes = len(rows.prefix), rows.tokens.shape[1] - 1, engine.model.width, engine.model.n_heads
     return fits(*sizes)
-

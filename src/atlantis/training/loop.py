@@ -224,7 +224,6 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     config, settings = run.config, run.config.training
     total = total_steps(settings, len(task.rows))
     due = set(evaluation_steps(config.evaluation, total))
-    device = choose_device(settings.device)
     engine = new_engine(config, task, base, total)
     order = order_of(settings, task.pairs)
     step, window = _restore(run, engine)

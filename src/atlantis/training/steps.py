@@ -15,7 +15,7 @@ from atlantis.training.schedule import learning_rate
 
 
 class Steps:
-    """The steps of a run of `total`: a function of their number, the order of the rows and what a strategy remembers."""
+    """The steps of a run of `total`: a function of their number, the order of rows and what a strategy remembers."""
 
     def __init__(self, engine: Engine, rows: Rows, order: Order, total: int) -> None:
         self.engine, self.rows, self.order, self.total = engine, rows, order, total
