@@ -21,8 +21,12 @@ from atlantis.readout.layers import layer_table, write_layer_table
 from atlantis.readout.measures import ANSWERS, TOLD, Measures, block_features, layer_name
 from atlantis.readout.probes import REAL, Reading, read_seed, read_sphere
 from atlantis.readout.source import open_checkpoint, open_source
+from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.world import World
+
+AT_ONCE = 16
+"""Checkpoints that are read side by side, at most: each takes up to half a gigabyte."""
 
 READERS = {"seed": read_seed, "sphere": read_sphere}
 
@@ -84,24 +88,42 @@ def _read(
     measures = Measures(world, config)
     readings: dict[int, dict[str, Reading]] = {}
     problems: dict[int, UserError] = {}
+
+    def read(step: int, measures: Measures) -> tuple[dict[str, Reading], Measures] | UserError:
+        checkpoint = checkpoints[step]
+        try:
+            source = open_checkpoint(checkpoint, world)
+            source.check(config.layers)
+            scores = _scores(checkpoint)
+        except UserError as problem:
+            return problem
+        assert source.model is not None
+        states = source.states(np.arange(len(world)), range(len(source.model.blocks)))
+        features = block_features(states, config.layers)
+        found = {name: read(features, world, config) for name, read in READERS.items()}
+        measures.read(step, source.model, source.vocabulary, states, found["sphere"].fits)
+        measures.add_scores(scores)
+        return found, measures
+
+    def note(step: int, found: tuple[dict[str, Reading], Measures] | UserError) -> None:
+        progress.advance(note=f"step {step}")
+        if isinstance(found, UserError):
+            problems[step] = found
+            return
+        readings[step] = found[0]
+        if found[1] is not measures:
+            measures.add(found[1])
+
     with bar("probing checkpoints", len(checkpoints)) as progress:
-        for step, checkpoint in checkpoints.items():
-            progress.advance(note=f"step {step}")
-            if readings and min(readings) == min(done, default=-1) and step in done:
-                continue
-            try:
-                source = open_checkpoint(checkpoint, world)
-                source.check(config.layers)
-                scores = _scores(checkpoint)
-            except UserError as problem:
-                problems[step] = problem
-                continue
-            assert source.model is not None
-            states = source.states(np.arange(len(world)), range(len(source.model.blocks)))
-            features = block_features(states, config.layers)
-            readings[step] = {name: read(features, world, config) for name, read in READERS.items()}
-            measures.read(step, source.model, source.vocabulary, states, readings[step]["sphere"].fits)
-            measures.add_scores(scores)
+        left = list(checkpoints)
+        while left and not readings:
+            step = left.pop(0)
+            note(step, *side_by_side(lambda first: read(first, measures), [step]))
+        if readings and min(readings) == min(done, default=-1):
+            left = [step for step in left if step not in done]
+        others = as_they_come(lambda step: read(step, measures.another()), left, most=AT_ONCE)
+        for step, found in zip(left, others, strict=True):
+            note(step, found)
     if not readings:
         return {}, problems
     tables = {name: _stacked({step: found[name] for step, found in readings.items()}) for name in READERS}

@@ -7,6 +7,7 @@ change from step to step (the frozen probes, the first clouds, the islands, chan
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -99,13 +100,15 @@ class Places:
 class Measures:
     """Reads the checkpoints of one run, the first one first: its probes are the frozen ones, its states where it began.
 
-    rows: what `measures.parquet` holds; cities: one table per step for `cities.parquet`.
+    rows: what `measures.parquet` holds; cities: one table per step for `cities.parquet`. Once the first checkpoint is
+    read, copies of this (`another`) read the others, in any order and in threads of their own, and `add` gathers them.
     """
 
     def __init__(self, world: World, config: ProbeConfig) -> None:
         self.world, self.config = world, config
         self.rows: list[dict[str, Any]] = []
         self.cities: list[pd.DataFrame] = []
+        self.clouds: dict[str, Cloud] = {}
         self.layer = layer_name(config.layers)
         self.fold = folds(world, config)
         self.real = slice(0, world.n_real)
@@ -119,6 +122,17 @@ class Measures:
             places, centre = (world.lon[ids], world.lat[ids]), (region.lon, region.lat)
             self.islands[region.name] = find_islands(self.lon, self.lat, places, centre)
 
+    def another(self) -> Measures:
+        """With what was kept of the first checkpoint, and no rows."""
+        copied = copy(self)
+        copied.rows, copied.cities = [], []
+        return copied
+
+    def add(self, other: Measures) -> None:
+        """Take over the rows of one that read other checkpoints."""
+        self.rows += other.rows
+        self.cities += other.cities
+
     def read(
         self, step: int, model: Transformer, vocabulary: Vocabulary, states: np.ndarray, fits: tuple[Ridge, ...]
     ) -> None:
@@ -127,7 +141,7 @@ class Measures:
         features = block_features(states, self.config.layers)
         answers = answer_distributions(model, vocabulary, self.prompts)
         refit = Places(self.world, features, fits, self.fold)
-        if not self.rows:
+        if not self.clouds:
             self._begin(model, vocabulary, states, answers, fits, refit, features)
         frozen = Places(self.world, features, self.fits, self.fold)
         cloud = Cloud.of(features[self.real])

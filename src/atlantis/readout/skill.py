@@ -118,19 +118,22 @@ def mlp_probe(now: Cloud, y: np.ndarray, fold: np.ndarray, alphas: Sequence[floa
     the same bytes on the same machine.
     """
     predicted = np.empty_like(y)
-    for k, alpha in enumerate(alphas):
-        others = np.flatnonzero(fold != k)
+
+    def read_fold(k: int) -> None:
+        others, own = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         check, fit = others[::5], np.delete(others, slice(None, None, 5))
         sums = Sums.of(now.x[fit], y[fit])
-        linear = solve_ridge(sums, alpha).predict(now.x)
+        linear = solve_ridge(sums, alphas[k]).predict(now.x)
         gram = sums.centred()[2]
         parts = np.hstack([now.x @ leading_subspace(gram, min(N_COMPONENTS, len(gram))), linear])
         mean, spread = parts[fit].mean(0), parts[fit].std(0)
         left = y - linear
         scale = left[fit].std() or 1.0
         inputs = (parts - mean) / np.where(spread > 0, spread, 1.0)
-        more = _network(inputs, left / scale, fit, check, np.flatnonzero(fold == k), seed + k)
-        predicted[fold == k] = linear[fold == k] + scale * more
+        more = _network(inputs, left / scale, fit, check, own, seed + k)
+        predicted[own] = linear[own] + scale * more
+
+    side_by_side(read_fold, range(len(alphas)))
     return predicted
 
 

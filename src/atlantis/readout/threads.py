@@ -2,23 +2,57 @@
 
 A probe solves many small systems. BLAS would share each of them out among its threads, which then wait for each other
 at every step, and spin while they wait: on a busy machine, or beside PyTorch's own threads, that takes several times as
-long as the work itself. So each piece gets one thread, and as many pieces run at once as BLAS would have had threads.
+long as the work itself. So each piece gets one thread of BLAS and of PyTorch, and as many pieces run at once as BLAS
+would have had threads. A piece may be made of pieces: these share the threads that are left over for it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import TypeVar
 
+import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_piece = threading.local()
+"""In a thread that carries out a piece: `n_threads`, for its own pieces."""
+
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
     """`[work(item) for item in items]`, in threads; the results do not depend on how many."""
-    n_threads = max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_threads) as threads:
-        return list(threads.map(work, items))
+    return list(as_they_come(work, items))
+
+
+def as_they_come(work: Callable[[Item], Result], items: Iterable[Item], most: int | None = None) -> Iterator[Result]:
+    """The results of `side_by_side` in the items' order, each as soon as it is there; at most `most` pieces at once."""
+    items = list(items)
+    of_piece = getattr(_piece, "n_threads", None)
+    n_threads = of_piece or _blas_threads()
+    at_once = max(1, min(n_threads, len(items), most or n_threads))
+    if of_piece and at_once == 1:
+        yield from map(work, items)
+        return
+    n_torch = torch.get_num_threads()
+
+    def begin() -> None:
+        _piece.n_threads = max(1, n_threads // at_once)
+        threadpool_limits(1, user_api="openmp")  # of this thread alone
+        torch.set_num_threads(1)
+
+    with nullcontext() if of_piece else threadpool_limits(1, user_api="blas"):
+        threads = ThreadPoolExecutor(at_once, initializer=begin)
+        try:
+            yield from threads.map(work, items)
+        finally:
+            threads.shutdown(cancel_futures=True)
+            torch.set_num_threads(n_torch)  # what threads that come later begin with
+
+
+def _blas_threads() -> int:
+    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)

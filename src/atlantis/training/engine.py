@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -124,10 +125,21 @@ class Engine:
         if self.device.type == "cpu" and kernels.compiler() is None:
             say("no C++ compiler found (g++ or clang++): training runs eager")
             return False
+        self.compile_blocks()
+        return True
+
+    def compile_blocks(self) -> None:
+        """Have the blocks compiled when they are next used."""
+        if self.device.type == "cuda":  # matrices are taken in bfloat16, so what float32 could gain says nothing
+            warnings.filterwarnings("ignore", message="TensorFloat32 tensor cores")
         for block in self.model.layers[:-1]:
             block.compile(fullgraph=True, dynamic=False)
         self.model.layers[-1].compile_at()
-        return True
+
+    def forget_compilation(self) -> None:
+        """From now on the blocks are plain PyTorch."""
+        for block in self.model.layers:
+            block.forget_compilation()
 
     def join(self) -> None:
         """From now on every backward pass exchanges its gradients with the other ranks; they all do this together."""
@@ -175,8 +187,7 @@ class Engine:
                 raise
             say(f"compilation failed ({str(error).splitlines()[0][:120]}): training goes on in plain PyTorch")
             self.compiled = False
-            for block in self.model.layers:
-                block.forget_compilation()
+            self.forget_compilation()
             return compute()
 
     def step(self, prefix: Tensor, batch: Batch, learning_rate: float) -> float:

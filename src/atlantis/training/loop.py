@@ -235,9 +235,9 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
         _signals() as received,
         bar(f"training {run.path.name}", total, done=step) as progress,
     ):
+        steps = Steps(engine, task.rows, order, total)
         if step == 0 and 0 in due and not run.log_size():
             _evaluate_and_save(run, task, engine, 0, trackers)
-        steps = Steps(engine, task.rows, order, total)
         while step < total:
             if signum := ranks.any_signal(received):
                 _save_state(run, engine, step, window)

@@ -21,6 +21,8 @@ class Steps:
         self.engine, self.rows, self.order, self.total = engine, rows, order, total
         self.graph: graph.StepGraph | None = None
         self.recordable = graph.takes(engine, rows)
+        if self.recordable:  # what is recorded is compiled by itself, and evaluations have other shapes each time
+            engine.forget_compilation()
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, by the schedule and the strategy."""
@@ -62,6 +64,7 @@ class Steps:
                     raise
                 say(f"the step cannot be recorded ({str(error).splitlines()[0][:120]}): it is taken kernel by kernel")
                 self.recordable = False
+                self.engine.compile_blocks()
                 for group in self.engine.optimizer.param_groups:
                     group["capturable"] = False
                 self.engine.optimizer.found_inf = None  # type: ignore[attr-defined]
