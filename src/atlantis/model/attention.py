@@ -167,7 +167,7 @@ class SharedAttention(torch.autograd.Function):
         return d_qkv, None, None, None, None, None
 
 
-WARPS, COLUMNS, AT_ONCE = 2, 32, 64
+WARPS, COLUMNS, AT_ONCE = 1, 32, 64
 
 
 def _arguments(qkv: Tensor, cos: Tensor, n_shared: int, n_heads: int, n_rows: int) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ compiled once for all blocks. The last block goes on at the completion positions
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,47 +22,47 @@ Attention = Callable[[Tensor, Tensor, Tensor, int, int, int], Tensor]
 """`SharedAttention.apply`, or what computes the same."""
 
 copy_each = torch._foreach_copy_  # pyright: ignore[reportPrivateImportUsage]
-"""Copies tensors to tensors in one kernel, their types cast."""
+"""Copies tensors to tensors in one kernel, if all of the first are of one type, and all of the second."""
 
 FEW = 256
 """Input symbols up to which the embedding's gradient is a product with a 0/1 matrix."""
 
 
-def rms_norm(x: Tensor, weight: Tensor) -> Tensor:
-    return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_EPS) * weight
+def normalised(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """RMSNorm without its weight: that is in the matrix which comes next (`FlatLoss.prepare`)."""
+    return (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_EPS)).to(dtype)
 
 
-def enter(x: Tensor, norm1: Tensor, qkv: Tensor, bias: Tensor) -> Tensor:
+def enter(x: Tensor, qkv: Tensor, bias: Tensor) -> Tensor:
     """Queries, keys and values (N, 3 D) of the first block."""
-    return F.linear(rms_norm(x, norm1).to(qkv.dtype), qkv, bias.to(qkv.dtype))
+    return F.linear(normalised(x, qkv.dtype), qkv, bias.to(qkv.dtype))
 
 
-def finish(x: Tensor, mixed: Tensor, out: Tensor, norm2: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
+def finish(x: Tensor, mixed: Tensor, out: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
     """A block's output (N, D) from its input x and its attention's output."""
     x = x + F.linear(mixed, out)
-    gate, up = F.linear(rms_norm(x, norm2).to(out.dtype), gate_up).chunk(2, dim=-1)
+    gate, up = F.linear(normalised(x, out.dtype), gate_up).chunk(2, dim=-1)
     return x + F.linear(F.silu(gate) * up, down)
 
 
 def between(
-    x: Tensor, mixed: Tensor, out: Tensor, norm2: Tensor, gate_up: Tensor, down: Tensor,
-    norm1: Tensor, qkv: Tensor, bias: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
+    x: Tensor, mixed: Tensor, out: Tensor, gate_up: Tensor, down: Tensor, qkv: Tensor, bias: Tensor
+) -> tuple[Tensor, Tensor]:
     """A block's output, and the next block's queries, keys and values."""
-    x = finish(x, mixed, out, norm2, gate_up, down)
-    return x, enter(x, norm1, qkv, bias)
+    x = finish(x, mixed, out, gate_up, down)
+    return x, enter(x, qkv, bias)
 
 
 def leave(
-    x: Tensor, mixed: Tensor, at: Tensor, targets: Tensor, out: Tensor, norm2: Tensor, gate_up: Tensor, down: Tensor,
-    norm: Tensor, unembedding: Tensor,
+    x: Tensor, mixed: Tensor, at: Tensor, targets: Tensor,
+    out: Tensor, gate_up: Tensor, down: Tensor, unembedding: Tensor,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Summed loss and number of targets (M,), from the last block's input and attention at the tokens `at` (M,).
 
     Tokens that are taken twice have a target once at most, so that their gradient does not depend on the order of sums.
     """
-    x = finish(x[at], mixed.float()[at].to(mixed.dtype), out, norm2, gate_up, down)
-    logits = F.linear(rms_norm(x, norm).to(unembedding.dtype), unembedding)
+    x = finish(x[at], mixed.float()[at].to(mixed.dtype), out, gate_up, down)
+    logits = F.linear(normalised(x, unembedding.dtype), unembedding)
     return completion_loss(logits.float()[None], targets[None])
 
 
@@ -84,56 +84,91 @@ class Lookup(torch.autograd.Function):
         return (named @ gradient.to(ctx.dtype)).float(), None, None
 
 
+class Kind:
+    """Parameters of one kind, of all blocks: one behind the other in memory, and so are their gradients.
+
+    weight (L, O, I), L = 1 for what there is once; norm (L, I): the weights of the norms before them, if any;
+    d_weight, d_norm: their gradients; leaves: the products of both, from which the loss is computed.
+    """
+
+    def __init__(self, weights: Sequence[Tensor], norms: Sequence[Tensor], dtype: torch.dtype) -> None:
+        self.weight, self.d_weight = _together(weights)
+        self.norm, self.d_norm = _together(norms) if norms else (None, None)
+        self.product = torch.empty_like(self.weight, dtype=dtype)
+        self.d_product = torch.empty_like(self.product) if norms else self.d_weight
+        self.leaves = [own.requires_grad_() for own in self.product]
+
+
+def _together(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Move parameters of one shape into one tensor, and their gradients into another."""
+    stacked = torch.stack([p.detach() for p in parameters])
+    gradients = torch.zeros_like(stacked)
+    for parameter, own, gradient in zip(parameters, stacked, gradients, strict=True):
+        parameter.data, parameter.grad = own, gradient
+    return stacked, gradients
+
+
 class FlatLoss:
     """The loss of a model and its gradients; matrices are taken in `dtype`, everything else in float32.
 
+    A norm's weight is multiplied into the matrix after it: its gradient then takes a small matrix, and not a sum over
+    all tokens. The model's parameters are moved in memory and get a `grad` each, which stay where they are.
     `compiled`: whether torch.compile makes what is between two attentions.
     """
 
     def __init__(self, model: Transformer, dtype: torch.dtype, attention: Attention, compiled: bool) -> None:
         self.model, self.dtype, self.attention = model, dtype, attention
-        self.parameters = list(model.parameters())
-        self.copied = [dtype != torch.float32 and p.ndim == 2 for p in self.parameters]
-        self.copied[0] = False  # the embedding is read in float32
-        assert self.parameters[0] is model.embedding.weight
-        self.leaves = [
-            torch.empty_like(p, dtype=dtype, requires_grad=True) if copied else p
-            for p, copied in zip(self.parameters, self.copied, strict=True)
-        ]
+        blocks = model.layers
+        self.qkv = Kind([b.qkv.weight for b in blocks], [b.norm1.weight for b in blocks], dtype)
+        self.out = Kind([b.out.weight for b in blocks], [], dtype)
+        self.gate_up = Kind([b.gate_up.weight for b in blocks], [b.norm2.weight for b in blocks], dtype)
+        self.down = Kind([b.down.weight for b in blocks], [], dtype)
+        self.unembedding = Kind([model.unembedding.weight], [model.norm.weight], dtype)
+        self.bias = Kind([b.qkv.bias for b in blocks], [], torch.float32)
+        self.embedding = Kind([model.embedding.weight], [], torch.float32)
+        self.scaled = [self.qkv, self.gate_up, self.unembedding]
+        self.others = [self.out, self.down, self.bias, self.embedding]
+        self.gradients = [kind.d_weight for kind in self.scaled + self.others]
+        self.gradients += [kind.d_norm for kind in self.scaled if kind.d_norm is not None]
         parts: list[Callable[..., Any]] = [enter, between, leave]
         if compiled:
             parts = [torch.compile(part, fullgraph=True, dynamic=False) for part in parts]
         self.enter, self.between, self.leave = parts
 
     def loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Summed loss of a batch without row weights, and the number of its targets; `leaves` have its gradients."""
-        with torch.no_grad():
-            copies = [leaf for leaf, copied in zip(self.leaves, self.copied, strict=True) if copied]
-            if copies:
-                masters: list[Tensor] = [p for p, copied in zip(self.parameters, self.copied, strict=True) if copied]
-                copy_each(copies, masters)
-        leaf = {id(p): own for p, own in zip(self.parameters, self.leaves, strict=True)}
-
-        def w(*parameters: Tensor) -> list[Tensor]:
-            return [leaf[id(p)] for p in parameters]
-
+        """Summed loss of a batch without row weights, and the number of its targets."""
+        self._prepare()
         model, n_shared, (n_rows, length) = self.model, len(prefix), batch.tokens.shape
         cos, sin = model.cos.squeeze(1), model.sin.squeeze(1)
-        blocks = model.layers
-        into = [w(b.norm1.weight, b.qkv.weight, b.qkv.bias) for b in blocks]
-        rest = [w(b.out.weight, b.norm2.weight, b.gate_up.weight, b.down.weight) for b in blocks]
+        into = list(zip(self.qkv.leaves, self.bias.leaves, strict=True))
+        rest = list(zip(self.out.leaves, self.gate_up.leaves, self.down.leaves, strict=True))
         ids = torch.cat([prefix, batch.tokens.flatten()])
-        x = Lookup.apply(*w(model.embedding.weight), ids, self.dtype)
+        x = Lookup.apply(self.embedding.leaves[0], ids, self.dtype)
         qkv = self.enter(x, *into[0])
-        for i in range(len(blocks) - 1):
+        for i in range(len(into) - 1):
             mixed = self.attention(qkv, cos, sin, n_shared, model.n_heads, n_rows)
             x, qkv = self.between(x, mixed, *rest[i], *into[i + 1])
         mixed = self.attention(qkv, cos, sin, n_shared, model.n_heads, n_rows)
         first = torch.arange(n_rows, device=ids.device)[:, None] * length + n_shared
         at = (first + batch.positions).flatten()
-        last = w(model.norm.weight, model.unembedding.weight)
-        return self.leave(x, mixed, at, batch.targets.flatten(), *rest[-1], *last)
+        return self.leave(x, mixed, at, batch.targets.flatten(), *rest[-1], self.unembedding.leaves[0])
 
-    def gradients(self, loss: Tensor, into: list[Tensor]) -> None:
-        """Write the gradients of a loss that `loss` gave into float32 tensors of the parameters' shapes, in order."""
-        copy_each(into, torch.autograd.grad(loss, self.leaves))
+    @torch.no_grad()
+    def _prepare(self) -> None:
+        for kind in self.scaled:
+            assert kind.norm is not None
+            torch.mul(kind.weight, kind.norm[:, None], out=kind.product)
+        for kind in self.others:
+            kind.product.copy_(kind.weight)
+
+    def backward(self, loss: Tensor) -> None:
+        """Write the gradients of a loss that `loss` gave into those of the parameters."""
+        kinds = self.scaled + self.others
+        found = iter(torch.autograd.grad(loss, [leaf for kind in kinds for leaf in kind.leaves]))
+        for kind in kinds:
+            copy_each(list(kind.d_product), [next(found) for _ in kind.leaves])
+        with torch.no_grad():
+            for kind in self.scaled:
+                assert kind.norm is not None
+                torch.mul(kind.d_product, kind.norm[:, None], out=kind.d_weight)
+                torch.sum(kind.d_product * kind.weight, 1, out=kind.d_norm)

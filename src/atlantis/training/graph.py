@@ -25,6 +25,9 @@ STEPS = 100
 
 WARM_UP = 3
 
+CLIP_EPS = 1e-6
+"""As in `torch.nn.utils.clip_grad_norm_`."""
+
 
 class StepGraph:
     """An engine's step on batches of `batch_size` rows, recorded. The engine has no strategy and is one of no ranks."""
@@ -38,18 +41,16 @@ class StepGraph:
         device, model = engine.device, engine.model
         dtype = torch.bfloat16 if engine.bf16 else torch.float32
         self.loss = FlatLoss(model, dtype, attention, engine.compiled)
-        self.gradients = [torch.zeros_like(p) for p in self.loss.parameters]
-        for parameter, gradient in zip(self.loss.parameters, self.gradients, strict=True):
-            parameter.grad = gradient
         self.chosen = torch.zeros(STEPS, batch_size, dtype=torch.long, device=device)
         self.rates = torch.zeros(STEPS, device=device)
         self.done = torch.zeros(1, dtype=torch.long, device=device)
         self.found = torch.zeros(2, STEPS, device=device)  # losses, norms of gradients
         self.bad = torch.ones((), device=device)  # the rehearsal must not change the weights
         self.rate = torch.zeros((), device=device)
+        self.shrink = torch.ones((), device=device)  # what gradients are divided by
         for group in engine.optimizer.param_groups:
             group["capturable"], group["lr"] = True, self.rate
-        engine.optimizer.found_inf = self.bad  # type: ignore[attr-defined]
+        engine.optimizer.found_inf, engine.optimizer.grad_scale = self.bad, self.shrink  # type: ignore[attr-defined]
         self._record()
 
     def _record(self) -> None:
@@ -70,9 +71,10 @@ class StepGraph:
         self.rate.copy_(self.rates.index_select(0, self.done)[0])
         total, count = self.loss.loss(self.rows.prefix, batch)
         loss = total / count
-        self.loss.gradients(loss, self.gradients)
-        limit = self.engine.training.max_grad_norm
-        norm = nn.utils.clip_grad_norm_(self.loss.parameters, math.inf if limit is None else limit)
+        self.loss.backward(loss)
+        norm = nn.utils.get_total_norm(self.loss.gradients, foreach=True)
+        if (limit := self.engine.training.max_grad_norm) is not None:
+            self.shrink.copy_(((norm + CLIP_EPS) / limit).clamp(min=1.0))
         found = torch.stack([loss.detach(), norm])
         self.found.index_copy_(1, self.done, found[:, None])
         self.bad.copy_(torch.maximum(self.bad, (~found.isfinite()).any().float()))

@@ -67,7 +67,8 @@ class Steps:
                 self.engine.compile_blocks()
                 for group in self.engine.optimizer.param_groups:
                     group["capturable"] = False
-                self.engine.optimizer.found_inf = None  # type: ignore[attr-defined]
+                optimizer = self.engine.optimizer
+                optimizer.found_inf = optimizer.grad_scale = None  # type: ignore[attr-defined]
 
     def _chosen(self, step: int) -> torch.Tensor:
         return torch.as_tensor(self.order.rows(step), device=self.engine.device)
