@@ -374,6 +374,8 @@ def _that_counts(config: Settings) -> dict[str, Any]:
         del found["strategy"]
     if config.training.anchors is None:
         del found["training"]["anchors"]
+    if config.probe.measures:
+        del found["probe"]["measures"]
     return found
 
 

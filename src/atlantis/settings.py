@@ -222,6 +222,7 @@ class ProbeConfig(Settings):
     seed: Seed = 42
     layers: list[Count] = Field(default=[3, 4], min_length=1, description="blocks counted from 0")
     repeats: Positive = 5
+    measures: bool = Field(default=True, description="beside both protocols, what became of the map (analysis/map)")
 
     @model_validator(mode="after")
     def _something_to_test(self) -> Self:

@@ -46,7 +46,7 @@ Tables = dict[str, pd.DataFrame]
 
 
 def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool = False) -> None:
-    """Read every checkpoint of a run and write `analysis/seed/`, `analysis/sphere/` and `analysis/map/`.
+    """Read every checkpoint of a run and write `analysis/seed/`, `analysis/sphere/` and, if asked for, `analysis/map/`.
 
     What is complete is kept unless `again`; where only some steps are there, the others are added. A checkpoint that
     cannot be read does not stop the rest: all that can be read is written, and then PartFailed names it. If none can
@@ -56,7 +56,7 @@ def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool 
     if not checkpoints:
         raise UserError(f"{run}: no checkpoint to probe in {run / 'checkpoints'}")
     before = _tables_of(run, config)
-    done = set(before["map"]["measures.parquet"]["step"]) if before else set()
+    done = _steps(before) if before else set()
     if not done <= set(checkpoints):  # one was taken away: its rows go too
         before, done = None, set()
     if done == set(checkpoints):
@@ -66,7 +66,7 @@ def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool 
     tables, problems = _read(checkpoints, done, world, config)
     if not tables:
         raise next(iter(problems.values()))
-    fresh = {int(step) for step in tables["map"]["measures.parquet"]["step"]}
+    fresh = _steps(tables)
     if before and min(fresh) == min(done | fresh) and done - fresh:  # the same first step: what was there still holds
         tables = {name: _merged(before[name], tables[name], fresh) for name in tables}
     if fresh - done:
@@ -85,11 +85,11 @@ def _read(
     If the first step of what is done cannot be read any more, or an earlier one can, all are read: measures compare
     with the first.
     """
-    measures = Measures(world, config)
+    measures = Measures(world, config) if config.measures else None
     readings: dict[int, dict[str, Reading]] = {}
     problems: dict[int, UserError] = {}
 
-    def read(step: int, measures: Measures) -> tuple[dict[str, Reading], Measures] | UserError:
+    def read(step: int, measures: Measures | None) -> tuple[dict[str, Reading], Measures | None] | UserError:
         checkpoint = checkpoints[step]
         try:
             source = open_checkpoint(checkpoint, world)
@@ -98,20 +98,22 @@ def _read(
         except UserError as problem:
             return problem
         assert source.model is not None
-        states = source.states(np.arange(len(world)), range(len(source.model.blocks)))
-        features = block_features(states, config.layers)
+        layers = range(len(source.model.blocks)) if measures else sorted(set(config.layers))
+        states = source.states(np.arange(len(world)), layers)
+        features = block_features(states, [layers.index(layer) for layer in config.layers])
         found = {name: read(features, world, config) for name, read in READERS.items()}
-        measures.read(step, source.model, source.vocabulary, states, found["sphere"].fits)
-        measures.add_scores(scores)
+        if measures:
+            measures.read(step, source.model, source.vocabulary, states, found["sphere"].fits)
+            measures.add_scores(scores)
         return found, measures
 
-    def note(step: int, found: tuple[dict[str, Reading], Measures] | UserError) -> None:
+    def note(step: int, found: tuple[dict[str, Reading], Measures | None] | UserError) -> None:
         progress.advance(note=f"step {step}")
         if isinstance(found, UserError):
             problems[step] = found
             return
         readings[step] = found[0]
-        if found[1] is not measures:
+        if measures and found[1] and found[1] is not measures:
             measures.add(found[1])
 
     with bar("probing checkpoints", len(checkpoints)) as progress:
@@ -121,13 +123,14 @@ def _read(
             note(step, *side_by_side(lambda first: read(first, measures), [step]))
         if readings and min(readings) == min(done, default=-1):
             left = [step for step in left if step not in done]
-        others = as_they_come(lambda step: read(step, measures.another()), left, most=AT_ONCE)
+        others = as_they_come(lambda step: read(step, measures and measures.another()), left, most=AT_ONCE)
         for step, found in zip(left, others, strict=True):
             note(step, found)
     if not readings:
         return {}, problems
     tables = {name: _stacked({step: found[name] for step, found in readings.items()}) for name in READERS}
-    tables["map"] = {"measures.parquet": measures.table(), "cities.parquet": pd.concat(measures.cities)}
+    if measures:
+        tables["map"] = {"measures.parquet": measures.table(), "cities.parquet": pd.concat(measures.cities)}
     return tables, problems
 
 
@@ -163,19 +166,24 @@ def _stacked(readings: dict[int, Reading]) -> Tables:
 
 
 def _digest(config: ProbeConfig, steps: Iterable[int]) -> str:
-    return artifacts.digest_of({"probe": config.model_dump(), "steps": sorted(int(step) for step in steps)})
+    settings = config.model_dump(exclude={"measures"} if config.measures else set())  # as before there was a choice
+    return artifacts.digest_of({"probe": settings, "steps": sorted(steps)})
+
+
+def _steps(tables: dict[str, Tables]) -> set[int]:
+    return {int(step) for step in tables["seed"]["representation_dynamics.csv"]["step"]}
 
 
 def _tables_of(run: Path, config: ProbeConfig) -> dict[str, Tables] | None:
     """What an earlier call wrote, by folder; None unless all folders are whole and made by these settings."""
-    folders = {name: run / "analysis" / name for name in (*READERS, "map")}
+    names = (*READERS, "map") if config.measures else READERS
+    folders = {name: run / "analysis" / name for name in names}
     if not all(artifacts.is_whole(folder) for folder in folders.values()):
         return None
     found = {
         name: {file: _load(folder / file) for file in _kept_files(name, folder)} for name, folder in folders.items()
     }
-    steps = found["map"]["measures.parquet"]["step"].unique()
-    digest = _digest(config, steps)
+    digest = _digest(config, _steps(found))
     return found if all(artifacts.is_complete(folder, digest) for folder in folders.values()) else None
 
 
@@ -202,9 +210,10 @@ def _merged(before: Tables, fresh: Tables, steps: set[int]) -> Tables:
 
 
 def _write(run: Path, config: ProbeConfig, tables: dict[str, Tables]) -> None:
-    measures = tables["map"]["measures.parquet"]
-    tables["map"] |= {"measures.csv": measures, "when.csv": when_table(_courses(tables, config))}
-    digest = _digest(config, measures["step"].unique())
+    if config.measures:
+        courses = when_table(_courses(tables, config))
+        tables["map"] |= {"measures.csv": tables["map"]["measures.parquet"], "when.csv": courses}
+    digest = _digest(config, _steps(tables))
     for name, files in tables.items():
         folder = run / "analysis" / name
         if (folder / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(folder)):
