@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlantis import config, yaml12
-from atlantis.config import AnchorsConfig, RunConfig, TrainingConfig, VirtualRegionConfig, WorldConfig
+from atlantis.config import AnchorsConfig, ProbeConfig, RunConfig, TrainingConfig, VirtualRegionConfig, WorldConfig
 from atlantis.errors import UserError
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -261,3 +261,10 @@ def test_a_run_without_anchors_counts_as_before_there_were_any(tmp_path: Path):
 def test_settings_do_not_change():
     with pytest.raises(ValueError, match="frozen"):
         RunConfig().name = "b"
+
+
+def test_a_run_with_the_measures_of_the_map_counts_as_before_there_was_a_choice(tmp_path: Path):
+    run, other = RunConfig(name="a"), RunConfig(name="a", probe=ProbeConfig(measures=False))
+    assert "probe.measures" not in config.flat(run)
+    assert config.difference(run, other) == ["probe.measures: (absent) -> false"]
+    assert config.load(write(tmp_path, config.dump(other))) == other

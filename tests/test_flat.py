@@ -5,8 +5,10 @@ TRITON_INTERPRET=1 and an installed Triton run the kernels on a CPU.
 
 from __future__ import annotations
 
+import json
 import os
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ from atlantis.data.rows import Batch, Rows
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.flat import Attention, FlatLoss
 from atlantis.model.transformer import attend, attend_shared, rotary_table, rotate
+from atlantis.settings import RunConfig
 from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.training import graph, train
 from atlantis.training.engine import Engine, NotFinite
 from atlantis.training.graph import StepGraph
 
@@ -143,11 +147,11 @@ def engines(limit: float) -> tuple[Engine, Engine, Rows]:
 @pytest.mark.parametrize("limit", [1e-2, 100.0])
 def test_many_steps_at_once_are_those_one_by_one(limit: float) -> None:
     one, many, rows = engines(limit)
-    graph = Unrecorded(many, rows, 16, plain_attention)
+    steps = Unrecorded(many, rows, 16, plain_attention)
     chosen = np.random.default_rng(0).integers(0, len(rows) + 1, (6, 16))
     rates = np.linspace(0, 1e-2, 6)
     expected = [one.step(rows.prefix, rows.batch(torch.from_numpy(c)), r) for c, r in zip(chosen, rates, strict=True)]
-    found = graph.run(chosen[:4], rates[:4]) + graph.run(chosen[4:], rates[4:])
+    found = steps.run(chosen[:4], rates[:4]) + steps.run(chosen[4:], rates[4:])
     assert found == pytest.approx(expected, rel=1e-4)
     for ours, theirs in zip(many.model.parameters(), one.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
@@ -156,13 +160,54 @@ def test_many_steps_at_once_are_those_one_by_one(limit: float) -> None:
 
 def test_a_step_that_is_no_number_and_all_after_it_change_nothing() -> None:
     _, engine, rows = engines(1.0)
-    graph = Unrecorded(engine, rows, 16, plain_attention)
+    steps = Unrecorded(engine, rows, 16, plain_attention)
     chosen, rates = np.arange(48).reshape(3, 16), np.full(3, 1e-3)
-    graph.run(chosen[:1], rates[:1])
+    steps.run(chosen[:1], rates[:1])
     before = [p.detach().clone() for p in engine.model.parameters()]
     engine.model.norm.weight.data.fill_(torch.inf)
     with pytest.raises(NotFinite, match="the loss is nan") as caught:
-        graph.run(chosen[1:], rates[1:])
+        steps.run(chosen[1:], rates[1:])
     assert caught.value.losses == []
     for name, parameter, was in zip(*zip(*engine.model.named_parameters(), strict=True), before, strict=True):
         assert name == "norm.weight" or torch.equal(parameter, was), name
+
+
+def losses_of(run: Path) -> dict[tuple[int, str], float]:
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return {(row["step"], row["kind"]): row["loss"] for row in rows}
+
+
+def test_a_run_by_many_steps_at_once_is_one_by_single_steps(
+    small_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = losses_of(train(small_config.model_copy(update={"name": "one_by_one"})))
+    sizes = []
+
+    class Noted(Unrecorded):
+        def run(self, chosen: np.ndarray, rates: np.ndarray) -> list[float]:
+            sizes.append(len(chosen))
+            return super().run(chosen, rates)
+
+    monkeypatch.setattr(graph, "takes", lambda engine, rows: True)
+    monkeypatch.setattr(graph, "StepGraph", lambda engine, rows, size: Noted(engine, rows, size, plain_attention))
+    many = losses_of(train(small_config.model_copy(update={"name": "many_at_once"})))
+    assert many.keys() == plain.keys()
+    assert list(many.values()) == pytest.approx(list(plain.values()), rel=1e-3)
+    assert sum(sizes) == 20 and max(sizes) > 1, "steps between evaluations are taken together"
+
+
+def test_what_cannot_be_recorded_is_said_and_taken_step_by_step(
+    small_config: RunConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
+) -> None:
+    config = small_config.model_copy(update={"training": small_config.training.model_copy(update={"compile": "no"})})
+    plain = losses_of(train(config.model_copy(update={"name": "plain_steps"})))
+
+    def refuse(engine: Engine, rows: Rows, size: int) -> StepGraph:
+        raise RuntimeError("no graphs today\nand a long trace")
+
+    monkeypatch.setattr(graph, "takes", lambda engine, rows: True)
+    monkeypatch.setattr(graph, "StepGraph", refuse)
+    monkeypatch.setattr(Engine, "compile_blocks", lambda engine: None)
+    found = losses_of(train(config.model_copy(update={"name": "refused"})))
+    assert "the step cannot be recorded (no graphs today): it is taken kernel by kernel" in capfd.readouterr().err
+    assert found == plain

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from atlantis.cli import main
 from atlantis.errors import PartFailed, UserError
@@ -20,7 +21,7 @@ from atlantis.readout.analysis import probe_run
 from atlantis.readout.measures import COLUMNS, Measures, block_features, like
 from atlantis.readout.outputs import kl_per_token
 from atlantis.readout.probes import read_sphere
-from atlantis.settings import ProbeConfig
+from atlantis.settings import ProbeConfig, RunConfig
 from atlantis.tokens import Vocabulary
 from atlantis.world import World
 from atlantis.world.virtual import VirtualRegion
@@ -139,6 +140,31 @@ def test_an_unreadable_checkpoint_does_not_stop_the_rest(
     probe_run(run)
     assert read == [0, 3], "the first step, which others are compared with, and what was missing"
     assert contents(run) == whole
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+def test_the_bytes_do_not_depend_on_the_number_of_threads(run: Path, n_threads: int) -> None:
+    whole = contents(run)
+    shutil.rmtree(run / "analysis")
+    with threadpool_limits(n_threads, user_api="blas"):
+        probe_run(run)
+    assert contents(run) == whole
+
+
+def test_without_measures_both_protocols_are_the_same_and_there_is_no_map(run: Path, small_config: RunConfig) -> None:
+    whole = contents(run)
+    shutil.rmtree(run / "analysis")
+    config = small_config.probe.model_copy(update={"measures": False})
+    world = World.from_config(small_config.world)
+    analysis.probe_checkpoints(run, world, config)
+    found = contents(run)
+    assert set(found) == {name for name in whole if not name.startswith("analysis/map/")}
+    assert all(found[name] == whole[name] for name in found if "manifest" not in name)
+    before = (run / "analysis" / "seed" / "manifest.json").stat()
+    analysis.probe_checkpoints(run, world, config)
+    assert (run / "analysis" / "seed" / "manifest.json").stat().st_mtime_ns == before.st_mtime_ns, "made again"
+    analysis.probe_checkpoints(run, world, small_config.probe)
+    assert contents(run) == whole, "asked for later, they are added"
 
 
 def test_a_checkpoint_that_was_taken_away_leaves_no_rows(run: Path) -> None:

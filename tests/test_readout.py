@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression, RidgeCV
 from sklearn.linear_model import Ridge as SklearnRidge
 from sklearn.metrics import r2_score
+from threadpoolctl import threadpool_limits
 from transformers import AutoModelForCausalLM
 
 from atlantis.data.pairs import Pairs
@@ -21,7 +23,7 @@ from atlantis.readout.activations import probe_features, probe_states
 from atlantis.readout.evaluate import score
 from atlantis.readout.probes import metrics, r2, read_seed, read_sphere, seed_split, split_interval, t_interval
 from atlantis.readout.ridge import ALPHAS, Sums, fit_ridge, solve_ridge
-from atlantis.readout.threads import side_by_side
+from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import HALF_CIRCUMFERENCE_KM, unit_vectors
 from atlantis.tokens import Vocabulary
@@ -193,6 +195,35 @@ def test_side_by_side_is_in_order_and_does_not_hide_an_error() -> None:
     assert side_by_side(lambda n: n, []) == []
     with pytest.raises(ZeroDivisionError):
         side_by_side(lambda n: 1 // n, [1, 0])
+
+
+def test_pieces_of_pieces_share_the_threads_and_find_the_same() -> None:
+    at_once, most_at_once, lock = set(), [], threading.Lock()
+
+    def inner(n: int) -> float:
+        with lock:
+            at_once.add(threading.get_ident())
+            most_at_once.append(len(at_once))
+        found = float(np.linalg.eigh(squares[n % 3])[0].sum())
+        with lock:
+            at_once.discard(threading.get_ident())
+        return found
+
+    def outer(n: int) -> list[float]:
+        assert torch.get_num_threads() == 1
+        return side_by_side(inner, range(n, n + 3))
+
+    random = np.random.default_rng(0)
+    squares = [a @ a.T for a in random.normal(size=(3, 200, 200))]
+    n_torch = torch.get_num_threads()
+    found = {}
+    for n_threads in (1, 2, 5):
+        with threadpool_limits(n_threads, user_api="blas"):
+            most_at_once.clear()
+            found[n_threads] = list(as_they_come(outer, range(4), most=2))
+            assert max(most_at_once) <= n_threads
+    assert found[1] == found[2] == found[5]
+    assert torch.get_num_threads() == n_torch
 
 
 @given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-90, 90)), min_size=2, max_size=20))

@@ -125,9 +125,9 @@ class Record(Settings):
 
 
 def _without_seeds(config: RunConfig) -> dict[str, Any]:
-    """The settings that count, but for `SEEDED` and for those whose effect is recorded apart: world, base, device."""
+    """The settings that count, but for `SEEDED`, those recorded apart (world, base, device), and those of no effect."""
     settings = config.model_dump(mode="json", exclude={*BOOKKEEPING, "world", "base"})
-    for key in (*SEEDED, "training.device", "training.compile", "training.precision"):
+    for key in (*SEEDED, "training.device", "training.compile", "training.precision", "probe.measures"):
         stage, _, name = key.partition(".")
         del settings[stage][name]
     return settings
