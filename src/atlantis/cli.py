@@ -606,8 +606,10 @@ def study(
     A seed sets dataset.seed (the pairs drawn), model.seed (the initial weights) and training.seed (the order of
     batches). It does not set the world's, the evaluation's or the probe's seed.
 
-    The base run takes many hours on a CPU. With --base shipped every fine-tune, of every seed, starts from the base in
-    pretrained/ instead, and the base run is left out; seeds then vary the data and their order alone.
+    The base run takes a minute or two on a GPU and many hours on a CPU. With --base shipped every fine-tune, of every
+    seed, starts from the base in pretrained/ instead, and the base run is left out; seeds then vary the data and their
+    order alone. With probe.measures=false both probe protocols are kept, which is all that a record holds, and
+    analysis/map is left out, which takes most of a probe's time.
 
     The same command goes on where it was stopped. What is recorded is not made again: to have that, move the record and
     the run's folder away. A run that fails does not stop the others; it is named at the end, and the exit code is 1.
@@ -619,7 +621,7 @@ def study(
     \b
     Examples:
       atlantis study
-      atlantis study --seeds 42 --only base,cross
+      atlantis study --seeds 42 --only base,cross probe.measures=false
       atlantis study --base shipped --only cross,inter training.max_steps=200 --output-root outputs/short
     """
     from atlantis import study as the_study

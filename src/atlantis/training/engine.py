@@ -77,7 +77,8 @@ class Engine:
     `training.compile` says how a step is computed. On a CPU `auto` takes the batch as a tree and the kernels of the
     model (tree.py, kernels.cpp), on a GPU torch.compile; `yes` is torch.compile everywhere, `no` plain PyTorch. What
     cannot be compiled is said, and the run goes on in plain PyTorch. torch.compile works block by block: the equal
-    blocks are compiled once, in a sixth of the time that the whole step takes. docs/performance.md has measurements.
+    blocks are compiled once, in a sixth of the time that the whole step takes. Without strategies and ranks, steps on
+    a GPU are recorded whole and do not come through here: see graph.py. docs/performance.md has measurements.
     """
 
     def __init__(self, model: Transformer, training: TrainingConfig, device: torch.device) -> None:
