@@ -243,7 +243,10 @@ def _command(planned: Planned, base: Base | None) -> str:
     only = [planned.run]
     if base is not None and planned.base is None:
         own = _planned("base", planned.seed, None, planned.config.output_root, planned.overrides).config
-        only = ["base", *only] if base.config is not None and not configs.difference(base.config, own) else only
+        if base.config is not None:  # measures are of no effect on a base's weights
+            probe = own.probe.model_copy(update={"measures": base.config.probe.measures})
+            same = not configs.difference(base.config, own.model_copy(update={"probe": probe}))
+            only = ["base", *only] if same else only
     pairs = [override.partition("=") for override in planned.overrides]
     overrides = [f"{key}={portable(value)}" for key, _, value in pairs]
     return command(only, [planned.seed], planned.base and portable(planned.base), overrides)

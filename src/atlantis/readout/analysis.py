@@ -25,8 +25,11 @@ from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.world import World
 
-AT_ONCE = 16
-"""Checkpoints that are read side by side, at most: each takes up to half a gigabyte."""
+AT_ONCE, BUDGET = 16, 8 << 30
+"""Checkpoints that are read side by side, at most, and the bytes that they may take together, about."""
+
+TIMES_STATES = 10
+"""What reading a checkpoint takes at once, as a multiple of its hidden states."""
 
 READERS = {"seed": read_seed, "sphere": read_sphere}
 
@@ -88,6 +91,7 @@ def _read(
     measures = Measures(world, config) if config.measures else None
     readings: dict[int, dict[str, Reading]] = {}
     problems: dict[int, UserError] = {}
+    n_bytes = 1  # that a checkpoint takes
 
     def read(step: int, measures: Measures | None) -> tuple[dict[str, Reading], Measures | None] | UserError:
         checkpoint = checkpoints[step]
@@ -98,8 +102,10 @@ def _read(
         except UserError as problem:
             return problem
         assert source.model is not None
+        nonlocal n_bytes
         layers = range(len(source.model.blocks)) if measures else sorted(set(config.layers))
         states = source.states(np.arange(len(world)), layers)
+        n_bytes = max(n_bytes, TIMES_STATES * states.nbytes)
         features = block_features(states, [layers.index(layer) for layer in config.layers])
         found = {name: read(features, world, config) for name, read in READERS.items()}
         if measures:
@@ -123,7 +129,9 @@ def _read(
             note(step, *side_by_side(lambda first: read(first, measures), [step]))
         if readings and min(readings) == min(done, default=-1):
             left = [step for step in left if step not in done]
-        others = as_they_come(lambda step: read(step, measures and measures.another()), left, most=AT_ONCE)
+        others = as_they_come(
+            lambda step: read(step, measures and measures.another()), left, most=max(1, min(AT_ONCE, BUDGET // n_bytes))
+        )
         for step, found in zip(left, others, strict=True):
             note(step, found)
     if not readings:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _piece = threading.local()
-"""In a thread that carries out a piece: `n_threads`, for its own pieces."""
+"""In a thread that carries out a piece: `n_threads`, for its own pieces, and `stop`: nobody waits any more."""
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -30,29 +30,46 @@ def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[
 
 
 def as_they_come(work: Callable[[Item], Result], items: Iterable[Item], most: int | None = None) -> Iterator[Result]:
-    """The results of `side_by_side` in the items' order, each as soon as it is there; at most `most` pieces at once."""
+    """The results of `side_by_side` in the items' order, each as soon as it is there; at most `most` pieces at once.
+
+    After an error, or a signal, pieces that have begun end at their next own piece; nobody waits for them.
+    """
     items = list(items)
     of_piece = getattr(_piece, "n_threads", None)
     n_threads = of_piece or _blas_threads()
     at_once = max(1, min(n_threads, len(items), most or n_threads))
+    stop: threading.Event = _piece.stop if of_piece else threading.Event()
+
+    def carry_out(item: Item) -> Result:
+        if stop.is_set():
+            raise CancelledError
+        return work(item)
+
     if of_piece and at_once == 1:
-        yield from map(work, items)
+        yield from map(carry_out, items)
         return
     n_torch = torch.get_num_threads()
 
     def begin() -> None:
-        _piece.n_threads = max(1, n_threads // at_once)
+        _piece.n_threads, _piece.stop = max(1, n_threads // at_once), stop
         threadpool_limits(1, user_api="openmp")  # of this thread alone
         torch.set_num_threads(1)
 
     with nullcontext() if of_piece else threadpool_limits(1, user_api="blas"):
         threads = ThreadPoolExecutor(at_once, initializer=begin)
         try:
-            yield from threads.map(work, items)
+            yield from threads.map(carry_out, items)
+        except BaseException:
+            if not of_piece:
+                stop.set()
+            raise
         finally:
-            threads.shutdown(cancel_futures=True)
+            threads.shutdown(wait=False, cancel_futures=True)
             torch.set_num_threads(n_torch)  # what threads that come later begin with
 
 
 def _blas_threads() -> int:
-    return max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=1)
+    return (
+        max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=0)
+        or torch.get_num_threads()
+    )

@@ -186,7 +186,8 @@ class Engine:
         except Exception as error:
             if not self.compiled or not _is_compiler_error(error):
                 raise
-            say(f"compilation failed ({str(error).splitlines()[0][:120]}): training goes on in plain PyTorch")
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+            say(f"compilation failed ({reason}): training goes on in plain PyTorch")
             self.compiled = False
             self.forget_compilation()
             return compute()

@@ -61,7 +61,7 @@ class StepGraph:
                 self._step()
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with torch.cuda.stream(torch.cuda.current_stream()), torch.cuda.graph(graph):  # the first: if the second fails
             self._step()
         self.replay = graph.replay
         self.bad.zero_()

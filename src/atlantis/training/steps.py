@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import torch
 
@@ -13,6 +15,9 @@ from atlantis.training.engine import Engine, NotFinite
 from atlantis.training.order import Order
 from atlantis.training.schedule import learning_rate
 
+MOMENT_S = 0.1
+"""Steps that take less than this are taken together in twice the number."""
+
 
 class Steps:
     """The steps of a run of `total`: a function of their number, the order of rows and what a strategy remembers."""
@@ -20,6 +25,7 @@ class Steps:
     def __init__(self, engine: Engine, rows: Rows, order: Order, total: int) -> None:
         self.engine, self.rows, self.order, self.total = engine, rows, order, total
         self.graph: graph.StepGraph | None = None
+        self.at_once = 1
         self.recordable = graph.takes(engine, rows)
         if self.recordable:  # what is recorded is compiled by itself, and evaluations have other shapes each time
             engine.forget_compilation()
@@ -32,16 +38,19 @@ class Steps:
     def take(self, step: int, until: int) -> list[float]:
         """Carry out steps `step` to at most `until` (not included), at least one; returns their losses.
 
-        On a GPU these are up to `graph.STEPS` steps, else one. Raises NotFinite as `Engine.step` does, and UserError,
-        which names a batch size that fits, if memory runs out.
+        On a GPU these are as many as take a moment, up to `graph.STEPS`, else one. Raises NotFinite as `Engine.step`
+        does, and UserError, which names a batch size that fits, if memory runs out.
         """
         if self.recordable and self.graph is None:
             self._record(step)
         if self.graph is None:
             return [self._one(step)]
-        steps = range(step, min(until, step + graph.STEPS))
-        rates = np.array([self.rate(s) for s in steps])
-        return self.graph.run(np.stack([self.order.rows(s) for s in steps]), rates)
+        steps = range(step, min(until, step + self.at_once))
+        rates, started = np.array([self.rate(s) for s in steps]), time.monotonic()
+        losses = self.graph.run(np.stack([self.order.rows(s) for s in steps]), rates)
+        if len(steps) == self.at_once and time.monotonic() - started < MOMENT_S:  # signals and progress wait for them
+            self.at_once = min(graph.STEPS, 2 * self.at_once)
+        return losses
 
     def _one(self, step: int) -> float:
         engine, chosen = self.engine, self._chosen(step)
@@ -62,7 +71,10 @@ class Steps:
             except Exception as error:
                 if is_out_of_memory(error):
                     raise
-                say(f"the step cannot be recorded ({str(error).splitlines()[0][:120]}): it is taken kernel by kernel")
+                if isinstance(error.__context__, Exception) and is_out_of_memory(error.__context__):
+                    raise error.__context__ from None  # the end of the recording failed because of it
+                reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
+                say(f"the step cannot be recorded ({reason}): it is taken kernel by kernel")
                 self.recordable = False
                 self.engine.compile_blocks()
                 for group in self.engine.optimizer.param_groups:
