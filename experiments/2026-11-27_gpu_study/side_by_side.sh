@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # All runs of the study for three seeds on one GPU, several at a time; stopped, the same command goes on.
 #
-#     bash experiments/2026-11-27_gpu/side_by_side.sh OUTPUT_ROOT [KEY=VALUE...]
+#     bash experiments/2026-11-27_gpu_study/side_by_side.sh OUTPUT_ROOT [KEY=VALUE...]
 #
 # The first seed's base run has the GPU to itself. Towards its end the other bases start; as soon as a base is trained
 # its fine-tunes start, in three processes, while it is probed.
