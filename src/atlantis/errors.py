@@ -30,6 +30,11 @@ class PartFailed(UserError):
     """Some of the work could not be done; the rest is done and written. The command line exits with code 1."""
 
 
+def in_a_line(error: Exception) -> str:
+    """The first line of an error's message, shortened; its type's name where it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:120]
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is Python's, NumPy's or PyTorch's way (on a CPU, on a GPU) of saying that memory ran out."""
     said = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")

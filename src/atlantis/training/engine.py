@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlantis.data.rows import Batch
-from atlantis.errors import UserError
+from atlantis.errors import UserError, in_a_line
 from atlantis.model import Transformer, completion_loss, kernels
 from atlantis.model.tree import tree_logits, tree_loss, tree_of
 from atlantis.progress import say
@@ -186,8 +186,7 @@ class Engine:
         except Exception as error:
             if not self.compiled or not _is_compiler_error(error):
                 raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-            say(f"compilation failed ({reason}): training goes on in plain PyTorch")
+            say(f"compilation failed ({in_a_line(error)}): training goes on in plain PyTorch")
             self.compiled = False
             self.forget_compilation()
             return compute()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from atlantis.data.rows import Batch, Rows
-from atlantis.errors import is_out_of_memory
+from atlantis.errors import in_a_line, is_out_of_memory
 from atlantis.progress import say
 from atlantis.training import graph, memory
 from atlantis.training.engine import Engine, NotFinite
@@ -73,8 +73,7 @@ class Steps:
                     raise
                 if isinstance(error.__context__, Exception) and is_out_of_memory(error.__context__):
                     raise error.__context__ from None  # the end of the recording failed because of it
-                reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-                say(f"the step cannot be recorded ({reason}): it is taken kernel by kernel")
+                say(f"the step cannot be recorded ({in_a_line(error)}): it is taken kernel by kernel")
                 self.recordable = False
                 self.engine.compile_blocks()
                 for group in self.engine.optimizer.param_groups:
