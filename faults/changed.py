@@ -88,7 +88,7 @@ def _other_source(*arguments: str) -> Callable[[], int]:
         from atlantis.training import run as run_module
 
         code = run_module._code
-        run_module._code = lambda: code() | {"atlantis": "0123456789ab"}
+        run_module._code = lambda config: code(config) | {"atlantis": "0123456789ab"}
         return cli.main(list(arguments))
 
     return work
@@ -99,7 +99,7 @@ def _other_torch(*arguments: str) -> Callable[[], int]:
         from atlantis.training import run as run_module
 
         code = run_module._code
-        run_module._code = lambda: code() | {"torch": "1.0.0"}
+        run_module._code = lambda config: code(config) | {"torch": "1.0.0"}
         return cli.main(list(arguments))
 
     return work

@@ -52,7 +52,9 @@ def children_find_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Setup:
-    return TIERS["smoke"].setup(tmp_path_factory.mktemp("bench"))
+    folder, tier = tmp_path_factory.mktemp("bench"), TIERS["smoke"]
+    tier.prepare(folder)
+    return tier.setup(folder)
 
 
 # --- measures of continual learning
@@ -525,6 +527,28 @@ def test_a_file_that_is_no_method_is_refused(tmp_path: Path, monkeypatch: pytest
             read_method(file)
     with pytest.raises(UserError, match="no such file"):
         read_method(tmp_path / "none.yaml")
+
+
+def test_what_ran_before_a_change_is_not_taken_for_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, module = entry(tmp_path), tmp_path / "mine.py"
+    module = module.rename(tmp_path / "own_keyed.py")
+    file.write_text(file.read_text().replace("mine:", "own_keyed:"))
+    keys = [read_method(file).key]
+    module.write_text(f"# a remark\n{module.read_text()}")
+    assert read_method(file).key == keys[0]
+    module.write_text(f"{module.read_text()}\nFACTOR = 2\n")
+    keys.append(read_method(file).key)
+    file.write_text(file.read_text().replace("1.0]", "2.0]"))
+    keys.append(read_method(file).key)
+    assert len(set(keys)) == 3 and all(key.startswith(f"{read_method(file).name}-") for key in keys)
+    assert [method.key for method in METHODS.values()] == list(METHODS)
+
+
+def test_only_counting_writes_nothing(tmp_path: Path) -> None:
+    for tier in TIERS:
+        bench.counts(Plan.of(tier, output_root=tmp_path / "outputs"))
+    assert not list(tmp_path.iterdir())
 
 
 def test_parts_are_asked_for_once(capsys: pytest.CaptureFixture[str]) -> None:

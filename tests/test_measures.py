@@ -159,12 +159,23 @@ def test_without_measures_both_protocols_are_the_same_and_there_is_no_map(run: P
     analysis.probe_checkpoints(run, world, config)
     found = contents(run)
     assert set(found) == {name for name in whole if not name.startswith("analysis/map/")}
-    assert all(found[name] == whole[name] for name in found if "manifest" not in name)
+    assert all(found[name] == whole[name] for name in found)
     before = (run / "analysis" / "seed" / "manifest.json").stat()
     analysis.probe_checkpoints(run, world, config)
     assert (run / "analysis" / "seed" / "manifest.json").stat().st_mtime_ns == before.st_mtime_ns, "made again"
     analysis.probe_checkpoints(run, world, small_config.probe)
     assert contents(run) == whole, "asked for later, they are added"
+
+
+def test_a_run_without_measures_gets_them_when_asked(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = contents(run)
+    shutil.rmtree(run / "analysis" / "map")
+    assert main(["probe", str(run), "--no-measures"]) == 0 and not (run / "analysis" / "map").exists()
+    assert main(["probe", str(run), "--measures"]) == 0 and contents(run) == whole
+    assert main(["probe", str(run), "--no-measures"]) == 0 and contents(run) == whole, "what is there stays"
+    capsys.readouterr()
+    final = str(run / "checkpoints" / "final")
+    assert main(["probe", final, "--measures"]) == 2 and "one model has nothing" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_was_taken_away_leaves_no_rows(run: Path) -> None:

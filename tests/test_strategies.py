@@ -246,7 +246,13 @@ def test_a_config_comes_back_with_its_strategies(tmp_path: Path) -> None:
     assert configs.digest(configs.load(file, ["strategy={name: naive}"])) == configs.digest(plain)
 
 
-def test_a_users_own_strategy(fine: RunConfig, naive: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_own_strategy(
+    fine: RunConfig,
+    naive: object,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     (tmp_path / "my_module.py").write_text(
         "from atlantis.strategies import Strategy, StrategySettings\n"
         "class Mine(Strategy):\n"
@@ -256,8 +262,21 @@ def test_a_users_own_strategy(fine: RunConfig, naive: object, tmp_path: Path, mo
         "        return rate * self.settings.factor\n"
     )
     monkeypatch.chdir(tmp_path)
-    run = train(with_strategy(fine, "fine_mine", {"name": "my_module:Mine", "factor": 0.0}))
+    config = with_strategy(fine, "fine_mine", {"name": "my_module:Mine", "factor": 0.0})
+    run = train(config)
     assert weights(run)["lm_head.weight"].equal(weights(run, "checkpoint-0")["lm_head.weight"])
+    module = tmp_path / "my_module.py"
+    module.write_text(f"# a remark\n\n{module.read_text()}")
+    capsys.readouterr()
+    train(config, resume=True)
+    assert "has been changed" not in capsys.readouterr().err
+    module.write_text(module.read_text().replace("rate * ", "2 * rate * "))
+    train(config, resume=True)
+    assert "my_module:Mine has been changed since" in capsys.readouterr().err
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    with pytest.raises(UserError, match=r"other code.*--fork"):
+        train(config, resume=True)
 
 
 def test_a_strategy_needs_a_base(small_config: RunConfig) -> None:

@@ -140,6 +140,7 @@ def test_a_small_world_trains_end_to_end(small_run: Path) -> None:
     assert is_complete(small_run / "checkpoints" / "final")
     record = json.loads((small_run / "run.json").read_text())
     assert record["status"] == "finished" and record["steps"] == 20
+    assert record["device"]["recorded"] is False, "a CPU takes its steps one by one"
     for protocol in ("seed", "sphere"):
         assert (small_run / "analysis" / protocol / "representation_dynamics.csv").is_file()
         assert (small_run / "analysis" / protocol / "predictions.parquet").is_file()
@@ -262,14 +263,20 @@ def test_a_crash_and_a_resume_equal_an_uninterrupted_run(
 
 
 def test_a_run_with_anchors_resumes_among_its_early_rows(
-    small_config: RunConfig, small_run: Path, monkeypatch: pytest.MonkeyPatch
+    small_config: RunConfig, small_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     anchors = AnchorsConfig(cities=5, steps=8)
     whole = train(renamed(small_config, "anchors", anchors=anchors))
     assert digests(whole) != digests(small_run)
+    assert "anchors.steps" not in capsys.readouterr().err
     stopped = renamed(small_config, "anchors_stopped", anchors=anchors)
     crash_after(5, stopped, monkeypatch)
     assert digests(train(stopped, resume=True)) == digests(whole)
+
+
+def test_a_run_that_sees_anchors_alone_says_so(small_config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    train(renamed(small_config, "only_anchors", anchors=AnchorsConfig(cities=5, steps=20)))
+    assert "training.anchors.steps: all 20 steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

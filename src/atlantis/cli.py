@@ -425,6 +425,14 @@ def probe(
     table: Annotated[
         bool, typer.Option("--table", help="Also every layer and position of the prompt, one by one.")
     ] = False,
+    measures: Annotated[
+        bool | None,
+        typer.Option(
+            "--measures/--no-measures",
+            help="A run: with or without map/.  [default: as its config says]",
+            show_default=False,
+        ),
+    ] = None,
     world: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="A model's folder: its saved world.  [default: shipped cities and Atlantis]"),
@@ -442,7 +450,8 @@ def probe(
     analysis/ by two protocols: seed/ (the study's, to compare with it) and sphere/ (without its flaws), in each
     representation_dynamics.csv (per step and region, with intervals) and predictions.parquet (per city). With --table,
     layers/ has R2 and km at every layer and position of the prompt. map/ says what became of the map since the first
-    step (docs/metrics.md): lost, bent or turned, drift, damage. A checkpoint that cannot be read is named at the end.
+    step (docs/metrics.md): lost, bent or turned, drift, damage; it takes most of the time, and a run whose config has
+    probe.measures: false has none until --measures asks for it. A checkpoint that cannot be read is named at the end.
 
     PATH may be any transformers folder whose tokenizer reads the task's texts as ours does: a checkpoint, or a causal
     language model of any architecture, saved with save_pretrained. Its world, layers and --out are then said here.
@@ -460,11 +469,15 @@ def probe(
     folder = _run_folder(path)
     given = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
     if (folder / "config.json").is_file() or (folder.is_dir() and given and not (folder / "config.yaml").is_file()):
+        if measures is not None:
+            raise UserError(
+                "--measures: compare a run's checkpoints with its first; one model has nothing to compare with"
+            )
         by_layer = _probe_model(folder, world, layers, out, table)
     elif given:
         raise UserError(f"{given[0]}: is for the folder of one model; a run has its own in its config.yaml")
     else:
-        by_layer, unread = _probe_run(folder, table)
+        by_layer, unread = _probe_run(folder, table, measures)
         _console().print(run_table(folder), show.region_table(folder))
     if by_layer is not None:
         _console().print(show.layer_table(by_layer))
@@ -472,14 +485,14 @@ def probe(
         raise unread
 
 
-def _probe_run(folder: Path, by_layer: bool) -> tuple[Any, PartFailed | None]:
+def _probe_run(folder: Path, by_layer: bool, measures: bool | None) -> tuple[Any, PartFailed | None]:
     """Probe a run; returns its layer table, if asked for, and what names the checkpoints that could not be read."""
     from atlantis.readout.analysis import probe_run
     from atlantis.readout.layers import run_layer_table
 
     unread = None
     try:
-        probe_run(folder)
+        probe_run(folder, measures)
     except PartFailed as problem:  # what can be read is written
         unread = problem
     if not by_layer:

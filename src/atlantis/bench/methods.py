@@ -14,10 +14,11 @@ from pydantic import AfterValidator, Field, model_validator
 
 from atlantis import config as configs
 from atlantis import yaml12
+from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
 from atlantis.reading import read_text
 from atlantis.settings import RunConfig, Settings, folder_name
-from atlantis.strategies import Need, checked_settings, find
+from atlantis.strategies import Need, checked_settings, code_digest, find
 from atlantis.tokens import Kind
 
 TRIALS = 3
@@ -71,6 +72,17 @@ class Method(Settings):
                 raise ValueError(f"setting {self.setting!r} counts the strategies from 0, and there are {len(parts)}")
             parts[int(place or 0)][key] = value
         return parts
+
+    @property
+    def key(self) -> str:
+        """What its runs are named by: its name and, unless it is the benchmark's own, a digest of all that it is.
+
+        So what ran before a file, or a class that it names, was changed is not taken for what it is now.
+        """
+        if METHODS.get(self.name) == self:
+            return self.name
+        code = [code_digest(part["name"]) for part in self._list]
+        return f"{self.name}-{digest_of([self.model_dump(mode='json'), code])[:6]}"
 
     @property
     def needs(self) -> list[Need]:

@@ -124,7 +124,7 @@ def runs_of(tier: str, attempt: Attempt) -> Task:
     names: dict[str, str] = {}
     runs = []
     for run in attempt.task.runs:
-        names[str(run.name)] = f"bench_{tier}_{run.name}_{method.name}_{index}_seed{attempt.seed}"
+        names[str(run.name)] = f"bench_{tier}_{run.name}_{method.key}_{index}_seed{attempt.seed}"
         base = names.get(str(run.base), run.base)
         with_method = method.on(run, attempt.value, attempt.task.buffer)
         runs.append(with_method.model_copy(update={"name": names[str(run.name)], "base": base}))
@@ -255,6 +255,7 @@ def carry_out(plan: Plan, backend: BackendIn) -> tuple[list[Record], int]:
 
     A method whose trials all failed has a record with its error for every task, and is counted there.
     """
+    plan.tier.prepare(plan.output_root)
     setup = plan.tier.setup(plan.output_root)
     methods = taking_part(plan, setup)
     trials = tune(plan, setup, methods, backend) if plan.tier.tuned else {}

@@ -69,22 +69,25 @@ class Tier:
         return SCENARIOS[scenario](setup.in_steps(self.steps.get(scenario, setup.steps)), seed)
 
     def setup(self, output_root: Path) -> Setup:
-        """What its tasks share. Writes the small world's table of cities where the tier has one."""
+        """What its tasks share; the smoke tier's needs a table of cities that `prepare` writes."""
         from atlantis.model.kernels import fast_bf16  # takes PyTorch with it
 
         data = {key: dict(value) for key, value in self.settings.items()}
         if self.name == "cpu" and fast_bf16():
             data["training"]["precision"] = "bf16"
         if self.name == "smoke":
-            file = output_root / "bench" / "smoke" / "cities.csv"
-            artifacts.write_text(file, shipped_cities().head(SMOKE_CITIES).to_csv(index=False))
-            data["world"]["cities"] = str(file.absolute())
+            data["world"]["cities"] = str(_small_table(output_root).absolute())
         config = configs.checked(RunConfig, data | {"output_root": str(output_root)}, f"tier {self.name}")
         if self.name == "smoke":
             return Setup(config, lambda seed: "bench_smoke_base", lambda seed: "bench_smoke_city_base")
         if self.pretrained:
             return Setup(config, lambda seed: f"bench_base_seed{seed}", lambda seed: f"bench_city_base_seed{seed}")
         return Setup(config, lambda seed: SHIPPED, lambda seed: SHIPPED_CITY, self.one_order)
+
+    def prepare(self, output_root: Path) -> None:
+        """Write the small world's table of cities, where the tier has one."""
+        if self.name == "smoke":
+            artifacts.write_text(_small_table(output_root), shipped_cities().head(SMOKE_CITIES).to_csv(index=False))
 
     def bases(self, setup: Setup, seeds: Sequence[int]) -> list[RunConfig]:
         """The runs that make the bases of these seeds; none where they are shipped."""
@@ -98,6 +101,10 @@ class Tier:
                 base = configs.load(file, [f"output_root={setup.config.output_root}", *of_seed])
                 made.append(base.model_copy(update={"name": f"bench_{start}base_seed{seed}"}))
         return made
+
+
+def _small_table(output_root: Path) -> Path:
+    return output_root / "bench" / "smoke" / "cities.csv"
 
 
 def _small_base(setup: Setup, vocabulary: str) -> RunConfig:

@@ -174,7 +174,7 @@ def _stacked(readings: dict[int, Reading]) -> Tables:
 
 
 def _digest(config: ProbeConfig, steps: Iterable[int]) -> str:
-    settings = config.model_dump(exclude={"measures"} if config.measures else set())  # as before there was a choice
+    settings = config.model_dump(exclude={"measures"})  # what is read does not depend on what else is
     return artifacts.digest_of({"probe": settings, "steps": sorted(steps)})
 
 
@@ -250,17 +250,21 @@ def _where(table: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:
     return cast(pd.DataFrame, table.loc[np.asarray(mask, dtype=bool)])
 
 
-def probe_run(run: Path | str) -> None:
-    """Probe every checkpoint of a run again, by the run's own settings. Raises UserError for what is no run."""
+def probe_run(run: Path | str, measures: bool | None = None) -> None:
+    """Probe every checkpoint of a run again, by the run's own settings; `measures`, if given, in place of theirs.
+
+    Raises UserError for what is no run.
+    """
     run = Path(run)
     if not run.is_dir():
         raise UserError(f"{run}: no such folder; give a run's folder, such as outputs/experiments/demo")
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
     config = configs.load(run / "config.yaml", own_code=False)
+    probe = config.probe if measures is None else config.probe.model_copy(update={"measures": measures})
     artifacts.refuse_links(run)
     with artifacts.lock(run):
-        probe_checkpoints(run, World.from_config(config.world), config.probe, again=True)
+        probe_checkpoints(run, World.from_config(config.world), probe, again=True)
 
 
 def probe_folder(

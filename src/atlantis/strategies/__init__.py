@@ -6,6 +6,7 @@ one of a user's own is named `my_module:MyStrategy`, and its module is looked fo
 
 from __future__ import annotations
 
+import ast
 import difflib
 import os
 import sys
@@ -17,10 +18,11 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
+from atlantis.artifacts import digest_of
 from atlantis.settings import StrategySettings
 from atlantis.strategies.common.interface import Context, Need, Strategy
 
-__all__ = ["Context", "Need", "Strategy", "StrategySettings", "checked_settings", "find", "known"]
+__all__ = ["Context", "Need", "Strategy", "StrategySettings", "checked_settings", "code_digest", "find", "known"]
 
 
 def known() -> list[str]:
@@ -39,6 +41,18 @@ def find(name: str) -> type[Strategy]:
     module = import_module(f"atlantis.strategies.{name}")
     own = (kind for _, kind in getmembers(module, isclass) if kind.__module__ == module.__name__)
     return next(kind for kind in own if issubclass(kind, Strategy))
+
+
+def code_digest(name: str) -> str | None:
+    """Digest of the module that a user's class `my_module:MyStrategy` is in; None for a strategy that is a file here.
+
+    Comments, blank lines and the layout of the source do not count; nor does what the module imports.
+    """
+    if ":" not in name:
+        return None
+    module = sys.modules[_own(name).__module__]
+    source = Path(str(module.__file__)).read_bytes()
+    return digest_of(ast.unparse(ast.parse(source)))
 
 
 def _own(name: str) -> type[Strategy]:

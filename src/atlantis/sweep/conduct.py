@@ -90,7 +90,10 @@ def _take_stock(sweep: Sweep, board: Board) -> None:
     built: dict[str, str] = {}
     for run in sweep.runs:
         try:
-            if RunFolder(run.folder, run.config, resume=True).finished:
+            folder = RunFolder(run.folder, run.config, resume=True)
+            if folder.finished:
+                for strategy in folder.changed_since:
+                    say(f"{run.name}: was finished before {strategy} was changed; under another name it is made anew")
                 board.note(Outcome(run.name, "was done", attempts=attempts(_log(sweep, run))))
                 continue
         except UserError as error:

@@ -97,6 +97,8 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
         _save_world(config, world, strict)
         if run.finished:
             say(f"{path}: this run is already finished; nothing to train")
+            for strategy in run.changed_since:
+                say(f"{path}: {strategy} has been changed since; to train with what it is now, choose another name=")
         else:
             task, dataset, note = load_task(config, world, base, strict)
             origin = run.origin(_digests(world, dataset, base), fork)
@@ -226,6 +228,8 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     due = set(evaluation_steps(config.evaluation, total))
     engine = new_engine(config, task, base, total)
     order = order_of(settings, task.pairs)
+    if 0 < total <= order.until:
+        say(f"training.anchors.steps: all {total:,} steps of this run see pairs with an anchor, and no others")
     step, window = _restore(run, engine)
     run.note(device=_device_facts(engine), steps=total)
     trackers = Trackers(config, run.path)
@@ -270,6 +274,7 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
         if received:
             _save_state(run, engine, step, window)
             raise _interrupted(received[0], run.path, step)
+        run.note(device=_device_facts(engine) | {"recorded": steps.graph is not None})
     trackers.close()
     facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total)
     if not artifacts.is_complete(run.checkpoints / "final"):

@@ -16,6 +16,7 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.reading import read_json
 from atlantis.settings import RunConfig
+from atlantis.strategies import code_digest
 
 
 class RunFolder:
@@ -50,6 +51,12 @@ class RunFolder:
     @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
+
+    @property
+    def changed_since(self) -> list[str]:
+        """The user's own strategies in the config whose code is another now than when the run was begun."""
+        before = self.record.get("code", {})
+        return [name for name, digest in _own_code(self.config).items() if before.get(name, digest) != digest]
 
     def begin(self) -> None:
         """Write the config and the record's first facts, unless they are there."""
@@ -96,7 +103,7 @@ class RunFolder:
 
         `fork` allows other code, and is recorded. Other data are never allowed.
         """
-        code = _code()
+        code = _code(self.config)
         if data := _difference(self.record.get("digests", {}), digests):
             raise UserError(
                 f"{self.path}: was begun with other data; bring that back, or choose another name=. The difference:\n  "
@@ -154,7 +161,13 @@ def _difference(before: dict[str, str], now: dict[str, str]) -> list[str]:
     return [f"{key}: {before[key]} -> {value}" for key, value in now.items() if before.get(key, value) != value]
 
 
-def _code() -> dict[str, str]:
+def _own_code(config: RunConfig) -> dict[str, str]:
+    """The digests of a user's own strategies, by their names in the config."""
+    digests = {strategy.name: code_digest(strategy.name) for strategy in config.strategies}
+    return {name: digest for name, digest in digests.items() if digest is not None}
+
+
+def _code(config: RunConfig) -> dict[str, str]:
     """What a run's numbers depend on besides config and data: the sources that compute them, and the libraries."""
     from importlib.metadata import version
 
@@ -162,7 +175,8 @@ def _code() -> dict[str, str]:
     sources = [file for file in sorted(package.rglob("*")) if file.suffix in (".py", ".cpp")]
     counted = [file for file in sources if file.relative_to(package).parts[0] not in NOT_COUNTED]
     texts = {file.relative_to(package).as_posix(): file.read_text(encoding="utf-8") for file in counted}
-    return {"atlantis": artifacts.digest_of(texts)} | {name: version(name) for name in ("torch", "numpy")}
+    libraries = {name: version(name) for name in ("torch", "numpy")}
+    return {"atlantis": artifacts.digest_of(texts)} | libraries | _own_code(config)
 
 
 def _commit() -> str | None:
