@@ -182,6 +182,18 @@ def _rates(results: dict[str, Any]) -> str:
 rates = section("train")(_rates)
 
 
+def rates_bf16(records: Records) -> str:
+    """The newest record of `train` with bfloat16 in it, if it is not the newest one, whose table stands above."""
+    found = [
+        record for stem, record in records.items() if stem.endswith("_train") if "bf16" in record["results"]["rivals"]
+    ]
+    if not found:
+        return "*Not measured yet: there is no record of `train` on a processor with instructions for bfloat16.*"
+    if found[-1] is records["train"]:
+        return "The table above is of such a processor."
+    return f"{_rates(found[-1]['results'])}\n\n{_ceiling(found[-1]['results'])}\n\n<sub>{about(found[-1])}</sub>"
+
+
 @section("ideas")
 def ideas(results: dict[str, Any]) -> str:
     rows = [
@@ -299,6 +311,7 @@ TABLES: dict[str, Callable[[Records], str]] = {
     "ceiling": ceiling,
     "floor": floor,
     "rates": rates,
+    "rates_bf16": rates_bf16,
     "ideas": ideas,
     "history": history,
     "strategies": strategies,

@@ -205,6 +205,19 @@ def test_the_page_shows_what_the_records_say(records: Path) -> None:
     assert page.figure("2001-02-03T000000Z_train:settings.steps", {"2001-02-03T000000Z_train": older}) == "1"
 
 
+def test_bfloat16_is_shown_from_where_it_was_measured(records: Path) -> None:
+    newest = measured(records)["train"]
+    rivals = newest["results"]["rivals"]
+    with_bf16 = {**rivals, "bf16": rivals["engine"]}
+    older = {**newest, "date": "2001-02-03", "results": {**newest["results"], "rivals": with_bf16}}
+    for found, said in (
+        ({"b_train": newest, "train": newest}, "Not measured yet"),
+        ({"a_train": older, "b_train": newest, "train": newest}, "2001-02-03"),
+        ({"a_train": newest, "b_train": older, "train": older}, "above"),
+    ):
+        assert said in page.rates_bf16(found)
+
+
 def test_without_records_the_page_says_so() -> None:
     text = page.render(page.TEMPLATE.read_text(encoding="utf-8"), {})
     assert "no record of `train`" in text and "(not measured)" in text
