@@ -164,6 +164,25 @@ def test_damage_stands_below_step_0_with_its_paired_interval() -> None:
     assert "401 (" in section(text, "The map by region after fine-tuning")
 
 
+def test_fine_tunes_are_compared_seed_by_seed_where_they_start_alike() -> None:
+    title, km = "One fine-tune against another", {("cross", 42): 700.0, ("cross", 43): 900.0, ("cross", 44): 500.0}
+    km |= {("cross_bs64", 42): 710.0, ("cross_bs64", 43): 940.0, ("cross_bs64", 45): 9_000.0}
+    records = [planted(run, seed, {0: 600.0, FULL[run]: value}) for (run, seed), value in km.items()]
+    half_width = stats.t.ppf(0.975, 1) * stats.sem([10.0, 40.0])
+    row = cells(page(records), title, "cross_bs64", "cross")
+    assert row[2] == f"25 ({25 - half_width:,.0f} to {25 + half_width:,.0f})"
+    assert row[4] == f"50 ({50 - 2 * half_width:,.0f} to {50 + 2 * half_width:,.0f})", "twice as far off, by the plan"
+    assert row[6:] == ["–", "42, 43 (n = 2)"], "there are no answers of this kind, and no third seed of both"
+    assert cells(page(records), title, "inter", "cross")[2:] == ["not run", *["–"] * 4, "not run"]
+    given = [planted(run, 42, {0: 600.0, FULL[run]: 800.0}, base="shipped") for run in ("cross", "cross_bs64")]
+    assert cells(page(given), title, "cross_bs64, given base", "cross, given base")[2] == "0"
+    assert cells(page([records[0], given[1]]), title, "cross_bs64", "cross")[2] == "not run", (
+        "other weights to begin with"
+    )
+    shorter = planted("cross_bs64", 42, {0: 600.0, 10: 650.0})
+    assert cells(page([records[0], shorter]), title, "cross_bs64", "cross")[2] == "not run", "not the whole run"
+
+
 def test_with_one_seed_the_second_protocol_has_the_interval_of_its_folds() -> None:
     record = planted("cross", 42, {0: 200.0, 1_960: 700.0})
     title = "The map after fine-tuning, second protocol"

@@ -35,9 +35,12 @@ class Group:
         return bool(self.records) and self.first.base is not None and self.first.base.option is not None
 
     @property
+    def shortened(self) -> bool:
+        return bool(self.records) and self.first.steps < self.first.full_steps
+
+    @property
     def label(self) -> str:
-        shortened = bool(self.records) and self.first.steps < self.first.full_steps
-        return self.run + ", given base" * self.given_base + ", shortened" * shortened
+        return self.run + ", given base" * self.given_base + ", shortened" * self.shortened
 
     @property
     def command(self) -> str:
@@ -84,6 +87,15 @@ class Group:
             before = [_at(record, since, pick) for record in self.records]
             values = [None if a is None or b is None else b - a for a, b in zip(before, values, strict=True)]
         return mean_and_interval(values, digits)
+
+
+def pairs_of(one: Group, other: Group) -> list[tuple[Record, Record]]:
+    """Records of both that have the same seed and start from the same weights; none if a group is shortened."""
+    if not (one.records and other.records) or one.shortened or other.shortened:
+        return []
+    beside = {record.seed: record for record in other.records}
+    pairs = [(record, beside[record.seed]) for record in one.records if record.seed in beside]
+    return [(a, b) for a, b in pairs if a.base is not None and b.base is not None and a.base.weights == b.base.weights]
 
 
 def _at(record: Record, step: int, pick: Callable[[Evaluation], float | None]) -> float | None:

@@ -6,10 +6,11 @@ least two. What has no record is `NOT_RUN`. Every table of a fine-tune has its s
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
-from atlantis.report.groups import NEAR, NOT_RUN, Group, groups_of, number
+from atlantis.report.groups import NEAR, NOT_RUN, Group, groups_of, mean_and_interval, number, pairs_of
 from atlantis.report.record import REAL, Evaluation, Record
 from atlantis.report.run_data import SLICES
 from atlantis.report.study_numbers import (
@@ -54,6 +55,11 @@ def page(records: Sequence[Record]) -> str:
         "with one seed the interval is that of the probe's folds, and says nothing about other seeds. Virtual cities "
         "are predicted by probes fitted on real ones only.",
         _second_protocol([*base, *tuned]),
+        "## One fine-tune against another",
+        "What the first ends with less what the second ends with, in km, seed by seed: both drew with this seed and "
+        "started from the same weights. An interval that holds 0 shows no difference; with one seed there is none. "
+        "The intervals are not corrected for their number. *answers*: each about its own held-out pairs.",
+        _against(tuned),
         "## Answers after fine-tuning",
         "Error of the greedy answers on held-out pairs; *readable*: the share that are numbers, the others count as "
         "half the Earth's circumference.",
@@ -84,6 +90,10 @@ PROTOCOL = (
     f"An evaluated step stands beside the study's if the two are within {NEAR:.0%}. *since step 0*: what has been "
     f"added to the mean km, seed by seed. The study's median at the end was {BASE_END.median_km:,.0f} km."
 )
+
+
+COMPARED = (("inter", "cross"), ("mixed", "cross"), ("cross_bs64", "cross"), ("inter_bs64", "inter"))
+"""Fine-tunes that differ in one thing: the pairs, or the size of a batch."""
 
 
 # --- tables
@@ -188,6 +198,27 @@ def _second_protocol(groups: Sequence[Group]) -> str:
             rows.append([group.label, f"{step:,}", _with_folds(group, step), *cells, *group.tail])
     headings = ["run", "step", "real cities", "virtual cities", "virtual cities, the study's protocol"]
     return _table([*headings, "seeds", "command"], rows)
+
+
+def _against(groups: Sequence[Group]) -> str:
+    picks = [_on_map("seed", REAL, "mean_km"), _on_map("sphere", REAL, "mean_km")]
+    picks += [_on_task(name, "mean_km") for name in SLICES]
+    rows = []
+    for run, other in COMPARED:
+        for one, two in itertools.product(*([g for g in groups if g.run == name] for name in (run, other))):
+            if pairs := pairs_of(one, two):
+                differences = [[_less(*(pick(r.evaluations[-1]) for r in pair)) for pair in pairs] for pick in picks]
+                seeds = Group(run, 0, tuple(first for first, _ in pairs)).seeds
+                cells = [mean_and_interval(values, 0) for values in differences]
+                rows.append([one.label, two.label, *cells, seeds])
+        if not any(row[0].split(",")[0] == run and row[1].split(",")[0] == other for row in rows):
+            rows.append([run, other, NOT_RUN, *[ABSENT] * (len(picks) - 1), NOT_RUN])
+    headings = ["run", "less", "map", "map, second protocol", *(f"answers {name}" for name in SLICES), "seeds"]
+    return _table(headings, rows)
+
+
+def _less(a: float | None, b: float | None) -> float | None:
+    return None if a is None or b is None else a - b
 
 
 def _with_folds(group: Group, step: int) -> str:
