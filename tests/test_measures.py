@@ -175,7 +175,10 @@ def test_a_run_without_measures_gets_them_when_asked(run: Path, capsys: pytest.C
     assert main(["probe", str(run), "--no-measures"]) == 0 and contents(run) == whole, "what is there stays"
     capsys.readouterr()
     final = str(run / "checkpoints" / "final")
-    assert main(["probe", final, "--measures"]) == 2 and "one model has nothing" in capsys.readouterr().err
+    assert (
+        main(["probe", final, "--measures"]) == 2
+        and "one model has nothing to be compared with" in capsys.readouterr().err
+    )
 
 
 def test_a_checkpoint_that_was_taken_away_leaves_no_rows(run: Path) -> None:

@@ -470,9 +470,7 @@ def probe(
     given = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
     if (folder / "config.json").is_file() or (folder.is_dir() and given and not (folder / "config.yaml").is_file()):
         if measures is not None:
-            raise UserError(
-                "--measures: compare a run's checkpoints with its first; one model has nothing to compare with"
-            )
+            raise UserError("--measures: is for a run; one model has nothing to be compared with")
         by_layer = _probe_model(folder, world, layers, out, table)
     elif given:
         raise UserError(f"{given[0]}: is for the folder of one model; a run has its own in its config.yaml")
