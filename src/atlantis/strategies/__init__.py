@@ -11,7 +11,7 @@ import difflib
 import os
 import sys
 from importlib import import_module
-from inspect import getmembers, isclass
+from inspect import getmembers, getsource, isclass
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +46,15 @@ def find(name: str) -> type[Strategy]:
 def code_digest(name: str) -> str | None:
     """Digest of the module that a user's class `my_module:MyStrategy` is in; None for a strategy that is a file here.
 
-    Comments, blank lines and the layout of the source do not count; nor does what the module imports.
+    Comments, blank lines and the layout of the source do not count; nor does what the module imports. None, too, where
+    there is no source: of a module that is compiled.
     """
     if ":" not in name:
         return None
-    module = sys.modules[_own(name).__module__]
-    source = Path(str(module.__file__)).read_bytes()
+    try:
+        source = getsource(sys.modules[_own(name).__module__])
+    except (OSError, TypeError):
+        return None
     return digest_of(ast.unparse(ast.parse(source)))
 
 
