@@ -75,8 +75,8 @@ def kill_when_training(run: Path, seen: list[bool], number: int = signal.SIGKILL
     while True:
         time.sleep(0.01)
         log, holder = run / "metrics.jsonl", run / ".lock"
-        if log.is_file() and log.read_text().count("\n") >= 4 and (pid := holder.read_text()):
-            os.kill(int(pid), number)
+        if log.is_file() and log.read_text().count("\n") >= 4 and (pid := holder.read_text().split()):
+            os.kill(int(pid[0]), number)
             seen.append((run / "checkpoints" / "final").exists())
             return
 
