@@ -425,7 +425,8 @@ def test_workers_share_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert places(gpus_per_run=0.5) == ["0", "3", "0", "3"]
     assert places(gpus_per_run=0.5, workers=3) == ["0", "3", "0"]
     assert places(gpus_per_run=0, workers=2) == ["", ""]
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setattr("atlantis.limits.cpus", lambda: 6)
+    monkeypatch.setattr("atlantis.limits.memory_bytes", lambda: 64 << 30)
     monkeypatch.setattr("atlantis.sweep.local.visible_gpus", lambda: [])
     assert places() == [None] * 6
     jobs = [Job("x", tmp_path, tmp_path, tmp_path, threads=4)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
@@ -11,14 +10,14 @@ from typing import Any
 
 from atlantis.errors import UserError
 from atlantis.sweep import Job, Outcome
+from atlantis.sweep.local import usual_workers
 
 
 class Pool:
-    """A backend of a sweep, without retries. `workers`: how many processes; default: the cores."""
+    """A backend of a sweep, without retries. `workers`: how many processes; default: as processors and memory allow."""
 
     def __init__(self, workers: int | None = None) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.workers = workers or cores
+        self.workers = workers or usual_workers(threads=1)
         self._stopping = False
 
     def __enter__(self) -> Pool:

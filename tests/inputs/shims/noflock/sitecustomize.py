@@ -1,4 +1,6 @@
-import os, fcntl, errno
+import errno
+import fcntl
+import os
 
 code = getattr(errno, os.environ.get("SHIM_ERRNO", "ENOLCK"))
 

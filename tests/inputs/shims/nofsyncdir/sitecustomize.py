@@ -1,4 +1,6 @@
-import os, errno, stat
+import errno
+import os
+import stat
 
 real = os.fsync
 
