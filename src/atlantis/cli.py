@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from atlantis import home, limits
 from atlantis.errors import (
     INTERRUPTED,
     OK,
@@ -865,6 +866,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Under torchrun with more than one process, rank 0 runs it and the others help it train.
     """
+    home.prepare(os.environ)
+    limits.limit_threads(os.environ)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -917,6 +920,8 @@ def _judge(error: Exception) -> tuple[int, str]:
         context = getattr(error, "ctx", None)
         hint = f"; see `{context.command_path} --help`" if context is not None else ""
         return USER_MISTAKE, f"{error.format_message().rstrip('.')}{hint}"  # type: ignore[attr-defined]
+    if isinstance(error, OSError) and str(error.strerror).startswith("No usable temporary directory"):
+        return USER_MISTAKE, f"{error.strerror}; set TMPDIR to a folder that can be written to"
     if isinstance(error, OSError) and error.strerror and (error.filename is not None or error.errno in REMEDIES):
         where = "" if error.filename is None else f"{error.filename}: "
         remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
