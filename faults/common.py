@@ -30,12 +30,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from atlantis import artifacts, cli
+from atlantis import artifacts, cli, signals
 from atlantis.errors import INTERRUPTED, OK, PART_FAILED, TERMINATED, USER_MISTAKE
 from benchmarks.common import PACKAGES, commit, machine, version
 
 RECORDS = Path(__file__).with_name("records")
-DOCUMENTED = (OK, PART_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED)
+DOCUMENTED = (OK, PART_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED, *(128 + n for n in signals.NOTICES))
 RUN = Path("outputs/experiments/small")
 TRAIN = ("train", "small.yaml", "--resume", "--no-report")
 REMEDIES = re.compile(r"; |choose|make |remove|use |go on|wait|run |with another|--\w+|restore|Lower", re.I)

@@ -150,7 +150,10 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129), *((n, 128 + n) for n in (10, 12))],
+)
 def test_signals_clean_up_and_have_their_codes(number, code):
     script = """if True:
         import os, signal, sys

@@ -75,8 +75,8 @@ def kill_when_training(run: Path, seen: list[bool], number: int = signal.SIGKILL
     while True:
         time.sleep(0.01)
         log, holder = run / "metrics.jsonl", run / ".lock"
-        if log.is_file() and log.read_text().count("\n") >= 4 and (pid := holder.read_text()):
-            os.kill(int(pid), number)
+        if log.is_file() and log.read_text().count("\n") >= 4 and (pid := holder.read_text().split()):
+            os.kill(int(pid[0]), number)
             seen.append((run / "checkpoints" / "final").exists())
             return
 
@@ -392,6 +392,28 @@ def test_what_died_is_tried_again_and_a_mistake_is_not(
     assert outcome.died == (codes[n - 1] == -9)
 
 
+@pytest.mark.parametrize(
+    ("stops", "state", "n"),
+    [
+        ([(138, 3), (140, 5), (143, 5), (143, 9), (0, 0)], "done", 5),  # no further than before: one death
+        ([(138, 0), (129, 0), (129, 0)], "failed", 3),
+        ([(138, 2), (143, 1_200), (130, 2_000), (129, 3_000), (0, 0)], "done", 5),
+    ],
+)
+def test_what_saved_its_state_when_it_was_preempted_uses_up_no_retry(
+    stops: list[tuple[int, int]], state: str, n: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter(stops)
+
+    def attempt(*_: Any) -> tuple[int, str]:
+        code, step = next(left)
+        return code, f"x: stopped by SIGX after step {step}; go on with the same command and --resume"
+
+    monkeypatch.setattr(Runner, "_attempt", attempt)
+    outcome = Runner().carry_out(job(tmp_path, retries=1))
+    assert (outcome.state, len(stops) - len(list(left))) == (state, n)
+
+
 def test_a_run_that_another_process_works_on_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said = iter([(2, f"x: another process (pid 1) {artifacts.BUSY}; wait"), (0, "")])
     monkeypatch.setattr(Runner, "_attempt", lambda *_: next(said))
@@ -425,7 +447,8 @@ def test_workers_share_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert places(gpus_per_run=0.5) == ["0", "3", "0", "3"]
     assert places(gpus_per_run=0.5, workers=3) == ["0", "3", "0"]
     assert places(gpus_per_run=0, workers=2) == ["", ""]
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(6)), raising=False)
+    monkeypatch.setattr("atlantis.limits.cpus", lambda: 6)
+    monkeypatch.setattr("atlantis.limits.memory_bytes", lambda: 64 << 30)
     monkeypatch.setattr("atlantis.sweep.local.visible_gpus", lambda: [])
     assert places() == [None] * 6
     jobs = [Job("x", tmp_path, tmp_path, tmp_path, threads=4)]
@@ -459,7 +482,7 @@ def endless(folder: Path, tmp_path: Path) -> Iterator[tuple[list[str], Path]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_the_runs_and_stops(number: int, endless: tuple[list[str], Path]) -> None:
     arguments, run = endless
     process = running(arguments)

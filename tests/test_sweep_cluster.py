@@ -64,7 +64,7 @@ def trainer(run: sweep.Planned) -> int | None:
     """The process that trains a run, once it has logged some steps."""
     log, holder = run.folder / "metrics.jsonl", run.folder / ".lock"
     begun = log.is_file() and log.read_text().count("\n") >= 4 and holder.is_file()
-    return int(holder.read_text() or 0) or None if begun else None
+    return int((holder.read_text() or "0").split()[0]) or None if begun else None
 
 
 # --- Ray

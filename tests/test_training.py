@@ -279,7 +279,7 @@ def test_a_run_that_sees_anchors_alone_says_so(small_config: RunConfig, capsys: 
     assert "training.anchors.steps: all 20 steps" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
 def test_a_signal_saves_and_stops_and_no_step_is_lost(
     small_config: RunConfig, small_run: Path, signum: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import glob
 import hashlib
 import json
@@ -22,10 +21,12 @@ import os
 import re
 import shutil
 import stat
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from atlantis import leases, locks
 from atlantis.errors import UserError
 from atlantis.reading import read_bytes, read_json
 
@@ -34,8 +35,13 @@ MANIFEST_KEYS = ("kind", "digest", "atlantis", "files")
 LOCK = ".lock"
 BUSY = "is working in this folder"
 BEGUN = b"being written\n"
-"""What the manifest of a folder in the making says: by it a killed process's folder is known as ours."""
+"""How the manifest of a folder in the making begins: by it a killed process's folder is known as ours. The machine
+that makes it follows."""
 LEFTOVER = re.compile(r"\.(.+)\.(partial|replaced|removed|tmp)-(\d+)")
+NO_FOLDER_FSYNC = {errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF, errno.ENOSYS}
+"""How file systems (some of FUSE and of network shares) say that a folder cannot be flushed."""
+
+NO_RENAME_ONTO_A_FOLDER = {errno.EEXIST, errno.ENOTEMPTY, errno.EISDIR, errno.EPERM, errno.EACCES}
 
 
 def digest_of(obj: Any) -> str:
@@ -173,7 +179,7 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
     _refuse_elsewhere(aside, path)
     with _held(aside):
         try:
-            (aside / MANIFEST).write_bytes(BEGUN)
+            (aside / MANIFEST).write_bytes(BEGUN + f"{leases.machine()}\n".encode())
             yield aside
             _seal(aside, kind, digest)
             _check_target(target, path, kind, overwrite)
@@ -360,7 +366,7 @@ def _move_into_place(aside: Path, target: Path, path: Path) -> None:
         replaced = target.with_name(f".{target.name}.replaced-{os.getpid()}")
         os.rename(target, replaced)
     try:
-        os.rename(aside, target)  # an empty folder at the target is replaced; a full one, made meanwhile, is not
+        _rename_onto(aside, target)  # an empty folder at the target is replaced; a full one, made meanwhile, is not
     except OSError as error:
         if replaced is not None and not target.exists():
             os.rename(replaced, target)
@@ -376,6 +382,20 @@ def _move_into_place(aside: Path, target: Path, path: Path) -> None:
         raise
     if replaced is not None:
         _remove_folder(replaced)
+
+
+def _rename_onto(aside: Path, target: Path) -> None:
+    """Rename a folder, onto an empty one if there is one. POSIX lets that pass, but not every file system does."""
+    try:
+        os.rename(aside, target)
+    except OSError as error:
+        if error.errno not in NO_RENAME_ONTO_A_FOLDER or not target.is_dir():
+            raise
+        try:
+            os.rmdir(target)  # only an empty one
+        except OSError:
+            raise error from None
+        os.rename(aside, target)
 
 
 def clear_leftovers(folder: Path, name: str | None = None) -> None:
@@ -394,6 +414,7 @@ def clear_leftovers(folder: Path, name: str | None = None) -> None:
                 _remove_folder(entry)
         else:
             entry.unlink(missing_ok=True)
+    leases.clear(folder, LEFTOVER)
 
 
 def _is_ours(entry: Path) -> bool:
@@ -403,34 +424,45 @@ def _is_ours(entry: Path) -> bool:
     if not any(entry.iterdir()) or manifest(entry) is not None:
         return True
     try:
-        return BEGUN.startswith(read_bytes(entry / MANIFEST))
+        begun = read_bytes(entry / MANIFEST)
     except (FileNotFoundError, UserError):
         return False
+    return begun.startswith(BEGUN) or BEGUN.startswith(begun)
 
 
 def _is_stale(entry: Path, pid: int) -> bool:
     """Whether the process that made `entry` is gone. A lock on it tells us from a namesake in a container."""
-    if pid != os.getpid() and _is_alive(pid):
+    if pid != os.getpid() and leases.is_alive(pid):
         return False
     try:
-        with _held(entry):
-            return True
-    except OSError:  # held, or gone by now
+        descriptor = os.open(entry, os.O_RDONLY)
+    except OSError:  # gone by now
         return False
+    try:
+        is_free = locks.can_be_held(entry, descriptor)
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return _was_made_here(entry) if is_free is None else is_free
 
 
-def _is_alive(pid: int) -> bool:
-    """Whether a process has this number; not one that has ended and that nobody waits for, as in many a container."""
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
+def _was_made_here(entry: Path) -> bool:
+    """Where no lock tells who made `entry`: whether it was this machine, or nobody can be at work in it."""
+    if entry.is_file() or ".partial-" not in entry.name:
         return True
     try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
-    except (OSError, IndexError):  # another system than Linux, or gone by now
-        return True
+        begun = (entry / MANIFEST).read_bytes()
+    except OSError:
+        begun = b""
+    if begun.startswith(BEGUN):
+        return begun[len(BEGUN) :].decode("ascii", "replace").strip() == leases.machine()
+    return time.time() - entry.stat().st_mtime > leases.STALE_S  # killed at birth, before it could say more
+
+
+def is_passing(name: str) -> bool:
+    """Whether a file of this name is a lock, or what a killed process left: it makes no folder one that is in use."""
+    return name == LOCK or any(pattern.fullmatch(name) for pattern in (LEFTOVER, leases.CLAIM))
 
 
 # --- lock
@@ -438,51 +470,39 @@ def _is_alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold the folder `path` (made if missing) for this process; the system releases it however the process ends.
+    """Hold the folder `path` (made if missing) for this process; it is free again however the process ends.
 
     Raises UserError if another process holds it.
     """
     path = Path(path)
     make_folders(path)
-    with open_own(path / LOCK, "a+") as file:
+    with open_own(path / LOCK, "a+b") as file, contextlib.ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            pid = file.read().strip() or "unknown"
-            raise UserError(f"{path}: another process (pid {pid}) {BUSY}; wait for it to end") from None
-        try:
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+            stack.enter_context(locks.held(path / LOCK, file.fileno(), record=True))
+        except locks.Busy as busy:
+            raise UserError(f"{path}: another process ({busy.holder}) {BUSY}; wait for it to end") from None
         except OSError as error:
             _name(error, path, path / LOCK)
             raise
-        try:
-            yield
-        finally:
-            file.truncate(0)
+        yield
 
 
 def is_locked(path: Path) -> bool:
     """Whether another process holds the folder `path`."""
     try:
-        with open(Path(path) / LOCK, encoding="utf-8") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        with open(Path(path) / LOCK, "rb") as file:
+            return locks.is_held(Path(path) / LOCK, file.fileno())
     except (FileNotFoundError, NotADirectoryError):
-        pass
-    return False
+        return False
 
 
 @contextlib.contextmanager
 def _held(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder (or file) itself; BlockingIOError if another has it."""
+    """Hold a lock on the folder itself; BlockingIOError if another has it."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        with locks.held(folder, descriptor):
+            yield
     finally:
         os.close(descriptor)
 
@@ -533,10 +553,18 @@ def _size(file: Path) -> int:
 
 
 def _fsync(path: Path) -> None:
+    """Flush a file, or a folder's names, to disk.
+
+    That a folder can be flushed is no promise of POSIX; where it cannot, the file system orders renames by itself or
+    not at all, and nothing is left to do. A file that cannot be flushed is an error, and so is a folder that the disk
+    fails to write.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
+        if error.errno in NO_FOLDER_FSYNC and stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            return
         error.filename = str(path)
         raise
     finally:

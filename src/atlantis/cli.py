@@ -10,19 +10,18 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from atlantis import home, limits, signals
 from atlantis.errors import (
     INTERRUPTED,
     OK,
     PART_FAILED,
     REMEDIES,
-    TERMINATED,
     USER_MISTAKE,
     Interrupted,
     PartFailed,
@@ -54,8 +53,9 @@ reads, checkpoint by checkpoint, the map inside it; a report shows what became o
   atlantis data cross --out outputs/datasets/cross
 
 Exit codes: 0 done; 1 some part failed; 2 a mistake in what was asked for, or something else to mend (a
-damaged file, a full disk), named in one message; 130 stopped by Ctrl-C; 143 stopped by SIGTERM. The same
-command then goes on (`train` with --resume). ATLANTIS_DEBUG=1 shows the full traceback of an error.
+damaged file, a full disk), named in one message; 130 stopped by Ctrl-C; 143 stopped by SIGTERM; 128 + N by
+another signal N that clusters and terminals send (SIGHUP, SIGUSR1, SIGUSR2). The same command then goes on
+(`train` with --resume). ATLANTIS_DEBUG=1 shows the full traceback of an error.
 """
 
 _SETTINGS: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False}
@@ -865,6 +865,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Under torchrun with more than one process, rank 0 runs it and the others help it train.
     """
+    home.prepare(os.environ)
+    limits.limit_threads(os.environ)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
@@ -877,7 +879,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        with _sigterm_as_exit():
+        with signals.handled(_leave, (signal.SIGTERM, *signals.NOTICES)):
             code = app(args=arguments, prog_name="atlantis", standalone_mode=False)
             sys.stdout.flush()
         if code == INTERRUPTED:
@@ -917,6 +919,8 @@ def _judge(error: Exception) -> tuple[int, str]:
         context = getattr(error, "ctx", None)
         hint = f"; see `{context.command_path} --help`" if context is not None else ""
         return USER_MISTAKE, f"{error.format_message().rstrip('.')}{hint}"  # type: ignore[attr-defined]
+    if isinstance(error, OSError) and str(error.strerror).startswith("No usable temporary directory"):
+        return USER_MISTAKE, f"{error.strerror}; set TMPDIR to a folder that can be written to"
     if isinstance(error, OSError) and error.strerror and (error.filename is not None or error.errno in REMEDIES):
         where = "" if error.filename is None else f"{error.filename}: "
         remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
@@ -929,19 +933,6 @@ def _judge(error: Exception) -> tuple[int, str]:
     return PART_FAILED, f"unexpected {what} ({where}); run again with ATLANTIS_DEBUG=1 for the traceback"
 
 
-@contextmanager
-def _sigterm_as_exit() -> Iterator[None]:
-    """SIGTERM ends the command by an exception, so that what is half made is removed on the way out."""
-
-    def leave(number: int, frame: Any) -> NoReturn:
-        raise SystemExit(TERMINATED)
-
-    try:
-        before = signal.signal(signal.SIGTERM, leave)
-    except ValueError:  # not in the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def _leave(number: int, frame: Any) -> NoReturn:
+    """A signal ends the command by an exception, so that what is half made is removed on the way out."""
+    raise SystemExit(128 + number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 OK, PART_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
-"""Exit codes of the command line."""
+"""Exit codes of the command line; after a signal it is 128 + the signal's number, as these last two are."""
 
 REMEDIES = {
     errno.ENOSPC: "make room and run the same command again",

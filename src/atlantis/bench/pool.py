@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from atlantis.errors import UserError
+from atlantis import signals
+from atlantis.errors import Interrupted, UserError
 from atlantis.sweep import Job, Outcome
+from atlantis.sweep.local import usual_workers
 
 
 class Pool:
-    """A backend of a sweep, without retries. `workers`: how many processes; default: the cores."""
+    """A backend of a sweep, without retries. `workers`: how many processes; default: as processors and memory allow."""
 
     def __init__(self, workers: int | None = None) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.workers = workers or cores
+        self.workers = workers or usual_workers(threads=1)
         self._stopping = False
 
     def __enter__(self) -> Pool:
@@ -47,18 +48,22 @@ class Pool:
 
 
 def _carry_out(job: Job) -> Outcome:
-    """One run in this process, with what it says in its log."""
+    """One run in this process, with what it says in its log. What clusters send to all processes is for the parent."""
     import torch
 
     from atlantis import config as configs
     from atlantis.training import train
 
     torch.set_num_threads(job.threads)
+    for number in signals.NOTICES:
+        signal.signal(number, signal.SIG_IGN)
     began = time.monotonic()
     job.log.parent.mkdir(parents=True, exist_ok=True)
     with Path(job.log).open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
         try:
             train(configs.load(job.config), resume=True)
+        except Interrupted as stop:
+            return Outcome(job.name, "stopped", str(stop), 1, time.monotonic() - began)
         except UserError as error:
             return Outcome(job.name, "failed", str(error), 1, time.monotonic() - began)
         except Exception as error:  # a fault of a method must not take the others with it

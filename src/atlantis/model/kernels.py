@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import os
 import platform
 import shutil
 import subprocess
@@ -26,6 +25,7 @@ import torch
 from torch import Tensor
 
 from atlantis import artifacts
+from atlantis.home import cache_folder
 from atlantis.progress import say
 
 
@@ -69,8 +69,8 @@ def library() -> ctypes.CDLL | None:
         say(f"no C++ compiler found (g++ or clang++): {slower}")
         return None
     key = sha256("\0".join([SOURCE.read_text(), with_compiler, *FLAGS, _processor()]).encode()).hexdigest()[:16]
-    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "atlantis" / f"kernels-{key}.so"
     try:
+        path = cache_folder() / f"kernels-{key}.so"
         if not path.is_file():
             _compile(with_compiler, path)
         return ctypes.CDLL(str(path))

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from atlantis import artifacts
+from atlantis import artifacts, limits
 from atlantis import config as configs
 from atlantis.errors import PartFailed, UserError
 from atlantis.forgetting import when_table
@@ -26,7 +26,7 @@ from atlantis.settings import ProbeConfig
 from atlantis.world import World
 
 AT_ONCE, BUDGET = 16, 8 << 30
-"""Checkpoints that are read side by side, at most, and the bytes that they may take together, about."""
+"""Checkpoints that are read side by side, at most, and the bytes that they may take together, about, at most."""
 
 TIMES_STATES = 10
 """What reading a checkpoint takes at once, as a multiple of its hidden states."""
@@ -129,9 +129,8 @@ def _read(
             note(step, *side_by_side(lambda first: read(first, measures), [step]))
         if readings and min(readings) == min(done, default=-1):
             left = [step for step in left if step not in done]
-        others = as_they_come(
-            lambda step: read(step, measures and measures.another()), left, most=max(1, min(AT_ONCE, BUDGET // n_bytes))
-        )
+        most = max(1, min(AT_ONCE, min(BUDGET, limits.memory_bytes() // 2) // n_bytes))
+        others = as_they_come(lambda step: read(step, measures and measures.another()), left, most=most)
         for step, found in zip(left, others, strict=True):
             note(step, found)
     if not readings:

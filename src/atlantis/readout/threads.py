@@ -17,6 +17,8 @@ from typing import TypeVar
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from atlantis import limits
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -69,7 +71,5 @@ def as_they_come(work: Callable[[Item], Result], items: Iterable[Item], most: in
 
 
 def _blas_threads() -> int:
-    return (
-        max((pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"), default=0)
-        or torch.get_num_threads()
-    )
+    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+    return min(max(pools, default=0) or torch.get_num_threads(), limits.cpus())

@@ -6,6 +6,7 @@ This is all that a worker does, whichever backend it belongs to.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -19,11 +20,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from atlantis import artifacts
+from atlantis import artifacts, signals
 from atlantis.errors import OK, USER_MISTAKE
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 LOOK_AGAIN_S = 0.5
+STOPPED = re.compile(r"stopped by SIG\w+ after step ([\d,]+)")  # what a run says as it leaves
 BEGINS = "--- "  # first characters of the line with which an attempt begins in the log
 
 
@@ -84,15 +86,16 @@ class Runner:
     def carry_out(self, job: Job, environment: Mapping[str, str] | None = None) -> Outcome:
         """Train until the run is finished, fails by its own fault, or has died more than `job.retries` times.
 
-        A run that another process works on is waited for. What this process is told by an exception (Ctrl-C, a task
-        that is cancelled), it tells its child, and waits for that to end.
+        A run that was stopped by a signal and has saved its state is gone on with, and that counts as no death as long
+        as it got further than the last time. A run that another process works on is waited for. What this process is
+        told by an exception (Ctrl-C, a task that is cancelled), it tells its child, and waits for that to end.
         """
         began = time.monotonic()
 
         def outcome(state: Literal["done", "failed", "stopped"], message: str = "", died: bool = False) -> Outcome:
             return Outcome(job.name, state, message, attempts(job.log), time.monotonic() - began, died)
 
-        died, message = 0, ""
+        died, saved, message = 0, -1, ""
         while died <= job.retries:
             while artifacts.is_locked(job.folder) and not self.stopping:
                 time.sleep(LOOK_AGAIN_S)
@@ -105,6 +108,10 @@ class Runner:
                 continue
             if code == USER_MISTAKE:
                 return outcome("failed", message)
+            step = stopped_after(code, message)
+            if step is not None and step > saved:
+                saved = step
+                continue
             died += 1
         again = f", started {died} times" if died > 1 else ""
         return outcome("failed", f"{message}{again}; its log is {job.log}", died=True)
@@ -149,6 +156,13 @@ class Runner:
                     assert child.stdin is not None
                     child.stdin.close()
         return code, _said(job.log, start, code)
+
+
+def stopped_after(code: int | None, message: str) -> int | None:
+    """The step at which a child saved its state and left because a signal asked it to; None if it did not."""
+    match = STOPPED.search(message)
+    by_signal = code is not None and code - 128 in signals.STOPS
+    return int(match[1].replace(",", "")) if by_signal and match is not None else None
 
 
 def attempts(log: Path) -> int:

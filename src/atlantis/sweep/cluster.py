@@ -6,6 +6,8 @@ Every machine needs this package, and the same folders at the same paths (a shar
 from __future__ import annotations
 
 import os
+import platform
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,7 +54,7 @@ class Ray:
             _knock(self.address)
             self._ray.init(self.address or "local", log_to_driver=False, logging_level="error", **alone)
         except (OSError, ValueError, RuntimeError) as error:
-            raise UserError(f"--address {self.address}: no Ray cluster answers there ({error})") from None
+            raise UserError(f"--address {self.address}: {_why_not(error, self._ray.__version__)}") from None
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -95,6 +97,19 @@ class Ray:
             if self._stopping:
                 return Outcome(job.name, "stopped")
             return Outcome(job.name, "failed", str(error).strip().splitlines()[-1])
+
+
+def _why_not(error: Exception, version: str) -> str:
+    """Why Ray did not let us in: the cluster runs another version of Ray or Python, or there is none."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not re.search(r"version mismatch|different .*version|incompatible.*version", str(error), re.I):
+        return f"no Ray cluster answers there ({error})"
+    versions = [line for line in lines if re.search(r"\d+\.\d+", line)]
+    details = " ".join(versions or lines[:1])
+    return (
+        f"the Ray cluster there is of another version of Ray or Python than this one (Ray {version}, Python "
+        f"{platform.python_version()}): {details}; install the cluster's versions here, or point --address to another"
+    )
 
 
 def _knock(address: str | None) -> None:

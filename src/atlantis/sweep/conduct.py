@@ -8,12 +8,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 import pandas as pd
 
-from atlantis import artifacts
+from atlantis import artifacts, signals
 from atlantis import config as configs
 from atlantis.errors import Interrupted, UserError
 from atlantis.progress import say
@@ -46,8 +45,7 @@ def carry_out(sweep: Sweep, backend: Backend, threads: int = 1, retries: int = 2
     """
     outcomes: dict[str, Outcome] = {}
     board = Board(sweep, outcomes)
-    received: list[int] = []
-    with backend, _recorded(sweep, outcomes), board.shown(), _signals(backend, received):
+    with backend, _recorded(sweep, outcomes), board.shown(), _stopped_by_signals(backend) as received:
         jobs = {run.name: _job(sweep, run, threads, retries) for run in sweep.runs}
         _take_stock(sweep, board)
         for stage in sweep.stages():
@@ -143,25 +141,12 @@ def _record(sweep: Sweep, outcomes: dict[str, Outcome]) -> None:
 
 
 @contextmanager
-def _signals(backend: Backend, received: list[int]) -> Iterator[None]:
-    """SIGINT or SIGTERM stops the backend and is noted in `received`; the second one stops it at once."""
+def _stopped_by_signals(backend: Backend) -> Iterator[list[int]]:
+    """A list that receives the first signal; it stops the backend, and a second one stops it at once."""
 
-    def receive(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        if len(received) == 1:
-            say("\nstopping; the runs save their state (once more to leave at once)")
-        else:
-            for name, handler in before.items():
-                signal.signal(name, handler)
-        backend.stop(at_once=len(received) > 1)
+    def begin(signum: int) -> None:
+        say("\nstopping; the runs save their state (once more to leave at once)")
+        backend.stop()
 
-    try:
-        before = {name: signal.signal(name, receive) for name in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: the caller handles signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+    with signals.requests(begin, lambda signum: backend.stop(at_once=True)) as received:
+        yield received

@@ -7,14 +7,18 @@ import queue
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from atlantis import limits
 from atlantis.errors import UserError
 from atlantis.sweep.child import Job, Outcome, Runner
+
+RUN_BYTES = 1 << 29  # Python, PyTorch and a small model take some 450 MB
 
 
 class Local:
     """Runs on this machine.
 
-    `workers`: how many at a time; default: cores // the runs' threads, or what the GPUs hold.
+    `workers`: how many at a time; default: usable processors // the runs' threads, as far as memory allows, or what
+    the GPUs hold.
     `gpus_per_run`: the share of a GPU that a run gets, up to 1; default 1 if there is a GPU and a run may use it.
     """
 
@@ -63,9 +67,13 @@ class Local:
             places = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(int(1 / (self.gpus_per_run or 1))) for gpu in gpus]
             return places[: self.workers]
         threads = max((job.threads for job in jobs), default=1)
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         without = {"CUDA_VISIBLE_DEVICES": ""} if self.gpus_per_run == 0 else {}
-        return [without] * (self.workers or max(1, cores // threads))
+        return [without] * (self.workers or usual_workers(threads))
+
+
+def usual_workers(threads: int) -> int:
+    """How many runs on the CPU, of so many threads each, fit side by side into what this process may use."""
+    return max(1, min(limits.cpus() // threads, limits.memory_bytes() // RUN_BYTES))
 
 
 def visible_gpus() -> list[str]:

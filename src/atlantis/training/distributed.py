@@ -25,6 +25,7 @@ from torch import distributed as dist
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
+from atlantis import signals
 from atlantis.data.rows import Rows
 from atlantis.errors import Interrupted
 from atlantis.model.folder import new_model, qwen2_config
@@ -135,7 +136,7 @@ def _last_words(error: Exception, explain: Callable[[Exception], int]) -> int:
 
 def _follow(explain: Callable[[Exception], int]) -> int:
     received: list[int] = []
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in signals.counting():
         signal.signal(signum, lambda number, frame: received.append(number))
     try:
         with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):

@@ -5,7 +5,7 @@
 - Step 0 is evaluated and saved like any other, so that every curve has its starting point.
 - What a step does depends on the config and the step's number alone. A run that was interrupted and resumed ends
   with the same weights, bit for bit, as one that was not (same machine, same number of threads).
-- Ctrl-C or SIGTERM saves the state after the step at hand and leaves; a second one leaves at once.
+- Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 or SIGUSR2 saves the state after the step at hand and leaves (signals.py).
 - What is damaged is found by hash before it is used: the run says so and goes on from before it, or refuses (`strict`).
 """
 
@@ -17,12 +17,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
 
-from atlantis import artifacts
+from atlantis import artifacts, signals
 from atlantis import config as configs
 from atlantis.data.dataset import Dataset, dataset_digest
 from atlantis.data.pairs import Pairs
@@ -232,11 +231,11 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
         say(f"training.anchors.steps: all {total:,} steps of this run see pairs with an anchor, and no others")
     step, window = _restore(run, engine)
     run.note(device=_device_facts(engine), steps=total)
-    trackers = Trackers(config, run.path)
     saved_at = time.monotonic()
     with (
+        Trackers(run) as trackers,
         distributed.joined(engine, task.rows, order, step, total),
-        _signals() as received,
+        signals.requests(_say_stopping) as received,
         bar(f"training {run.path.name}", total, done=step) as progress,
     ):
         steps = Steps(engine, task.rows, order, total)
@@ -275,7 +274,6 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
             _save_state(run, engine, step, window)
             raise _interrupted(received[0], run.path, step)
         run.note(device=_device_facts(engine) | {"recorded": steps.graph is not None})
-    trackers.close()
     facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total)
     if not artifacts.is_complete(run.checkpoints / "final"):
         with _shown(engine) as model:
@@ -379,28 +377,9 @@ def _not_finite(run: RunFolder, step: int, rows: list[int], problem: str) -> Not
     )
 
 
-@contextmanager
-def _signals() -> Iterator[list[int]]:
-    """A list that receives SIGINT or SIGTERM; the second one gets the usual treatment, at once."""
-    received: list[int] = []
-
-    def receive(signum: int, frame: FrameType | None) -> None:
-        received.append(signum)
-        if ranks.n_ranks() == 1:  # torchrun speaks for itself, and has its own way to leave at once
-            say("\nstopping after this step; the state is being saved (once more to leave at once)")
-        for name, handler in before.items():
-            signal.signal(name, handler)
-
-    try:
-        before = {name: signal.signal(name, receive) for name in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: the caller handles signals
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for name, handler in before.items():
-            signal.signal(name, handler)
+def _say_stopping(signum: int) -> None:
+    if ranks.n_ranks() == 1:  # torchrun speaks for itself, and has its own way to leave at once
+        say("\nstopping after this step; the state is being saved (once more to leave at once)")
 
 
 def _about(dataset: Dataset, evaluation: str) -> dict[str, Any]:

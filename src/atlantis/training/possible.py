@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from atlantis import limits
 from atlantis.data.recipes import check_possible
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import check_world
@@ -41,11 +40,15 @@ def check_request(config: RunConfig, world: World) -> None:
 
 
 def _check_memory(what: str, needed: int) -> None:
-    held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    held = limits.memory_bytes()
     if needed > held:
         raise UserError(
-            f"{what} need {needed / 1e9:,.0f} GB to train, this machine has {held / 1e9:,.0f}; ask for fewer"
+            f"{what} need {_gigabytes(needed)} GB to train, this process may use {_gigabytes(held)}; ask for fewer"
         )
+
+
+def _gigabytes(n: int) -> str:
+    return f"{n / 1e9:,.0f}" if n >= 1e10 else f"{n / 1e9:.2g}"
 
 
 def check_base(base: Base, config: RunConfig, world: World) -> None:

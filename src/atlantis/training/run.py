@@ -31,7 +31,7 @@ class RunFolder:
         self.metrics = path / "metrics.jsonl"
         self.record = self._read_record()
         if not (path / "config.yaml").is_file():
-            if path.is_dir() and any(not _is_passing(entry.name) for entry in path.iterdir()):
+            if path.is_dir() and any(not artifacts.is_passing(entry.name) for entry in path.iterdir()):
                 raise UserError(f"{path}: has files but no config.yaml, so it is no run; choose another name=")
             return
         before = configs.load(path / "config.yaml", own_code=False)
@@ -133,11 +133,6 @@ NOT_COUNTED = ("report", "cli.py", "show.py", "study.py", "progress.py", "__main
 """Sources that only show or ask; other code in them leaves a run's numbers as they are."""
 
 FOLDERS = ("checkpoints", "state", "analysis", "analysis/figures", "report")
-
-
-def _is_passing(name: str) -> bool:
-    """Whether a file in a run's folder is the lock, or what a killed process left."""
-    return name == artifacts.LOCK or artifacts.LEFTOVER.fullmatch(name) is not None
 
 
 def _now() -> str:

@@ -1,0 +1,88 @@
+"""The signals by which people, terminals and clusters ask a command to stop.
+
+- SIGINT (Ctrl-C) and SIGTERM always count. A second one leaves at once, if it comes more than a second after the first:
+  a cluster sends the same signal to a command and to what the command has started, which passes it on.
+- SIGHUP (a closed terminal), SIGUSR1 and SIGUSR2 (SLURM, some time before it ends a job) count where nobody else has
+  laid a hand on them: `nohup` has SIGHUP ignored, and a program that calls this library may wait for SIGUSR1 itself.
+  Repeated, they ask for nothing new.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+URGENT = (signal.SIGINT, signal.SIGTERM)
+NOTICES = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
+STOPS = (*URGENT, *NOTICES)
+ONCE_S = 1.0
+"""Seconds within which a second signal is taken for the first one, sent twice."""
+
+Handler = Callable[[int, FrameType | None], Any]
+
+_own: list[Handler] = []
+"""The handlers that are ours, of all blocks that have begun and not ended."""
+
+
+def counting(signals: Sequence[int] = STOPS) -> list[int]:
+    """Those of the signals that count here, as this module's first lines have it."""
+    free = [signal.SIG_DFL, *_own]
+    return [number for number in signals if number in URGENT or signal.getsignal(number) in free]
+
+
+@contextmanager
+def handled(handler: Handler, signals: Sequence[int] = STOPS) -> Iterator[None]:
+    """While the block runs, `handler` gets those of the signals that count. In other threads than the main one nothing
+    changes: the caller handles signals."""
+    numbers, before = counting(signals), {}
+    try:
+        for number in numbers:
+            before[number] = signal.signal(number, handler)
+    except ValueError:  # not the main thread
+        yield
+        return
+    _own.append(handler)
+    try:
+        yield
+    finally:
+        _own.remove(handler)
+        for number, was in before.items():
+            signal.signal(number, was)
+
+
+@contextmanager
+def requests(begin: Callable[[int], None], at_once: Callable[[int], None] | None = None) -> Iterator[list[int]]:
+    """A list that receives the first signal that asks to stop, with which `begin` is called.
+
+    `at_once` is called with a second one that is urgent; by default that gets the treatment it had before the block.
+    """
+    received: list[int] = []
+    first = 0.0
+    before = {number: signal.getsignal(number) for number in URGENT}
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        nonlocal first
+        if not received:
+            received.append(number)
+            first = time.monotonic()
+            for urgent in URGENT:
+                signal.signal(urgent, again)
+            begin(number)
+
+    def again(number: int, frame: FrameType | None) -> None:
+        if time.monotonic() - first < ONCE_S:
+            return
+        for urgent, was in before.items():
+            signal.signal(urgent, was)
+        if at_once is None:
+            os.kill(os.getpid(), number)
+        else:
+            at_once(number)
+
+    with handled(receive):
+        yield received
