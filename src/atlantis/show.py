@@ -19,6 +19,7 @@ from rich.text import Text
 
 from atlantis import artifacts
 from atlantis.errors import UserError
+from atlantis.names import REAL
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_json
 
@@ -81,7 +82,7 @@ def region_table(run: Path | str) -> RenderableType:
 
     probe = load(run).probe("seed")
     table = _right_aligned(Text("mean km by group"), ("group", "cities", "first step", "last step", "change"))
-    for group in ("real", *probe.real_regions, *probe.virtual_regions):
+    for group in (REAL, *probe.real_regions, *probe.virtual_regions):
         km = probe.group(group)["mean_km"]
         first, last, n = km.iloc[0], km.iloc[-1], int(probe.group(group)["n"].iloc[-1])
         table.add_row(Text(group), f"{n:,}", f"{first:,.0f}", f"{last:,.0f}", f"{last - first:+,.0f}")
@@ -90,7 +91,7 @@ def region_table(run: Path | str) -> RenderableType:
 
 def layer_table(rows: Any) -> RenderableType:
     """R2 of longitude and latitude, and mean km, of real cities at each layer and position; the last step's."""
-    rows = rows[rows["group"] == "real"]
+    rows = rows[rows["group"] == REAL]
     title = "lon R², lat R² and mean km of held-out real cities, by layer and position"
     if "step" in rows:
         title += f", step {rows['step'].max():,}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from atlantis.names import REAL
 from atlantis.report.run_data import Run
 from atlantis.report.tables import run_rows
 
@@ -29,7 +30,7 @@ def finding(run: Run, protocol: str = "seed") -> list[dict[str, str]]:
         name, remark = column.removesuffix(" km"), ""
         if name.startswith("task "):
             label = f"Answers, {name.removeprefix('task ').replace('-', '–')}"
-        elif name == "real":
+        elif name == REAL:
             label = "Map of held-out real cities"
             remark = f"R² {first['lon R2']:.3f} / {first['lat R2']:.3f} → {last['lon R2']:.3f} / {last['lat R2']:.3f}"
         else:

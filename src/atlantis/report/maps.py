@@ -23,6 +23,7 @@ from matplotlib.path import Path as Outline
 from PIL import Image
 
 from atlantis.errors import UserError
+from atlantis.names import REAL
 from atlantis.report.run_data import Probe, Run, load, rows_where
 from atlantis.report.style import COAST, INK, LAND, MUTED, SEA, TRUE, literal, new_figure, style
 from atlantis.sphere import wrap_longitude
@@ -102,7 +103,7 @@ def _draw_cities(ax: Axes, cities: pd.DataFrame, probe: Probe, scale: float = 1.
 
 
 def _step_title(probe: Probe, step: int) -> str:
-    real = probe.group("real")
+    real = probe.group(REAL)
     if step not in real.index:
         return f"step {step:,}"
     row = real.loc[step]

@@ -61,7 +61,8 @@ def measures(run: Run, layer: str) -> pd.DataFrame:
     ]
     if (run.path / MAP).is_file():
         parts.append(pd.read_parquet(run.path / MAP).assign(source="map"))
-    table = pd.concat([part.reindex(columns=MEASURES) for part in parts if len(part)], ignore_index=True)
+    kept = [part.reindex(columns=MEASURES) for part in parts if len(part)]
+    table = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=MEASURES)
     return table.astype({"value": np.float64, "low": np.float64, "high": np.float64, "n": "Int64"})
 
 
