@@ -376,10 +376,18 @@ def train(
     from atlantis.training import train as run_training
 
     run = run_training(asked, resume, strict, fork)
-    if report:
-        _report([run], None)
-    else:
+    if not report:
         print(run)
+        return
+    try:
+        _report([run], None)
+    except OSError:
+        raise
+    except Exception as error:  # the run is not lost to what only reads it
+        reason = _judge(error)[1]
+        raise PartFailed(
+            f"{run}: the run is trained and finished, but has no report: {reason}. `atlantis report {run}` tries again"
+        ) from error
 
 
 @app.command()
@@ -826,21 +834,30 @@ def _run_folder(run: Path) -> Path:
 
 
 def _report(folders: Sequence[Path], out: Path | None) -> None:
-    from atlantis.report.page import load_all, write_report
+    from atlantis.report.page import left_out, load_all, write_report
     from atlantis.report.tables import run_table
 
-    runs = load_all(folders)
+    runs, unread = load_all(folders)
     page = write_report(runs, out)
     console = _console()
     for run in runs:
         console.print(run_table(run))
     print(page)
+    if unread:
+        raise left_out(unread, "the page has the others")
 
 
 def _show(path: Path) -> None:
-    from atlantis.show import summary
+    from atlantis import show
 
-    _console().print(summary(path))
+    problem = None
+    try:
+        shown = show.summary(path)
+    except show.Unread as error:
+        shown, problem = error.shown, error
+    _console().print(shown)
+    if problem is not None:
+        raise problem
 
 
 def _console() -> Console:

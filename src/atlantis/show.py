@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atlantis import artifacts
-from atlantis.errors import UserError
+from atlantis.errors import PartFailed, UserError
 from atlantis.names import REAL
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_json
@@ -26,8 +26,19 @@ from atlantis.reading import by_step, read_json
 SCORES = ("n", "mean_km", "median_km", "std_km", "min_km", "max_km", "parsed")
 
 
+class Unread(PartFailed):
+    """Some of a folder cannot be read; `shown` is what can be said of it all the same."""
+
+    def __init__(self, message: str, shown: RenderableType) -> None:
+        super().__init__(message)
+        self.shown = shown
+
+
 def summary(path: Path | str) -> RenderableType:
-    """A rich renderable about what is at `path`. Raises UserError if it is nothing of ours, or cannot be read."""
+    """A rich renderable about what is at `path`. Raises UserError if it is nothing of ours, or cannot be read.
+
+    For a run whose numbers cannot be read, while the rest can, that is an `Unread`.
+    """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: there is nothing there")
@@ -190,7 +201,10 @@ def _run(path: Path) -> RenderableType:
         return _facts(facts)
     from atlantis.report.tables import run_table
 
-    return Group(_facts(facts), run_table(path))
+    try:
+        return Group(_facts(facts), run_table(path))
+    except UserError as error:
+        raise Unread(str(error), _facts(facts)) from None
 
 
 def _steps(run: Path) -> list[int]:

@@ -94,8 +94,10 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
         _save_world(config, world, strict)
         if run.finished:
             say(f"{path}: this run is already finished; nothing to train")
-            for change in changes_since(run):
-                say(f"{path}: {change}; to train with what it is now, choose another name=")
+            for strategy in run.changed_since:
+                say(f"{path}: {strategy} has been changed since; to train with what it is now, choose another name=")
+            if cities := changed_cities(run):
+                say(f"{path}: was made with another version of {cities}; for the edited one choose another name=")
         elif was_finished:
             raise UserError(f"{path}: was changed by another process; run the same command again")
         else:
@@ -132,13 +134,12 @@ def _world_for(run: RunFolder) -> World:
     return world
 
 
-def changes_since(run: RunFolder) -> list[str]:
-    """What a finished run was made from and has been changed since: the user's strategies, and the file of cities."""
-    found = [f"{strategy} has been changed since" for strategy in run.changed_since]
+def changed_cities(run: RunFolder) -> str | None:
+    """The user's file of cities that a run was made from, if that is there and gives another world now."""
     digest, cities = recorded_digest(run.path), run.config.world.cities
-    if digest is not None and cities is not None and Path(cities).exists() and changed_world(run.config, digest):
-        found.append(f"it was made with another version of {cities}")
-    return found
+    if digest is None or cities is None or not Path(cities).exists():
+        return None
+    return cities if changed_world(run.config, digest) else None
 
 
 def _checked_start(config: RunConfig, world: World, resume: bool) -> Base | None:

@@ -150,8 +150,9 @@ class World:
     @cached_property
     def _region(self) -> pd.Series:
         """The name of each city's region, as it is shown."""
-        names = self._table["region"].tolist()
-        return pd.Series([self._renamed.get(name, name) for name in names], self._table.index, dtype=self._table["region"].dtype)
+        names = self._table["region"]
+        shown = [self._renamed.get(name, name) for name in names.tolist()]
+        return pd.Series(shown, names.index, dtype=names.dtype)
 
     @cached_property
     def lon(self) -> NDArray[np.float64]:
