@@ -58,7 +58,7 @@ def find_islands(
         if rank[-1] >= len(lon) or len(found) == N_ISLANDS:
             continue
         cities = order[rank]
-        mismatch = float(np.abs(away[cities] - wanted).mean() / wanted.mean())
+        mismatch = float(np.abs(away[cities] - wanted).mean() / max(wanted.mean(), 1e-9))
         if mismatch > MISMATCH or taken[cities].any():
             continue
         left_out, gap = _void(lon, lat, cities, away, wanted_gap)
@@ -122,7 +122,12 @@ def place_unseen(
 
 
 def ratio(km: float, reference: np.ndarray) -> Estimate:
-    """`km` divided by the islands' mean error, with the interval that the t interval of that mean gives."""
+    """`km` divided by the islands' mean error, with the interval that the t interval of that mean gives.
+
+    NaN where islands have no error to compare with, as where all real cities are in one place.
+    """
+    if reference.mean() < 1e-9:
+        return Estimate(float("nan"), n=len(reference))
     low, high = t_interval(list(reference))
     upper = km / low if low > 0 else float("nan")
     return Estimate(km / float(reference.mean()), km / high, upper, len(reference))

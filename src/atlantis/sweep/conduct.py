@@ -116,17 +116,17 @@ def _take_stock(sweep: Sweep, board: Board) -> None:
     from atlantis.training.run import RunFolder
 
     built: dict[str, str] = {}
-    edited: set[str] = set()
+    compared: set[str] = set()
     for run in sweep.runs:
         try:
             folder = RunFolder(run.folder, run.config, resume=True)
             if folder.finished:
                 for strategy in folder.changed_since:
                     say(f"{run.name}: was finished before {strategy} was changed; under another name it is made anew")
-                cities = run.config.world.cities
-                if cities not in edited and (changed := changed_cities(folder)):
-                    edited.add(changed)
-                    say(f"{run.name}: was made with another version of {changed}; under another name it is made anew")
+                world = artifacts.digest_of(run.config.world.model_dump(mode="json"))
+                if world not in compared and (cities := changed_cities(folder)):
+                    say(f"{run.name}: was made with another version of {cities}; under another name it is made anew")
+                compared.add(world)
                 if not run.config.evaluation.probe or is_probed(run.folder, run.config.probe):
                     board.note(Outcome(run.name, "was done", attempts=attempts(_log(sweep, run))))
                 continue

@@ -82,6 +82,7 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
         raise UserError("name: a run needs one; add `name: my_run` to the config or name=my_run to the command")
     check_trackers(config)
     ranks.check_batch_size(config.training)
+    artifacts.refuse_file(Path(config.output_root), "output_root")
     path = experiments(config) / config.name
     run = RunFolder(path, config, resume, strict)  # refuses early, before anything is built
     world = _world_for(run)
