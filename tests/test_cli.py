@@ -241,7 +241,8 @@ def test_train_reports_and_ends_with_the_page(monkeypatch, capsys):
     fakes = {
         "atlantis.training": {"train": train},
         "atlantis.report.page": {
-            "load_all": lambda folders: [types.SimpleNamespace(path=folder) for folder in folders],
+            "left_out": None,
+            "load_all": lambda folders: ([types.SimpleNamespace(path=folder) for folder in folders], []),
             "write_report": lambda runs, out: drawn.extend(run.path for run in runs) or page,
         },
         "atlantis.report.tables": {"run_table": lambda run: f"table of {run.path}"},

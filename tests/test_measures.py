@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -200,8 +201,13 @@ def test_nothing_readable_writes_nothing(run: Path) -> None:
 
 
 def test_a_run_of_another_world_is_refused_in_one_message(run: Path) -> None:
-    config = run / "config.yaml"
+    config, whole = run / "config.yaml", contents(run)
     before, world = config.read_text().split("world:\n")
     config.write_text(before + "world:\n" + world.replace("seed: 42", "seed: 7", 1))
+    probe_run(run)
+    assert contents(run) == whole, "a run is read in the world that it was made in"
+    about = json.loads((run / "run.json").read_text())
+    del about["digests"]  # as of a version that recorded none
+    (run / "run.json").write_text(json.dumps(about))
     with pytest.raises(UserError, match="trained on another world"):
         probe_run(run)

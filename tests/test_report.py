@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageSequence
 from rich.console import Console
 
-from atlantis.errors import UserError
+from atlantis.errors import PartFailed, UserError
 from atlantis.progress import printable
 from atlantis.report import export, page, page_data, run_data, tables
 from atlantis.report.about import finding
@@ -356,15 +356,18 @@ def test_a_file_html_is_the_page_alone(run, tmp_path):
     assert data_of((tmp_path / "alone" / "page.html").read_text())["runs"][0]["files"] == []
 
 
-def test_all_runs_that_cannot_be_read_are_named_and_nothing_is_written(run, tmp_path):
+def test_all_runs_that_cannot_be_read_are_named_and_the_others_are_written(run, tmp_path):
     broken = _broken(run, tmp_path / "broken", "run.json", "[]")
+    with pytest.raises(PartFailed) as caught:
+        page.write_report([run, broken, tmp_path / "nowhere"], tmp_path / "out", figures=False)
+    head, *lines = str(caught.value).splitlines()
+    named = [str(broken / "run.json"), str(tmp_path / "nowhere")]
+    assert [line.strip().split(":")[0] for line in lines] == named and str(tmp_path / "out" / "index.html") in head
+    assert len(data_of((tmp_path / "out" / "index.html").read_text())["runs"]) == 1
     with pytest.raises(UserError) as caught:
-        page.write_report([run, broken, tmp_path / "nowhere"], tmp_path / "out")
-    assert [line.strip().split(":")[0] for line in str(caught.value).splitlines()] == [
-        str(broken / "run.json"),
-        str(tmp_path / "nowhere"),
-    ]
-    assert not (tmp_path / "out").exists()
+        page.write_report([broken, tmp_path / "nowhere"], tmp_path / "none")
+    assert not isinstance(caught.value, PartFailed) and not (tmp_path / "none").exists()
+    assert [line.strip().split(":")[0] for line in str(caught.value).splitlines()] == named
 
 
 def test_a_page_of_somebody_else_is_left_alone(run, tmp_path):

@@ -524,8 +524,17 @@ def make_folders(path: Path) -> None:
     """Make a folder and those above it, their names flushed to disk."""
     if not path.is_dir():
         make_folders(path.parent)
+        refuse_file(path)
         path.mkdir(exist_ok=True)
         _fsync(path.parent)
+
+
+def refuse_file(path: Path, key: str = "") -> None:
+    """UserError if a file stands where the folder `path`, or one above it, is to be; `key` is where that was set."""
+    for folder in (path, *path.parents):
+        if folder.exists() and not folder.is_dir():
+            setting = f"{key} {path}: " if key else ""
+            raise UserError(f"{setting}{folder}: is a file, where a folder is needed; give another name")
 
 
 def _name(error: BaseException, aside: Path, path: Path) -> None:

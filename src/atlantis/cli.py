@@ -376,10 +376,18 @@ def train(
     from atlantis.training import train as run_training
 
     run = run_training(asked, resume, strict, fork)
-    if report:
-        _report([run], None)
-    else:
+    if not report:
         print(run)
+        return
+    try:
+        _report([run], None)
+    except OSError:
+        raise
+    except Exception as error:  # the run is not lost to what only reads it
+        reason = _judge(error)[1]
+        raise PartFailed(
+            f"{run}: the run is trained and finished, but has no report: {reason}. `atlantis report {run}` tries again"
+        ) from error
 
 
 @app.command()
@@ -405,8 +413,7 @@ def evaluate(
     from atlantis.readout.evaluate import evaluate_checkpoint
     from atlantis.show import score_table
 
-    final = checkpoint / "checkpoints" / "final"
-    scores = evaluate_checkpoint(final if final.is_dir() else checkpoint, Dataset.load(dataset))
+    scores = evaluate_checkpoint(_last_checkpoint(_run_folder(checkpoint)), Dataset.load(dataset))
     if out is not None:
         from atlantis.artifacts import write_json
 
@@ -636,7 +643,9 @@ def study(
       atlantis study --base shipped --only cross,inter training.max_steps=200 --output-root outputs/short
     """
     from atlantis import study as the_study
+    from atlantis.artifacts import refuse_file
 
+    refuse_file(output_root, "--output-root")
     runs = the_study.plan(
         the_study.seeds_in(seeds), ",".join(only).split(",") if only else None, base, output_root, overrides or ()
     )
@@ -707,9 +716,11 @@ def sweep(
       atlantis sweep rates.yaml --backend slurm --slurm partition=gpu --slurm time=120 --gpus-per-run 1
     """
     from atlantis import sweep as sweeps
+    from atlantis.artifacts import refuse_file
     from atlantis.sweep.board import run_list, summary
 
     planned = sweeps.read(file, overrides or ())
+    refuse_file(planned.folder, "output_root")
     if dry_run:
         _console().print(run_list(planned))
         return
@@ -771,8 +782,9 @@ def bench(
       atlantis bench --tier gpu --backend ray --address auto --gpus-per-run 0.25
     """
     from atlantis import bench as benchmark
-    from atlantis.artifacts import write_text
+    from atlantis.artifacts import refuse_file, write_text
 
+    refuse_file(output_root, "--output-root")
     entered = {str(file): benchmark.read_method(file) for file in enter or ()}
     if only and len(only) > 1:
         raise UserError("--only: give it once, with commas in each part, such as A1,A2/naive,replay; or run it again")
@@ -825,22 +837,44 @@ def _run_folder(run: Path) -> Path:
     return by_name if not run.exists() and by_name.is_dir() else run
 
 
+def _last_checkpoint(folder: Path) -> Path:
+    """The checkpoint in `folder`, or the last one of the run that is there."""
+    from atlantis.model.checkpoint import checkpoint_folders
+
+    if (folder / "config.json").is_file():
+        return folder
+    final = folder / "checkpoints" / "final"
+    last = list(checkpoint_folders(folder).values())[-1:]
+    if not final.is_dir() and not last and (folder / "config.yaml").is_file():
+        raise UserError(f"{folder}: this run has no checkpoint yet; train it first")
+    return final if final.is_dir() else last[0] if last else folder
+
+
 def _report(folders: Sequence[Path], out: Path | None) -> None:
-    from atlantis.report.page import load_all, write_report
+    from atlantis.report.page import left_out, load_all, write_report
     from atlantis.report.tables import run_table
 
-    runs = load_all(folders)
+    runs, unread = load_all(folders)
     page = write_report(runs, out)
     console = _console()
     for run in runs:
         console.print(run_table(run))
     print(page)
+    if unread:
+        raise left_out(unread, "the page has the others")
 
 
 def _show(path: Path) -> None:
-    from atlantis.show import summary
+    from atlantis import show
 
-    _console().print(summary(path))
+    problem = None
+    try:
+        shown = show.summary(path)
+    except show.Unread as error:
+        shown, problem = error.shown, error
+    _console().print(shown)
+    if problem is not None:
+        raise problem
 
 
 def _console() -> Console:

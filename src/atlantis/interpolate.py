@@ -17,6 +17,7 @@ from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps, load_checkpoint
+from atlantis.names import ALL, REAL
 from atlantis.progress import bar
 from atlantis.readout.analysis import READERS
 from atlantis.readout.evaluate import score
@@ -24,7 +25,7 @@ from atlantis.readout.generate import answers_km
 from atlantis.readout.source import open_checkpoint
 from atlantis.strategies.wise import interpolated
 from atlantis.training.loop import load_base, load_task
-from atlantis.world import World
+from atlantis.world.of_run import world_of
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -51,9 +52,11 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
     if wrong := artifacts.damage(final):
         raise UserError(f"{wrong} (atlantis train {run / 'config.yaml'} --resume)")
     config, steps = configs.load(run / "config.yaml", own_code=False), checkpoint_steps(run)
+    if run.absolute().parent.name == "experiments":  # where the run lies now, and its base beside it
+        config = config.model_copy(update={"output_root": str(run.absolute().parent.parent)})
     if 0 not in steps:
         raise UserError(f"{run}: has no checkpoint-0, which is where the line begins")
-    world = World.from_config(config.world)
+    world = world_of(run, config)
     source, (end, _) = open_checkpoint(steps[0], world), load_checkpoint(final)
     model, layers = source.model, config.probe.layers
     assert model is not None
@@ -84,6 +87,6 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
 
 def curve(scores: pd.DataFrame, probe: pd.DataFrame) -> pd.DataFrame:
     """One row per alpha: the answers' mean error in km in each slice, and the old map's, by the sphere protocol."""
-    table = scores.pivot(index="alpha", columns="slice", values="mean_km").drop(columns="all")
-    real = probe[(probe["protocol"] == "sphere") & (probe["group"] == "real")]
+    table = scores.pivot(index="alpha", columns="slice", values="mean_km").drop(columns=ALL)
+    real = probe[(probe["protocol"] == "sphere") & (probe["group"] == REAL)]
     return table.assign(map_km=real.groupby("alpha")["mean_km"].first()).reset_index()

@@ -18,15 +18,27 @@ from rich.table import Table
 from rich.text import Text
 
 from atlantis import artifacts
-from atlantis.errors import UserError
+from atlantis.errors import PartFailed, UserError
+from atlantis.names import REAL
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_json
 
 SCORES = ("n", "mean_km", "median_km", "std_km", "min_km", "max_km", "parsed")
 
 
+class Unread(PartFailed):
+    """Some of a folder cannot be read; `shown` is what can be said of it all the same."""
+
+    def __init__(self, message: str, shown: RenderableType) -> None:
+        super().__init__(message)
+        self.shown = shown
+
+
 def summary(path: Path | str) -> RenderableType:
-    """A rich renderable about what is at `path`. Raises UserError if it is nothing of ours, or cannot be read."""
+    """A rich renderable about what is at `path`. Raises UserError if it is nothing of ours, or cannot be read.
+
+    For a run whose numbers cannot be read, while the rest can, that is an `Unread`.
+    """
     path = Path(path)
     if not path.exists():
         raise UserError(f"{path}: there is nothing there")
@@ -68,11 +80,16 @@ def reading_table(readings: Mapping[str, Any], title: str) -> RenderableType:
     table = _right_aligned(Text(title), headings)
     for group, row in sphere.items():
         found = seed.get(group, {})
-        numbers = [f"{found[key]:.3f}" if key in found else "-" for key in ("lon_r2", "lat_r2")]
-        numbers.append(f"{found['mean_km']:,.0f}" if found else "-")
-        interval = f"{row['mean_km_low']:,.0f} to {row['mean_km_high']:,.0f}"
-        table.add_row(Text(group), f"{row['n']:,}", *numbers, f"{row['mean_km']:,.0f}", interval)
+        numbers = [_digits(found.get(key), 3) for key in ("lon_r2", "lat_r2")] + [_digits(found.get("mean_km"))]
+        low, high = (_digits(row[f"mean_km_{end}"]) for end in ("low", "high"))
+        interval = "-" if low == "-" else f"{low} to {high}"
+        table.add_row(Text(group), f"{row['n']:,}", *numbers, _digits(row["mean_km"]), interval)
     return table
+
+
+def _digits(value: float | None, decimals: int = 0) -> str:
+    """A number with so many decimals; a dash for what is absent or no number, such as R2 on one parallel."""
+    return "-" if value is None or math.isnan(value) else f"{value:,.{decimals}f}"
 
 
 def region_table(run: Path | str) -> RenderableType:
@@ -81,8 +98,10 @@ def region_table(run: Path | str) -> RenderableType:
 
     probe = load(run).probe("seed")
     table = _right_aligned(Text("mean km by group"), ("group", "cities", "first step", "last step", "change"))
-    for group in ("real", *probe.real_regions, *probe.virtual_regions):
+    for group in (REAL, *probe.real_regions, *probe.virtual_regions):
         km = probe.group(group)["mean_km"]
+        if km.empty:  # a small region of which the study's protocol drew no city
+            continue
         first, last, n = km.iloc[0], km.iloc[-1], int(probe.group(group)["n"].iloc[-1])
         table.add_row(Text(group), f"{n:,}", f"{first:,.0f}", f"{last:,.0f}", f"{last - first:+,.0f}")
     return table
@@ -90,7 +109,7 @@ def region_table(run: Path | str) -> RenderableType:
 
 def layer_table(rows: Any) -> RenderableType:
     """R2 of longitude and latitude, and mean km, of real cities at each layer and position; the last step's."""
-    rows = rows[rows["group"] == "real"]
+    rows = rows[rows["group"] == REAL]
     title = "lon R², lat R² and mean km of held-out real cities, by layer and position"
     if "step" in rows:
         title += f", step {rows['step'].max():,}"
@@ -99,7 +118,8 @@ def layer_table(rows: Any) -> RenderableType:
     table = _right_aligned(Text(title), ("layer", *positions))
     for layer in dict.fromkeys(rows["layer"]):
         cells = rows[rows["layer"] == layer].set_index("position").loc[positions].to_dict("records")
-        table.add_row(layer, *(f"{c['lon_r2']:.3f} {c['lat_r2']:.3f} {c['mean_km']:,.0f}" for c in cells))
+        texts = ((_digits(c["lon_r2"], 3), _digits(c["lat_r2"], 3), _digits(c["mean_km"])) for c in cells)
+        table.add_row(layer, *map(" ".join, texts))
     return table
 
 
@@ -189,7 +209,10 @@ def _run(path: Path) -> RenderableType:
         return _facts(facts)
     from atlantis.report.tables import run_table
 
-    return Group(_facts(facts), run_table(path))
+    try:
+        return Group(_facts(facts), run_table(path))
+    except UserError as error:
+        raise Unread(str(error), _facts(facts)) from None
 
 
 def _steps(run: Path) -> list[int]:

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING
 
 from atlantis import config as configs
 from atlantis.errors import Interrupted, UserError
+from atlantis.names import REAL
 from atlantis.progress import heading, say
 from atlantis.report import run_data
 from atlantis.report.record import (
-    REAL,
     RUNS,
     SEEDED,
     SEEDS,

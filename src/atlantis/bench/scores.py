@@ -21,14 +21,13 @@ from pydantic import Field
 
 from atlantis.bench.scenarios import Task
 from atlantis.data.dataset import Dataset
-from atlantis.data.pairs import SLICES
 from atlantis.errors import UserError
+from atlantis.names import REAL, SLICES
 from atlantis.settings import RunConfig, Settings
 from atlantis.statistics import hypervolume
 from atlantis.sweep.results import MAP
-from atlantis.world import World
+from atlantis.world.of_run import world_of
 
-REAL = "real"
 DAMAGE = ("lost", "bent", "turned")
 
 
@@ -83,7 +82,7 @@ def numbers_of(task: Task) -> Numbers:
     """The numbers of a task's finished runs. Raises UserError for a run that was not probed."""
     first, last = table_of(task.runs[0]), table_of(task.runs[-1])
     config = task.runs[-1]
-    world = World.from_config(config.world)
+    world = world_of(folder_of(config), config)
     task_km = _by_group(last, "task_km", _last_step(last))
     constant = constant_km(Dataset.build(world, config.dataset))
     km = {
@@ -105,10 +104,15 @@ def numbers_of(task: Task) -> Numbers:
 
 def table_of(config: RunConfig) -> pd.DataFrame:
     """The rows of a finished run's `analysis/map`."""
-    file = Path(config.output_root) / "experiments" / str(config.name) / MAP
+    file = folder_of(config) / MAP
     if not file.is_file():
         raise UserError(f"{file}: is missing; the run was not probed")
     return pd.read_parquet(file)
+
+
+def folder_of(config: RunConfig) -> Path:
+    """The folder of a run of the benchmark."""
+    return Path(config.output_root) / "experiments" / str(config.name)
 
 
 def _last_step(table: pd.DataFrame) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from atlantis.data.pairs import SLICES
+from atlantis.names import SLICES
 
 WHAT = {
     "distance": "Pairs of real cities.",

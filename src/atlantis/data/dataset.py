@@ -30,9 +30,10 @@ import pyarrow.compute as pc
 from atlantis import artifacts
 from atlantis.config import checked
 from atlantis.data import card
-from atlantis.data.pairs import SLICES, Pairs
+from atlantis.data.pairs import Pairs
 from atlantis.data.recipes import SPLITS, resolved, sample_splits
 from atlantis.errors import UserError
+from atlantis.names import SLICES
 from atlantis.reading import read_json
 from atlantis.settings import DatasetConfig
 from atlantis.tasks import distance

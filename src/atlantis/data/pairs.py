@@ -18,12 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from atlantis.errors import UserError
+from atlantis.names import SLICES
 
 if TYPE_CHECKING:
     from atlantis.world import World
-
-SLICES = ("world-world", "world-atlantis", "atlantis-atlantis")
-"""Slices by the number of virtual cities in a pair: 0, 1, 2 ("atlantis" stands for every virtual region)."""
 
 Ints = NDArray[np.int64]
 

@@ -15,15 +15,17 @@ from atlantis import config as configs
 from atlantis.errors import PartFailed, UserError
 from atlantis.forgetting import when_table
 from atlantis.model.checkpoint import checkpoint_folders
+from atlantis.names import ANSWERS, REAL
 from atlantis.progress import bar, say
 from atlantis.reading import read_json
 from atlantis.readout.layers import layer_table, write_layer_table
-from atlantis.readout.measures import ANSWERS, TOLD, Measures, block_features, layer_name
-from atlantis.readout.probes import REAL, Reading, read_seed, read_sphere
+from atlantis.readout.measures import TOLD, Measures, block_features, layer_name
+from atlantis.readout.probes import Reading, read_seed, read_sphere, without_r2
 from atlantis.readout.source import open_checkpoint, open_source
 from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.world import World
+from atlantis.world.of_run import world_of
 
 AT_ONCE, BUDGET = 16, 8 << 30
 """Checkpoints that are read side by side, at most, and the bytes that they may take together, about, at most."""
@@ -66,6 +68,8 @@ def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool 
         if not again:
             return
         done = set()
+    if reason := without_r2(world):
+        say(f"{run}: {reason}")
     tables, problems = _read(checkpoints, done, world, config)
     if not tables:
         raise next(iter(problems.values()))
@@ -78,6 +82,18 @@ def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool 
         named = "; ".join(str(problem) for problem in problems.values())
         n_read = len(checkpoints) - len(problems)
         raise PartFailed(f"{named} (the other {n_read} of {len(checkpoints)} checkpoints are read and written)")
+
+
+def is_probed(run: Path, config: ProbeConfig) -> bool:
+    """Whether every checkpoint of a run has been probed, by what its `analysis/` lists; no file is read through."""
+    names = (*READERS, "map") if config.measures else READERS
+    if not all(artifacts.is_complete(run / "analysis" / name) for name in names):
+        return False
+    file = run / "analysis" / "seed" / "representation_dynamics.csv"
+    try:
+        return set(checkpoint_folders(run)) == set(pd.read_csv(file, usecols=["step"])["step"])
+    except ValueError:  # whatever is wrong with it: the probe says so
+        return False
 
 
 def _read(
@@ -263,7 +279,7 @@ def probe_run(run: Path | str, measures: bool | None = None) -> None:
     probe = config.probe if measures is None else config.probe.model_copy(update={"measures": measures})
     artifacts.refuse_links(run)
     with artifacts.lock(run):
-        probe_checkpoints(run, World.from_config(config.world), probe, again=True)
+        probe_checkpoints(run, world_of(run, config), probe, again=True)
 
 
 def probe_folder(

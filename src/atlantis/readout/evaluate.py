@@ -10,11 +10,12 @@ import numpy as np
 import torch
 
 from atlantis.data.dataset import Dataset
-from atlantis.data.pairs import SLICES, Pairs
+from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.checkpoint import check_dataset, load_checkpoint
+from atlantis.names import ALL, SLICES
 from atlantis.readout.generate import answers_km
 from atlantis.settings import DatasetConfig
 from atlantis.tasks import distance
@@ -31,7 +32,7 @@ def score(answers: np.ndarray, pairs: Pairs) -> Scores:
     """
     errors = distance.errors_km(answers, pairs.km)
     slices = {name: pairs.slice == i for i, name in enumerate(SLICES)}
-    chosen = {name: rows for name, rows in slices.items() if rows.any()} | {"all": np.ones(len(pairs), bool)}
+    chosen = {name: rows for name, rows in slices.items() if rows.any()} | {ALL: np.ones(len(pairs), bool)}
     return {
         name: {
             "n": int(rows.sum()),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import procrustes
 
-from atlantis.readout.probes import t_interval
+from atlantis.readout.probes import FEWEST, t_interval
 from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
 from atlantis.readout.skill import Estimate
 from atlantis.readout.threads import side_by_side
@@ -58,7 +58,7 @@ def find_islands(
         if rank[-1] >= len(lon) or len(found) == N_ISLANDS:
             continue
         cities = order[rank]
-        mismatch = float(np.abs(away[cities] - wanted).mean() / wanted.mean())
+        mismatch = float(np.abs(away[cities] - wanted).mean() / max(wanted.mean(), 1e-9))
         if mismatch > MISMATCH or taken[cities].any():
             continue
         left_out, gap = _void(lon, lat, cities, away, wanted_gap)
@@ -105,9 +105,11 @@ def place_unseen(
     """Where probes fitted without them place virtual cities and islands.
 
     x (n, p) are the features of the real cities at lon, lat, y (n, 3) their unit vectors, virtual (m, p) the features
-    of the virtual cities. All fits have one penalty, chosen by leave-one-out error on the cities of no island.
+    of the virtual cities. All fits have one penalty, chosen by leave-one-out error on the cities of no island; on all
+    where hardly any is of none, as in a small world.
     """
     calm = np.delete(np.arange(len(x)), np.concatenate([island.cities for island in islands]) if islands else [])
+    calm = calm if len(calm) >= FEWEST else np.arange(len(x))
     alpha = fit_ridge(x[calm], y[calm]).alpha
     sums = Sums.of(x, y)
 
@@ -120,7 +122,12 @@ def place_unseen(
 
 
 def ratio(km: float, reference: np.ndarray) -> Estimate:
-    """`km` divided by the islands' mean error, with the interval that the t interval of that mean gives."""
+    """`km` divided by the islands' mean error, with the interval that the t interval of that mean gives.
+
+    NaN where islands have no error to compare with, as where all real cities are in one place.
+    """
+    if reference.mean() < 1e-9:
+        return Estimate(float("nan"), n=len(reference))
     low, high = t_interval(list(reference))
     upper = km / low if low > 0 else float("nan")
     return Estimate(km / float(reference.mean()), km / high, upper, len(reference))

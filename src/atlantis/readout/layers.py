@@ -12,13 +12,15 @@ from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_folders
+from atlantis.names import REAL
 from atlantis.progress import bar
-from atlantis.readout.probes import REAL, metrics, seed_split, virtual_regions
+from atlantis.readout.probes import metrics, seed_split, virtual_regions
 from atlantis.readout.ridge import Sums, solve_ridge
 from atlantis.readout.source import Source, open_source
 from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.world import World
+from atlantis.world.of_run import world_of
 
 POSITIONS = {"characters": ["digit", ",", "c", "_"], "city": ["city", ","]}
 """The prompt's last tokens, where the city is known: its last digit (or its own token), and what follows."""
@@ -70,7 +72,7 @@ def run_layer_table(run: Path) -> tuple[pd.DataFrame, list[UserError]]:
         raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
     config = configs.load(run / "config.yaml", own_code=False)
     with artifacts.lock(run):
-        world, checkpoints = World.from_config(config.world), checkpoint_folders(run)
+        world, checkpoints = world_of(run, config), checkpoint_folders(run)
         tables, problems = [], []
         if not checkpoints:
             raise UserError(f"{run}: no checkpoint to probe in {run / 'checkpoints'}")

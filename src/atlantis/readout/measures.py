@@ -16,6 +16,7 @@ import torch
 
 from atlantis.model import Transformer
 from atlantis.model.folder import new_model, qwen2_config
+from atlantis.names import ANSWERS, OLD, REAL
 from atlantis.readout.activations import probe_features
 from atlantis.readout.damage import Displacement, rank_correlation, share_about_anywhere, tangential_share
 from atlantis.readout.integration import (
@@ -26,7 +27,7 @@ from atlantis.readout.integration import (
     ratio,
 )
 from atlantis.readout.outputs import answer_distributions, kl_per_token, old_prompts
-from atlantis.readout.probes import REAL, folds, groups, metrics, read_sphere, seed_split, t_interval
+from atlantis.readout.probes import folds, groups, metrics, read_sphere, seed_split, t_interval
 from atlantis.readout.ridge import Ridge, Sums, solve_ridge
 from atlantis.readout.similarity import (
     Cloud,
@@ -53,9 +54,6 @@ from atlantis.world import World
 
 ENERGY = 0.99
 """Share of the real cities' variance that their principal subspace holds."""
-
-ANSWERS = "answers"
-"""The `layer` of what reads the outputs."""
 
 TOLD = ("skill_frozen", "skill_turned", "skill_refit", "skill_mlp", "km_frozen", "km_turned", "km_refit", "km_mlp")
 TOLD += ("lost", "bent", "turned", "cka", "procrustes", "angle_mean", "angle_max", "kl_old", "moved_km", "task_km")
@@ -149,7 +147,7 @@ class Measures:
         self._integration(features, cloud)
         self._drift(states, cloud)
         kl = kl_per_token(self.answers, answers)
-        self._add("kl_old", Estimate(float(kl.mean()), *t_interval(list(kl)), len(kl)), "old", ANSWERS)
+        self._add("kl_old", Estimate(float(kl.mean()), *t_interval(list(kl)), len(kl)), OLD, ANSWERS)
         self._damage(frozen)
 
     def add_scores(self, slices: dict[str, dict[str, float]]) -> None:

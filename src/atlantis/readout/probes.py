@@ -25,16 +25,23 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from atlantis.errors import UserError
+from atlantis.names import PROTOCOLS, REAL
 from atlantis.readout.ridge import Ridge, Sums, fit_ridge, solve_ridge
 from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.world import World
 
-PROTOCOLS = ("seed", "sphere")
-REAL = "real"
 FEWEST = 10
 """Real cities that a world must have to be probed."""
+
+LEAST_SPREAD = 0.01
+"""Degrees, about a kilometre, which is the least that the task tells apart: within less, R2 has no meaning."""
+
+SCORES = ("n", "lon_r2", "lat_r2", "lon_mae", "lat_mae", "mean_km", "median_km")
+"""What `metrics` gives, in this order."""
+
+VARIANT_COLUMNS = ("variant", "group", *SCORES)
 
 
 @dataclass(frozen=True)
@@ -59,7 +66,7 @@ class Reading:
 def metrics(lon: np.ndarray, lat: np.ndarray, pred_lon: np.ndarray, pred_lat: np.ndarray) -> dict[str, float]:
     """Scores of predicted places in degrees, all arrays (n,).
 
-    R2 = 1 - residual / total sum of squares of longitude and of latitude (NaN where the truth does not vary); mean
+    R2 = 1 - residual / total sum of squares of longitude and of latitude (NaN where the truth hardly varies); mean
     absolute errors in degrees; mean and median great-circle error in km. Inside a tight group R2 means little: read
     its km. A group of no cities gives NaN throughout.
     """
@@ -76,9 +83,15 @@ def metrics(lon: np.ndarray, lat: np.ndarray, pred_lon: np.ndarray, pred_lat: np
 
 
 def r2(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Coefficient of determination; NaN for fewer than two values or a truth that does not vary."""
-    total = float(((true - true.mean()) ** 2).sum()) if len(true) else 0.0
-    return 1.0 - float(((true - predicted) ** 2).sum()) / total if total > 0 else float("nan")
+    """Coefficient of determination of degrees, (n,).
+
+    NaN for fewer than two values, and for a truth that varies by less than `LEAST_SPREAD`, as on a parallel: rounding
+    errors alone would then give any number.
+    """
+    if len(true) < 2 or np.ptp(true) < LEAST_SPREAD:
+        return float("nan")
+    total = float(((true - true.mean()) ** 2).sum())
+    return 1.0 - float(((true - predicted) ** 2).sum()) / total
 
 
 def _mean(values: np.ndarray) -> float:
@@ -144,6 +157,24 @@ def seed_split(world: World, config: ProbeConfig, repeat: int = 0) -> tuple[np.n
 def _check_size(world: World) -> None:
     if world.n_real < FEWEST:
         raise UserError(f"a probe needs at least {FEWEST} real cities; this world has {world.n_real}")
+
+
+def check_probe(world: World, config: ProbeConfig) -> None:
+    """UserError if the world has too few real cities for a probe with these settings, by either protocol."""
+    seed_split(world, config)
+    folds(world, config)
+
+
+def without_r2(world: World) -> str | None:
+    """Why a probe of this world has no R2 of a coordinate, in a sentence; None if it has both."""
+    real = slice(0, world.n_real)
+    named = (("longitude", world.lon[real], "meridian"), ("latitude", world.lat[real], "parallel"))
+    flat = [(name, line) for name, degrees, line in named if np.ptp(degrees) < LEAST_SPREAD]
+    if not flat:
+        return None
+    where = "in one place" if len(flat) == 2 else f"on one {flat[0][1]}"
+    names = " and ".join(name for name, _ in flat)
+    return f"all real cities lie {where}: R2 of {names} has no meaning and is left empty; read the km"
 
 
 def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
@@ -230,7 +261,8 @@ def _variants(
     real = [(region, ids) for region, ids in groups(world) if region != REAL and ids[0] < world.offset]
     work = [pooled] if world.n_virtual > 1 else []
     work += [partial(left_out, region, ids) for region, ids in real]
-    return pd.DataFrame([row for rows in side_by_side(lambda part: part(), work) for row in rows])
+    found = [row for rows in side_by_side(lambda part: part(), work) for row in rows]
+    return pd.DataFrame(found, columns=list(VARIANT_COLUMNS))  # a world of one region has no rows, and these columns
 
 
 def folds(world: World, config: ProbeConfig) -> np.ndarray:

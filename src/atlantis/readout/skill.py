@@ -52,7 +52,9 @@ def _fold_means(values: np.ndarray, fold: np.ndarray) -> list[float]:
 def skills(errors: dict[str, np.ndarray], untrained: np.ndarray, fold: np.ndarray) -> dict[str, Estimate]:
     """S = 1 - E / E_untrained of each probe, from errors in km (n,) of the same cities; intervals over the folds."""
     return {
-        name: Estimate(float(1 - km.mean() / untrained.mean()), *t_interval(_fold_skills(km, untrained, fold)), len(km))
+        name: Estimate(
+            float(1 - km.mean() / _chance(untrained)), *t_interval(_fold_skills(km, untrained, fold)), len(km)
+        )
         for name, km in errors.items()
     }
 
@@ -69,14 +71,19 @@ def shares_of_fall(
     found = {}
     for name, (before, after) in ladder.items():
         pairs = zip(_fold_skills(before, untrained, fold), _fold_skills(after, untrained, fold), strict=True)
-        value = (after.mean() - before.mean()) / untrained.mean()
+        value = (after.mean() - before.mean()) / _chance(untrained)
         found[name] = Estimate(float(value), *t_interval([b - a for b, a in pairs]), len(first))
     return found
 
 
 def _fold_skills(km: np.ndarray, untrained: np.ndarray, fold: np.ndarray) -> list[float]:
-    by_fold = zip(_fold_means(km, fold), _fold_means(untrained, fold), strict=True)
-    return [1 - error / chance for error, chance in by_fold]
+    return [1 - km[fold == k].mean() / _chance(untrained[fold == k]) for k in np.unique(fold)]
+
+
+def _chance(untrained: np.ndarray) -> float:
+    """Mean km of an untrained model; NaN below a kilometre, for cities in one place need no map."""
+    mean = float(untrained.mean())
+    return mean if mean >= 1.0 else float("nan")
 
 
 def predict_held_out(x: np.ndarray, fits: Sequence[Ridge], fold: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from atlantis.names import REAL
 from atlantis.report.run_data import Run
-from atlantis.report.tables import run_rows
+from atlantis.report.tables import cell, run_rows
 
 SMALL_FALL = 0.005
 """A fall in skill below this is not taken apart: its parts would be noise."""
@@ -29,9 +30,12 @@ def finding(run: Run, protocol: str = "seed") -> list[dict[str, str]]:
         name, remark = column.removesuffix(" km"), ""
         if name.startswith("task "):
             label = f"Answers, {name.removeprefix('task ').replace('-', '–')}"
-        elif name == "real":
+        elif name == REAL:
             label = "Map of held-out real cities"
-            remark = f"R² {first['lon R2']:.3f} / {first['lat R2']:.3f} → {last['lon R2']:.3f} / {last['lat R2']:.3f}"
+            before, after = (
+                " / ".join(cell(f"{axis} R2", row[f"{axis} R2"]) for axis in ("lon", "lat")) for row in (first, last)
+            )
+            remark = f"R² {before} → {after}"
         else:
             label = f"{name} on the map"
         value = f"{first[column]:,.0f} → {last[column]:,.0f} km"

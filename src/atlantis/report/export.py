@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from atlantis.names import REAL
 from atlantis.report.map_data import WHEN_COLUMNS
 from atlantis.report.run_data import Probe, Run, rows_where
 from atlantis.report.tables import ABSENT, cell, run_rows, slice_title
@@ -29,7 +30,7 @@ def run_tables(run: Run) -> dict[str, tuple[str, pd.DataFrame]]:
 def region_rows(probe: Probe) -> pd.DataFrame:
     """Mean km of all real cities and of each region: at the first step, at the last, and their difference."""
     rows = []
-    for name in ("real", *probe.real_regions, *probe.virtual_regions):
+    for name in (REAL, *probe.real_regions, *probe.virtual_regions):
         group = probe.group(name)
         if len(group):
             n = group["n"].iloc[0] if "n" in group else np.nan

@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from atlantis.artifacts import write_bytes
-from atlantis.report.map_data import ANSWERS, MapData
+from atlantis.names import ANSWERS, OLD, REAL
+from atlantis.report.map_data import MapData
 from atlantis.report.map_panels import BANDS, READINGS, layer_title
 from atlantis.report.maps import evolution_gif, map_figure
 from atlantis.report.run_data import Probe, Run, load, rows_where
@@ -69,7 +70,7 @@ def dynamics_figure(run: Run | Path | str, protocol: str = "seed") -> Figure:
 
 
 def _draw_r2(ax: Axes, probe: Probe, data: MapData | None) -> None:
-    real = probe.group("real")
+    real = probe.group(REAL)
     ax.plot(real.index, real["lon_r2"], marker="o", ms=4, color=LINES[0], label="longitude")
     ax.plot(real.index, real["lat_r2"], marker="s", ms=4, color=LINES[1], label="latitude")
     if data:
@@ -83,7 +84,7 @@ def _draw_r2(ax: Axes, probe: Probe, data: MapData | None) -> None:
 
 
 def _draw_km(ax: Axes, probe: Probe, data: MapData | None) -> None:
-    groups, palette = ["real", *probe.virtual_regions], colours(probe.virtual_regions)
+    groups, palette = [REAL, *probe.virtual_regions], colours(probe.virtual_regions)
     for k, name in enumerate(groups):
         rows = probe.group(name)
         if rows.empty:
@@ -175,7 +176,7 @@ def _draw_readings_km(ax: Axes, data: MapData) -> None:
 
 def _virtual(data: MapData, metric: str) -> Iterator[tuple[int, str, pd.DataFrame]]:
     groups = data.measures.loc[data.measures["metric"] == metric, "group"].unique()
-    for k, group in enumerate(name for name in groups if name != "real"):
+    for k, group in enumerate(name for name in groups if name != REAL):
         yield k, str(group), data.rows(metric, str(group))
 
 
@@ -198,7 +199,7 @@ def _draw_cka(ax: Axes, data: MapData) -> None:
 
 
 def _draw_kl(ax: Axes, data: MapData) -> None:
-    _line(ax, data.rows("kl_old", "old", ANSWERS), "", LINES[0])
+    _line(ax, data.rows("kl_old", OLD, ANSWERS), "", LINES[0])
     if ax.has_data():
         ax.set_ylim(bottom=0)
     ax.set_title("Answers on old prompts: KL, nats per token")

@@ -14,11 +14,9 @@ import pandas as pd
 import pyarrow
 
 from atlantis.errors import UserError
+from atlantis.names import ANSWERS, REAL
 from atlantis.report.run_data import Probe, rows_where
 
-REAL = "real"
-ANSWERS = "answers"
-"""The layer of what reads the model's outputs."""
 MEASURE_COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
 CITY_COLUMNS = ("step", "id", "frozen_lon", "frozen_lat", "frozen_error_km")
 WHEN_COLUMNS = ("metric", "group", "first", "final", "worst", "worst_step", "half_damage_step", "recovered")
@@ -93,6 +91,8 @@ def _read(path: Path, read: Callable[[Path], pd.DataFrame], columns: tuple[str, 
         table = read(path)
     except (pyarrow.ArrowException, ValueError, OSError) as error:
         raise UserError(f"{path}: cannot be read ({error}); {again}") from None
+    if table.empty:  # perhaps without its columns, as versions before this one wrote it
+        return table.reindex(columns=[*columns, *table.columns.drop([*columns], errors="ignore")])
     if missing := [name for name in columns if name not in table.columns]:
         raise UserError(f"{path}: no column {', '.join(missing)}; {again}")
     return table

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from atlantis.report.map_data import ANSWERS, MapData
+from atlantis.names import ANSWERS, OLD
+from atlantis.report.map_data import MapData
 from atlantis.report.series import BLOCKS, BLUE, GREEN, ORANGE, SKY, VERMILION, chance, measure, numbers, panel
 
 READINGS = (
@@ -87,7 +88,7 @@ def _drift_panels(data: MapData) -> list[dict[str, Any]]:
         measure(data, "largest", "angle_max", hue=VERMILION),
         measure(data, "mean", "angle_mean", hue=BLUE),
     ]
-    kl = [measure(data, "prompts of real cities", "kl_old", "old", ANSWERS, hue=BLUE)]
+    kl = [measure(data, "prompts of real cities", "kl_old", OLD, ANSWERS, hue=BLUE)]
     return [
         panel(
             "drift",

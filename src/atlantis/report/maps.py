@@ -23,8 +23,10 @@ from matplotlib.path import Path as Outline
 from PIL import Image
 
 from atlantis.errors import UserError
+from atlantis.names import REAL
 from atlantis.report.run_data import Probe, Run, load, rows_where
 from atlantis.report.style import COAST, INK, LAND, MUTED, SEA, TRUE, literal, new_figure, style
+from atlantis.report.tables import cell
 from atlantis.sphere import wrap_longitude
 from atlantis.world.coastlines import coastlines, land
 from atlantis.world.regions import colours
@@ -102,11 +104,12 @@ def _draw_cities(ax: Axes, cities: pd.DataFrame, probe: Probe, scale: float = 1.
 
 
 def _step_title(probe: Probe, step: int) -> str:
-    real = probe.group("real")
+    real = probe.group(REAL)
     if step not in real.index:
         return f"step {step:,}"
     row = real.loc[step]
-    numbers = f"R² {row['lon_r2']:.3f} lon, {row['lat_r2']:.3f} lat; {row['mean_km']:,.0f} km"
+    lon, lat = (cell(f"{axis} R2", row[f"{axis}_r2"]) for axis in ("lon", "lat"))
+    numbers = f"R² {lon} lon, {lat} lat; {row['mean_km']:,.0f} km"
     for name in probe.virtual_regions[:2]:
         virtual = probe.group(name)
         if step in virtual.index:

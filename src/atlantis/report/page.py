@@ -24,7 +24,7 @@ from urllib.parse import quote
 import numpy as np
 
 from atlantis.artifacts import refuse_links, version, write_bytes, write_text
-from atlantis.errors import UserError
+from atlantis.errors import PartFailed, UserError
 from atlantis.progress import bar
 from atlantis.report.export import comparison_rows, csv_text, latex_text, run_tables
 from atlantis.report.page_data import comparison, data_of
@@ -45,9 +45,10 @@ def write_report(
     `<run>/report/` for one run, `<first run>/report/comparison/` for several. `figures=False` leaves out the pictures.
 
     Raises:
-        UserError: no run given, some cannot be read (all of them are named), or `out` holds a page that is not ours.
+        UserError: no run given, none can be read (all are named), or `out` holds a page that is not ours.
+        PartFailed: some cannot be read; the page of the others is written.
     """
-    loaded = load_all([runs] if isinstance(runs, Run | Path | str) else list(runs))
+    loaded, unread = load_all([runs] if isinstance(runs, Run | Path | str) else list(runs))
     target = _target(loaded, out)
     folders = _folders(loaded)
     beside: dict[str, bytes] = {}
@@ -63,22 +64,33 @@ def write_report(
     for name, data in beside.items():
         write_bytes(target.parent / name, data)
     write_text(target, text)
+    if unread:
+        raise left_out(unread, f"{target} has the others")
     return target
 
 
-def load_all(runs: Sequence[Run | Path | str]) -> list[Run]:
-    """The runs, read. Raises `UserError` for none, or with one line for each that cannot be read."""
+def left_out(unread: Sequence[UserError], others: str) -> PartFailed:
+    """That some runs cannot be read, a line for each; and what became of the others."""
+    return PartFailed("\n  ".join([f"left out, for they cannot be read ({others}):", *map(str, unread)]))
+
+
+def load_all(runs: Sequence[Run | Path | str]) -> tuple[list[Run], list[UserError]]:
+    """The runs that can be read, and why the others cannot.
+
+    Raises `UserError` if no run is given, or none can be read, with a line for each.
+    """
     if not runs:
         raise UserError("report: give at least one run's folder")
-    loaded, failed = [], []
+    loaded: list[Run] = []
+    failed: list[UserError] = []
     for run in runs:
         try:
             loaded.append(run if isinstance(run, Run) else load(run))
         except UserError as error:
-            failed.append(str(error))
-    if failed:
-        raise UserError("\n  ".join(failed))
-    return loaded
+            failed.append(error)
+    if not loaded:
+        raise UserError("\n  ".join(map(str, failed)))
+    return loaded, failed
 
 
 def _target(runs: Sequence[Run], out: Path | None) -> Path:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from atlantis.names import REAL
 from atlantis.report.about import about, finding
 from atlantis.report.export import comparison_rows, each_variant, when_rows
-from atlantis.report.map_data import REAL
 from atlantis.report.panels import panels
 from atlantis.report.run_data import Probe, Run
 from atlantis.report.series import number, numbers

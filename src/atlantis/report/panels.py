@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atlantis.report.map_data import REAL
+from atlantis.names import REAL
 from atlantis.report.map_panels import map_panels
 from atlantis.report.run_data import Probe, Run, rows_where
 from atlantis.report.series import BLUE, VERMILION, chance, panel, series

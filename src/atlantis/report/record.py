@@ -15,6 +15,7 @@ from typing import Any, Literal
 from atlantis import artifacts
 from atlantis.config import BOOKKEEPING, checked
 from atlantis.errors import UserError
+from atlantis.names import REAL
 from atlantis.reading import read_json
 from atlantis.report.run_data import Run, rows_where
 from atlantis.settings import RunConfig, Settings
@@ -32,9 +33,6 @@ RUNS = {
 SEEDS = (42, 43, 44)
 SEEDED = ("dataset.seed", "model.seed", "training.seed")
 """What a study's seed sets: which pairs are drawn, the new model's weights, the order of batches."""
-
-REAL = "real"
-"""The group of all real cities, beside those of the regions."""
 
 
 class TaskScore(Settings):

@@ -10,9 +10,9 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
+from atlantis.names import REAL, SLICES
 from atlantis.report.groups import NEAR, NOT_RUN, Group, groups_of, mean_and_interval, number, pairs_of
-from atlantis.report.record import REAL, Evaluation, Record
-from atlantis.report.run_data import SLICES
+from atlantis.report.record import Evaluation, Record
 from atlantis.report.study_numbers import (
     BASE_END,
     BASE_MAPS,

@@ -18,14 +18,13 @@ from numpy.typing import ArrayLike
 
 from atlantis.artifacts import MANIFEST, verify
 from atlantis.errors import UserError
+from atlantis.names import PROTOCOLS, SLICES, is_reserved
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_json, read_text
 
 if TYPE_CHECKING:
     from atlantis.report.map_data import MapData
 
-PROTOCOLS = ("seed", "sphere")
-SLICES = ("world-world", "world-atlantis", "atlantis-atlantis")
 DYNAMICS_COLUMNS = ("step", "group", "split", "lon_r2", "lat_r2", "mean_km")
 PREDICTION_COLUMNS = ("step", "id", "name", "region", "is_virtual", "lon", "lat", "pred_lon", "pred_lat", "error_km")
 HELD_OUT = ("test", "all", "virtual", "train")  # which split of a group speaks for it, in order of preference
@@ -224,6 +223,11 @@ def _read_probe(run: Path, protocol: str) -> Probe | None:
             raise UserError(f"{path}: no column {', '.join(missing)}; {again}")
         if table.empty:
             raise UserError(f"{path}: holds no rows; {again}")
+    if met := sorted(filter(is_reserved, set(predictions["region"].astype(str)))):
+        raise UserError(
+            f"{predictions_path}: a region is called {met[0]!r}, which is a name of ours, so the numbers of both are "
+            f"mixed up; {again}, which keeps them apart"
+        )
     if "split" not in predictions:
         predictions["split"] = np.where(predictions["is_virtual"], "virtual", "test")
     text = {name: str for name in ("name", "region", "split")}

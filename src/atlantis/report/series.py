@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atlantis.report.map_data import REAL, MapData
+from atlantis.names import REAL
+from atlantis.report.map_data import MapData
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = range(6)  # places in the page's line colours
 BLOCKS = ("#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39")  # viridis: blocks have an order

@@ -9,8 +9,9 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from atlantis.names import PROTOCOLS, REAL
 from atlantis.progress import printable
-from atlantis.report.run_data import PROTOCOLS, Run, load, rows_where
+from atlantis.report.run_data import Run, load, rows_where
 
 ABSENT = "–"
 
@@ -30,7 +31,7 @@ def run_rows(run: Run | Path | str, protocol: str = "seed") -> pd.DataFrame:
         of_slice = rows_where(run.task, run.task["slice"] == name).set_index("step")
         rows[f"task {slice_title(name, run)} km"] = of_slice["mean_km"]
     if probe:
-        real = probe.group("real")
+        real = probe.group(REAL)
         rows["lon R2"], rows["lat R2"], rows["real km"] = real["lon_r2"], real["lat_r2"], real["mean_km"]
         for region in probe.virtual_regions:
             rows[f"{region} km"] = probe.group(region)["mean_km"]

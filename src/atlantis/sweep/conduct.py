@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -39,23 +40,27 @@ class Backend(AbstractContextManager["Backend"], Protocol):
 def carry_out(sweep: Sweep, backend: Backend, threads: int = 1, retries: int = 2) -> list[Outcome]:
     """Carry out every run that is not finished, and gather the results of those that are.
 
+    One that cannot be read is left out of the table, and has failed.
     `threads`: for each run's process. `retries`: how often a run that died is started again. A run that fails stops
     no other; its message is in its outcome, in `sweep.json` and in `failures.csv`. Raises Interrupted after a signal:
     the same call goes on.
     """
     outcomes: dict[str, Outcome] = {}
     board = Board(sweep, outcomes)
+    by_name = {run.name: run for run in sweep.runs}
     with backend, _recorded(sweep, outcomes), board.shown(), _stopped_by_signals(backend) as received:
         jobs = {run.name: _job(sweep, run, threads, retries) for run in sweep.runs}
         _take_stock(sweep, board)
         for stage in sweep.stages():
             for run in stage:
-                if run.name not in outcomes and run.after is not None and not outcomes[run.after].finished:
+                if run.name not in outcomes and run.after is not None and not _is_trained(by_name[run.after], outcomes):
                     state = "stopped" if received else "failed"
                     board.note(Outcome(run.name, state, f"its base {run.after} was not finished"))
             due = [jobs[run.name] for run in stage if run.name not in outcomes]
             for outcome in backend.run(due) if due else ():
                 board.note(outcome)
+        if not received:
+            _gather(sweep, outcomes)
     if received:
         done = sum(outcome.finished for outcome in outcomes.values())
         raise Interrupted(
@@ -63,8 +68,29 @@ def carry_out(sweep: Sweep, backend: Backend, threads: int = 1, retries: int = 2
             "the same command goes on",
             received[0],
         )
-    gather(sweep, [run for run in sweep.runs if run.factors is not None and outcomes[run.name].finished])
     return [outcomes[run.name] for run in sweep.runs]
+
+
+def _is_trained(run: Planned, outcomes: dict[str, Outcome]) -> bool:
+    """Whether a run's weights are final, which they may be although its probe failed."""
+    from atlantis.training.run import RunFolder
+
+    if outcomes[run.name].finished:
+        return True
+    try:
+        return RunFolder(run.folder, run.config, resume=True).finished
+    except UserError:
+        return False
+
+
+def _gather(sweep: Sweep, outcomes: dict[str, Outcome]) -> None:
+    """Write the table of all runs that are trained; one that cannot be read is left out of it, and has failed."""
+    unread: dict[str, str] = {}
+    gather(sweep, [run for run in sweep.runs if run.factors is not None and _is_trained(run, outcomes)], unread)
+    for name, reason in unread.items():
+        if outcomes[name].finished:
+            message = f"is trained and finished, but its numbers cannot be read: {reason}"
+            outcomes[name] = replace(outcomes[name], state="failed", message=message)
 
 
 def _job(sweep: Sweep, run: Planned, threads: int, retries: int) -> Job:
@@ -82,17 +108,25 @@ def _log(sweep: Sweep, run: Planned) -> Path:
 
 def _take_stock(sweep: Sweep, board: Board) -> None:
     """Note what is finished and what cannot begin, and build the worlds and datasets of the rest, each once."""
+    from atlantis.readout.analysis import is_probed
     from atlantis.training import build_inputs
+    from atlantis.training.loop import changed_cities
     from atlantis.training.run import RunFolder
 
     built: dict[str, str] = {}
+    compared: set[str] = set()
     for run in sweep.runs:
         try:
             folder = RunFolder(run.folder, run.config, resume=True)
             if folder.finished:
                 for strategy in folder.changed_since:
                     say(f"{run.name}: was finished before {strategy} was changed; under another name it is made anew")
-                board.note(Outcome(run.name, "was done", attempts=attempts(_log(sweep, run))))
+                world = artifacts.digest_of(run.config.world.model_dump(mode="json"))
+                if world not in compared and (cities := changed_cities(folder)):
+                    say(f"{run.name}: was made with another version of {cities}; under another name it is made anew")
+                compared.add(world)
+                if not run.config.evaluation.probe or is_probed(run.folder, run.config.probe):
+                    board.note(Outcome(run.name, "was done", attempts=attempts(_log(sweep, run))))
                 continue
         except UserError as error:
             board.note(Outcome(run.name, "failed", str(error)))

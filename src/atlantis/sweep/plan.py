@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from atlantis import config as configs
+from atlantis import yaml12
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
 from atlantis.report.record import SEEDED
@@ -190,9 +191,14 @@ def _checked_grid(
             mistakes.append(f"{path}: grid: {key}: cannot vary within a sweep")
         if seeds and key in SEEDED:
             mistakes.append(f"{path}: grid: {key}: is set by `seeds` too; leave one of them out")
-    for key in (override.partition("=")[0].strip() for override in overrides):
-        if key in settings or (seeds and key in SEEDED):
-            mistakes.append(f"{key}: is varied by {path}; an override would make its runs the same")
+    varied = [*settings, *(SEEDED if seeds else ())]
+    for override in overrides:
+        key, _, text = override.partition("=")
+        for leaf in _leaves(key.strip(), yaml12.parse(text, override, one_line=True)[0]):
+            if leaf in varied:
+                mistakes.append(f"{leaf}: is varied by {path}; an override would make its runs the same")
+            elif whole := next((axis for axis in varied if leaf.startswith(f"{axis}.")), None):
+                mistakes.append(f"{leaf}: is lost, for {path} varies the whole of {whole}; set it in those values")
     if not settings and not seeds and not mistakes:
         mistakes.append(f"{path}: has neither `grid:` nor `seeds:`; for one run use `atlantis train`")
     _refuse(mistakes)
@@ -231,6 +237,18 @@ def _overlaps(axes: Mapping[str, Sequence[Any]]) -> Iterator[str]:
         for other in axes:
             if other.startswith(f"{key}."):
                 yield f"{other}: is a part of {key}, which is varied too; leave one of them out"
+        for leaf in sorted({leaf for value in values for leaf in _leaves(key, value)} if axes.get("seeds") else ()):
+            if leaf in SEEDED and leaf != key:
+                yield f"{key}: a value of it sets {leaf}, which `seeds` sets too; leave one of them out"
+
+
+def _leaves(key: str, value: Any) -> Iterator[str]:
+    """The dotted keys of all settings that a value sets."""
+    if isinstance(value, dict) and value:
+        for name, inner in value.items():
+            yield from _leaves(f"{key}.{name}", inner)
+    else:
+        yield key
 
 
 def _name(sweep: str, factors: Mapping[str, Any]) -> str:

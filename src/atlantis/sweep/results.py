@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from atlantis import artifacts
+from atlantis.errors import PartFailed, UserError
 from atlantis.report import run_data
 from atlantis.report.run_data import Probe, Run
 from atlantis.sweep.plan import Planned, Sweep
@@ -25,18 +26,30 @@ MEASURES = ["source", "step", "layer", "group", "metric", "value", "low", "high"
 MAP = Path("analysis") / "map" / "measures.parquet"
 
 
-def gather(sweep: Sweep, finished: Sequence[Planned]) -> pd.DataFrame:
-    """The table of these runs, also written whole to `sweep.results`."""
+def gather(sweep: Sweep, finished: Sequence[Planned], unread: dict[str, str] | None = None) -> pd.DataFrame:
+    """The table of these runs, also written whole to `sweep.results`.
+
+    A run that cannot be read is left out: `unread` gets the reason under its name. Without `unread`, PartFailed names
+    all such runs once the table of the others is written.
+    """
     names = list(dict.fromkeys(key for run in sweep.runs for key in run.factors or {}))
     cells = {key: _cells([(run.factors or {}).get(key) for run in finished]) for key in names}
     tables = []
+    problems: dict[str, str] = {} if unread is None else unread
     for i, run in enumerate(finished):
-        rows = measures(run_data.load(run.folder), "+".join(map(str, run.config.probe.layers)))
+        try:
+            rows = measures(run_data.load(run.folder), "+".join(map(str, run.config.probe.layers)))
+        except Exception as error:  # whatever is wrong with one run is not the others' fault
+            problems[run.name] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            continue
         tables.append(rows.assign(run=run.name, **{key: cells[key][i] for key in names})[["run", *names, *MEASURES]])
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["run", *names, *MEASURES])
     data = io.BytesIO()
     table.to_parquet(data, index=False)
     artifacts.write_bytes(sweep.results, data.getvalue())
+    if problems and unread is None:
+        lines = [f"{name}: {reason}" for name, reason in problems.items()]
+        raise PartFailed("\n  ".join([f"{sweep.results}: has all runs but these, which cannot be read:", *lines]))
     return table
 
 
@@ -61,7 +74,8 @@ def measures(run: Run, layer: str) -> pd.DataFrame:
     ]
     if (run.path / MAP).is_file():
         parts.append(pd.read_parquet(run.path / MAP).assign(source="map"))
-    table = pd.concat([part.reindex(columns=MEASURES) for part in parts if len(part)], ignore_index=True)
+    kept = [part.reindex(columns=MEASURES) for part in parts if len(part)]
+    table = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=MEASURES)
     return table.astype({"value": np.float64, "low": np.float64, "high": np.float64, "n": "Int64"})
 
 

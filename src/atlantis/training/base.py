@@ -15,11 +15,12 @@ REPOSITORY = Path(__file__).parents[3]
 
 @dataclass(frozen=True)
 class Base:
-    """A checkpoint to start from, how it was found, and the config of the run that made it (None: not known)."""
+    """A checkpoint to start from, how it was found, and config and folder of the run that made it (None: not known)."""
 
     checkpoint: Path
     note: str
     config: RunConfig | None
+    folder: Path | None = None
 
 
 def find_base(config: RunConfig) -> Base | None:
@@ -62,5 +63,5 @@ def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
             raise UserError(f"base {folder}: no config.json in it, so it is neither a run nor a checkpoint")
     for place in (folder, checkpoint, checkpoint.parent.parent):
         if (place / "config.yaml").is_file():
-            return Base(checkpoint, note, configs.load(place / "config.yaml", own_code=False))
+            return Base(checkpoint, note, configs.load(place / "config.yaml", own_code=False), place)
     return Base(checkpoint, note, None)

@@ -27,7 +27,7 @@ from atlantis.data.dataset import Dataset, dataset_digest
 from atlantis.data.pairs import Pairs
 from atlantis.data.recipes import resolved
 from atlantis.data.rows import Rows
-from atlantis.errors import Interrupted, UserError
+from atlantis.errors import Interrupted, PartFailed, UserError, in_a_line
 from atlantis.model import Transformer
 from atlantis.model import checkpoint as ckpt
 from atlantis.progress import bar, say
@@ -49,6 +49,7 @@ from atlantis.training.schedule import evaluation_steps, total_steps
 from atlantis.training.steps import Steps
 from atlantis.training.trackers import Trackers, check_trackers
 from atlantis.world import World
+from atlantis.world.of_run import changed_world, recorded_digest, world_of
 
 LOG_EVERY = 10
 SAVE_STATE_EVERY_S = 120.0
@@ -72,23 +73,20 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
     `strict` refuses what is damaged in place of making it again; `fork` goes on with a run that other code has begun.
 
     World, dataset and base are made first where they are missing. A finished run of the same config is left as it is,
-    except that checkpoints without a probe are probed. Raises UserError for anything the user can mend, `Interrupted`
-    after a signal, and `NotFinite` when the loss or a gradient is no number (the last good checkpoint is kept).
+    except that checkpoints without a probe are probed. Raises UserError for anything the user can mend, PartFailed if
+    the run is finished and its probe failed, `Interrupted` after a signal, and `NotFinite` when the loss or a gradient
+    is no number (the last good checkpoint is kept).
     """
     if config.name is None:
         raise UserError("name: a run needs one; add `name: my_run` to the config or name=my_run to the command")
     check_trackers(config)
     ranks.check_batch_size(config.training)
+    artifacts.refuse_file(Path(config.output_root), "output_root")
     path = experiments(config) / config.name
-    RunFolder(path, config, resume, strict)  # refuses early, before anything is built
-    world = World.from_config(config.world)
-    check_request(config, world)
-    base = load_base(config, resume)
-    if config.strategies:
-        checked_base(config, base)
-    if base is not None:
-        check_base(base, config, world)
-        say(f"starting from {base.note}")
+    run = RunFolder(path, config, resume, strict)  # refuses early, before anything is built
+    world = _world_for(run)
+    base = None if run.finished else _checked_start(config, world, resume)
+    was_finished = run.finished
     artifacts.refuse_links(path)
     with artifacts.lock(path):
         run = RunFolder(path, config, resume, strict)
@@ -98,6 +96,10 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
             say(f"{path}: this run is already finished; nothing to train")
             for strategy in run.changed_since:
                 say(f"{path}: {strategy} has been changed since; to train with what it is now, choose another name=")
+            if cities := changed_cities(run):
+                say(f"{path}: was made with another version of {cities}; for the edited one choose another name=")
+        elif was_finished:
+            raise UserError(f"{path}: was changed by another process; run the same command again")
         else:
             task, dataset, note = load_task(config, world, base, strict)
             origin = run.origin(_digests(world, dataset, base), fork)
@@ -107,12 +109,62 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
                 run.note(base={"path": str(base.checkpoint), "note": base.note})
             with _timed(run):
                 _train(run, task, base)
-        if config.evaluation.probe:
-            probe_checkpoints(path, world, config.probe)
-        if not run.finished:
             state.keep_newest(path, 1)
-            run.finish()
+            run.finish()  # before the probe: what is trained is not lost to what reads it
+        if config.evaluation.probe:
+            _probe(path, world, config)
     return path
+
+
+def _world_for(run: RunFolder) -> World:
+    """The world to train in; that of a run which has begun is its own, whatever the user's file holds now.
+
+    Raises UserError if an unfinished run was begun in another world than the file gives.
+    """
+    digest, cities = recorded_digest(run.path), run.config.world.cities
+    if digest is not None and (run.finished or (cities is not None and not Path(cities).exists())):
+        return world_of(run.path, run.config)
+    world = World.from_config(run.config.world)
+    if digest is not None and world.digest != digest:
+        raise UserError(
+            f"{run.path}: was begun with other data: {cities or 'the shipped table of cities'} has been changed since "
+            f"(its world has the digest {world.digest}, the run's has {digest}); bring the earlier one back, or choose "
+            "another name="
+        )
+    return world
+
+
+def changed_cities(run: RunFolder) -> str | None:
+    """The user's file of cities that a run was made from, if that is there and gives another world now."""
+    digest, cities = recorded_digest(run.path), run.config.world.cities
+    if digest is None or cities is None or not Path(cities).exists():
+        return None
+    return cities if changed_world(run.config, digest) else None
+
+
+def _checked_start(config: RunConfig, world: World, resume: bool) -> Base | None:
+    """The base to start from; UserError for what can be known to be impossible."""
+    check_request(config, world)
+    base = load_base(config, resume)
+    if config.strategies:
+        checked_base(config, base)
+    if base is not None:
+        check_base(base, config, world)
+        say(f"starting from {base.note}")
+    return base
+
+
+def _probe(path: Path, world: World, config: RunConfig) -> None:
+    """Probe the checkpoints of a finished run. Raises PartFailed, whatever goes wrong but with the disk."""
+    try:
+        probe_checkpoints(path, world, config.probe)
+    except (Interrupted, OSError):
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {in_a_line(error)}"
+        raise PartFailed(
+            f"{path}: the run is trained and finished, but not probed: {reason}. `atlantis probe {path}` tries again"
+        ) from error
 
 
 def build_inputs(config: RunConfig) -> None:
@@ -229,6 +281,11 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     order = order_of(settings, task.pairs)
     if 0 < total <= order.until:
         say(f"training.anchors.steps: all {total:,} steps of this run see pairs with an anchor, and no others")
+    if settings.warmup_steps >= total > 0:
+        say(
+            f"training.warmup_steps: {settings.warmup_steps:,}, and the run has {total:,} steps: the rate never "
+            "reaches training.learning_rate"
+        )
     step, window = _restore(run, engine)
     run.note(device=_device_facts(engine), steps=total)
     saved_at = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from atlantis.settings import RunConfig
 from atlantis.training import ranks
 from atlantis.training.base import Base, find_base
 from atlantis.world import World
+from atlantis.world.of_run import world_of
 
 
 def checked_base(config: RunConfig, base: Base | None) -> Base:
@@ -33,15 +35,18 @@ class Past:
         """`pairs_of` makes or reads the training pairs of a run in its world."""
         self.base, self.world, self.pairs_of = base, world, pairs_of
         self.runs: list[RunConfig] = []
+        self._folders: list[Path] = []
         here: Base | None = base
         while here is not None and here.config is not None and here.config not in self.runs:
             self.runs.append(here.config)
+            self._folders.append(here.folder or here.checkpoint)
             asked = here.config.model_copy(update={"output_root": config.output_root})
             here = None if asked.base is None else find_base(asked)
 
     def city_ids(self) -> np.ndarray:
         """Ids (n,) of the cities that the base has learned: the real ones, and virtual ones if a run asked for them."""
-        worlds = [World.from_config(run.world) for run in self.runs if run.dataset.kind != "distance"]
+        made = zip(self.runs, self._folders, strict=True)
+        worlds = [world_of(folder, run) for run, folder in made if run.dataset.kind != "distance"]
         return np.arange(max([self.world.n_real, *map(len, worlds)]))
 
     def pairs(self) -> Pairs:
@@ -51,10 +56,11 @@ class Past:
                 f"strategy: it needs the data that the base {self.base.checkpoint} was trained on, but there is no "
                 "config.yaml that says which; use a base with one, or a strategy that needs no old data"
             )
-        return Pairs.concatenate([self.pairs_of(run, self._world_of(run)) for run in self.runs])
+        made = zip(self.runs, self._folders, strict=True)
+        return Pairs.concatenate([self.pairs_of(run, self._world_of(run, folder)) for run, folder in made])
 
-    def _world_of(self, run: RunConfig) -> World:
-        world = World.from_config(run.world)
+    def _world_of(self, run: RunConfig, folder: Path) -> World:
+        world = world_of(folder, run)
         n = len(world) if run.dataset.kind != "distance" else world.n_real
         if n > len(self.world) or not np.array_equal(world.lon[:n], self.world.lon[:n]):
             raise UserError(

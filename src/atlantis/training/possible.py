@@ -7,6 +7,7 @@ from atlantis.data.recipes import check_possible
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import check_world
 from atlantis.model.folder import n_weights, read_config, rope_theta
+from atlantis.readout.probes import check_probe
 from atlantis.settings import RunConfig
 from atlantis.tokens import Vocabulary
 from atlantis.training.base import Base
@@ -17,8 +18,13 @@ BYTES_PER_PAIR = 64
 
 
 def check_request(config: RunConfig, world: World) -> None:
-    """UserError for more pairs than exist, ids that outgrow the context, and sizes that no memory holds."""
+    """UserError for more pairs than exist, too few cities for the probe, long ids, and sizes that no memory holds."""
     check_possible(config.dataset, world)
+    if config.evaluation.probe:
+        try:
+            check_probe(world, config.probe)
+        except UserError as problem:
+            raise UserError(f"{problem} (evaluation.probe=false trains without a probe)") from None
     vocabulary, sizes = Vocabulary(config.tokenizer.kind, len(world)), config.model
     length = len(vocabulary.prefix()) + vocabulary.pair_length
     if length > sizes.context:

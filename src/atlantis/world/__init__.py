@@ -28,6 +28,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from atlantis.artifacts import verify
 from atlantis.errors import UserError
+from atlantis.names import is_reserved, own_region_name
+from atlantis.progress import say
 from atlantis.settings import MAX_CITIES
 from atlantis.sphere import haversine_km
 from atlantis.world import folder as folder_
@@ -76,7 +78,10 @@ class World:
         _check_regions(real, regions)
         table = pd.concat([real, *_virtual_rows(regions, offset=len(real))], ignore_index=True)
         source = "shipped" if cities is None else Path(cities).name
-        return cls(table, tuple(regions), seed, source, given_ids=_ids_are_positions(found))
+        world = cls(table, tuple(regions), seed, source, given_ids=_ids_are_positions(found))
+        for name, shown in world._renamed.items():
+            say(f"{cities}: the region {name!r} is shown as {shown!r}, for {name!r} is a name of ours")
+        return world
 
     @classmethod
     def from_config(cls, config: WorldConfig) -> World:
@@ -88,7 +93,8 @@ class World:
     def of_places(cls, lon: ArrayLike, lat: ArrayLike, regions: ArrayLike | None = None) -> World:
         """Any places as they are: degrees (n,), place i being city i, and a region's name for each.
 
-        Raises UserError for arrays of unequal lengths, what is no place, and a region called "real" (that is all).
+        Raises UserError for arrays of unequal lengths, what is no place, and a region with a name of ours, such as
+        "real", which is all places together.
         """
         lon, lat = (np.asarray(degrees, dtype=np.float64) for degrees in (lon, lat))
         region = np.full(lon.shape, OTHER) if regions is None else np.asarray(regions).astype(str)
@@ -100,8 +106,8 @@ class World:
         if len(outside):
             row = outside[0]
             raise UserError(f"row {row}: longitude {lon[row]:g}, latitude {lat[row]:g} is no place on Earth (degrees)")
-        if "real" in region:
-            raise UserError("groups: 'real' stands for all places together; give that group another name")
+        if taken := sorted(name for name in set(region.tolist()) if is_reserved(name)):
+            raise UserError(f"groups: {taken[0]!r} is a name of ours ('real' is all places); give that group another")
         names = [f"place_{i}" for i in range(len(lon))]
         values = [np.arange(len(lon)), names, lon, lat, "", region, 0, False]
         return cls(pd.DataFrame(dict(zip(COLUMNS, values, strict=True))), (), 0, "arrays", given_ids=True)
@@ -129,8 +135,24 @@ class World:
 
     @property
     def cities(self) -> pd.DataFrame:
-        """A copy of the table, one row per id: columns `COLUMNS`; lon, lat in degrees. Changing it changes no world."""
-        return self._table.copy()
+        """A copy of the table, one row per id: columns `COLUMNS`; lon, lat in degrees. Changing it changes no world.
+
+        A region of the user's that has a name of ours is called `<name> (region)`.
+        """
+        return self._table.assign(region=self._region)
+
+    @cached_property
+    def _renamed(self) -> dict[str, str]:
+        """Regions with a name of ours, and what they are shown as. The saved table keeps the user's own name."""
+        names = set(self._table["region"])
+        return {name: own_region_name(name, names) for name in sorted(names) if is_reserved(name)}
+
+    @cached_property
+    def _region(self) -> pd.Series:
+        """The name of each city's region, as it is shown."""
+        names = self._table["region"]
+        shown = [self._renamed.get(name, name) for name in names.tolist()]
+        return pd.Series(shown, names.index, dtype=names.dtype)
 
     @cached_property
     def lon(self) -> NDArray[np.float64]:
@@ -172,7 +194,7 @@ class World:
     def regions(self) -> tuple[str, ...]:
         """Names of the regions that have cities: real ones in the order of `REGIONS`, then virtual ones."""
         virtual = [region.name for region in self.virtual_regions]
-        present = set(self._table["region"]) - set(virtual)
+        present = set(self._region) - set(virtual)
         own = sorted(present - {*REGIONS, OTHER})
         return (*(name for name in (*REGIONS, *own, OTHER) if name in present), *virtual)
 
@@ -180,7 +202,7 @@ class World:
         """Ids of a region's cities, ascending. Raises UserError for a name that the world does not have."""
         if region not in self.regions:
             raise UserError(f"no region {region!r} in this world; it has: {', '.join(self.regions)}")
-        return np.flatnonzero((self._table["region"] == region).to_numpy())
+        return np.flatnonzero((self._region == region).to_numpy())
 
     def distance_km(self, i: ArrayLike, j: ArrayLike) -> NDArray[np.int32]:
         """Great-circle distances between cities in whole km; `i` and `j` are ids that broadcast.
@@ -288,6 +310,8 @@ def _check_regions(real: pd.DataFrame, regions: Sequence[VirtualRegion]) -> None
     codes = {code.casefold() for code in (*region_of_country, *real["country"].unique())}
     cities = set(real["name"].tolist())
     for region in regions:
+        if is_reserved(region.name):
+            raise UserError(f"virtual region {region.name!r}: this is a name of ours, for a group; choose another one")
         if region.name.casefold() in names:
             raise UserError(f"virtual region {region.name!r}: another region has this name already; choose a new one")
         if region.code.casefold() in codes:

@@ -1,0 +1,58 @@
+"""The names that several floors share: slices, groups and protocols; and which names a user's region cannot have.
+
+A table's column `group` holds names of the user's (regions) beside names of ours (all real cities, a slice of the
+task). The two must never meet: rows of both would be taken for each other's. `own_region_name` keeps them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+REAL = "real"
+"""The group of all real cities together."""
+
+OLD = "old"
+"""The group of the prompts that a model could answer before it met new cities."""
+
+ALL = "all"
+"""All items of an evaluation, whatever their slice."""
+
+ANSWERS = "answers"
+"""The layer of what reads a model's outputs."""
+
+SLICES = ("world-world", "world-atlantis", "atlantis-atlantis")
+"""Slices by the number of virtual cities in a pair: 0, 1, 2 ("atlantis" stands for every virtual region)."""
+
+PROTOCOLS = ("seed", "sphere")
+"""Of the linear probe."""
+
+SPLITS = ("train", "test", "virtual", "unused", "validation")
+"""What a row of the training log, or a city of the probe, was used for."""
+
+TITLES = ("all real cities", "real cities", "world", "new", "change of real")
+"""What tables and pages call some of these; "world" is one half of a slice's title, "new" a word for virtual cities."""
+
+RESERVED = frozenset({REAL, OLD, ALL, ANSWERS, *SLICES, *PROTOCOLS, *SPLITS, *TITLES})
+"""Names of ours, in small letters. None is the name of a region, however that is written."""
+
+TASK_COLUMNS = "task "
+"""How the names begin of the columns of answers, among which a table has a column for each region."""
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a region of this name would be taken for something of ours."""
+    small = " ".join(name.split()).casefold()
+    return small in RESERVED or small.startswith(TASK_COLUMNS)
+
+
+def own_region_name(name: str, taken: Container[str]) -> str:
+    """The name under which a user's region is shown: its own, or `name (region)` where that name is ours.
+
+    `taken` are the names of the other regions, which stay distinct from it.
+    """
+    if not is_reserved(name):
+        return name
+    shown = f"{name} (region)"
+    while shown in taken or is_reserved(shown):
+        shown += " (region)"
+    return shown
