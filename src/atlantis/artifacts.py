@@ -107,16 +107,17 @@ def write_json(path: Path, obj: Any) -> None:
 
     NumPy scalars become numbers; NaN and infinity, which JSON does not have, become null.
     """
-    write_text(path, json.dumps(_plain(obj), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(obj), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _plain(obj: Any) -> Any:
+def plain(obj: Any) -> Any:
+    """`obj` as JSON has it; see `write_json`."""
     if isinstance(obj, dict):
-        return {str(key): _plain(value) for key, value in obj.items()}
+        return {str(key): plain(value) for key, value in obj.items()}
     if isinstance(obj, list | tuple):
-        return [_plain(value) for value in obj]
+        return [plain(value) for value in obj]
     if hasattr(obj, "tolist"):  # NumPy scalars and arrays, without importing NumPy here
-        return _plain(obj.tolist())
+        return plain(obj.tolist())
     if isinstance(obj, float) and not math.isfinite(obj):
         return None
     return str(obj) if isinstance(obj, Path) else obj
@@ -313,6 +314,21 @@ def verify(path: Path, text: str = "") -> None:
         if _size(file) == entry["bytes"] and _sha256(file) == entry["sha256"]:
             continue
         if name != text or hashlib.sha256(file.read_bytes().replace(b"\r\n", b"\n")).hexdigest() != entry["sha256"]:
+            raise UserError(f"{file}: has been changed since it was written; remove {path} and make it again")
+
+
+def verify_some(path: Path, names: Sequence[str]) -> None:
+    """As `verify`, of the small files that somebody shows, and not of all; a folder without a manifest passes."""
+    found = manifest(path)
+    if found is None:
+        return
+    if found.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != sealed(found).encode():
+        raise UserError(
+            f"{Path(path) / MANIFEST}: has been changed since it was written; remove {path} and make it again"
+        )
+    for name in names:
+        file, entry = Path(path) / name, found["files"].get(name)
+        if entry is not None and (_size(file) != entry["bytes"] or _sha256(file) != entry["sha256"]):
             raise UserError(f"{file}: has been changed since it was written; remove {path} and make it again")
 
 
@@ -520,9 +536,39 @@ def version() -> str:
         return "source"
 
 
+_watched: dict[Path, tuple[int, int]] = {}
+"""Folders that a process works in, by their absolute paths: device and number of each."""
+
+
+@contextlib.contextmanager
+def watched(folder: Path) -> Iterator[None]:
+    """While the block runs, `folder` is never made anew where somebody has moved or removed it; see `refuse_moved`."""
+    status, path = os.stat(folder), Path(os.path.abspath(folder))
+    _watched[path] = (status.st_dev, status.st_ino)
+    try:
+        yield
+    finally:
+        del _watched[path]
+
+
+def refuse_moved(folder: Path) -> None:
+    """UserError if the folder that is `watched` under this path stands there no more."""
+    path = Path(os.path.abspath(folder))
+    try:
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        status = None
+    if path in _watched and (status is None or (status.st_dev, status.st_ino) != _watched[path]):
+        raise UserError(
+            f"{folder}: was moved or removed while this process worked in it, and nothing more is written; "
+            "bring it back and go on with --resume"
+        )
+
+
 def make_folders(path: Path) -> None:
-    """Make a folder and those above it, their names flushed to disk."""
+    """Make a folder and those above it, their names flushed to disk; UserError for one that is `watched`."""
     if not path.is_dir():
+        refuse_moved(path)
         make_folders(path.parent)
         refuse_file(path)
         path.mkdir(exist_ok=True)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from atlantis.settings import VirtualRegionConfig
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
 PIPE_WIDTH = 100  # columns of a table that does not go to a terminal
 
 HELP = """What happens to a transformer's map of the world when it learns cities that never existed.
@@ -323,8 +324,7 @@ def _build_data(kind: str, out: Path, world: Path | None, siblings: list[Path] |
 
 
 for _command in (data_distance, data_inter, data_cross, data_mixed):
-    assert _command.__doc__ is not None
-    _command.__doc__ = _command.__doc__.replace("    {WRITES}\n", WRITES)
+    _command.__doc__ = (_command.__doc__ or "").replace("    {WRITES}\n", WRITES)  # none under PYTHONOPTIMIZE=2
 
 
 # --- runs
@@ -899,6 +899,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Under torchrun with more than one process, rank 0 runs it and the others help it train.
     """
+    _open_standard_streams()
     home.prepare(os.environ)
     limits.limit_threads(os.environ)
     for stream in (sys.stdout, sys.stderr):
@@ -909,6 +910,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from atlantis.training.distributed import together
 
     together(lambda: _run(arguments), _explain)
+
+
+def _open_standard_streams() -> None:
+    """Put /dev/null where a standard stream is closed: else the next file would be opened in its place, and written."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            if nowhere != number:
+                os.dup2(nowhere, number)
+                os.close(nowhere)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -947,6 +962,8 @@ def _explain(error: Exception) -> int:
 
 def _judge(error: Exception) -> tuple[int, str]:
     """Exit code and message for what a command raised."""
+    if not _has_current_folder():
+        return USER_MISTAKE, "the current folder has been removed; change to one that is there (cd) and run it again"
     if isinstance(error, UserError):
         return PART_FAILED if isinstance(error, PartFailed) else USER_MISTAKE, str(error)
     if hasattr(error, "format_message"):  # typer's own: a wrong option or argument
@@ -959,6 +976,9 @@ def _judge(error: Exception) -> tuple[int, str]:
         where = "" if error.filename is None else f"{error.filename}: "
         remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
         return USER_MISTAKE, f"{where}{error.strerror}{remedy}"
+    if isinstance(error, UnicodeEncodeError) and _SURROGATE.search(error.object):
+        text = error.object[max(error.start - 40, 0) : error.end + 40]
+        return USER_MISTAKE, f"{text}: the name of a file or folder is not UTF-8 text; rename it and run it again"
     if is_out_of_memory(error):
         return PART_FAILED, "out of memory; ask for fewer pairs or smaller batches"
     frame = traceback.extract_tb(error.__traceback__)[-1]
@@ -970,3 +990,11 @@ def _judge(error: Exception) -> tuple[int, str]:
 def _leave(number: int, frame: Any) -> NoReturn:
     """A signal ends the command by an exception, so that what is half made is removed on the way out."""
     raise SystemExit(128 + number)
+
+
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return False
+    return True

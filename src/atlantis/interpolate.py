@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from atlantis import artifacts
+from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps, load_checkpoint
@@ -47,7 +47,8 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
     `scores.csv` has a row per alpha and slice (km), `probe.csv` one per alpha, protocol, group and split.
     """
     final = run / "checkpoints" / "final"
-    if not (run / "config.yaml").is_file() or not final.is_dir():
+    finished = trust.checked_record(run).get("status") == "finished"
+    if not (run / "config.yaml").is_file() or not (final.is_dir() or finished):
         raise UserError(f"{run}: not the folder of a finished run; give one, such as outputs/experiments/demo")
     if wrong := artifacts.damage(final):
         raise UserError(f"{wrong} (atlantis train {run / 'config.yaml'} --resume)")

@@ -22,6 +22,7 @@ from atlantis.errors import PartFailed, UserError
 from atlantis.names import REAL
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_json
+from atlantis.trust import read_record
 
 SCORES = ("n", "mean_km", "median_km", "std_km", "min_km", "max_km", "parsed")
 
@@ -157,9 +158,10 @@ def _world(path: Path) -> RenderableType:
 
 
 def _dataset(path: Path) -> RenderableType:
-    from atlantis.data.dataset import read_record
+    from atlantis.data.dataset import read_record as read_dataset_record
 
-    record = read_record(path)
+    artifacts.verify_some(path, ["dataset.json"])
+    record = read_dataset_record(path)
     counts: dict[str, dict[str, int]] = record["counts"]
     slices = list(dict.fromkeys(name for row in counts.values() for name in row))
     table = Table("split", *(escape(printable(name)) for name in slices), "all", title="pairs")
@@ -201,7 +203,7 @@ def _run(path: Path) -> RenderableType:
         }
     steps = sorted(_steps(path))
     facts["checkpoints"] = f"{len(steps)}, steps {steps[0]:,} to {steps[-1]:,}" if steps else "none"
-    record = _json(path / "run.json") if (path / "run.json").is_file() else {}
+    record = read_record(path)
     facts["state"] = "finished" if record.get("status") == "finished" else "not finished; go on with --resume"
     page = path / "report" / "index.html"
     facts |= {"page": str(page)} if page.is_file() else {}
@@ -220,6 +222,7 @@ def _steps(run: Path) -> list[int]:
 
 
 def _checkpoint(path: Path) -> RenderableType:
+    artifacts.verify_some(path, ["config.json", "eval_results.json"])
     config = _json(path / "config.json")
     shape = [config.get(key) for key in ("num_hidden_layers", "hidden_size", "num_attention_heads")]
     facts = {

@@ -24,11 +24,11 @@ from atlantis.bench.scores import Numbers, numbers_of, scores_of, skill_matrix
 from atlantis.bench.tiers import DEVELOPMENT_SEED, TIERS, Tier
 from atlantis.errors import UserError
 from atlantis.progress import heading, say
-from atlantis.reading import read_json
 from atlantis.report.record import portable_config
 from atlantis.settings import RunConfig
 from atlantis.sweep import Backend, Outcome
 from atlantis.sweep.plan import planned
+from atlantis.trust import checked_record
 
 BackendIn = Callable[[Path], Backend]
 """Where the runs of a sweep go, given the sweep's folder. Asked for once per sweep."""
@@ -280,7 +280,7 @@ def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, 
     attempt, task, method = ended.attempt, ended.task, ended.attempt.method
     facts: dict[str, Any] = {}
     if ended.numbers is not None:
-        abouts = [read_json(Path(run.output_root) / "experiments" / str(run.name) / "run.json") for run in task.runs]
+        abouts = [checked_record(Path(run.output_root) / "experiments" / str(run.name)) for run in task.runs]
         last = abouts[-1]
         facts |= {"scores": scores_of(ended.numbers), "numbers": ended.numbers, "continual": ended.measures}
         facts |= {"steps": sum(about["steps"] for about in abouts)}

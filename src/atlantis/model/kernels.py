@@ -5,14 +5,17 @@ memory for the next one to read. These few functions do it in one pass each. The
 float32 or, where it says so, bfloat16.
 
 The file is compiled at first use with the C++ compiler found (about a second) and kept in the user's cache
-folder, under a name made of the source, the compiler and the processor. Where there is no compiler, `library()` is None
-and training goes on with PyTorch's operations alone.
+folder, under a name made of the source, the compiler and the processor. Its SHA-256 lies beside it: a library that is
+not as it was compiled, or that others could have put there, is compiled again before it is loaded. Where there is no
+compiler, `library()` is None and training goes on with PyTorch's operations alone.
 """
 
 from __future__ import annotations
 
+import _ctypes
 import ctypes
 import functools
+import os
 import platform
 import shutil
 import subprocess
@@ -25,6 +28,7 @@ import torch
 from torch import Tensor
 
 from atlantis import artifacts
+from atlantis.errors import UserError, in_a_line
 from atlantis.home import cache_folder
 from atlantis.progress import say
 
@@ -53,11 +57,26 @@ SOURCE = Path(__file__).with_name("kernels.cpp")
 ARITHMETIC = ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]
 FLAGS = ["-O3", "-march=native", *ARITHMETIC, "-fopenmp", "-shared", "-fPIC", "-std=c++17"]
 LONGEST = 1024  # as in kernels.cpp
+NAMES = tuple(
+    name + end
+    for name in ("rotary", *(name + way for name in ("rms_norm", "gated", "attention") for way in ("", "_backward")))
+    for end in ("", "_bf16")
+)
+"""The functions of the library."""
+COMPILING_S = 300.0
+"""After so long a compiler is taken to hang; it usually takes a second or two."""
 
 
 def compiler() -> str | None:
     """The C++ compiler of this machine, if it has one."""
     return next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None)
+
+
+_digest = ""  # of the library in use
+
+
+class _Failed(Exception):
+    """There is no library to be had; the message says why, in one line."""
 
 
 @functools.cache
@@ -70,22 +89,104 @@ def library() -> ctypes.CDLL | None:
         return None
     key = sha256("\0".join([SOURCE.read_text(), with_compiler, *FLAGS, _processor()]).encode()).hexdigest()[:16]
     try:
-        path = cache_folder() / f"kernels-{key}.so"
-        if not path.is_file():
-            _compile(with_compiler, path)
-        return ctypes.CDLL(str(path))
-    except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
-        why = error.stderr if isinstance(error, subprocess.CalledProcessError) else str(error)
-        say(f"the kernels could not be compiled ({why.strip().splitlines()[0][:120]}): {slower}")
+        return _trusted(with_compiler, cache_folder() / f"kernels-{key}.so")
+    except (_Failed, OSError, RuntimeError, UserError) as error:
+        say(f"the kernels could not be compiled ({in_a_line(error)}): {slower}")
         return None
 
 
-def _compile(compiler: str, path: Path) -> None:
-    """Compile aside, then rename: two processes may be at it."""
+def _trusted(compiler: str, path: Path) -> ctypes.CDLL:
+    """The library at `path`, compiled now if it is not there, or not as it was compiled. Raises _Failed."""
+    if not _is_private(path.parent):
+        say(f"{path.parent}: others can write there, so the kernels are compiled for this process alone")
+        with tempfile.TemporaryDirectory() as folder:
+            return _kept(_compile(compiler), Path(folder) / path.name)
+    if path.exists():
+        try:
+            return _loaded(path, _expected(path))
+        except (_Failed, OSError) as error:
+            say(f"{path}: {in_a_line(error)}; the kernels are compiled again")
+            _beside(path).unlink(missing_ok=True)
+    return _kept(_compile(compiler), path)
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether only we, and the system, can write into the folder, which is made; our own is closed to others first."""
+    artifacts.make_folders(folder)
+    status = folder.stat()
+    if status.st_uid == os.geteuid() and status.st_mode & 0o002:
+        folder.chmod(status.st_mode & 0o7775)
+        return True
+    return status.st_uid in (os.geteuid(), 0) and not status.st_mode & 0o002
+
+
+def _beside(path: Path) -> Path:
+    """The file with the SHA-256 of the library at `path`."""
+    return path.with_suffix(".sha256")
+
+
+def _expected(path: Path) -> str:
+    """The SHA-256 with which the library at `path` was written. Raises _Failed where it cannot be believed."""
+    for file in (path, _beside(path)):
+        if not file.is_file():
+            raise _Failed("has no SHA-256 beside it" if path.is_file() else "is not an ordinary file")
+        if file.stat().st_uid not in (os.geteuid(), 0) or file.stat().st_mode & 0o002:
+            raise _Failed(f"others could have written {file.name}")
+    return _beside(path).read_text(errors="replace").strip()
+
+
+def _kept(data: bytes, path: Path) -> ctypes.CDLL:
+    """Write a compiled library, and its SHA-256 last, and load it. Raises _Failed if it cannot be loaded."""
+    digest = sha256(data).hexdigest()
+    for file, content in ((path, data), (_beside(path), f"{digest}\n".encode())):
+        artifacts.write_bytes(file, content)
+        file.chmod(0o644)  # whatever the umask
+    try:
+        return _loaded(path, digest)
+    except (_Failed, OSError) as error:
+        raise _Failed(f"the compiler made a library of no use: {in_a_line(error)}") from None
+
+
+def _loaded(path: Path, expected: str) -> ctypes.CDLL:
+    """The library with this SHA-256. Raises _Failed for another one or one without our functions, OSError for none."""
+    global _digest
+    _digest = sha256(path.read_bytes()).hexdigest()
+    if _digest != expected:
+        raise _Failed("has been changed since it was compiled")
+    found = ctypes.CDLL(str(path))
+    if missing := [name for name in NAMES if not hasattr(found, name)]:
+        _ctypes.dlclose(found._handle)  # else the next library under this name would be this one again
+        raise _Failed(f"has no function {missing[0]}")
+    return found
+
+
+def _compile(compiler: str) -> bytes:
+    """The compiled library. Raises _Failed, with the compiler's first line if it has said anything."""
     with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / path.name
-        subprocess.run([compiler, *FLAGS, "-o", str(made), str(SOURCE)], check=True, capture_output=True, text=True)
-        artifacts.write_bytes(path, made.read_bytes())
+        made = Path(folder) / "kernels.so"
+        try:
+            command = [compiler, *FLAGS, "-o", str(made), str(SOURCE)]
+            done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, timeout=COMPILING_S)
+        except subprocess.TimeoutExpired:
+            raise _Failed(f"{compiler} was not done after {COMPILING_S:.0f} s") from None
+        if done.returncode < 0:
+            raise _Failed(f"{compiler} was ended by signal {-done.returncode}")
+        if done.returncode:
+            lines = done.stderr.decode("utf-8", errors="replace").strip().splitlines()
+            raise _Failed((lines or [f"{compiler} failed with exit code {done.returncode} and no message"])[0][:120])
+        if not made.is_file():
+            raise _Failed(f"{compiler} made no library")
+        return made.read_bytes()
+
+
+def library_digest() -> str:
+    """12 hexadecimal characters of the SHA-256 of the kernels in use; "none" where there are none."""
+    return "none" if library() is None else _digest[:12]
+
+
+def processor_digest() -> str:
+    """12 hexadecimal characters of the SHA-256 of this processor's kind and instructions."""
+    return sha256(_processor().encode()).hexdigest()[:12]
 
 
 def _processor() -> str:

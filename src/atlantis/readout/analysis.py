@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from atlantis import artifacts, limits
+from atlantis import artifacts, limits, trust
 from atlantis import config as configs
 from atlantis.errors import PartFailed, UserError
 from atlantis.forgetting import when_table
@@ -70,7 +70,8 @@ def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool 
         done = set()
     if reason := without_r2(world):
         say(f"{run}: {reason}")
-    tables, problems = _read(checkpoints, done, world, config)
+    seals = trust.read_record(run).get("checkpoints", {})
+    tables, problems = _read(checkpoints, done, world, config, seals)
     if not tables:
         raise next(iter(problems.values()))
     fresh = _steps(tables)
@@ -97,9 +98,15 @@ def is_probed(run: Path, config: ProbeConfig) -> bool:
 
 
 def _read(
-    checkpoints: dict[int, Path], done: set[int], world: World, config: ProbeConfig
+    checkpoints: dict[int, Path],
+    done: set[int],
+    world: World,
+    config: ProbeConfig,
+    seals: Mapping[str, str],
 ) -> tuple[dict[str, Tables], dict[int, UserError]]:
     """The tables of the first checkpoint and of all that are not `done`, by folder; and what could not be read.
+
+    `seals` are the digests of what the run wrote, by step.
 
     If the first step of what is done cannot be read any more, or an earlier one can, all are read: measures compare
     with the first.
@@ -115,6 +122,8 @@ def _read(
             source = open_checkpoint(checkpoint, world)
             source.check(config.layers)
             scores = _scores(checkpoint)
+            if wrong := trust.exchanged(checkpoint, step, seals):
+                raise UserError(wrong)
         except UserError as problem:
             return problem
         assert source.model is not None
@@ -276,6 +285,7 @@ def probe_run(run: Path | str, measures: bool | None = None) -> None:
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
     config = configs.load(run / "config.yaml", own_code=False)
+    trust.check_config(run, trust.read_record(run), config)
     probe = config.probe if measures is None else config.probe.model_copy(update={"measures": measures})
     artifacts.refuse_links(run)
     with artifacts.lock(run):

@@ -20,7 +20,8 @@ from atlantis.artifacts import MANIFEST, verify
 from atlantis.errors import UserError
 from atlantis.names import PROTOCOLS, SLICES, is_reserved
 from atlantis.progress import printable
-from atlantis.reading import json_of, read_json, read_text
+from atlantis.reading import json_of, read_text
+from atlantis.trust import checked_record
 
 if TYPE_CHECKING:
     from atlantis.report.map_data import MapData
@@ -121,11 +122,12 @@ def load(path: Path | str) -> Run:
         raise UserError(f"{path}: no such folder; give the folder of a run, such as outputs/experiments/demo")
     if not (path / "metrics.jsonl").is_file():
         raise UserError(f"{path}: no metrics.jsonl in it, so this is not the folder of a run that has begun training")
-    about = _read_about(path / "run.json")
+    about = checked_record(path)
     rows = _read_metrics(path / "metrics.jsonl")
     train = [row for row in rows if row.get("kind") == "train"]
     evaluations = [row for row in rows if row.get("kind") == "eval"]
     task = [{"step": row["step"], "slice": name, **values} for row in evaluations for name, values in _slices(row)]
+    _check_analysis(path, all_sealed="seal" in about)
     probes = {protocol: probe for protocol in PROTOCOLS if (probe := _read_probe(path, protocol)) is not None}
     map_data = read_map(path)
     named = next(iter(probes.values()), None)
@@ -170,13 +172,6 @@ def _read_text(path: Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
 
 
-def _read_about(path: Path) -> dict[str, Any]:
-    try:
-        return read_json(path)
-    except FileNotFoundError:
-        return {}
-
-
 def _read_metrics(path: Path) -> list[dict[str, Any]]:
     lines = _read_text(path).splitlines()
     rows: list[dict[str, Any]] = []
@@ -196,12 +191,22 @@ def _read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def _check_analysis(run: Path, all_sealed: bool) -> None:
+    """UserError for a folder of results that is not as it was written; a run of an older version may have no seals."""
+    for name in (*PROTOCOLS, "map"):
+        folder = run / "analysis" / name
+        if (folder / MANIFEST).is_file() or (all_sealed and folder.is_dir()):
+            try:
+                verify(folder)
+            except UserError as error:
+                what = str(error).partition(";")[0]
+                raise UserError(f"{what}; remove {folder} and run `atlantis probe {run}`") from None
+
+
 def _read_probe(run: Path, protocol: str) -> Probe | None:
     folder = run / "analysis" / protocol
     if not folder.is_dir():
         return None
-    if (folder / MANIFEST).is_file():
-        verify(folder)
     again = f"run `atlantis probe {run}` again"
     dynamics_path, predictions_path = folder / "representation_dynamics.csv", folder / "predictions.parquet"
     for path in (dynamics_path, predictions_path):

@@ -118,7 +118,7 @@ def _take_stock(sweep: Sweep, board: Board) -> None:
     for run in sweep.runs:
         try:
             folder = RunFolder(run.folder, run.config, resume=True)
-            if folder.finished:
+            if folder.finished and folder.damage is None:
                 for strategy in folder.changed_since:
                     say(f"{run.name}: was finished before {strategy} was changed; under another name it is made anew")
                 world = artifacts.digest_of(run.config.world.model_dump(mode="json"))

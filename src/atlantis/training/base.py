@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from atlantis import config as configs
+from atlantis import trust
+from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
 from atlantis.settings import RunConfig
 
 REPOSITORY = Path(__file__).parents[3]
 """Root of a source checkout, which is where `pretrained/` and `configs/` are."""
+WEIGHTS = "model.safetensors"
+OTHERS = ("config.json", "vocabulary.json", "tokenizer.json", "atlantis.json")
+"""What else a base is loaded from."""
 
 
 @dataclass(frozen=True)
@@ -21,6 +27,11 @@ class Base:
     note: str
     config: RunConfig | None
     folder: Path | None = None
+
+    @property
+    def is_run(self) -> bool:
+        """Whether it is what a run of ours ended with."""
+        return self.checkpoint.name == "final" and (self.checkpoint.parent.parent / trust.RECORD).is_file()
 
 
 def find_base(config: RunConfig) -> Base | None:
@@ -44,6 +55,23 @@ def find_base(config: RunConfig) -> Base | None:
     return None
 
 
+def base_digests(base: Base) -> dict[str, str]:
+    """SHA-256 of a base's weights, and digests of its other files and of the config that says what it has learned.
+
+    They tell a base from another one under the same name, whether it has a manifest or is a folder of the user's.
+    """
+    files = {name: base.checkpoint / name for name in (WEIGHTS, *OTHERS)}
+    found = {name: _sha256(file) for name, file in files.items() if file.is_file()}
+    digests = {"base": found.pop(WEIGHTS)} if WEIGHTS in found else {}
+    digests |= {"base_files": digest_of(found)}
+    return digests if base.config is None else digests | {"base_config": trust.config_digest(base.config)}
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def experiments(config: RunConfig) -> Path:
     """Folder of all runs below the config's output root."""
     return Path(config.output_root) / "experiments"
@@ -56,12 +84,17 @@ def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
         if not (checkpoint / "config.json").is_file():
             if not strict:
                 return None
-            raise UserError(f"base {folder}: the run has no checkpoints/final yet; finish it with --resume first")
+            raise UserError(
+                f"base {folder}: the run has no checkpoints/final; `atlantis train {folder / trust.CONFIG} --resume` "
+                "finishes it, or makes that again"
+            )
     else:
         checkpoint = folder
         if not (checkpoint / "config.json").is_file():
             raise UserError(f"base {folder}: no config.json in it, so it is neither a run nor a checkpoint")
     for place in (folder, checkpoint, checkpoint.parent.parent):
         if (place / "config.yaml").is_file():
-            return Base(checkpoint, note, configs.load(place / "config.yaml", own_code=False), place)
+            made_by = configs.load(place / "config.yaml", own_code=False)
+            trust.check_config(place, trust.read_record(place), made_by)
+            return Base(checkpoint, note, made_by, place)
     return Base(checkpoint, note, None)

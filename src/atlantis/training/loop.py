@@ -21,14 +21,14 @@ from typing import Any
 
 import torch
 
-from atlantis import artifacts, signals
+from atlantis import artifacts, signals, trust
 from atlantis import config as configs
 from atlantis.data.dataset import Dataset, dataset_digest
 from atlantis.data.pairs import Pairs
 from atlantis.data.recipes import resolved
 from atlantis.data.rows import Rows
 from atlantis.errors import Interrupted, PartFailed, UserError, in_a_line
-from atlantis.model import Transformer
+from atlantis.model import Transformer, kernels
 from atlantis.model import checkpoint as ckpt
 from atlantis.progress import bar, say
 from atlantis.readout.analysis import probe_checkpoints
@@ -39,8 +39,9 @@ from atlantis.strategies.common.composed import Composed
 from atlantis.strategies.common.interface import Context
 from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import distributed, ranks, state
-from atlantis.training.base import Base, experiments, find_base
+from atlantis.training.base import Base, base_digests, experiments, find_base
 from atlantis.training.engine import Engine, NotFinite, choose_device, release_freed_memory
+from atlantis.training.mend import mend
 from atlantis.training.order import order_of
 from atlantis.training.past import Past, checked_base
 from atlantis.training.possible import check_base, check_request
@@ -88,12 +89,13 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
     base = None if run.finished else _checked_start(config, world, resume)
     was_finished = run.finished
     artifacts.refuse_links(path)
-    with artifacts.lock(path):
+    with artifacts.lock(path), artifacts.watched(path):
         run = RunFolder(path, config, resume, strict)
         run.clear_leftovers()
         _save_world(config, world, strict)
         if run.finished:
             say(f"{path}: this run is already finished; nothing to train")
+            mend(run, lambda: _final_from_state(run, world))
             for strategy in run.changed_since:
                 say(f"{path}: {strategy} has been changed since; to train with what it is now, choose another name=")
             if cities := changed_cities(run):
@@ -109,6 +111,7 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
                 run.note(base={"path": str(base.checkpoint), "note": base.note})
             with _timed(run):
                 _train(run, task, base)
+            artifacts.refuse_moved(path)
             state.keep_newest(path, 1)
             run.finish()  # before the probe: what is trained is not lost to what reads it
         if config.evaluation.probe:
@@ -186,12 +189,20 @@ def load_base(config: RunConfig, resume: bool) -> Base | None:
         train(made.model_copy(update={"name": config.base}), resume=resume or _begun(made, config.base))
         base = find_base(config)
     if base is None:
+        own = experiments(config) / config.base
+        if trust.read_record(own).get("status") == "finished":
+            raise UserError(
+                f"base {own}: is finished, but its checkpoints/final is missing; `atlantis train "
+                f"{own / trust.CONFIG} --resume` makes it again"
+            )
         raise UserError(
             f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/; "
             "train it first, or give the path of a checkpoint"
         )
-    if (base.checkpoint / artifacts.MANIFEST).is_file():
-        artifacts.verify(base.checkpoint)
+    if (base.checkpoint / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(base.checkpoint)):
+        run = base.checkpoint.parent.parent
+        again = f"; `atlantis train {run / trust.CONFIG} --resume` makes it again" if base.is_run else ""
+        raise UserError(f"{problem.partition(';')[0] if again else problem}{again}")
     return base
 
 
@@ -286,7 +297,7 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
             f"training.warmup_steps: {settings.warmup_steps:,}, and the run has {total:,} steps: the rate never "
             "reaches training.learning_rate"
         )
-    step, window = _restore(run, engine)
+    step, window = _begin_stretch(run, engine)
     run.note(device=_device_facts(engine), steps=total)
     saved_at = time.monotonic()
     with (
@@ -332,9 +343,34 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
             raise _interrupted(received[0], run.path, step)
         run.note(device=_device_facts(engine) | {"recorded": steps.graph is not None})
     facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total)
-    if not artifacts.is_complete(run.checkpoints / "final"):
+    artifacts.refuse_moved(run.path)
+    if not _is_final(run, total):
         with _shown(engine) as model:
             ckpt.save_checkpoint(run.checkpoints / "final", model, task.vocabulary, facts, None)
+
+
+def _is_final(run: RunFolder, total: int) -> bool:
+    """Whether `final` is there, with the weights of the last step's checkpoint."""
+    final, last = (artifacts.manifest(run.checkpoints / name) for name in ("final", f"checkpoint-{total}"))
+    same = final and last and final["files"].get("model.safetensors") == last["files"].get("model.safetensors")
+    return bool(same) and artifacts.is_complete(run.checkpoints / "final")
+
+
+def _final_from_state(run: RunFolder, world: World) -> None:
+    """Write `final` of a finished run from the state of its last step. Raises UserError if that is not whole."""
+    base = None if run.config.base is None else find_base(run.config)
+    if base is None and run.config.base is not None:
+        raise UserError(f"its base {run.config.base} is not there any more")
+    total = run.record.get("steps", -1)
+    found = state.state_steps(run.path).get(total)
+    if found is None:
+        raise UserError(f"there is neither a whole checkpoint-{total} nor a whole state-{total}")
+    task, _, _ = load_task(run.config, world, base)
+    engine = new_engine(run.config, task, base, total)
+    state.load_state(found, engine)
+    facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total)
+    with _shown(engine) as model:
+        ckpt.save_checkpoint(run.checkpoints / "final", model, task.vocabulary, facts, None)
 
 
 def new_engine(config: RunConfig, task: Task, base: Base | None, total: int) -> Engine:
@@ -389,21 +425,41 @@ def _interrupted(signum: int, run: Path, step: int) -> Interrupted:
     return Interrupted(f"{run}: stopped by {name} after step {step}; go on with the same command and --resume", signum)
 
 
+def _begin_stretch(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
+    """`_restore`, and note the conditions from here on; other ones than before are said (`strict`: a UserError)."""
+    now = conditions(engine)
+    other = run.other_conditions(now) if state.state_steps(run.path) else []
+    if other and run.strict:
+        raise UserError(
+            f"{run.path}: was stopped under other conditions, and would end with other weights than without a stop; go "
+            "on where it was begun, or without --strict. The difference:\n  " + "\n  ".join(other)
+        )
+    step, window = _restore(run, engine)
+    if other and step > 0:
+        say(f"{run.path}: goes on under other conditions; sums may be rounded otherwise ({'; '.join(other)})")
+    run.begin_stretch(step, now)
+    return step, window
+
+
 def _restore(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
     """Go back to the newest usable state, if there is one; returns its step and the losses not logged yet."""
-    found = state.usable_state(run.path, run.strict)
+    found = state.usable_state(run.path, run.strict, run.from_what)
     if found is None:
         run.cut_log(0)
+        run.seals = {}
         if engine.strategy is not None:
             engine.strategy.begin(engine.optimizer)
         return 0, []
     progress = state.load_state(found, engine)
     run.cut_log(progress["log_bytes"])
+    run.seals = dict(progress.get("checkpoints", {}))
     return progress["step"], progress["losses"]
 
 
 def _save_state(run: RunFolder, engine: Engine, step: int, window: list[float]) -> None:
+    artifacts.refuse_moved(run.path)
     progress = {"step": step, "log_bytes": run.log_size(), "losses": window}
+    progress |= {"origin": run.from_what, "checkpoints": run.seals}
     state.save_state(run.path, engine, progress)
     if engine.device.type == "cpu":
         release_freed_memory()
@@ -411,12 +467,15 @@ def _save_state(run: RunFolder, engine: Engine, step: int, window: list[float]) 
 
 def _evaluate_and_save(run: RunFolder, task: Task, engine: Engine, step: int, trackers: Trackers) -> None:
     """Score the task, write the checkpoint, log the row, and save the state from which the run can go on."""
+    artifacts.refuse_moved(run.path)
     with torch.no_grad(), _shown(engine) as model:
         loss = float("nan") if task.validation is None else mean_loss(model, task.validation)
         scores = score(answers_km(model, task.vocabulary, task.items), task.items)
         row = dict(results(scores, loss, step))
         facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, step)
-        ckpt.save_checkpoint(run.checkpoints / f"checkpoint-{step}", model, task.vocabulary, facts, row)
+        folder = run.checkpoints / f"checkpoint-{step}"
+        ckpt.save_checkpoint(folder, model, task.vocabulary, facts, row)
+    run.seals[str(step)] = trust.checkpoint_seal(folder) or ""
     run.log(row)
     trackers.log(row)
     _save_state(run, engine, step, [])
@@ -445,8 +504,15 @@ def _about(dataset: Dataset, evaluation: str) -> dict[str, Any]:
 
 def _digests(world: World, dataset: Dataset, base: Base | None) -> dict[str, str]:
     found = {"world": world.digest, "dataset": dataset.digest}
-    sealed = None if base is None else artifacts.manifest(base.checkpoint)
-    return found if sealed is None else found | {"base": sealed["files"]["model.safetensors"]["sha256"]}
+    return found if base is None else found | base_digests(base)
+
+
+def conditions(engine: Engine) -> dict[str, Any]:
+    """What decides how the sums of a step are rounded, besides the code."""
+    facts = {key: value for key, value in _device_facts(engine).items() if key != "kernels"}
+    facts |= {"kernels": kernels.library_digest() if engine.kernels else "none"}
+    facts |= {"processor": kernels.processor_digest(), "torch": torch.__version__}
+    return facts | {"processes": ranks.n_ranks()}
 
 
 def _device_facts(engine: Engine) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from atlantis import artifacts
+from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.errors import UserError
-from atlantis.reading import read_json
 from atlantis.settings import RunConfig
 from atlantis.strategies import code_digest
 
@@ -22,19 +21,23 @@ from atlantis.strategies import code_digest
 class RunFolder:
     """`outputs/experiments/<name>/`, opened for a config.
 
-    Raises UserError if the folder belongs to another config (the difference is shown), or to an unfinished run and
-    `resume` was not asked for.
+    Raises UserError if the folder belongs to another config (the difference is shown), if its config or its record
+    was changed since it was written, or if it holds an unfinished run and `resume` was not asked for.
+
+    `seals`: a digest of every checkpoint that the run has written, by its step.
     """
 
     def __init__(self, path: Path, config: RunConfig, resume: bool, strict: bool = False) -> None:
         self.path, self.config, self.strict = path, config, strict
-        self.metrics = path / "metrics.jsonl"
-        self.record = self._read_record()
+        self.metrics = path / trust.LOG
+        self.record = trust.read_record(path)
+        self.seals: dict[str, str] = {}
         if not (path / "config.yaml").is_file():
             if path.is_dir() and any(not artifacts.is_passing(entry.name) for entry in path.iterdir()):
                 raise UserError(f"{path}: has files but no config.yaml, so it is no run; choose another name=")
             return
         before = configs.load(path / "config.yaml", own_code=False)
+        trust.check_config(path, self.record, before)
         difference = configs.difference(before, config)
         if difference:
             raise UserError(
@@ -47,6 +50,15 @@ class RunFolder:
     @property
     def finished(self) -> bool:
         return self.record.get("status") == "finished"
+
+    @property
+    def damage(self) -> str | None:
+        """What is wrong with a finished run's log or `final`; `train` makes them again, or says that it cannot."""
+        if not self.finished:
+            return None
+        final = self.checkpoints / "final"
+        missing = None if final.is_dir() else f"{final}: is missing"
+        return missing or artifacts.damage(final) or trust.log_problem(self.path, self.record)
 
     @property
     def checkpoints(self) -> Path:
@@ -72,17 +84,42 @@ class RunFolder:
                 commit=_commit(),
                 seeds=_seeds(self.config),
             )
+        if "config" not in self.record:
+            self.note(config=trust.config_facts(self.config), config_digest=trust.config_digest(self.config))
 
     def note(self, **facts: Any) -> None:
         """Add facts to `run.json`."""
+        artifacts.refuse_moved(self.path)
         self.record |= facts
-        artifacts.write_json(self.path / "run.json", self.record)
+        trust.write_record(self.path, self.record)
 
     def finish(self) -> None:
-        self.note(status="finished", finished=_now())
+        """Note that the run is finished, and what its log and its checkpoints are."""
+        final = artifacts.manifest(self.checkpoints / "final")
+        weights = {} if final is None else {"weights": final["files"]["model.safetensors"]["sha256"]}
+        facts = trust.log_facts(self.metrics) | {"checkpoints": self.seals} | weights
+        self.note(status="finished", finished=_now(), **facts)
+
+    @property
+    def from_what(self) -> dict[str, str]:
+        """Digests of the config and of all data that the run was begun with; every state of it holds them too."""
+        return {"config": self.record.get("config_digest", ""), **self.record.get("digests", {})}
+
+    def other_conditions(self, conditions: dict[str, Any]) -> list[str]:
+        """A line for each condition that decides how sums are rounded and is another than in the stretch before."""
+        before = (self.record.get("stretches") or [{}])[-1]
+        return [
+            f"{key}: {before[key]} -> {value}" for key, value in conditions.items() if before.get(key, value) != value
+        ]
+
+    def begin_stretch(self, step: int, conditions: dict[str, Any]) -> None:
+        """Note under which conditions the run goes on from `step`; stretches that were taken back are forgotten."""
+        kept = [stretch for stretch in self.record.get("stretches", []) if stretch["from"] < step]
+        self.note(stretches=[*kept, {"from": step, "at": _now(), **conditions}])
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one row to the metric log, on disk before this returns."""
+        artifacts.refuse_moved(self.path)
         artifacts.append_text(self.metrics, json.dumps(row) + "\n")
 
     def cut_log(self, size: int) -> None:
@@ -119,14 +156,6 @@ class RunFolder:
         return (
             facts | {"forks": [*self.record.get("forks", []), {"at": _now(), "difference": other}]} if other else facts
         )
-
-    def _read_record(self) -> dict[str, Any]:
-        try:
-            return read_json(self.path / "run.json")
-        except FileNotFoundError:
-            return {}
-        except UserError as error:
-            raise UserError(f"{error}; restore it, or choose another name=") from None
 
 
 NOT_COUNTED = ("report", "cli.py", "show.py", "study.py", "progress.py", "__main__.py", "__init__.py")

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from atlantis import artifacts
+from atlantis import artifacts, trust
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import FACTS
 from atlantis.progress import say
@@ -33,7 +33,8 @@ PROGRESS = "progress.json"
 def save_state(run: Path, engine: Engine, progress: Mapping[str, Any]) -> None:
     """Write `state/state-<step>`, then remove all but the two newest.
 
-    `progress` has at least `step` and `log_bytes`, the length of the metric log; it comes back as it is.
+    `progress` has at least `step` and `log_bytes`, the length of the metric log; it comes back as it is. It should have
+    `origin`, digests of what the run is made from, and `checkpoints`, the seals of those written so far.
     """
     log = (run / "metrics.jsonl").read_bytes()[: progress["log_bytes"]] if progress["log_bytes"] else b""
     progress = {**progress, "log_sha256": hashlib.sha256(log).hexdigest()}
@@ -63,24 +64,31 @@ def state_steps(run: Path) -> dict[int, Path]:
     return {step: path for step, path in by_step(run / "state", "state-").items() if artifacts.is_complete(path)}
 
 
-def usable_state(run: Path, strict: bool) -> Path | None:
+def usable_state(run: Path, strict: bool, origin: Mapping[str, str] | None = None) -> Path | None:
     """The newest state from which the run at `run` can go on; None: from its beginning.
 
     Usable is a state that is as it was written, if the metric log up to there and every earlier checkpoint are so too.
     Damaged folders are said and moved aside, and are made again as the run goes on. With `strict` the first that is
-    damaged is a UserError instead, and nothing is touched.
+    damaged is a UserError instead, and nothing is touched. So is, always, a whole state that was made from something
+    else than `origin`: digests by their names, of config and data.
     """
     wrong: dict[Path, str] = {}
     first_wrong = math.inf
+    states = by_step(run / "state", "state-")
+    problems = {step: _problem(folder, PROGRESS, step) for step, folder in states.items()}
+    whole = [states[step] for step, problem in problems.items() if problem is None]
+    for folder in whole:
+        _refuse_other_origin(folder, origin or {})
+    seals = _progress(whole[-1]).get("checkpoints", {}) if whole else {}
     for step, folder in by_step(run / "checkpoints", "checkpoint-").items():
-        if problem := _problem(folder, FACTS, step):
+        if problem := _problem(folder, FACTS, step) or trust.exchanged(folder, step, seals):
             wrong[folder], first_wrong = problem, min(step, first_wrong)
     final = run / "checkpoints" / "final"
     if final.exists() and (problem := artifacts.damage(final)):
         wrong[final] = problem
     usable, late = None, []
-    for step, folder in reversed(by_step(run / "state", "state-").items()):
-        if problem := _problem(folder, PROGRESS, step):
+    for step, folder in reversed(states.items()):
+        if problem := problems[step]:
             wrong[folder] = problem
         elif problem := _log_problem(run / "metrics.jsonl", folder):
             wrong[run / "metrics.jsonl"] = problem
@@ -116,15 +124,26 @@ def _problem(folder: Path, facts: str, step: int) -> str | None:
 
 
 def _progress(state: Path) -> dict[str, Any]:
-    """What `save_state` noted: `step`, `log_bytes`, `losses`, `log_sha256`. Raises UserError for anything else."""
+    """What `save_state` noted. Raises UserError for anything else."""
     progress = read_json(state / PROGRESS)
-    kinds = {"step": int, "log_bytes": int, "losses": list, "log_sha256": str}
-    known = {"log_sha256": "", **progress}  # not in states of older versions
+    kinds = {"step": int, "log_bytes": int, "losses": list, "log_sha256": str, "origin": dict, "checkpoints": dict}
+    known = {"log_sha256": "", "origin": {}, "checkpoints": {}, **progress}  # older versions had fewer
     if {key: type(value) for key, value in known.items()} != kinds or min(known["step"], known["log_bytes"]) < 0:
         raise UserError(f"{state / PROGRESS}: is not as it was written; remove {state}, or start anew")
     if not all(type(loss) is float for loss in known["losses"]):
         raise UserError(f"{state / PROGRESS}: losses must be numbers; remove {state}, or start anew")
     return progress
+
+
+def _refuse_other_origin(state: Path, origin: Mapping[str, str]) -> None:
+    """UserError if a whole state is that of a run with another config or with other data."""
+    before = _progress(state).get("origin", {})
+    lines = [f"{key}: {before[key]} -> {now}" for key, now in origin.items() if before.get(key, now) != now]
+    if lines:
+        raise UserError(
+            f"{state}: was saved by a run with another config or other data; bring that back, or choose another name=. "
+            "The difference, in digests:\n  " + "\n  ".join(lines)
+        )
 
 
 def _log_problem(log: Path, state: Path) -> str | None:
@@ -148,7 +167,8 @@ def load_state(folder: Path, engine: Engine) -> dict[str, Any]:
     except (SafetensorError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[-1].strip()
         raise UserError(f"{folder}: is not the state of this run ({reason}); remove it, or start anew") from None
-    progress.pop("log_sha256", None)
+    for key in ("log_sha256", "origin"):
+        progress.pop(key, None)
     for name, parameter in engine.trained.items():
         moments = {
             key: tensors[f"optimizer.{key}.{name}"]
