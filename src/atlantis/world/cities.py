@@ -156,8 +156,8 @@ def _places_only(table: TextTable, columns: Columns, notes: list[str]) -> TextTa
     if populated.all() or not populated.any():
         return table
     notes.append(
-        f"{table.source}: {counted(int((~populated).sum()), table.unit)} left out, which are no populated places "
-        f"(column {table.header[columns.taken['kind']]!r} is not 'P')"
+        f"{table.source}: left out {counted(int((~populated).sum()), table.unit)} with something else than a "
+        f"populated place (column {table.header[columns.taken['kind']]!r} is not 'P')"
     )
     return table.rows(populated)
 
@@ -173,8 +173,8 @@ def _once_each(table: TextTable, columns: Columns, notes: list[str]) -> TextTabl
     first = np.array([not (key in seen or seen.add(key)) for record in table.records for key in [_key(record, keys)]])
     if first.all():
         return table
-    why = "the same cities on other dates" if item is None else "the same cities again"
-    notes.append(f"{table.source}: {counted(int((~first).sum()), table.unit)} left out, which have {why}")
+    why = "the same cities on other dates" if item is None else "the same cities once more"
+    notes.append(f"{table.source}: left out {counted(int((~first).sum()), table.unit)} with {why}")
     return table.rows(first)
 
 
@@ -189,9 +189,9 @@ def _people(table: TextTable, taken: dict[str, int], notes: list[str]) -> NDArra
     if unread:
         text = table.records[unread[0]][taken["population"]]
         notes.append(
-            f"{table.source}: {len(unread):,} of {counted(len(people), 'population')} in column "
-            f"{table.header[taken['population']]!r} cannot be read and are taken as not known (0), "
-            f"first on {table.unit} {table.lines[unread[0]]}: {shown(text)}"
+            f"{table.source}: population (column {_short(table.header[taken['population']])}): {len(unread):,} of "
+            f"{len(people):,} not readable and taken as not known (0), first on {table.unit} {table.lines[unread[0]]}: "
+            f"{shown(text)}"
         )
     return people
 

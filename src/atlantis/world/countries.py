@@ -21,45 +21,108 @@ from atlantis.world.regions import region_of_country
 from atlantis.world.table import TextTable
 
 EVERYDAY = {
-    "AE": "UAE", "BA": "Bosnia|Bosnia and Herz.", "BS": "The Bahamas", "BN": "Brunei", "CD": "Congo, Dem. Rep.|DRC|"
-    "Democratic Republic of the Congo|DR Congo|Dem. Rep. of the Congo|Congo (Kinshasa)|Congo-Kinshasa|Zaire|ZAR",
-    "CF": "Central African Rep.", "CG": "Congo, Rep.|Republic of the Congo|Congo (Brazzaville)|Congo-Brazzaville",
-    "CI": "Ivory Coast|Cote d'Ivoire", "CN": "PR China|Mainland China", "CV": "Cape Verde|Cabo Verde",
-    "CZ": "Czech Republic", "DO": "Dominican Rep.", "EG": "Egypt, Arab Rep.", "EH": "W. Sahara|SAH", "AX": "Aland|ALD",
-    "FK": "Falkland Islands|Falkland Is.|Falkland Islands (Islas Malvinas)", "FM": "Micronesia|Micronesia, Fed. Sts.",
-    "GB": "U.K.|Great Britain|Britain|England|Scotland|Wales|Northern Ireland", "GQ": "Eq. Guinea",
-    "HK": "Hong Kong SAR|Hong Kong S.A.R.|Hong Kong SAR, China|China, Hong Kong SAR", "IE": "Republic of Ireland|Eire",
-    "IR": "Iran, Islamic Rep.|Persia", "KN": "St. Kitts and Nevis", "KP": "Korea, North|N. Korea|Dem. Rep. Korea|"
-    "Korea, Dem. Rep.|Korea, Dem. People's Rep.", "KR": "Korea, South|S. Korea|Korea, Rep.|South Korea",
-    "LA": "Laos|Lao PDR", "LY": "Libyan Arab Jamahiriya", "MK": "Macedonia|Macedonia, FYR|FYROM|FYR Macedonia|"
-    "The former Yugoslav Republic of Macedonia", "MM": "Burma|Myanmar (Burma)", "MO": "Macau|Macao SAR|Macau S.A.R.|"
-    "Macao S.A.R.|Macau SAR, China|Macao SAR, China|China, Macao SAR", "NL": "Holland|The Netherlands",
+    "AE": "UAE",
+    "AT": "Österreich",
+    "AX": "Aland|ALD",
+    "BA": "Bosnia|Bosnia and Herz.",
+    "BN": "Brunei",
+    "BS": "The Bahamas",
+    "BY": "Weißrussland",
+    "CD": "Congo, Dem. Rep.|DRC|Democratic Republic of the Congo|DR Congo|Dem. Rep. of the Congo|"
+    "Congo (Kinshasa)|Congo-Kinshasa|Zaire|ZAR",
+    "CF": "Central African Rep.",
+    "CG": "Congo, Rep.|Republic of the Congo|Congo (Brazzaville)|Congo-Brazzaville",
+    "CI": "Ivory Coast|Cote d'Ivoire|Elfenbeinküste",
+    "CN": "PR China|Mainland China",
+    "CV": "Cape Verde|Cabo Verde",
+    "CZ": "Czech Republic|République tchèque",
+    "DO": "Dominican Rep.",
+    "EG": "Egypt, Arab Rep.",
+    "EH": "W. Sahara|SAH",
+    "FI": "Suomi",
+    "FK": "Falkland Islands|Falkland Is.|Falkland Islands (Islas Malvinas)",
+    "FM": "Micronesia|Micronesia, Fed. Sts.",
+    "GB": "U.K.|Great Britain|Britain|England|Scotland|Wales|Northern Ireland|Großbritannien|Великобритания",
+    "GM": "The Gambia",
+    "GQ": "Eq. Guinea",
+    "HK": "Hong Kong SAR|Hong Kong S.A.R.|Hong Kong SAR, China|China, Hong Kong SAR",
+    "IE": "Republic of Ireland|Eire",
+    "IR": "Iran, Islamic Rep.|Persia",
+    "JP": "Nippon",
+    "KN": "St. Kitts and Nevis",
+    "KP": "Korea, North|N. Korea|Dem. Rep. Korea|Korea, Dem. Rep.|Korea, Dem. People's Rep.",
+    "KR": "Korea, South|S. Korea|Korea, Rep.|South Korea",
+    "LA": "Laos|Lao PDR",
+    "LY": "Libyan Arab Jamahiriya",
+    "MF": "Saint Martin",
+    "MK": "Macedonia|Macedonia, FYR|FYROM|FYR Macedonia|The former Yugoslav Republic of Macedonia",
+    "MM": "Burma|Myanmar (Burma)",
+    "MO": "Macau|Macao SAR|Macau S.A.R.|Macao S.A.R.|Macau SAR, China|Macao SAR, China|China, Macao SAR",
+    "NL": "Holland|The Netherlands",
+    "PM": "St. Pierre and Miquelon",
+    "PN": "Pitcairn Islands",
     "PS": "West Bank|Gaza|Gaza Strip|West Bank and Gaza|Palestinian Territory|Palestinian Territories|"
-    "Occupied Palestinian Territory|Palestine|PSX", "PM": "St. Pierre and Miquelon", "RO": "ROM", "RU": "Russia",
-    "SB": "Solomon Is.", "SH": "Saint Helena", "SS": "S. Sudan|SDS", "ST": "Sao Tome and Principe", "SZ": "Swaziland",
-    "TL": "East Timor|TMP", "TR": "Turkey", "TW": "Taiwan, China|China, Taiwan Province of China|Chinese Taipei",
-    "US": "USA|U.S.A.|U.S.|America|United States of America", "VA": "Vatican|Vatican City|Holy See|Vatican City State",
-    "VC": "St. Vincent and the Grenadines|St. Vin. and Gren.", "VE": "Venezuela, RB", "VG": "British Virgin Islands",
+    "Occupied Palestinian Territory|Palestine|PSX",
+    "RO": "ROM",
+    "RU": "Russia|Russland|Russie|Rusia|Rosja|Россия|ロシア",
+    "SB": "Solomon Is.",
+    "SH": "Saint Helena",
+    "SS": "S. Sudan|SDS",
+    "ST": "Sao Tome and Principe",
+    "SX": "Sint Maarten",
+    "SZ": "Swaziland",
+    "TL": "East Timor|TMP",
+    "TR": "Turkey",
+    "TW": "Taiwan, China|China, Taiwan Province of China|Chinese Taipei",
+    "US": "USA|U.S.A.|U.S.|America|United States of America",
+    "VA": "Vatican|Vatican City|Holy See|Vatican City State",
+    "VC": "St. Vincent and the Grenadines|St. Vin. and Gren.",
+    "VE": "Venezuela, RB",
+    "VG": "British Virgin Islands",
     "VI": "US Virgin Islands|U.S. Virgin Islands|United States Virgin Islands",
     "XK": "Kosovo|XKX|KOS|Republic of Kosovo",
-    "MF": "Saint Martin", "SX": "Sint Maarten", "YE": "Yemen, Rep.", "GM": "The Gambia", "FI": "Suomi",
-    "AT": "Österreich",
-}  # fmt: skip
+    "YE": "Yemen, Rep.",
+}
 """What people write, and what databases do (World Bank, Natural Earth, the CIA's factbook), beyond pycountry."""
 
 _SHORT = {"UK": "GB", "EL": "GR"}
 """Codes of the European Union that ISO 3166 has not."""
+LANGUAGES = (
+    *(
+        "ar",
+        "bg",
+        "cs",
+        "da",
+        "de",
+        "el",
+        "es",
+        "fa",
+        "fi",
+        "fr",
+        "he",
+        "hi",
+        "hr",
+        "hu",
+        "id",
+        "it",
+        "ja",
+        "ko",
+        "nb_NO",
+    ),
+    *("nl", "pl", "pt", "pt_BR", "ro", "ru", "sk", "sr", "sv", "th", "tr", "uk", "vi", "zh_CN", "zh_TW"),
+)
+"""Of pycountry's, those in which names of countries are tried."""
 NOTHING = frozenset({"", "-", "--", "?", "n/a", "#n/a", "nan", "null", "none", "unknown", "-99", "-9999", "-1", "nil"})
 """What stands for no value, in lower case."""
 _SMALL_WORDS = frozenset({"the", "of", "and", "et", "y", "e", "und", "la", "le"})
 
 
 def _words(name: str) -> frozenset[str]:
-    letters = unicodedata.normalize(
-        "NFKD", re.sub(r"['’‘`.]", "", name.replace("St.", "Saint").replace("St ", "Saint "))
-    )
+    name = re.sub(r"\bSt[. -]", "Saint ", name.replace("&", " and "))
+    letters = unicodedata.normalize("NFKD", re.sub(r"['’‘`.]", "", name))
     bare = "".join(c for c in letters if not unicodedata.combining(c)).casefold()
-    return frozenset(re.findall(r"\w+", bare)) - _SMALL_WORDS
+    words = frozenset(re.findall(r"\w+", bare))
+    return words - _SMALL_WORDS or words  # AND is Andorra
 
 
 @cache
@@ -80,8 +143,8 @@ def _foreign() -> dict[frozenset[str], str]:
     import pycountry
 
     codes: dict[frozenset[str], set[str]] = {}
-    for catalogue in sorted(Path(pycountry.LOCALES_DIR).glob("*/LC_MESSAGES/iso3166-1.mo")):
-        with open(catalogue, "rb") as file:
+    for language in LANGUAGES:
+        with open(Path(pycountry.LOCALES_DIR) / language / "LC_MESSAGES" / "iso3166-1.mo", "rb") as file:
             translate = gettext.GNUTranslations(file).gettext
         for country in pycountry.countries:
             for key in ("name", "common_name"):
@@ -103,7 +166,11 @@ def alpha2(text: str) -> str | None:
     if text.lower() in NOTHING or len(text) > 100:
         return None
     words = _words(text)
-    return _SHORT.get(text.upper()) or _english().get(words) or (_foreign().get(words) if len(text) > 3 else None)
+    return (
+        _SHORT.get(text.upper())
+        or _english().get(words)
+        or (None if text.isascii() and len(text) <= 3 else _foreign().get(words))
+    )
 
 
 def _numeric(text: str) -> str | None:

@@ -100,7 +100,7 @@ def axis_of(table: TextTable, index: int, texts: list[str], axis: str) -> Floats
 
 _N = r"[+-]?\d[\d.]*(?:[eE][+-]?\d+)?"
 _POINT = re.compile(
-    rf"(?:SRID=\d+;)?\s*POINT\s*(?:ZM?|M)?\s*\(\s*(?P<lon>{_N})[\s,]+(?P<lat>{_N})(?:[\s,]+{_N}){{0,2}}\s*\)", re.I
+    rf"(?:SRID=4326;)?\s*POINT\s*(?:ZM?|M)?\s*\(\s*(?P<lon>{_N})[\s,]+(?P<lat>{_N})(?:[\s,]+{_N}){{0,2}}\s*\)", re.I
 )
 _GEOJSON = re.compile(rf".*coordinates\W+\[\s*(?P<lon>{_N})\s*,\s*(?P<lat>{_N})\s*(?:,\s*{_N}\s*)?\].*", re.I | re.S)
 _LAT_KEY, _LON_KEY = rf"lat(?:itude)?\W{{1,5}}(?P<lat>{_N})", rf"(?:lon|lng|long|longitude)\W{{1,5}}(?P<lon>{_N})"

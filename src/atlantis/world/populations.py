@@ -21,7 +21,7 @@ _SPACES = str.maketrans({"\xa0": " ", "\u202f": " ", "\u2009": " ", "’": "'", 
 
 def populations(texts: list[str]) -> tuple[NDArray[np.int64], list[int]]:
     """People, shape (n,), 0 where nothing stands; and which texts could not be read, which are 0 too."""
-    texts = [text.strip() for text in texts]
+    texts = [_bare(text) for text in texts]
     dotted = [text for text in texts if "." in text]
     # In 1.234 the point separates thousands if every point of the column can: nobody counts people to three decimals.
     thousands = bool(dotted) and all(map(_DOTTED.fullmatch, dotted))
@@ -32,14 +32,22 @@ def populations(texts: list[str]) -> tuple[NDArray[np.int64], list[int]]:
     return np.rint(people).astype(np.int64), unread
 
 
+def _bare(text: str) -> str:
+    """A number without what says that it is about right, or where it is from."""
+    text = text.strip()
+    if NUMBER.fullmatch(text) or len(text) > 60:
+        return text
+    text = text.translate(_SPACES)
+    for _ in range(3):
+        text = _AROUND.sub("", text).strip()
+    return text
+
+
 def _people(text: str, thousands: bool) -> float | None:
     if NUMBER.fullmatch(text) and not (thousands and "." in text):
         return float(text)
     if len(text) > 60:
         return None
-    text = text.translate(_SPACES)
-    for _ in range(3):
-        text = _AROUND.sub("", text).strip()
     if match := _SCALE.fullmatch(text):
         number = _people(match[1], False)
         return None if number is None else number * _SCALES[match[2][0].lower()]

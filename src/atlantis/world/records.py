@@ -25,12 +25,10 @@ _LISTS = ("features", "elements", "records", "results", "bindings", "data", "cit
 def read_json(text: str, source: str) -> TextTable:
     """The table of a JSON file. Raises UserError with the number of the record that is wrong."""
     try:
-        records = _records(_loads(text))
-    except json.JSONDecodeError as error:
         try:
+            records = _records(_loads(text))
+        except json.JSONDecodeError as error:
             records = _json_lines(text, source, error)
-        except RecursionError:
-            raise UserError(f"{source}: not valid JSON (nested too deeply)") from None
     except RecursionError:
         raise UserError(f"{source}: not valid JSON (nested too deeply)") from None
     if records is None or not all(isinstance(record, dict) for record in records):
@@ -73,14 +71,19 @@ def _records(value: Any) -> list[Any] | None:
         return None
     if value.get("type") == "Feature":
         return [value]
+    columns, data = value.get("columns"), value.get("data")
+    if isinstance(columns, list) and isinstance(data, list):  # as pandas splits a table
+        names = list(map(str, columns))
+        return [dict(zip(names, row, strict=False)) if isinstance(row, list) else row for row in data]
     for key in _LISTS:
         if isinstance(value.get(key), list | dict) and (inner := _records(value[key])) is not None:
             return inner
-    # pandas: {"name": {"0": ...}, "lat": {"0": ...}}, or lists in place of the inner objects
-    if value and known(list(value)) >= 2:
+    if known(list(value)) >= 2:
+        # pandas: {"name": {"0": ...}, "lat": {"0": ...}}, or lists in place of the inner objects
         columns = [list(v.values()) if isinstance(v, dict) else v for v in value.values()]
         if all(isinstance(c, list) and len(c) == len(columns[0]) for c in columns):
             return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+        return [value]
     return None
 
 
@@ -92,6 +95,8 @@ def _flatten(record: dict[str, Any], fields: dict[str, str]) -> None:
             inner.append((key, value))
         elif isinstance(value, str):
             fields.setdefault(key, value)
+        elif value is None and key == GEOMETRY:
+            continue  # the place may stand in other columns
         elif isinstance(value, bool) or value is None:
             fields.setdefault(key, "" if value is None else str(value))
         elif isinstance(value, list) and role_of(key) == "coordinates" and len(value) == 2:
@@ -141,6 +146,8 @@ def read_parquet(data: bytes, source: str, limit: int) -> TextTable:
         columns = [field for field in columns if role_of(field.name) or file.metadata.num_columns <= 100]
         table = file.read(columns=[field.name for field in columns])
         texts = {field.name: _texts(table[field.name]) for field in columns}
+    except UserError:
+        raise
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise UserError(f"{source}: not readable as Parquet ({str(error).splitlines()[0][:200]})") from None
     if not table.num_rows:
