@@ -33,7 +33,7 @@ from atlantis.progress import say
 from atlantis.settings import MAX_CITIES
 from atlantis.sphere import haversine_km
 from atlantis.world import folder as folder_
-from atlantis.world.cities import read_cities_csv, shipped_cities
+from atlantis.world.cities import read_cities, shipped_cities, with_regions
 from atlantis.world.regions import OTHER, REGIONS, region_of_country
 from atlantis.world.virtual import DECIMALS, OCEANS, VirtualRegion
 
@@ -64,19 +64,23 @@ class World:
         regions: Sequence[VirtualRegion] = (OCEANS["atlantic"],),
         seed: int = 42,
     ) -> World:
-        """The shipped cities, or those of the CSV file `cities`, and the virtual regions after them.
+        """The shipped cities, or those of the file `cities`, and the virtual regions after them.
 
-        `seed` shuffles the ids of the real cities, unless the file has ids of its own. Raises UserError for a
-        file that cannot be used and for regions that share a name, a code or the name of a city with another.
+        `seed` shuffles the ids of the real cities, unless the file has the ids 0 to n-1. How a file was read is told
+        on standard error. Raises UserError for a file that cannot be used and for regions that share a name, a code
+        or the name of a city with another.
         """
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise UserError(f"world seed must be a whole number of at least 0, not {seed!r}")
-        found = shipped_cities() if cities is None else read_cities_csv(cities)
+        file = None if cities is None else with_regions(read_cities(cities))
+        found = shipped_cities() if file is None else file.cities
         real = _with_ids(found, seed)
         if len(real) + sum(region.count for region in regions) > MAX_CITIES:
             raise UserError(f"a world can have {MAX_CITIES:,} cities, real and virtual together; ask for fewer")
         _check_regions(real, regions)
         table = pd.concat([real, *_virtual_rows(regions, offset=len(real))], ignore_index=True)
+        if file is not None:
+            file.tell()  # not sooner: what is refused has one message
         source = "shipped" if cities is None else Path(cities).name
         world = cls(table, tuple(regions), seed, source, given_ids=_ids_are_positions(found))
         for name, shown in world._renamed.items():

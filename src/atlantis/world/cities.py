@@ -1,272 +1,257 @@
-"""Tables of real cities: the one that is shipped, or the user's own CSV file.
+"""Tables of real cities: the one that is shipped, or a file of the user's.
 
-A user's file needs a header, a name, and a position: either two columns or one that holds "lat,lon". Column names
-are compared without case, spaces and punctuation; see `ACCEPTED`. What is wrong in a file is refused with its line
-and column. Nothing is guessed, filled in or dropped: two exceptions are an absent or empty population (0) and an absent
-or empty country ("").
+A user's file needs a name and a place for every city; see docs/start.md for the files that are known. What is wrong in
+a name or a place is refused with its line and column, and no city is dropped or moved in silence. What no number needs
+(populations, ids of a database) stops no file. How a file was read is told in notes, which `World.build` prints.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
-from collections.abc import Callable, Sequence
+from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from atlantis.errors import UserError
-from atlantis.progress import printable
-from atlantis.reading import read_bytes
+from atlantis.progress import say
+from atlantis.world.columns import Columns, find_columns, plain
+from atlantis.world.containers import read_table
+from atlantis.world.countries import countries_of
+from atlantis.world.degrees import places_of
+from atlantis.world.nearest import NEAR_KM, exchanged, nearest_regions
+from atlantis.world.populations import populations
+from atlantis.world.regions import OTHER, region_of_country
+from atlantis.world.table import TextTable, counted, shown
 from atlantis.world.virtual import rounded
 
 SHIPPED = Path(__file__).with_name("cities.csv")
 
-ACCEPTED: dict[str, tuple[str, ...]] = {
-    "name": ("name", "city", "city_name", "ascii_name", "city_ascii", "place_name", "place"),
-    "lat": ("lat", "latitude"),
-    "lon": ("lon", "lng", "long", "longitude"),
-    "coordinates": ("coordinates", "coords", "lat_lon", "lat_lng", "geo_point", "geo_point_2d"),
-    "country": ("country_code", "iso2", "iso_a2", "country"),
-    "population": ("population", "pop"),
-    "id": ("id",),
-    "region": ("region",),
-    "is_virtual": ("is_virtual",),
-}
-"""What each column may be called; the first that a file has is taken."""
-
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _WITHOUT_CONTROLS = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
-_MAX_POPULATION = 10**12
 MAX_LENGTH = 200
 """Characters of a name."""
-
-
-def shipped_cities() -> pd.DataFrame:
-    """The 5,075 cities of GeoNames that come with the package, most populous first; columns as `read_cities_csv`."""
-    return read_cities_csv(SHIPPED)
-
-
-def read_cities_csv(path: Path | str) -> pd.DataFrame:
-    """A table of cities in file order: columns name, lon, lat (degrees, 5 decimals), country, population (int64).
-
-    `id` and `region` are there too if the file has them; ids are unique.
-    Raises UserError naming file, line and column.
-    """
-    file = CsvText.read(Path(path))
-    column = _find_columns(file)
-    names = file.column(column["name"])
-    file.require(column["name"], names, str.strip, "is empty")
-    for role in ("name", "country", "region"):
-        if role in column:
-            texts = file.column(column[role])
-            file.require(column[role], texts, _WITHOUT_CONTROLS.fullmatch, "holds a control character")
-            file.require(column[role], texts, lambda text: len(text) <= MAX_LENGTH, f"is longer than {MAX_LENGTH}")
-    lon, lat = _positions(file, column)
-    nothing = [""] * len(names)
-    table = {
-        "name": names,
-        "lon": rounded(lon),
-        "lat": rounded(lat),
-        "country": list(map(str.strip, file.column(column["country"]))) if "country" in column else nothing,
-        "population": _populations(file, column.get("population")),
-    }
-    if "id" in column:
-        table["id"] = _ids(file, column["id"])
-    if "region" in column:
-        table["region"] = list(map(str.strip, file.column(column["region"])))
-    if "is_virtual" in column:
-        file.require(
-            column["is_virtual"],
-            file.column(column["is_virtual"]),
-            lambda s: s.strip().lower() in ("", "0", "false"),
-            "is a virtual city: a table of real cities is wanted; load the folder of a built world as a world",
-        )
-    return pd.DataFrame(table)
+_CODE = re.compile(r"\d+|[A-Z]{0,2}\d{1,3}|[A-Z]{2}-[A-Z0-9]{1,3}")
+MANY_PARTS = 20
+"""Regions that a file must have before they are taken for parts of countries, such as states or provinces."""
 
 
 @dataclass(frozen=True)
-class CsvText:
-    """The fields of a CSV file as text, with the line on which the header and each record start."""
+class CityFile:
+    """A user's table of cities, and what to tell about how it was read."""
 
-    path: Path
-    header: list[str]
-    header_line: int
-    records: list[tuple[str, ...]]
-    lines: list[int]
+    source: str
+    cities: pd.DataFrame
+    notes: list[str]
 
-    @classmethod
-    def read(cls, path: Path) -> CsvText:
-        """Read UTF-8 with or without a BOM, separated by `,` `;` or tab. Raises UserError for anything else."""
-        text = _text(path)
-        delimiter = _delimiter(text)
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-        records: list[tuple[str, ...]] = []
-        lines: list[int] = []
-        start = 1
-        try:
-            for record in reader:
-                if len(record) > 1 or (record and record[0].strip()):
-                    records.append(tuple(record))  # which the garbage collector soon leaves alone, unlike a list
-                    lines.append(start)
-                start = reader.line_num + 1
-        except csv.Error as error:
-            raise UserError(f"{path}, line {start}: not readable as CSV ({error}); check the quotes there") from error
-        if not records:
-            raise UserError(f"{path}: the file is empty; a header and at least one city are needed")
-        header, records = [name.strip() for name in records[0]], records[1:]
-        header_line, lines = lines[0], lines[1:]
-        wrong = next((k for k, n in enumerate(map(len, records)) if n != len(header)), None)
-        if wrong is not None:
-            raise UserError(
-                f"{path}, line {lines[wrong]}: {len(records[wrong])} fields where the header has {len(header)}; "
-                f"a field that contains {_spell(delimiter)} must stand in double quotes"
-            )
-        if not records:
-            raise UserError(f"{path}: a header and no cities; add at least one line")
-        return cls(path, header, header_line, records, lines)
+    def tell(self) -> None:
+        """Print the notes to standard error, once for a file in a process."""
+        for note in self.notes:
+            _say_once(note)
 
-    def column(self, index: int) -> list[str]:
-        return [record[index] for record in self.records]
 
-    def require(self, index: int, values: Sequence[str], right: Callable[[str], object], problem: str) -> None:
-        """UserError for the first value of a column that is not `right` (truthy), and how many more are not."""
-        if not all(map(right, values)):
-            self.refuse_rows(index, [k for k, value in enumerate(values) if not right(value)], problem)
+@cache
+def _say_once(note: str) -> None:
+    say(note)
 
-    def refuse_rows(self, index: int, rows: Sequence[int] | NDArray[np.intp], problem: str) -> None:
-        """The same for rows already found wrong."""
-        if len(rows) == 0:
-            return
-        value = self.records[rows[0]][index]
-        shown = printable(repr(value if len(value) <= 60 else value[:57] + "..."))
-        more = f" (and so {_count(len(rows) - 1, 'more line')})" if len(rows) > 1 else ""
-        raise UserError(
-            f"{self.path}, line {self.lines[rows[0]]}, column {self.header[index]!r}: {shown} {problem}{more}"
+
+@cache
+def _shipped() -> pd.DataFrame:
+    return _cities_of(read_table(SHIPPED)).cities
+
+
+def shipped_cities() -> pd.DataFrame:
+    """The 5,075 cities of GeoNames that come with the package, most populous first; columns as `read_cities`."""
+    return _shipped().copy()
+
+
+def read_cities_csv(path: Path | str) -> pd.DataFrame:
+    """The table of `read_cities`, without its notes."""
+    return read_cities(path).cities
+
+
+def read_cities(path: Path | str) -> CityFile:
+    """A table of cities in file order: columns name, lon, lat (degrees, 5 decimals), country, population (int64).
+
+    `country` is an alpha-2 code, the file's own text where that names no country, or "". `region` is there too if the
+    file has regions of its own, and `id` if it has ids 0 to n-1. Raises UserError naming file, line and column.
+    """
+    return _cities_of(read_table(Path(path)))
+
+
+def with_regions(file: CityFile) -> CityFile:
+    """The same cities, each with a region: the file's own, else its country's, else that of the nearest shipped city.
+
+    The last is told in a note, and so is what speaks for latitude and longitude having been exchanged.
+    """
+    cities, notes = file.cities, list(file.notes)
+    by_country = np.array([region_of_country.get(code, "") for code in cities["country"]], dtype=object)
+    own = cities["region"].to_numpy(dtype=object) if "region" in cities else by_country
+    region = np.where(own == "", by_country, own)
+    lon, lat = cities["lon"].to_numpy(), cities["lat"].to_numpy()
+    unknown = np.flatnonzero(region == "")
+    if len(unknown):
+        region[unknown] = nearest_regions(lon[unknown], lat[unknown], _shipped())
+        far = int((region[unknown] == OTHER).sum())
+        notes.append(
+            f"{file.source}: {counted(len(unknown), 'city')} without a country that is known; the region is that of "
+            f"the nearest shipped city within {NEAR_KM:g} km"
+            + (f", and {OTHER!r} for {far:,} with none" if far else "")
         )
-
-
-def _text(path: Path) -> str:
-    try:
-        data = read_bytes(path)
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = len((data[: error.start] + b"x").splitlines())
-        raise UserError(
-            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}); save the file as UTF-8 and try again"
-        ) from error
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.casefold() if c.isalnum())
-
-
-_ROLE = {_plain(name): (role, rank) for role, names in ACCEPTED.items() for rank, name in enumerate(names)}
-
-
-def _delimiter(text: str) -> str:
-    """The separator that makes the most of the header: most known columns, then most columns."""
-    first = next((line for line in text.splitlines() if line.strip()), "")
-
-    def worth(delimiter: str) -> tuple[int, int]:
-        try:
-            names = next(csv.reader([first], delimiter=delimiter), [])
-        except csv.Error:  # a field beyond the reader's limit
-            return 0, 0
-        return sum(_plain(name) in _ROLE for name in names), len(names)
-
-    return max(",;\t", key=worth)
-
-
-def _find_columns(file: CsvText) -> dict[str, int]:
-    """Role -> index of the column that plays it."""
-    column: dict[str, int] = {}
-    best: dict[str, int] = {}
-    seen: dict[str, str] = {}
-    for index, name in enumerate(file.header):
-        plain = _plain(name)
-        if plain not in _ROLE:
-            continue
-        if plain in seen:
-            names = f"{seen[plain]!r} and {name!r}"
-            raise UserError(f"{file.path}, line {file.header_line}: columns {names} have the same name; keep one")
-        seen[plain] = name
-        role, rank = _ROLE[plain]
-        if role not in best or rank < best[role]:
-            column[role], best[role] = index, rank
-    missing = [role for role in ("name", "lat", "lon") if role not in column]
-    if "coordinates" in column:
-        missing = [role for role in missing if role == "name"]
-    if missing:
-        wanted = "; ".join(f"{role}: {', '.join(ACCEPTED[role])}" for role in missing)
-        either = "" if missing == ["name"] else "; or one column 'Coordinates' that holds \"lat,lon\""
-        found = ", ".join(map(repr, file.header))
-        raise UserError(
-            f"{file.path}, line {file.header_line}: no column for {' and '.join(missing)}. "
-            f"Found: {found}. Accepted names: {wanted}{either}"
+    if exchanged(lon, lat, cities["country"].tolist(), _shipped()):
+        notes.append(
+            f"{file.source}: most places lie in their country only if latitude and longitude are exchanged; "
+            "see whether the columns have the right names"
         )
-    return column
+    return CityFile(file.source, cities.assign(region=region), notes)
 
 
-def _positions(file: CsvText, column: dict[str, int]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    if "lat" in column and "lon" in column:
-        where_lat, where_lon = column["lat"], column["lon"]
-        lats, lons = file.column(where_lat), file.column(where_lon)
+def _cities_of(table: TextTable) -> CityFile:
+    columns = find_columns(table)
+    taken, notes = columns.taken, []
+    table = _places_only(table, columns, notes)
+    table = _once_each(table, columns, notes)
+    names = table.column(taken["name"])
+    table.require(taken["name"], names, str.strip, "is empty")
+    _texts(table, taken["name"])
+    lon, lat, form = places_of(table, taken)
+    for index in columns.countries[:1]:
+        _texts(table, index)
+    country, unknown = countries_of(table, columns)
+    cities = {"name": names, "lon": rounded(lon), "lat": rounded(lat), "country": country}
+    cities["population"] = _people(table, taken, notes)
+    if "is_virtual" in taken:
+        table.require(
+            taken["is_virtual"],
+            table.column(taken["is_virtual"]),
+            lambda s: s.strip().lower() in ("", "0", "false"),
+            "is a virtual city: a table of real cities is wanted; load the folder of a built world as a world",
+        )
+    unused: dict[int, str] = {}
+    if "id" in taken and (ids := _positions(table, taken["id"], unused)) is not None:
+        cities["id"] = ids
+    if "region" in taken and (region := _own_regions(table, taken["region"], country, unused)) is not None:
+        cities["region"] = region
+    if unknown:
+        notes.append(_unknown_countries(table, unknown))
+    first = f"{table.source}: {counted(len(names), 'city')}; {_what_was_taken(table, columns, form, unused)}"
+    return CityFile(table.source, pd.DataFrame(cities), [first, *notes])
+
+
+def _texts(table: TextTable, index: int) -> list[str]:
+    """A column of words, which must be fit to be printed."""
+    texts = table.column(index)
+    table.require(index, texts, _WITHOUT_CONTROLS.fullmatch, "holds a control character")
+    table.require(index, texts, lambda text: len(text) <= MAX_LENGTH, f"is longer than {MAX_LENGTH}")
+    return list(map(str.strip, texts))
+
+
+def _places_only(table: TextTable, columns: Columns, notes: list[str]) -> TextTable:
+    """GeoNames has mountains and rivers among its places: where it tells them apart, only populated places stay."""
+    if "kind" not in columns.taken:
+        return table
+    populated = np.array([text.strip() == "P" for text in table.column(columns.taken["kind"])])
+    if populated.all() or not populated.any():
+        return table
+    notes.append(
+        f"{table.source}: left out {counted(int((~populated).sum()), table.unit)} with something else than a "
+        f"populated place (column {table.header[columns.taken['kind']]!r} is not 'P')"
+    )
+    return table.rows(populated)
+
+
+def _once_each(table: TextTable, columns: Columns, notes: list[str]) -> TextTable:
+    """A city once, where a file has it on many dates, or once for each value that Wikidata knows of it."""
+    item = next((k for k, text in enumerate(table.records[0]) if text.startswith("http://www.wikidata.org/")), None)
+    if "date" not in columns.taken and item is None:
+        return table
+    keys = [columns.taken[r] for r in ("name", "lat", "lon", "coordinates") if r in columns.taken]
+    keys += columns.countries if item is None else []
+    seen: set[tuple[str, ...]] = set()
+    first = np.array([not (key in seen or seen.add(key)) for record in table.records for key in [_key(record, keys)]])
+    if first.all():
+        return table
+    why = "the same cities on other dates" if item is None else "the same cities once more"
+    notes.append(f"{table.source}: left out {counted(int((~first).sum()), table.unit)} with {why}")
+    return table.rows(first)
+
+
+def _key(record: tuple[str, ...], keys: list[int]) -> tuple[str, ...]:
+    return tuple(record[k] for k in keys)
+
+
+def _people(table: TextTable, taken: dict[str, int], notes: list[str]) -> NDArray[np.int64]:
+    if "population" not in taken:
+        return np.zeros(len(table.records), dtype=np.int64)
+    people, unread = populations(table.column(taken["population"]))
+    if unread:
+        text = table.records[unread[0]][taken["population"]]
+        notes.append(
+            f"{table.source}: population (column {_short(table.header[taken['population']])}): {len(unread):,} of "
+            f"{len(people):,} not readable and taken as not known (0), first on {table.unit} {table.lines[unread[0]]}: "
+            f"{shown(text)}"
+        )
+    return people
+
+
+def _positions(table: TextTable, index: int, unused: dict[int, str]) -> NDArray[np.int64] | None:
+    """Ids that are 0 to n-1, each once. Others are those of a database, and cannot name cities here."""
+    texts = [text.strip() for text in table.column(index)]
+    if all(map(re.compile(r"\d{1,9}", re.ASCII).fullmatch, texts)):
+        ids = np.array(texts, dtype=np.int64)
+        if np.array_equal(np.sort(ids), np.arange(len(ids))):
+            return ids
+    unused[index] = "ids that are not 0 to n-1"
+    return None
+
+
+def _own_regions(table: TextTable, index: int, country: list[str], unused: dict[int, str]) -> list[str] | None:
+    """The user's regions of the world; not the codes and the parts of countries that databases call regions."""
+    texts = [text.strip() for text in table.column(index)]
+    parts: dict[str, set[str]] = {}
+    for text, code in zip(texts, country, strict=True):
+        if text:
+            parts.setdefault(text, set()).add(code)
+    codes = sum(bool(_CODE.fullmatch(text)) for text in texts)
+    nested = all(len(countries) == 1 for countries in parts.values())
+    maxmind = any(plain(name) == "accentcity" for name in table.header)
+    if maxmind or (any(country) and codes > 0.5 * sum(map(bool, texts))):
+        unused[index] = "codes, not regions of the world"
+    elif any(country) and nested and len(parts) >= max(MANY_PARTS, len(set(country)) + 1):
+        unused[index] = "parts of countries, not regions of the world"
     else:
-        where_lat = where_lon = column["coordinates"]
-        both = file.column(where_lat)
-        file.require(where_lat, both, str.strip, "is empty")
-        file.require(where_lat, both, lambda s: s.count(",") == 1, 'is not of the form "lat,lon"')
-        lats, lons = map(list, zip(*(s.split(",") for s in both), strict=True))
-    lat = _numbers(file, where_lat, lats, "a latitude")
-    lon = _numbers(file, where_lon, lons, "a longitude")
-    file.refuse_rows(where_lat, np.flatnonzero(np.abs(lat) > 90.0), "is a latitude outside -90 to 90 degrees")
-    file.refuse_rows(where_lon, np.flatnonzero(np.abs(lon) > 180.0), "is a longitude outside -180 to 180 degrees")
-    return lon, lat
+        return _texts(table, index)
+    return None
 
 
-def _numbers(file: CsvText, index: int, texts: list[str], what: str) -> NDArray[np.float64]:
-    texts = list(map(str.strip, texts))
-    file.require(index, texts, len, f"is empty; {what} is needed")
-    file.require(index, texts, _NUMBER.fullmatch, f"is not a number; {what} is written like 48.85341")
-    return np.array(texts, dtype=np.float64)
+def _unknown_countries(table: TextTable, unknown: Counter[str]) -> str:
+    listed = ", ".join(f"{shown(name)} ({n:,})" for name, n in unknown.most_common(8))
+    more = f" and {len(unknown) - 8:,} more" if len(unknown) > 8 else ""
+    return f"{table.source}: no country is known by the name {listed}{more}"
 
 
-def _populations(file: CsvText, index: int | None) -> NDArray[np.int64]:
-    if index is None:
-        return np.zeros(len(file.records), dtype=np.int64)
-    texts = [s.strip() or "0" for s in file.column(index)]
-    file.require(index, texts, _NUMBER.fullmatch, "is not a number; leave it empty if not known")
-    people = np.array(texts, dtype=np.float64)
-    file.refuse_rows(index, np.flatnonzero((people < 0) | (people > _MAX_POPULATION)), "is not a possible population")
-    return np.rint(people).astype(np.int64)
+def _what_was_taken(table: TextTable, columns: Columns, form: str, unused: dict[int, str]) -> str:
+    """One line: which columns were read as what, and which were not."""
+    words = {"lat": "latitude", "lon": "longitude", "coordinates": "place", "kind": "kind of place"}
+    read = {k: role for role, k in columns.taken.items() if role not in ("date", "is_virtual") and k not in unused}
+    parts = [
+        f"{words.get(role, role)} from {_short(table.header[k])}"
+        + (f" ({form})" if role == "coordinates" and form else "")
+        for k, role in read.items()
+    ]
+    if columns.countries:
+        parts.append("country from " + ", ".join(_short(table.header[k]) for k in columns.countries))
+    left = [
+        _short(name) + (f" ({unused[k]})" if k in unused else "")
+        for k, name in enumerate(table.header)
+        if k not in read and k not in columns.countries and name
+    ]
+    more = f" and {len(left) - 30:,} more" if len(left) > 30 else ""
+    notices = "".join(f"; {notice}" for notice in table.notes)
+    return f"{', '.join(parts)}; not used: {', '.join(left[:30]) or 'nothing'}{more}{notices}"
 
 
-def _ids(file: CsvText, index: int) -> NDArray[np.int64]:
-    advice = "drop or rename the column to have ids given"
-    texts = list(map(str.strip, file.column(index)))
-    n = len(texts)
-    file.require(index, texts, re.compile(r"\d{1,18}", re.ASCII).fullmatch, f"is not an id (0, 1, 2, ...); {advice}")
-    ids = np.array(texts, dtype=np.int64)
-    _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
-    repeated = np.flatnonzero(first[inverse] != np.arange(n))
-    if len(repeated):
-        before = file.lines[first[inverse[repeated[0]]]]
-        file.refuse_rows(index, repeated, f"is a duplicate id, first used on line {before}; {advice}")
-    return ids
-
-
-def _spell(delimiter: str) -> str:
-    return {",": "a comma", ";": "a semicolon", "\t": "a tab"}[delimiter]
-
-
-def _count(n: int, what: str) -> str:
-    return f"{n:,} {what}{'' if n == 1 else 's'}"
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 40 else name[:37] + "...")

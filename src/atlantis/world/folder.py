@@ -13,7 +13,7 @@ import pandas as pd
 from atlantis.errors import UserError
 from atlantis.reading import read_bytes, read_json
 from atlantis.world import card
-from atlantis.world.cities import CsvText
+from atlantis.world.containers import read_table
 from atlantis.world.virtual import VirtualRegion, rounded
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def _read_table(path: Path) -> pd.DataFrame:
     """The table at `path`, which somebody has changed since it was saved. Raises UserError for the first mistake."""
     from atlantis.world import COLUMNS
 
-    file = CsvText.read(path)
+    file = read_table(path)
     if tuple(file.header) != COLUMNS:
         raise UserError(f"{path}, line 1: the columns of a world are {','.join(COLUMNS)}, not {','.join(file.header)}")
     text = {name: file.column(k) for k, name in enumerate(COLUMNS)}
