@@ -482,7 +482,7 @@ def lock(path: Path) -> Iterator[None]:
         except locks.Busy as busy:
             raise UserError(f"{path}: another process ({busy.holder}) {BUSY}; wait for it to end") from None
         except OSError as error:
-            _name(error, path, path / LOCK)
+            error.filename = error.filename or str(path / LOCK)
             raise
         yield
 
