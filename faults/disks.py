@@ -229,8 +229,9 @@ def _rename(lab: Path, reference: dict[str, str], quick: bool) -> dict[str, Any]
 
 
 def _homes(lab: Path, quick: bool) -> dict[str, Any]:
-    """Wherever the home is, the kernels are used and the weights are the same; one notice at most says where they go."""
+    """Wherever the home is, the kernels are used and the weights are the same; one notice says where they are."""
     usual = copy(lab / "new", "usual")
+    (lab / "home").mkdir()
     assert (outcome := _at_home(usual, {"HOME": str(lab / "home")})).code == 0, outcome.said
     reference = counted(usual)
     (lab / "file").touch()
@@ -292,6 +293,6 @@ def _interpreters(lab: Path) -> dict[str, Any]:
         )  # fmt: skip
         reasons = [] if done.returncode == 0 else [f"exit code {done.returncode}: {done.stderr[-300:]}"]
         reasons += [] if (trial / RUN / "report" / "index.html").is_file() else ["no report"]
-        reasons += [f"said: {done.stderr[-300:]}"] if done.stderr.strip() else []
+        reasons += [f"said: {done.stderr[-300:]}"] if done.stderr.count("\n") > 1 else []
         tally.add([f"{variables}: {reason}" for reason in reasons])
     return tally.as_dict()
