@@ -142,7 +142,7 @@ for pid in children:
 def test_two_of_many_never_meet(tmp_path: Path) -> None:
     said, _ = python(RACE, tmp_path / "run", 2.5).communicate(timeout=60)
     counts = [tuple(map(int, line.split())) for line in said.splitlines()]
-    assert len(counts) == 8 and sum(wins for wins, _ in counts) >= 50
+    assert len(counts) == 8 and sum(wins for wins, _ in counts) >= 10
     assert sum(meetings for _, meetings in counts) == 0
     assert claims(tmp_path / "run") == []
 
