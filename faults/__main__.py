@@ -27,6 +27,7 @@ SUITES = (
     "syscalls",
     "resume",
     "disk",
+    "disks",
     "damage",
     "crowd",
     "sweeps",

@@ -86,6 +86,7 @@ TARGETS = {
     "syscalls": "every file-system call killed: RECOVER; failed: CLEAN, then RECOVER; 0 violations of order",
     "resume": "every step byte-equal; signals: out within 10 s with 143 / 130; NaN: stops before the update",
     "disk": "full at 20 points of each writer, file-size limit, read-only: CLEAN, then RECOVER",
+    "disks": "no flock, no fsync of folders, other renames, no home: the same bytes; two writers never meet",
     "damage": "truncated at every percent, 10,000 bit flips, missing, swapped: 100 % found; goes on, or refuses",
     "crowd": "one works, nine CLEAN; no unlock command; a clock ten years off",
     "sweeps": "200 kills of workers and coordinators, others frozen and revived: each run exactly once, as serially",

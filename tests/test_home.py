@@ -30,6 +30,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_the_usual_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     assert home.cache_folder() == tmp_path / "home" / ".cache" / "atlantis"
     home.cache_folder.cache_clear()
@@ -45,6 +46,7 @@ def test_the_usual_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     [
         ({"HOME": "/proc"}, "/proc/.cache cannot be written to"),
         ({"HOME": "some/where"}, "there is no home folder"),
+        ({"HOME": "/proc/nobody"}, "there is no home folder"),
         ({"XDG_CACHE_HOME": "FILE"}, "FILE cannot be written to"),
         ({"XDG_CACHE_HOME": "/proc/nothing"}, "/proc/nothing cannot be written to"),
     ],
@@ -90,11 +92,12 @@ def test_a_name_that_another_user_has_taken_is_not_used(
 
 
 def test_a_good_home_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "home").mkdir()
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("LOGNAME", "me")
     environment = {"HOME": str(tmp_path / "home")}
     home.prepare(environment)
-    assert environment == {"HOME": str(tmp_path / "home")} and not (tmp_path / "home").exists()
+    assert environment == {"HOME": str(tmp_path / "home")} and not list((tmp_path / "home").iterdir())
 
 
 def test_nobody_by_that_number(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ for pid in children:
 def test_two_of_many_never_meet(tmp_path: Path) -> None:
     said, _ = python(RACE, tmp_path / "run", 2.5).communicate(timeout=60)
     counts = [tuple(map(int, line.split())) for line in said.splitlines()]
-    assert len(counts) == 8 and sum(wins for wins, _ in counts) >= 50
+    assert len(counts) == 8 and sum(wins for wins, _ in counts) >= 10
     assert sum(meetings for _, meetings in counts) == 0
     assert claims(tmp_path / "run") == []
 
@@ -334,9 +334,8 @@ def test_leftovers_without_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / f".leased.partial-{dead}" / artifacts.MANIFEST).write_bytes(artifacts.BEGUN + b"0" * 12)
     living = another(tmp_path / f".leased.partial-{dead}", dead)
     artifacts.clear_leftovers(tmp_path)
-    kept = {f".{name}.partial-{dead}" for name in ("theirs", "born", "leased")}
+    kept = {f".{name}.partial-{dead}" for name in ("theirs", "leased")}
     assert set(os.listdir(tmp_path)) == kept | {living.path.name}
-    os.utime(tmp_path / f".born.partial-{dead}", (0, 0))
     os.utime(living.path, (0, 0))
     artifacts.clear_leftovers(tmp_path)
     artifacts.clear_leftovers(tmp_path)
@@ -357,3 +356,19 @@ with artifacts.new_folder(Path(sys.argv[1]), kind="world") as f:
     second = python(make, tmp_path / "world")
     assert second.communicate()[1].count("no locks") == 1 and second.returncode == 0
     assert os.listdir(tmp_path) == ["world"]
+
+
+def test_a_folder_that_is_cleared_away_before_its_lock_is_seen_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refuse(monkeypatch)
+    acquire = leases.acquire
+
+    def late(path: Path) -> leases.Claim:
+        path.rmdir()
+        return acquire(path)
+
+    monkeypatch.setattr(leases, "acquire", late)
+    with artifacts.new_folder(tmp_path / "world", kind="world") as folder:
+        (folder / "a").write_text("a")
+    assert artifacts.is_whole(tmp_path / "world") and os.listdir(tmp_path) == ["world"]

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,6 +114,33 @@ def test_a_cluster_that_does_not_answer_is_one_line(three: list[str], tmp_path: 
     assert cli.main(["sweep", *three, "--backend", "ray", "--address", "127.0.0.1:1"]) == 2
     said = capsys.readouterr().err
     assert "error: --address 127.0.0.1:1: no Ray cluster answers there" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("Version mismatch: The cluster was started with:\n    Ray: 2.9.0\n    Python: 3.10.1\n"
+         "This process on node 10.0.0.1 was started with:\n    Ray: 9.9.9\n    Python: 3.11.7\n",
+         ["another version of Ray or Python than this one (Ray 9.9.9", "Ray: 2.9.0", "install the cluster's versions"]),
+        ("Python minor versions differ between client and server: client is 3.11, server is 3.8",
+         ["another version of Ray or Python", "server is 3.8"]),
+        ("Client Ray installation incompatible with server: client protocol 2024, server protocol 2021",
+         ["another version of Ray or Python"]),
+        ("Could not find any running Ray instance.", ["no Ray cluster answers there (Could not find"]),
+    ],
+)  # fmt: skip
+def test_a_cluster_of_another_version_is_called_that(
+    message: str, expected: list[str], three: list[str], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(*_: Any, **__: Any) -> None:
+        raise RuntimeError(message)
+
+    planted = SimpleNamespace(init=init, __version__="9.9.9")
+    monkeypatch.setattr("atlantis.sweep.cluster._optional", lambda _: planted)
+    assert cli.main(["sweep", *three, "--backend", "ray", "--address", "auto"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("error: ") == 1 and said.count("\n") == 1 and all(part in said for part in expected)
     assert not (tmp_path / "out").exists()
 
 

@@ -71,9 +71,10 @@ def calls(name: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_run_has_its_name_and_goes_on_under_its_id(name: str, planted: Path) -> None:
-    ids = []
+    ids, record = [], planted
     for _ in range(2):
         run = run_folder(planted, name)
+        record = run.path / "run.json"
         trackers.check_trackers(run.config)
         with Trackers(run) as several:
             several.log(ROW)
@@ -83,7 +84,7 @@ def test_a_run_has_its_name_and_goes_on_under_its_id(name: str, planted: Path) -
         ids.append(begun.get("id", begun.get("run_id")))
         assert begun.get("resume", "allow") == "allow"
         calls(name).clear()
-    kept = json.loads((run.path / "run.json").read_text())["trackers"]
+    kept = json.loads(record.read_text())["trackers"]
     assert ids == ([None, "abc"] if name == "mlflow" else [kept["wandb"]] * 2) and kept[name]
 
 

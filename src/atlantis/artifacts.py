@@ -21,7 +21,6 @@ import os
 import re
 import shutil
 import stat
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -180,6 +179,7 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
     _refuse_elsewhere(aside, path)
     with _held(aside):
         try:
+            aside.mkdir(exist_ok=True)  # another machine may have cleared it away before it saw our lock
             (aside / MANIFEST).write_bytes(BEGUN + f"{leases.machine()}\n".encode())
             yield aside
             _seal(aside, kind, digest)
@@ -473,7 +473,7 @@ def _was_made_here(entry: Path) -> bool:
         begun = b""
     if begun.startswith(BEGUN):
         return begun[len(BEGUN) :].decode("ascii", "replace").strip() == leases.machine()
-    return time.time() - entry.stat().st_mtime > leases.STALE_S  # killed at birth, before it could say more
+    return not any(entry.iterdir())  # killed at birth; a living process makes its empty folder anew (`new_folder`)
 
 
 def is_passing(name: str) -> bool:
@@ -498,7 +498,7 @@ def lock(path: Path) -> Iterator[None]:
         except locks.Busy as busy:
             raise UserError(f"{path}: another process ({busy.holder}) {BUSY}; wait for it to end") from None
         except OSError as error:
-            _name(error, path, path / LOCK)
+            error.filename = error.filename or str(path / LOCK)
             raise
         yield
 

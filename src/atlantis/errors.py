@@ -7,6 +7,8 @@ import errno
 OK, PART_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 """Exit codes of the command line; after a signal it is 128 + the signal's number, as these last two are."""
 
+CANNOT = "the file system, or this name there, does not allow that; choose a folder on another one"
+AWAY = "the file system's server is away; run the same command again"
 REMEDIES = {
     errno.ENOSPC: "make room and run the same command again",
     errno.EDQUOT: "make room and run the same command again",
@@ -14,6 +16,13 @@ REMEDIES = {
     errno.EROFS: "make it writable and run the same command again, or choose another folder",
     errno.EACCES: "change the permissions and run the same command again, or choose another folder",
     errno.EPERM: "change the permissions and run the same command again, or choose another folder",
+    errno.EXDEV: "it lies on two file systems, or on two layers of a container; choose another folder",
+    errno.EINVAL: CANNOT,
+    errno.ENOTSUP: CANNOT,
+    errno.EOPNOTSUPP: CANNOT,
+    errno.ENOSYS: CANNOT,
+    errno.ESTALE: AWAY,
+    errno.ETIMEDOUT: AWAY,
     errno.EIO: "check the disk and run the same command again; what was complete is kept",
 }
 """What to do about an error of the system while reading or writing a file."""

@@ -45,12 +45,12 @@ def cache_folder() -> Path:
 
 
 def usual_cache(environment: MutableMapping[str, str]) -> Path | None:
-    """XDG_CACHE_HOME, which must be absolute to count, or else ~/.cache; None without a home."""
+    """XDG_CACHE_HOME, which must be absolute to count, or else ~/.cache; None where no home is."""
     named = environment.get("XDG_CACHE_HOME", "")
     if os.path.isabs(named):
         return Path(named)
     home = os.path.expanduser("~")  # which stays as it is if nobody knows
-    return Path(home) / ".cache" if os.path.isabs(home) else None
+    return Path(home) / ".cache" if os.path.isabs(home) and os.path.isdir(home) else None
 
 
 def _is_usable(folder: Path) -> bool:

@@ -33,8 +33,9 @@ def held(path: Path, descriptor: int, record: bool = False) -> Iterator[None]:
 
     `record`: it is a lock file, in which the holder's number and machine are written while it is held.
     """
-    if not _flock(path, descriptor, fcntl.LOCK_EX):
+    if not _flock(descriptor, fcntl.LOCK_EX):
         with leases.held(path):
+            _say_once(path)
             if record and (holder := _recorded(descriptor)):
                 raise Busy(f"{holder}, by flock, which fails here; if that is gone, remove {path}")
             yield
@@ -54,7 +55,7 @@ def held(path: Path, descriptor: int, record: bool = False) -> Iterator[None]:
 def is_held(path: Path, descriptor: int) -> bool:
     """Whether another process holds the lock file `path`, which `descriptor` has open."""
     try:
-        refused = not _flock(path, descriptor, fcntl.LOCK_SH)
+        refused = not _flock(descriptor, fcntl.LOCK_SH)
     except Busy:
         return True
     return leases.holder(path) is not None or (refused and bool(_recorded(descriptor)))
@@ -66,14 +67,20 @@ def can_be_held(path: Path, descriptor: int) -> bool | None:
     if leases.holder(path) is not None:
         return False
     try:
-        return True if _flock(path, descriptor, fcntl.LOCK_EX) or was_claimed else None
+        return True if _flock(descriptor, fcntl.LOCK_EX) or was_claimed else None
     except Busy:
         return False
 
 
-def _flock(path: Path, descriptor: int, kind: int) -> bool:
-    """Take the lock; False if the file system has none, which is said once. Raises Busy if another process has it."""
+def _say_once(path: Path) -> None:
     global _said
+    if not _said:
+        say(f"{path.parent}: this file system has no locks (flock fails); a lease file takes their place")
+    _said = True
+
+
+def _flock(descriptor: int, kind: int) -> bool:
+    """Take the lock; False if the file system has none. Raises Busy if another process has it."""
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -81,9 +88,6 @@ def _flock(path: Path, descriptor: int, kind: int) -> bool:
     except OSError as error:
         if error.errno not in REFUSED:
             raise
-        if not _said:
-            say(f"{path.parent}: this file system has no locks ({error.strerror}); a lease file takes their place")
-        _said = True
         return False
     return True
 

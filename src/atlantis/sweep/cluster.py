@@ -22,6 +22,7 @@ from atlantis.sweep.child import Job, Outcome, Runner
 from atlantis.yaml12 import scalar
 
 POLL_S, KNOCK_S = 0.5, 10.0
+OTHER_VERSION = re.compile(r"version mismatch|versions differ|different .*version|incompatible with server", re.I)
 DAY_MIN = 24 * 60
 
 
@@ -102,7 +103,7 @@ class Ray:
 def _why_not(error: Exception, version: str) -> str:
     """Why Ray did not let us in: the cluster runs another version of Ray or Python, or there is none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not re.search(r"version mismatch|different .*version|incompatible.*version", str(error), re.I):
+    if not OTHER_VERSION.search(str(error)):
         return f"no Ray cluster answers there ({error})"
     versions = [line for line in lines if re.search(r"\d+\.\d+", line)]
     details = " ".join(versions or lines[:1])
