@@ -19,7 +19,9 @@ from hypothesis import strategies as st
 from atlantis import artifacts, cli, names, show, sweep
 from atlantis import config as configs
 from atlantis.bench.pool import Pool
+from atlantis.data.dataset import Dataset
 from atlantis.errors import PartFailed, UserError
+from atlantis.interpolate import interpolate
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.readout import analysis
@@ -33,6 +35,8 @@ from atlantis.sweep.plan import planned
 from atlantis.sweep.results import MEASURES, gather, measures
 from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import loop, train
+from atlantis.training.base import find_base
+from atlantis.training.past import Past
 from atlantis.world import VirtualRegion, World
 from atlantis.world.of_run import recorded_digest, saved_world, world_of
 
@@ -369,6 +373,16 @@ def test_an_unfinished_run_goes_on_in_its_own_world(copy: Path) -> None:
     cities.unlink()
     train(config, resume=True)
     assert (copy / "checkpoints" / "final" / "model.safetensors").read_bytes() == weights
+
+
+def test_a_run_without_its_file_is_interpolated_and_built_upon(copy: Path) -> None:
+    config = configs.load(copy / "config.yaml").model_copy(update={"base": str(copy)})
+    world, base = world_of(copy, config), find_base(config)
+    (copy.parents[2] / "plain.csv").unlink()
+    assert base is not None and base.folder == copy
+    past = Past(base, config, world, lambda run, made: Dataset.build(made, run.dataset).splits["train"])
+    assert len(past.pairs()) == 300 and len(past.city_ids()) == world.n_real == 60
+    assert list(interpolate(copy, [0, 1])["alpha"]) == [0, 1]
 
 
 def test_one_run_that_cannot_be_read_takes_no_other_with_it(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
