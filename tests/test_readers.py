@@ -405,7 +405,7 @@ def test_one_run_that_cannot_be_read_takes_no_other_with_it(copy: Path, capsys: 
     assert cli.main(["report", str(copy), str(other), "--out", str(out)]) == 1
     said = capsys.readouterr()
     assert out.is_file() and str(dynamics) in said.err and said.out.endswith(f"{out}\n")
-    assert cli.main(["show", str(copy)]) == 1
+    assert cli.main(["show", str(copy)]) == 2
     said = capsys.readouterr()
     assert "finished" in said.out and str(dynamics) in said.err
 
