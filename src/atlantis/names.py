@@ -41,8 +41,7 @@ TASK_COLUMNS = "task "
 
 def is_reserved(name: str) -> bool:
     """Whether a region of this name would be taken for something of ours."""
-    small = " ".join(name.split()).casefold()
-    return small in RESERVED or small.startswith(TASK_COLUMNS)
+    return _plain(name) in RESERVED or _plain(name).startswith(TASK_COLUMNS)
 
 
 def own_region_name(name: str, taken: Container[str]) -> str:
@@ -52,7 +51,11 @@ def own_region_name(name: str, taken: Container[str]) -> str:
     """
     if not is_reserved(name):
         return name
-    shown = f"{name} (region)"
-    while shown in taken or is_reserved(shown):
+    shown = f"region {name}" if _plain(name).startswith(TASK_COLUMNS) else f"{name} (region)"
+    while shown in taken:
         shown += " (region)"
     return shown
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.split()).casefold()

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atlantis import artifacts
-from atlantis.errors import PartFailed, UserError
+from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_json
@@ -27,8 +27,8 @@ from atlantis.trust import read_record
 SCORES = ("n", "mean_km", "median_km", "std_km", "min_km", "max_km", "parsed")
 
 
-class Unread(PartFailed):
-    """Some of a folder cannot be read; `shown` is what can be said of it all the same."""
+class Unread(UserError):
+    """The numbers of a run cannot be read; `shown` is what can be said of it all the same."""
 
     def __init__(self, message: str, shown: RenderableType) -> None:
         super().__init__(message)
