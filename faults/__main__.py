@@ -32,6 +32,7 @@ SUITES = (
     "sweeps",
     "changed",
     "environments",
+    "trust",
     "inputs",
     "hostile",
     "peers",

@@ -21,7 +21,7 @@ from faults.common import Outcome, Tally, not_clean, not_recovered, whole_artifa
 from faults.sweeps import Life
 from faults.syscalls import order
 
-QUICK = ("kills", "syscalls", "resume", "disk", "damage", "crowd", "sweeps", "changed")
+QUICK = ("kills", "syscalls", "resume", "disk", "damage", "crowd", "sweeps", "changed", "trust")
 
 
 @pytest.fixture(scope="module")
