@@ -160,7 +160,7 @@ def not_utf8(lab: Path) -> list[str]:
     commands = [(*TRAIN, f"output_root={root}"), ("data", "inter", "--out", root), ("world", "build", "--out", root)]
     for arguments in commands:
         outcome = fork(_command(arguments), copy(lab / "new", "trial")).wait()
-        reasons += [] if outcome.code == 0 else one_message(outcome, "not UTF-8")
+        reasons += [] if outcome.code == 0 else one_message(outcome, "not UTF-8|special characters")
         reasons += [f"left over: {name}" for name in leftovers(lab / "trial")]
     reasons += [f"left over: {name}" for name in leftovers(trial)]
     shutil.rmtree(trial)
