@@ -33,6 +33,7 @@ SUITES = (
     "sweeps",
     "changed",
     "environments",
+    "trust",
     "inputs",
     "hostile",
     "peers",

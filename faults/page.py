@@ -92,6 +92,7 @@ TARGETS = {
     "sweeps": "200 kills of workers and coordinators, others frozen and revived: each run exactly once, as serially",
     "changed": "changed config, data or code: refused with the difference, or an explicit fork",
     "environments": "20 environments: the same hashes",
+    "trust": "what decides a number, edited or exchanged: refused with one message, or made again with the same bytes",
     "inputs": "300 hand-written and 10,000 generated inputs: CLEAN, or as meant",
     "hostile": "at least 100 payloads: nothing run, no socket, no file outside the folder",
 }

@@ -22,7 +22,7 @@ from faults.common import Outcome, Tally, not_clean, not_recovered, whole_artifa
 from faults.sweeps import Life
 from faults.syscalls import order
 
-QUICK = ("kills", "syscalls", "resume", "disk", "disks", "damage", "crowd", "sweeps", "changed")
+QUICK = ("kills", "syscalls", "resume", "disk", "disks", "damage", "crowd", "sweeps", "changed", "trust")
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from atlantis import config as configs
+from atlantis import trust
 from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
@@ -273,8 +274,7 @@ def test_a_users_own_strategy(
     module.write_text(module.read_text().replace("rate * ", "2 * rate * "))
     train(config, resume=True)
     assert "my_module:Mine has been changed since" in capsys.readouterr().err
-    record = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps(record | {"status": "running"}))
+    trust.write_record(run, trust.read_record(run) | {"status": "running"})
     with pytest.raises(UserError, match=r"other code.*--fork"):
         train(config, resume=True)
 

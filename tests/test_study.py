@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from atlantis import cli, progress, study
+from atlantis import cli, progress, study, trust
 from atlantis import config as configs
 from atlantis.errors import Interrupted, UserError
 from atlantis.report import run_data
@@ -303,9 +303,8 @@ def test_a_run_that_fails_stops_no_other_and_is_taken_up_again(
     said = capfd.readouterr().err.splitlines()
     assert said[-1].startswith(f"failed: {RUNS['base']}_seed42: unexpected RuntimeError: a planted failure")
     assert list(records(tmp_path)) == [f"{RUNS['base']}_seed43"]
-    run = json.loads((tmp_path / "experiments" / f"{RUNS['base']}_seed42" / "run.json").read_text())
-    run["training_seconds"] = 1000.0  # what was spent before counts too
-    (tmp_path / "experiments" / f"{RUNS['base']}_seed42" / "run.json").write_text(json.dumps(run))
+    run = tmp_path / "experiments" / f"{RUNS['base']}_seed42"
+    trust.write_record(run, trust.read_record(run) | {"training_seconds": 1000.0})  # what was spent before counts too
     assert cli.main(command) == 0
     resumed, whole = records(tmp_path)[f"{RUNS['base']}_seed42"], records(root)[f"{RUNS['base']}_seed42"]
     assert resumed.evaluations == whole.evaluations

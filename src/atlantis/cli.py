@@ -977,8 +977,10 @@ def _judge(error: Exception) -> tuple[int, str]:
         remedy = f"; {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
         return USER_MISTAKE, f"{where}{error.strerror}{remedy}"
     if isinstance(error, UnicodeEncodeError) and _SURROGATE.search(error.object):
-        text = error.object[max(error.start - 40, 0) : error.end + 40]
-        return USER_MISTAKE, f"{text}: the name of a file or folder is not UTF-8 text; rename it and run it again"
+        return (
+            USER_MISTAKE,
+            f"{error.object[:200].strip()}: the name of a file or folder is not UTF-8 text; rename it and run it again",
+        )
     if is_out_of_memory(error):
         return PART_FAILED, "out of memory; ask for fewer pairs or smaller batches"
     frame = traceback.extract_tb(error.__traceback__)[-1]

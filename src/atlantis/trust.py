@@ -63,15 +63,17 @@ def read_record(run: Path) -> dict[str, Any]:
     Raises UserError if it is no JSON, if a fact is of another type, or if it was changed since it was written.
     """
     file = run / RECORD
+    remedy = f"bring it back, or remove it and go on with `atlantis train {run / CONFIG} --resume`"
     try:
         record = read_json(file)
     except FileNotFoundError:
         return {}
-    remedy = f"bring it back, or remove it and go on with `atlantis train {run / CONFIG} --resume`"
+    except UserError as error:
+        raise UserError(f"{error}; {remedy}") from None
     if wrong := next(filter(None, (_wrong(key, value) for key, value in record.items())), None):
         raise UserError(f"{file}: {wrong}; {remedy}")
     unsealed = "seal" not in record and not record.keys().isdisjoint(WITH_SEAL)
-    if unsealed or ("seal" in record and record["seal"] != _seal(record)):
+    if unsealed or ("seal" in record and record["seal"] != seal_of(record)):
         raise UserError(f"{file}: has been changed since it was written; {remedy}")
     return record
 
@@ -79,10 +81,11 @@ def read_record(run: Path) -> dict[str, Any]:
 def write_record(run: Path, record: Mapping[str, Any]) -> None:
     """Write `run.json`, its seal last."""
     plain = artifacts.plain({key: value for key, value in record.items() if key != "seal"})
-    artifacts.write_json(run / RECORD, plain | {"seal": _seal(plain)})
+    artifacts.write_json(run / RECORD, plain | {"seal": seal_of(plain)})
 
 
-def _seal(record: Mapping[str, Any]) -> str:
+def seal_of(record: Mapping[str, Any]) -> str:
+    """The digest of all facts of a record but the seal."""
     try:
         return artifacts.digest_of({key: value for key, value in record.items() if key != "seal"})
     except ValueError:  # NaN or infinity, or a lone surrogate: nothing that we write
