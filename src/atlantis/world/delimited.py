@@ -107,14 +107,17 @@ def _worth(line: str, delimiter: str) -> tuple[int, int]:
 def _quotes_are_letters(text: str) -> bool:
     """Whether a tab-separated file has a field with a quote on one side only: databases write names as they are.
 
-    With quotes that enclose, such a pair would swallow the lines between.
+    With quotes that enclose, such a pair would swallow the lines between. Where a field in quotes holds a tab or the
+    end of a line, the lines are not of one width.
     """
-    return '"' in text and any(
-        (field.startswith('"') != field.endswith('"')) or field == '"'
-        for line in _LINE_END.split(text)
-        if '"' in line
-        for field in line.split("\t")
-    )
+    if '"' not in text:
+        return False
+    lines = [line for line in _LINE_END.split(text) if line.strip()]
+    width = lines[0].rstrip("\t").count("\t")
+    if any(not line.rstrip("\t").count("\t") <= width <= line.count("\t") for line in lines):
+        return False
+    fields = (field for line in lines if '"' in line for field in line.split("\t"))
+    return any(field.startswith('"') != field.endswith('"') or field == '"' for field in fields)
 
 
 def _quoted_records(text: str, delimiter: str, source: str, start: int) -> tuple[list[tuple[str, ...]], list[int]]:
