@@ -201,6 +201,22 @@ FILES = {
     ),
     "a header that is a comment": ("#name|lat|lon\nParis|48.85|2.35\n",
     ("Paris", 48.85, 2.35, "", 0, "Western Europe")),
+    "Wikidata, TSV with types": (
+        f'?item\t?itemLabel\t?coord\n<{WIKIDATA}Q90>\t"Paris"@en\t"Point(2.35 48.85)"^^<http://www.opengis.net/wkt>\n',
+        ("Paris", 48.85, 2.35, "", 0, "Western Europe"),
+    ),
+    "GeoNames, with commas": (
+        '1,Paris,Paris,"a,b",48.85,2.35,P,PPLC,FR,,11,,,,2138551,,,Europe/Paris,2024-01-01\n',
+        ("Paris", 48.85, 2.35, "FR", 2138551, "Western Europe"),
+    ),
+    "postal codes": (
+        "DE\t01945\tRuhland\tBrandenburg\tBB\t\t00\tX\t1\t51.4576\t13.8664\t4\n",
+        ("Ruhland", 51.4576, 13.8664, "DE", 0, "Western Europe"),
+    ),
+    "ArcGIS": ("NAME,POINT_X,POINT_Y,country\nA,2.35,48.85,FR-IDF\n", ("A", 48.85, 2.35, "FR", 0, "Western Europe")),
+    "R, write.table": (
+        'name\tlat\tlon\n1\tParis\t48.85\t2.35\n2\tRome\t41.9\t12.5\n', ("Paris", 48.85, 2.35, "", 0, "Western Europe"),
+    ),
     "OpenWeather": (
         json.dumps([{"id": 7, "name": "Hurzuf", "country": "UA", "coord": {"lon": 34.283333, "lat": 44.549999}}]),
         ("Hurzuf", 44.55, 34.28333, "UA", 0, "Eastern Europe"),
@@ -242,6 +258,16 @@ def test_geonames_keeps_populated_places(read: Callable[..., CityFile]) -> None:
     )
     assert file.cities["name"].tolist() == ["Vaduz"]
     assert any("left out 2 lines with something else than a populated place" in note for note in file.notes)
+
+
+def test_other_encodings_are_told(read: Callable[..., CityFile]) -> None:
+    text = "Country,City,AccentCity,Region,Population,Latitude,Longitude\nad,aixas,Aixàs,06,,42.4833,1.4667\n"
+    file = read(text.encode("latin-1"))
+    assert rows(file, "name", "country") == [("Aixàs", "AD")]
+    assert "not UTF-8 (line 2): read as Windows-1252" in file.notes[0]
+    for codec in ("utf-16-le", "utf-16-be"):  # the header is of plain letters, the names are not
+        file = read("name,lat,lon\nМосква,55.7,37.6\nСанкт-Петербург,59.9,30.3\n".encode(codec))
+        assert file.cities["name"].tolist() == ["Москва", "Санкт-Петербург"]
 
 
 def test_a_pair_of_lone_quotes_swallows_no_lines(read: Callable[..., CityFile]) -> None:
@@ -450,6 +476,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "a polygon": (json.dumps(POLYGON), "record 1: its geometry is a 'Polygon'; cities are points"),
     "JSON, cut short": ('[{"name": "A",\n "lat"', "line 2: not valid JSON"),
     "JSON without a list": ('{"a": 1}', "holds no list of cities"),
+    "JSON of many objects": ("[" + "{}," * 4_000_000 + "{}]", "more than 4,000,000 objects and lists"),
     "JSON, deep": ("[" * 100_000, "nested too deeply"),
     "HTML": ("<html><body>404</body></html>", "is HTML or XML"),
     "metres": (H + "A,6250000,261000\n", "is a latitude outside -90 to 90 degrees; these look like metres of a map"),

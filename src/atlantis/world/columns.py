@@ -174,7 +174,10 @@ def _pair(header: Sequence[str]) -> dict[str, int]:
     if len(whole) == 1:
         return whole[0]
     plane = {plain(name): index for index, name in enumerate(header)}
-    return {"lon": plane["x"], "lat": plane["y"]} if {"x", "y"} <= plane.keys() and not pairs else {}
+    for x, y in (("x", "y"), ("xcoord", "ycoord"), ("pointx", "pointy")):
+        if {x, y} <= plane.keys() and not pairs:
+            return {"lon": plane[x], "lat": plane[y]}
+    return {}
 
 
 def _label(header: Sequence[str], first: dict[str, int]) -> dict[str, int]:

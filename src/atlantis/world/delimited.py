@@ -10,11 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from atlantis.errors import UserError
 from atlantis.world.columns import known, usable
-from atlantis.world.table import TextTable, counted
+from atlantis.world.table import MAX_ROWS, TextTable, counted
 
 WITHOUT_HEADER = {
     "GeoNames": "geonameid name asciiname alternatenames latitude longitude feature_class feature_code country_code "
@@ -36,9 +36,10 @@ _DEGREES = re.compile(r"-?\d{1,3}(\.\d+)?", re.ASCII)
 def read_delimited(text: str, source: str) -> TextTable:
     """The table that a text holds. Raises UserError with the line of what is wrong."""
     lines = _LINE_END.split(text[:_BEGINNING])
-    if kind := _without_header(lines):
-        records, starts = _plain_records(text, 1)
-        table = _rectangular(source, WITHOUT_HEADER[kind].split(), 0, records, starts, "\t")
+    if headless := _without_header(lines):
+        kind, delimiter = headless
+        records, starts = _plain_records(text, 1) if delimiter == "\t" else _quoted_records(text, delimiter, source, 1)
+        table = _rectangular(source, WITHOUT_HEADER[kind].split(), 0, records, starts, delimiter)
         table.notes.append(f"it has no header and is read as a file of {kind}")
         return table
     delimiter, above, notice = _dialect(lines)
@@ -46,6 +47,7 @@ def read_delimited(text: str, source: str) -> TextTable:
     if delimiter == "\t" and _quotes_are_letters(body):
         notice += "; quotes in it are letters" if notice else "quotes in it are letters"
         records, starts = _plain_records(body, above + 1)
+        records = _terms(records)
     else:
         records, starts = _quoted_records(body, delimiter, source, above + 1)
     if not records:
@@ -59,15 +61,16 @@ def read_delimited(text: str, source: str) -> TextTable:
     return table
 
 
-def _without_header(lines: list[str]) -> str | None:
-    first = next((line.split("\t") for line in lines if line.strip()), [])
+def _without_header(lines: list[str]) -> tuple[str, str] | None:
+    """The kind of a file that has no header, and its separator."""
+    first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
     for kind, names in WITHOUT_HEADER.items():
         columns = names.split()
-        place = (
-            [first[columns.index(c)].strip() for c in ("latitude", "longitude")] if len(first) == len(columns) else []
-        )
-        if place and all(map(_DEGREES.fullmatch, place)):
-            return kind
+        for delimiter in SEPARATORS:
+            fields = first.split("\t") if delimiter == "\t" else _fields(first, delimiter)
+            place = [fields[columns.index(c)].strip() for c in ("latitude", "longitude") if len(fields) == len(columns)]
+            if place and all(map(_DEGREES.fullmatch, place)):
+                return kind, delimiter
     return None
 
 
@@ -128,9 +131,11 @@ def _quoted_records(text: str, delimiter: str, source: str, start: int) -> tuple
     offset = start
     try:
         for record in reader:
-            if len(record) > 1 or (record and record[0].strip()):
+            if record and (record[0].strip() or any(map(str.strip, record))):
                 records.append(tuple(record))  # which the garbage collector soon leaves alone, unlike a list
                 lines.append(start)
+                if len(records) > MAX_ROWS:
+                    raise UserError(f"{source}: more than {MAX_ROWS:,} lines, and a world can have a million cities")
             start = reader.line_num + offset
     except csv.Error as error:
         raise UserError(f"{source}, line {start}: not readable as CSV ({error}); check the quotes there") from error
@@ -140,13 +145,20 @@ def _quoted_records(text: str, delimiter: str, source: str, start: int) -> tuple
 def _plain_records(text: str, start: int) -> tuple[list[tuple[str, ...]], list[int]]:
     """The same for tab-separated text in which quotes are letters."""
 
-    def pairs() -> Iterator[tuple[tuple[str, ...], int]]:
-        for number, line in enumerate(io.StringIO(text, newline=None), start=start):
-            if line.strip():
-                yield tuple(line.rstrip("\n").split("\t")), number
+    numbered = enumerate(io.StringIO(text, newline=None), start=start)
+    lines = [(tuple(line.rstrip("\n").split("\t")), number) for number, line in numbered if line.strip()]
+    return [record for record, _ in lines], [number for _, number in lines]
 
-    found = list(pairs())
-    return [record for record, _ in found], [number for _, number in found]
+
+_TERM = re.compile(r'"(.*)"(?:@[\w-]+|\^\^<[^>]*>)?|<([^>]*)>')
+
+
+def _terms(records: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The values of SPARQL's answers in TSV, whose variables are written `?city`: `"Paris"@fr` is Paris."""
+    if not records or not all(name.startswith("?") for name in records[0]):
+        return records
+    matches = ([(field, _TERM.fullmatch(field)) for field in record] for record in records)
+    return [tuple((m[1] or m[2] or "") if m else field for field, m in record) for record in matches]
 
 
 def _row_names(header: list[str], records: list[tuple[str, ...]]) -> tuple[list[str], list[tuple[str, ...]]]:

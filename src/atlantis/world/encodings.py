@@ -60,7 +60,8 @@ def _refused(data: bytes, error: UnicodeDecodeError, source: str) -> UserError:
 
 def _unmarked_utf16(data: bytes) -> str | None:
     """UTF-16 without a mark: of plain letters, digits and separators every second byte is zero."""
-    beginning = data[:4096]
+    beginning = data[:4096].split(b"\n", 1)[0]  # the header, which is of plain letters where the names are not
+    beginning = beginning[: len(beginning) // 2 * 2]
     if len(data) < 4 or len(data) % 2 or 0 not in beginning:
         return None
     even, odd = beginning[0::2], beginning[1::2]

@@ -13,17 +13,20 @@ from typing import Any
 
 from atlantis.errors import UserError
 from atlantis.world.columns import known, role_of
-from atlantis.world.table import TextTable
+from atlantis.world.table import MAX_ROWS, TextTable
 
 GEOMETRY = "geometry"
 MAX_COLUMNS = 10_000
-MAX_ROWS = 2_000_000
+MAX_OBJECTS = 4_000_000
+"""Objects and lists in a JSON text: each takes many times the memory of its two characters."""
 _LISTS = ("features", "elements", "records", "results", "bindings", "data", "cities", "geonames", "rows", "items")
 """Under which of its keys an object holds its records."""
 
 
 def read_json(text: str, source: str) -> TextTable:
     """The table of a JSON file. Raises UserError with the number of the record that is wrong."""
+    if text.count("{") + text.count("[") > MAX_OBJECTS:
+        raise UserError(f"{source}: more than {MAX_OBJECTS:,} objects and lists, which no file of cities should have")
     try:
         try:
             records = _records(_loads(text))
@@ -125,7 +128,7 @@ def _table(flat: list[dict[str, str]], source: str) -> TextTable:
     header = list(dict.fromkeys(key for fields in flat for key in fields))
     if GEOMETRY in header:
         header = [key for key in header if role_of(key) not in ("lat", "lon", "coordinates") or key == GEOMETRY]
-    if len(header) > MAX_COLUMNS or len(header) * len(flat) > 50 * MAX_ROWS:
+    if len(header) > MAX_COLUMNS or len(header) * len(flat) > 20 * MAX_ROWS:
         # Records that share no keys would make a table much larger than the file.
         header = [key for key in header if role_of(key) is not None]
     records = [tuple(fields.get(key, "") for key in header) for fields in flat]
