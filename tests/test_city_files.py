@@ -292,8 +292,13 @@ def test_which_regions_are_regions_of_the_world(read: Callable[..., CityFile]) -
     states = "".join(f"c{k},48,2,{'DE' if k < 30 else 'FR'},state {k // 2}\n" for k in range(60))
     file = read("name,lat,lon,country,region\n" + states)
     assert set(file.cities["region"]) == {"Western Europe"} and "parts of countries" in file.notes[0]
-    # numbers are the user's own groups where no country says what they could be parts of
-    assert read("name,lat,lon,region\nA,48,2,1\nB,52,13,2\n").cities["region"].tolist() == ["1", "2"]
+    # a few numbers and letters are the user's own groups, such as clusters
+    for column, value in (("", ""), (",country", ",FR")):
+        text = f"name,lat,lon,region{column}\nA,48,2,1{value}\nB,52,13,R2{value}\n"
+        assert read(text).cities["region"].tolist() == ["1", "R2"]
+    codes = "name,lat,lon,region,country\nA,48,2,07,FR\nB,52,13,A1,DE\n"
+    assert read(codes).cities["region"].tolist() == ["Western Europe"] * 2
+    assert read(codes.replace("07", "FR-IDF")).cities["region"].tolist() == ["Western Europe"] * 2
 
 
 def test_swapped_columns_are_noticed(read: Callable[..., CityFile]) -> None:
@@ -485,6 +490,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "line 2, column 'lat': '48,1' has a decimal comma"),
     "bare decimal commas": (H + "Paris,48,85,2,35\n", "line 2: 5 fields where the header has 3"),
     "short in the middle": (H + "A,1,2\nB,3\nC,5,6\n", "line 3: 2 fields where the header has 3"),
+    "twelve columns without a header": ("1,2,3,4,5,6,7,8,9,10,11,12\n" * 2, "no column for name"),
     "two pairs": ("name,from_lat,from_lon,to_lat,to_lon\nA,1,2,3,4\n", "no column for lat and lon"),
     "a box": ("name,lat_min,lon_min\nA,1,2\n", "no column for lat and lon"),
 }  # fmt: skip

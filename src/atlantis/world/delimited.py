@@ -16,13 +16,19 @@ from atlantis.errors import UserError
 from atlantis.world.columns import known, usable
 from atlantis.world.table import MAX_ROWS, TextTable, counted
 
-WITHOUT_HEADER = {
-    "GeoNames": "geonameid name asciiname alternatenames latitude longitude feature_class feature_code country_code "
-    "cc2 admin1_code admin2_code admin3_code admin4_code population elevation dem timezone modification_date",
-    "postal codes of GeoNames": "country_code postal_code place_name admin_name1 admin_code1 admin_name2 admin_code2 "
-    "admin_name3 admin_code3 latitude longitude accuracy",
+WITHOUT_HEADER: dict[str, tuple[str, dict[str, str]]] = {
+    "GeoNames": (
+        "geonameid name asciiname alternatenames latitude longitude feature_class feature_code country_code cc2 "
+        "admin1_code admin2_code admin3_code admin4_code population elevation dem timezone modification_date",
+        {"geonameid": r"\d+", "feature_class": "[A-Z]?", "country_code": "([A-Z]{2})?"},
+    ),
+    "postal codes of GeoNames": (
+        "country_code postal_code place_name admin_name1 admin_code1 admin_name2 admin_code2 admin_name3 admin_code3 "
+        "latitude longitude accuracy",
+        {"country_code": "[A-Z]{2}", "accuracy": "[1-6]?"},
+    ),
 }
-"""Files that come without a header, known by their number of tab-separated fields and by where the place stands."""
+"""Files that come without a header: their columns, and what is written in some. The place is of decimal degrees."""
 
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _ABOVE = 30
@@ -30,7 +36,7 @@ _ABOVE = 30
 _BEGINNING = 1_000_000
 """Characters in which they are looked for."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_DEGREES = re.compile(r"-?\d{1,3}(\.\d+)?", re.ASCII)
+_DEGREES = r"-?\d{1,3}(\.\d+)?"
 
 
 def read_delimited(text: str, source: str) -> TextTable:
@@ -39,7 +45,7 @@ def read_delimited(text: str, source: str) -> TextTable:
     if headless := _without_header(lines):
         kind, delimiter = headless
         records, starts = _plain_records(text, 1) if delimiter == "\t" else _quoted_records(text, delimiter, source, 1)
-        table = _rectangular(source, WITHOUT_HEADER[kind].split(), 0, records, starts, delimiter)
+        table = _rectangular(source, WITHOUT_HEADER[kind][0].split(), 0, records, starts, delimiter)
         table.notes.append(f"it has no header and is read as a file of {kind}")
         return table
     delimiter, above, notice = _dialect(lines)
@@ -64,12 +70,12 @@ def read_delimited(text: str, source: str) -> TextTable:
 def _without_header(lines: list[str]) -> tuple[str, str] | None:
     """The kind of a file that has no header, and its separator."""
     first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
-    for kind, names in WITHOUT_HEADER.items():
-        columns = names.split()
+    for kind, (names, shapes) in WITHOUT_HEADER.items():
+        columns, shapes = names.split(), shapes | dict.fromkeys(("latitude", "longitude"), _DEGREES)
         for delimiter in SEPARATORS:
             fields = first.split("\t") if delimiter == "\t" else _fields(first, delimiter)
-            place = [fields[columns.index(c)].strip() for c in ("latitude", "longitude") if len(fields) == len(columns)]
-            if place and all(map(_DEGREES.fullmatch, place)):
+            record = dict(zip(columns, map(str.strip, fields), strict=False))
+            if len(fields) == len(columns) and all(re.fullmatch(shapes[c], record[c], re.ASCII) for c in shapes):
                 return kind, delimiter
     return None
 

@@ -19,7 +19,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _MULTIBYTE = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_WESTERN = re.compile(r"[\x00-\x7f\xc0-\xd6\xd8-\xf6\xf8-\xff\xa0°ºª´¡¿·²³½ŠšŽžŒœŸ‘’“”–—…«»§ß†‡•]*")
+_FOREIGN = re.compile(r"[^\x00-\x7f\xc0-\xd6\xd8-\xf6\xf8-\xff\xa0°ºª´¡¿·²³½ŠšŽžŒœŸ‘’“”–—…«»§ß†‡•]")
 _CAPITAL_INSIDE = re.compile(r"[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŒŸ]|[A-Z][À-ÖØ-ÞŠŽŒŸ][a-z]")
 _FOREIGN_RUN = re.compile(r"[À-ÖØ-öø-ÿŠšŽžŒœŸ]{3}")
 
@@ -79,7 +79,6 @@ def _windows(data: bytes) -> str | None:
         return None
     valid = len(_MULTIBYTE.findall(data))
     invalid = data.decode("utf-8", "replace").count("\ufffd")
-    foreign = len(_FOREIGN_RUN.findall(text)) + len(_CAPITAL_INSIDE.findall(text))
-    if valid >= invalid or foreign or not _WESTERN.fullmatch(text):
-        return None
-    return text
+    strange = sum(len(pattern.findall(text)) for pattern in (_FOREIGN, _FOREIGN_RUN, _CAPITAL_INSIDE))
+    beyond_ascii = sum(byte > 0x7F for byte in data)
+    return None if valid >= invalid or strange > 0.02 * beyond_ascii else text
