@@ -110,10 +110,11 @@ def world_build(
     Writes into --out: cities.csv (id, name, lon, lat, country, region, population, is_virtual), world.json, a map
     (map.png) and a card (README.md). The same request gives the same bytes.
 
-    A file of your own needs a name and a place for every city, and may have countries and populations: CSV with any
-    usual separator and encoding, GeoJSON or other JSON, Parquet, also in .gz or .zip. What GeoNames, SimpleMaps, Natural
-    Earth, Wikidata, OpenStreetMap, MaxMind and Berkeley Earth give is read as it is. One line on standard error says
-    which columns were taken for what, and which were not used. docs/start.md has the table of all that is known.
+    A file of your own needs a name and a place for every city, and may have countries and populations. It may be CSV
+    with any usual separator and encoding, GeoJSON or other JSON, or Parquet, and packed as .gz or .zip. The files of
+    GeoNames, SimpleMaps, Natural Earth, Wikidata, OpenStreetMap, MaxMind and Berkeley Earth are read as they are. One
+    line on standard error says which columns were taken for what, and which were not used. docs/start.md lists all
+    known files.
 
     A region's SPEC is NAME:CODE:LON:LAT:SPREAD_KM:COUNT, with a seed after one more colon if you like, or the name of
     a ready-made one: atlantic (Atlantis, the default), north_pacific, south_pacific, indian, southern.
