@@ -289,7 +289,10 @@ HEAD = "name,lat,lon\n"
         ("", ["the file is empty"]),
         ("\n\n", ["the file is empty"]),
         ("name,Lat,LAT,lon\nA,1,1,2\n", ["line 1: columns 'Lat' and 'LAT' have the same name"]),
-        ("hamlet,lat,x\nA,1,2\n", ["no column for name and lon. Found: 'hamlet', 'lat', 'x'", "city_ascii", "longitude"]),
+        (
+            "hamlet,lat,x\nA,1,2\n",
+            ["no column for name and lon. Found: 'hamlet', 'lat', 'x'", "city_ascii", "longitude"],
+        ),
         ("name;x\nA;2\n", ["no column for lat and lon", "one column 'Coordinates'"]),
         ("name;Coordinates\nA;1 2\n", ["line 2, column 'Coordinates': '1 2' is not of the form"]),
         ("name;Coordinates\nA;1,2\nB;99,2\n", ["line 3, column 'Coordinates': '99,2' is a latitude outside"]),

@@ -95,7 +95,7 @@ def world_build(
         typer.Argument(metavar="CONFIG", help="Take the world of this config (a file, or a name in configs/)."),
     ] = None,
     cities: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own CSV of cities, for the 5,075 shipped ones.")
+        Path | None, typer.Option(metavar="FILE", help="Your own file of cities, for the 5,075 shipped ones.")
     ] = None,
     seed: Annotated[
         int | None,
@@ -111,8 +111,11 @@ def world_build(
     Writes into --out: cities.csv (id, name, lon, lat, country, region, population, is_virtual), world.json, a map
     (map.png) and a card (README.md). The same request gives the same bytes.
 
-    A CSV of your own needs columns for name, latitude and longitude, and may have country and population; the usual
-    names of these columns are recognised.
+    A file of your own needs a name and a place for every city, and may have countries and populations. It may be CSV
+    with any usual separator and encoding, GeoJSON or other JSON, or Parquet, and packed as .gz or .zip. The files of
+    GeoNames, SimpleMaps, Natural Earth, Wikidata, OpenStreetMap, MaxMind and Berkeley Earth are read as they are. One
+    line on standard error says which columns were taken for what, and which were not used. docs/start.md lists all
+    known files.
 
     A region's SPEC is NAME:CODE:LON:LAT:SPREAD_KM:COUNT, with a seed after one more colon if you like, or the name of
     a ready-made one: atlantic (Atlantis, the default), north_pacific, south_pacific, indian, southern.
@@ -121,6 +124,7 @@ def world_build(
     Examples:
       atlantis world build --out outputs/worlds/default
       atlantis world build --cities my_cities.csv --out outputs/worlds/mine
+      atlantis world build --cities cities15000.zip --out outputs/worlds/geonames
       atlantis world build --region atlantic --region Lemuria:XX1:75:-20:400:50 --out outputs/worlds/two
     """
     from atlantis.artifacts import clear_leftovers, is_complete, verify

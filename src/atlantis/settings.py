@@ -79,7 +79,7 @@ class WorldConfig(Settings):
     """Real cities and the virtual regions after them."""
 
     cities: str | None = Field(
-        default=None, description="the user's CSV; null: the 5,075 cities shipped with the package"
+        default=None, description="the user's file of cities; null: the 5,075 cities shipped with the package"
     )
     seed: Seed = Field(default=42, description="of the shuffle that gives real cities their ids")
     regions: list[VirtualRegionConfig] = Field(default=[VirtualRegionConfig()], max_length=1000)

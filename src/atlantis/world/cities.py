@@ -33,7 +33,7 @@ SHIPPED = Path(__file__).with_name("cities.csv")
 _WITHOUT_CONTROLS = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
 MAX_LENGTH = 200
 """Characters of a name."""
-_CODE = re.compile(r"\d+|[A-Z]{0,2}\d{1,3}|[A-Z]{2}-[A-Z0-9]{1,3}")
+_CODE = re.compile(r"(?P<sure>0\d|[A-Z]{2}-[A-Z0-9]{1,3})|[A-Z]{0,2}\d{1,3}", re.ASCII)
 MANY_PARTS = 20
 """Regions that a file must have before they are taken for parts of countries, such as states or provinces."""
 
@@ -214,10 +214,11 @@ def _own_regions(table: TextTable, index: int, country: list[str], unused: dict[
     for text, code in zip(texts, country, strict=True):
         if text:
             parts.setdefault(text, set()).add(code)
-    codes = sum(bool(_CODE.fullmatch(text)) for text in texts)
+    codes = [match for text in parts if (match := _CODE.fullmatch(text))]
+    coded = len(codes) > 0.5 * len(parts) and (len(parts) >= MANY_PARTS or any(match["sure"] for match in codes))
     nested = all(len(countries) == 1 for countries in parts.values())
     maxmind = any(plain(name) == "accentcity" for name in table.header)
-    if maxmind or (any(country) and codes > 0.5 * sum(map(bool, texts))):
+    if maxmind or (any(country) and coded):
         unused[index] = "codes, not regions of the world"
     elif any(country) and nested and len(parts) >= max(MANY_PARTS, len(set(country)) + 1):
         unused[index] = "parts of countries, not regions of the world"

@@ -74,6 +74,7 @@ _SHOWN = 12
 """Accepted names in a message; the page `docs/start.md` has a table of all files."""
 _LAT, _LON = ("lat", "latitude"), ("lon", "lng", "long", "longitude")
 _BOX = {"min", "max", "north", "south", "east", "west", "ne", "sw", "nw", "se", "rad", "radians", "utm"}
+_DIGITS = re.compile(r"-?\d+\.?\d*", re.ASCII)
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
@@ -174,7 +175,10 @@ def _pair(header: Sequence[str]) -> dict[str, int]:
     if len(whole) == 1:
         return whole[0]
     plane = {plain(name): index for index, name in enumerate(header)}
-    return {"lon": plane["x"], "lat": plane["y"]} if {"x", "y"} <= plane.keys() and not pairs else {}
+    for x, y in (("x", "y"), ("xcoord", "ycoord"), ("pointx", "pointy")):
+        if {x, y} <= plane.keys() and not pairs:
+            return {"lon": plane[x], "lat": plane[y]}
+    return {}
 
 
 def _label(header: Sequence[str], first: dict[str, int]) -> dict[str, int]:
@@ -194,7 +198,8 @@ def _what_is_missing(table: TextTable, missing: Sequence[str]) -> str:
     either = "" if missing == ["name"] else "; or one column 'Coordinates' that holds \"lat,lon\""
     names = ", ".join(name if len(name) <= 40 else f"{name[:38]}..'" for name in map(repr, table.header[:40]))
     more = f" and {len(table.header) - 40:,} more" if len(table.header) > 40 else ""
-    return f"no column for {' and '.join(missing)}. Found: {names}{more}. Accepted names: {wanted}{either}"
+    first = " The first line must name the columns." if any(map(_DIGITS.fullmatch, table.header)) else ""
+    return f"no column for {' and '.join(missing)}. Found: {names}{more}.{first} Accepted names: {wanted}{either}"
 
 
 def _some(names: tuple[str, ...]) -> list[str]:

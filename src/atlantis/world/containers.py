@@ -66,7 +66,8 @@ def read_table(path: Path) -> TextTable:
     if data[257:262] == b"ustar":
         raise UserError(f"{source}: is a tar archive; unpack it and give the table in it")
     text, notice = decoded(data, source)
-    first = text[:1000].lstrip("\ufeff \t\r\n\x1e")
+    text = text.lstrip("\ufeff")
+    first = text[:1000].lstrip(" \t\r\n\x1e")
     if first.startswith("<"):
         raise UserError(f"{source}: is {FOREIGN[b'<']}")
     table = read_json(text, source) if first[:1] in ("{", "[") else read_delimited(text, source)

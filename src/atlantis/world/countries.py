@@ -161,10 +161,12 @@ def alpha2(text: str) -> str | None:
     ['DE', 'DE', 'KR', 'DE', None]
     """
     text = text.strip()
-    if text.upper() in region_of_country:
-        return text.upper()
     if text.lower() in NOTHING or len(text) > 100:
         return None
+    if re.fullmatch(r"[A-Z]{2}-[A-Z0-9]{1,3}", text):
+        text = text[:2]  # ISO 3166-2: a part of a country
+    if text.upper() in region_of_country:
+        return text.upper()
     words = _words(text)
     return (
         _SHORT.get(text.upper())

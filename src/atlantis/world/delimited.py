@@ -10,19 +10,25 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from atlantis.errors import UserError
 from atlantis.world.columns import known, usable
-from atlantis.world.table import TextTable, counted
+from atlantis.world.table import MAX_ROWS, TextTable, counted
 
-WITHOUT_HEADER = {
-    "GeoNames": "geonameid name asciiname alternatenames latitude longitude feature_class feature_code country_code "
-    "cc2 admin1_code admin2_code admin3_code admin4_code population elevation dem timezone modification_date",
-    "postal codes of GeoNames": "country_code postal_code place_name admin_name1 admin_code1 admin_name2 admin_code2 "
-    "admin_name3 admin_code3 latitude longitude accuracy",
+WITHOUT_HEADER: dict[str, tuple[str, dict[str, str]]] = {
+    "GeoNames": (
+        "geonameid name asciiname alternatenames latitude longitude feature_class feature_code country_code cc2 "
+        "admin1_code admin2_code admin3_code admin4_code population elevation dem timezone modification_date",
+        {"geonameid": r"\d+", "feature_class": "[A-Z]?", "country_code": "([A-Z]{2})?"},
+    ),
+    "postal codes of GeoNames": (
+        "country_code postal_code place_name admin_name1 admin_code1 admin_name2 admin_code2 admin_name3 admin_code3 "
+        "latitude longitude accuracy",
+        {"country_code": "[A-Z]{2}", "accuracy": "[1-6]?"},
+    ),
 }
-"""Files that come without a header, known by their number of tab-separated fields and by where the place stands."""
+"""Files that come without a header: their columns, and what is written in some. The place is of decimal degrees."""
 
 SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}
 _ABOVE = 30
@@ -30,15 +36,16 @@ _ABOVE = 30
 _BEGINNING = 1_000_000
 """Characters in which they are looked for."""
 _LINE_END = re.compile(r"\r\n|\r|\n")
-_DEGREES = re.compile(r"-?\d{1,3}(\.\d+)?", re.ASCII)
+_DEGREES = r"-?\d{1,3}(\.\d+)?"
 
 
 def read_delimited(text: str, source: str) -> TextTable:
     """The table that a text holds. Raises UserError with the line of what is wrong."""
     lines = _LINE_END.split(text[:_BEGINNING])
-    if kind := _without_header(lines):
-        records, starts = _plain_records(text, 1)
-        table = _rectangular(source, WITHOUT_HEADER[kind].split(), 0, records, starts, "\t")
+    if headless := _without_header(lines):
+        kind, delimiter = headless
+        records, starts = _plain_records(text, 1) if delimiter == "\t" else _quoted_records(text, delimiter, source, 1)
+        table = _rectangular(source, WITHOUT_HEADER[kind][0].split(), 0, records, starts, delimiter)
         table.notes.append(f"it has no header and is read as a file of {kind}")
         return table
     delimiter, above, notice = _dialect(lines)
@@ -46,6 +53,7 @@ def read_delimited(text: str, source: str) -> TextTable:
     if delimiter == "\t" and _quotes_are_letters(body):
         notice += "; quotes in it are letters" if notice else "quotes in it are letters"
         records, starts = _plain_records(body, above + 1)
+        records = _terms(records)
     else:
         records, starts = _quoted_records(body, delimiter, source, above + 1)
     if not records:
@@ -59,15 +67,16 @@ def read_delimited(text: str, source: str) -> TextTable:
     return table
 
 
-def _without_header(lines: list[str]) -> str | None:
-    first = next((line.split("\t") for line in lines if line.strip()), [])
-    for kind, names in WITHOUT_HEADER.items():
-        columns = names.split()
-        place = (
-            [first[columns.index(c)].strip() for c in ("latitude", "longitude")] if len(first) == len(columns) else []
-        )
-        if place and all(map(_DEGREES.fullmatch, place)):
-            return kind
+def _without_header(lines: list[str]) -> tuple[str, str] | None:
+    """The kind of a file that has no header, and its separator."""
+    first = next((line for line in lines if line.strip() and not line.startswith("#")), "")
+    for kind, (names, shapes) in WITHOUT_HEADER.items():
+        columns, shapes = names.split(), shapes | dict.fromkeys(("latitude", "longitude"), _DEGREES)
+        for delimiter in SEPARATORS:
+            fields = first.split("\t") if delimiter == "\t" else _fields(first, delimiter)
+            record = dict(zip(columns, map(str.strip, fields), strict=False))
+            if len(fields) == len(columns) and all(re.fullmatch(shapes[c], record[c], re.ASCII) for c in shapes):
+                return kind, delimiter
     return None
 
 
@@ -107,14 +116,17 @@ def _worth(line: str, delimiter: str) -> tuple[int, int]:
 def _quotes_are_letters(text: str) -> bool:
     """Whether a tab-separated file has a field with a quote on one side only: databases write names as they are.
 
-    With quotes that enclose, such a pair would swallow the lines between.
+    With quotes that enclose, such a pair would swallow the lines between. Where a field in quotes holds a tab or the
+    end of a line, the lines are not of one width.
     """
-    return '"' in text and any(
-        (field.startswith('"') != field.endswith('"')) or field == '"'
-        for line in _LINE_END.split(text)
-        if '"' in line
-        for field in line.split("\t")
-    )
+    if '"' not in text:
+        return False
+    lines = [line for line in _LINE_END.split(text) if line.strip()]
+    width = lines[0].rstrip("\t").count("\t")
+    if any(not line.rstrip("\t").count("\t") <= width <= line.count("\t") for line in lines):
+        return False
+    fields = (field for line in lines if '"' in line for field in line.split("\t"))
+    return any(field.startswith('"') != field.endswith('"') or field == '"' for field in fields)
 
 
 def _quoted_records(text: str, delimiter: str, source: str, start: int) -> tuple[list[tuple[str, ...]], list[int]]:
@@ -125,9 +137,11 @@ def _quoted_records(text: str, delimiter: str, source: str, start: int) -> tuple
     offset = start
     try:
         for record in reader:
-            if len(record) > 1 or (record and record[0].strip()):
+            if record and (record[0].strip() or any(map(str.strip, record))):
                 records.append(tuple(record))  # which the garbage collector soon leaves alone, unlike a list
                 lines.append(start)
+                if len(records) > MAX_ROWS:
+                    raise UserError(f"{source}: more than {MAX_ROWS:,} lines, and a world can have a million cities")
             start = reader.line_num + offset
     except csv.Error as error:
         raise UserError(f"{source}, line {start}: not readable as CSV ({error}); check the quotes there") from error
@@ -137,13 +151,20 @@ def _quoted_records(text: str, delimiter: str, source: str, start: int) -> tuple
 def _plain_records(text: str, start: int) -> tuple[list[tuple[str, ...]], list[int]]:
     """The same for tab-separated text in which quotes are letters."""
 
-    def pairs() -> Iterator[tuple[tuple[str, ...], int]]:
-        for number, line in enumerate(io.StringIO(text, newline=None), start=start):
-            if line.strip():
-                yield tuple(line.rstrip("\n").split("\t")), number
+    numbered = enumerate(io.StringIO(text, newline=None), start=start)
+    lines = [(tuple(line.rstrip("\n").split("\t")), number) for number, line in numbered if line.strip()]
+    return [record for record, _ in lines], [number for _, number in lines]
 
-    found = list(pairs())
-    return [record for record, _ in found], [number for _, number in found]
+
+_TERM = re.compile(r'"(.*)"(?:@[\w-]+|\^\^<[^>]*>)?|<([^>]*)>')
+
+
+def _terms(records: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The values of SPARQL's answers in TSV, whose variables are written `?city`: `"Paris"@fr` is Paris."""
+    if not records or not all(name.startswith("?") for name in records[0]):
+        return records
+    matches = ([(field, _TERM.fullmatch(field)) for field in record] for record in records)
+    return [tuple((m[1] or m[2] or "") if m else field for field, m in record) for record in matches]
 
 
 def _row_names(header: list[str], records: list[tuple[str, ...]]) -> tuple[list[str], list[tuple[str, ...]]]:

@@ -19,7 +19,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
 _MULTIBYTE = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-_WESTERN = re.compile(r"[\x00-\x7f\xc0-\xd6\xd8-\xf6\xf8-\xff\xa0°ºª´¡¿·²³½ŠšŽžŒœŸ‘’“”–—…«»§ß†‡•]*")
+_FOREIGN = re.compile(r"[^\x00-\x7f\xc0-\xd6\xd8-\xf6\xf8-\xff\xa0°ºª´¡¿·²³½ŠšŽžŒœŸ‘’“”–—…«»§ß†‡•]")
 _CAPITAL_INSIDE = re.compile(r"[a-zß-öø-ÿ][À-ÖØ-ÞŠŽŒŸ]|[A-Z][À-ÖØ-ÞŠŽŒŸ][a-z]")
 _FOREIGN_RUN = re.compile(r"[À-ÖØ-öø-ÿŠšŽžŒœŸ]{3}")
 
@@ -60,7 +60,8 @@ def _refused(data: bytes, error: UnicodeDecodeError, source: str) -> UserError:
 
 def _unmarked_utf16(data: bytes) -> str | None:
     """UTF-16 without a mark: of plain letters, digits and separators every second byte is zero."""
-    beginning = data[:4096]
+    beginning = data[:4096].split(b"\n", 1)[0]  # the header, which is of plain letters where the names are not
+    beginning = beginning[: len(beginning) // 2 * 2]
     if len(data) < 4 or len(data) % 2 or 0 not in beginning:
         return None
     even, odd = beginning[0::2], beginning[1::2]
@@ -78,7 +79,6 @@ def _windows(data: bytes) -> str | None:
         return None
     valid = len(_MULTIBYTE.findall(data))
     invalid = data.decode("utf-8", "replace").count("\ufffd")
-    foreign = len(_FOREIGN_RUN.findall(text)) + len(_CAPITAL_INSIDE.findall(text))
-    if valid >= invalid or foreign or not _WESTERN.fullmatch(text):
-        return None
-    return text
+    strange = sum(len(pattern.findall(text)) for pattern in (_FOREIGN, _FOREIGN_RUN, _CAPITAL_INSIDE))
+    beyond_ascii = sum(byte > 0x7F for byte in data)
+    return None if valid >= invalid or strange > 0.02 * beyond_ascii else text

@@ -13,17 +13,20 @@ from typing import Any
 
 from atlantis.errors import UserError
 from atlantis.world.columns import known, role_of
-from atlantis.world.table import TextTable
+from atlantis.world.table import MAX_ROWS, TextTable
 
 GEOMETRY = "geometry"
 MAX_COLUMNS = 10_000
-MAX_ROWS = 2_000_000
+MAX_OBJECTS = 4_000_000
+"""Objects and lists in a JSON text: each takes many times the memory of its two characters."""
 _LISTS = ("features", "elements", "records", "results", "bindings", "data", "cities", "geonames", "rows", "items")
 """Under which of its keys an object holds its records."""
 
 
 def read_json(text: str, source: str) -> TextTable:
     """The table of a JSON file. Raises UserError with the number of the record that is wrong."""
+    if text.count("{") + text.count("[") > MAX_OBJECTS:
+        raise UserError(f"{source}: more than {MAX_OBJECTS:,} objects and lists, which no file of cities should have")
     try:
         try:
             records = _records(_loads(text))
@@ -125,7 +128,7 @@ def _table(flat: list[dict[str, str]], source: str) -> TextTable:
     header = list(dict.fromkeys(key for fields in flat for key in fields))
     if GEOMETRY in header:
         header = [key for key in header if role_of(key) not in ("lat", "lon", "coordinates") or key == GEOMETRY]
-    if len(header) > MAX_COLUMNS or len(header) * len(flat) > 50 * MAX_ROWS:
+    if len(header) > MAX_COLUMNS or len(header) * len(flat) > 20 * MAX_ROWS:
         # Records that share no keys would make a table much larger than the file.
         header = [key for key in header if role_of(key) is not None]
     records = [tuple(fields.get(key, "") for key in header) for fields in flat]
@@ -138,9 +141,11 @@ def read_parquet(data: bytes, source: str, limit: int) -> TextTable:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(io.BytesIO(data))
+        schema = pq.read_schema(io.BytesIO(data))
+        words = [f.name for f in schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+        file = pq.ParquetFile(io.BytesIO(data), read_dictionary=words)
         size = sum(file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
-        if file.metadata.num_rows > MAX_ROWS or size > 10 * limit:
+        if file.metadata.num_rows > MAX_ROWS or size > 4 * limit:
             raise UserError(f"{source}: {file.metadata.num_rows:,} rows, more than a world can have")
         columns = [field for field in file.schema_arrow if _is_flat(field.type) or field.name == GEOMETRY]
         columns = [field for field in columns if role_of(field.name) or file.metadata.num_columns <= 100]
@@ -148,7 +153,7 @@ def read_parquet(data: bytes, source: str, limit: int) -> TextTable:
         texts = {field.name: _texts(table[field.name]) for field in columns}
     except UserError:
         raise
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         raise UserError(f"{source}: not readable as Parquet ({str(error).splitlines()[0][:200]})") from None
     if not table.num_rows:
         raise UserError(f"{source}: a table without a city in it")
@@ -167,6 +172,15 @@ def _is_flat(kind: Any) -> bool:
 
 def _texts(column: Any) -> list[str]:
     """The values of a column as text; nothing and NaN are empty."""
+    import pyarrow.types as types
+
+    if types.is_dictionary(column.type):
+        # A value is made once and shared: a few long ones must not fill the memory a million times.
+        values: list[str] = []
+        for chunk in column.chunks:
+            words = ["" if word is None else str(word) for word in chunk.dictionary.to_pylist()]
+            values += ["" if index is None else words[index] for index in chunk.indices.to_pylist()]
+        return values
     values = column.to_pylist()
     return [_wkb(v) if isinstance(v, bytes) else "" if v is None or v != v else str(v) for v in values]
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from atlantis.errors import UserError
 from atlantis.progress import printable
 
+MAX_ROWS = 5_000_000
+"""More than any file of at most a million cities needs, also where it has each of them on several dates."""
+
 
 @dataclass(frozen=True)
 class TextTable:
