@@ -60,6 +60,8 @@ def score_table(scores: Mapping[str, Any]) -> RenderableType:
 
 def reading_table(readings: Mapping[str, Any], title: str) -> RenderableType:
     """Where the probe sees each group's cities that it was not fitted on, by both protocols (`probe_checkpoint`)."""
+    from atlantis.report.tables import ends
+
     seed, sphere = (
         {row["group"]: row for row in readings[name].dynamics.to_dict("records") if row["split"] != "train"}
         for name in ("seed", "sphere")
@@ -70,7 +72,7 @@ def reading_table(readings: Mapping[str, Any], title: str) -> RenderableType:
         found = seed.get(group, {})
         numbers = [f"{found[key]:.3f}" if key in found else "-" for key in ("lon_r2", "lat_r2")]
         numbers.append(f"{found['mean_km']:,.0f}" if found else "-")
-        interval = f"{row['mean_km_low']:,.0f} to {row['mean_km_high']:,.0f}"
+        interval = ends(row["mean_km_low"], row["mean_km_high"])
         table.add_row(Text(group), f"{row['n']:,}", *numbers, f"{row['mean_km']:,.0f}", interval)
     return table
 

@@ -21,7 +21,7 @@ Name = TypeVar("Name")
 Values = np.ndarray | np.floating
 """An array, or one number of numpy."""
 
-FEWEST = 3
+FEWEST_VALUES = 3
 """Values that an interval needs: of two, Student's t makes a span that says nothing."""
 
 FEWEST_RESAMPLED = 8
@@ -79,6 +79,7 @@ SCALES: dict[str, Scale] = {
     **dict.fromkeys(("lon_mae", "lat_mae", "mean_km", "median_km", "loss"), LOG),
     "parsed": SHARE,
     # what became of the map
+    "skill": BELOW_ONE,
     **dict.fromkeys((f"skill_{probe}" for probe in ("frozen", "shifted", "turned", "refit", "mlp")), BELOW_ONE),
     **dict.fromkeys((f"km_{probe}" for probe in ("frozen", "shifted", "turned", "refit", "mlp")), LOG),
     **dict.fromkeys(("km_untrained", "km_permuted", "kl_old", "task_km"), LOG),
@@ -206,12 +207,12 @@ def _around(centre: np.float64, error: float, freedom: float, scale: Scale, n: i
 
 def _why_not(x: np.ndarray, scale: Scale) -> str:
     """Why values have no interval, or nothing."""
-    if len(x) < FEWEST:
+    if len(x) < FEWEST_VALUES:
         return _few(len(x))
     if not np.isfinite(x).all():
         return "a value is missing"
     if not scale.holds(x):
-        return "a value is at its bound"
+        return "a value is at or beyond its bound"
     return "all values are the same" if _constant(x) else ""
 
 
