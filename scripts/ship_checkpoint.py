@@ -92,7 +92,7 @@ held-out pairs of real cities, greedy answers, unreadable ones counted at half t
 ## Its map, by region
 
 Last step, second protocol: unit-sphere targets, every city predicted by a probe that was not fitted on it; intervals
-are Student's t over the folds.
+are over the folds ([how](../../docs/statistics.md)).
 
 {markdown(regions)}
 

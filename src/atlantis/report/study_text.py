@@ -14,7 +14,7 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{answers|RUN|SLICE|start}}     the answers' error in km over bases, at the start or the `end`
     {{virtual|RUN}}                 how far from its places the second protocol's probe sees Atlantis, base by base, km
     {{one|FILE|start}}              the map's error of one record below experiments/, at the start or the `end`
-    {{bench|SCENARIO/METHOD|QUANTITY}}  a quantity of the benchmark, km: mean over its seeds and interval
+    {{bench|SCENARIO/METHOD|km_end}}    a number of the benchmark in km, also `task SLICE`: mean over its seeds
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 
-from atlantis.bench.findings import by_seed
 from atlantis.bench.records import Record as BenchRecord
-from atlantis.bench.standing import boards
 from atlantis.errors import UserError
 from atlantis.report import bases
 from atlantis.report.bases import bases_of
@@ -52,7 +51,7 @@ def filled(prose: str, records: Sequence[Record], bench: Sequence[BenchRecord], 
 class _Places:
     def __init__(self, records: Sequence[Record], bench: Sequence[BenchRecord], folder: Path) -> None:
         self.bases, self.groups, self.folder = bases_of(records), groups_of(records), folder
-        self.boards = {board.title: board for board in boards(bench)}
+        self.benched = bench
 
     def fills(self, line: str) -> bool:
         """Whether records fill all of a line's places."""
@@ -138,11 +137,16 @@ class _Places:
         return "" if value is None else number(value, 0)
 
     def bench(self, row: str, quantity: str) -> str:
-        title, _, method = row.rpartition("/")
-        standings = self.boards[title].standings if title in self.boards else ()
-        standing = next((one for one in standings if one.method == method), None)
-        values = list(by_seed(standing, quantity).values()) if standing else []
-        return _mean(list(values), LOG)
+        by_seed: dict[int, list[float]] = {}
+        for record in self.benched:
+            if f"{record.scenario}/{record.method}" == row and record.numbers is not None:
+                task = record.numbers.task_km
+                value = (
+                    task.get(quantity.removeprefix("task ")) if " " in quantity else getattr(record.numbers, quantity)
+                )
+                if value is not None:
+                    by_seed.setdefault(record.seed, []).append(value)
+        return _mean([fmean(values) for values in by_seed.values()], LOG)
 
 
 def _mean(values: Sequence[float | None], scale: Scale = IDENTITY) -> str:
