@@ -137,6 +137,7 @@ def over_cities(rng: np.random.Generator, resamples: int = 0) -> tuple[float, li
 
 SIMULATIONS: dict[str, tuple[Trial, list[str]]] = {
     **{f"km_{n}": (partial(seeds, n=n, scale=LOG, spread=0.4, centre=6.5), [f"km_{n}"]) for n in (3, 5, 10)},
+    "skewed_10": (partial(seeds, n=10, scale=LOG, spread=1.0, centre=6.5), ["skewed_10"]),
     **{f"r2_{n}": (partial(seeds, n=n, scale=BELOW_ONE, spread=0.6, centre=-3.5), [f"r2_{n}"]) for n in (3, 5, 10)},
     **{f"share_{n}": (partial(seeds, n=n, scale=SHARE, spread=0.5, centre=2.0), [f"share_{n}"]) for n in (3, 5, 10)},
     **{f"bootstrap_{n}": (partial(resampled, n=n), [f"bootstrap_{n}"]) for n in (3, 5, 8, 10, 20)},

@@ -25,7 +25,7 @@ FEWEST_VALUES = 3
 """Values that an interval needs: of two, Student's t makes a span that says nothing."""
 
 FEWEST_RESAMPLED = 8
-"""Values that a bootstrap needs. Percentiles cover 89 % at 8 where they promise 95, and 75 % at 3."""
+"""Values that a bootstrap needs. Its percentiles cover 89 % at 8 where they promise 95, and 3 of 4 times at 3."""
 
 FEWEST_CELLS = 8
 """Cells of equal size, or as good as, that an interval over cities needs. A compact region lies in fewer."""
@@ -267,8 +267,8 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval (Efron, 1979) of a statistic (the mean) of values (n,), one for each seed.
 
-    For a statistic without a formula. NaN for fewer than 8 values: its coverage is 75 % at 3, 84 % at 5, 89 % at 8 and
-    90 % at 10 where 95 % is promised (docs/statistics.md). For two methods that share their seeds give the differences.
+    For a statistic without a formula. NaN for fewer than 8 values, of which it would cover too little; it covers 89 %
+    at 8 and at 10 where 95 % is promised (docs/statistics.md). For two methods that share their seeds give the differences.
     """
     x = np.asarray(values, dtype=np.float64)
     if len(x) < FEWEST_RESAMPLED:
