@@ -268,7 +268,8 @@ def bootstrap_interval(
     """Percentile bootstrap interval (Efron, 1979) of a statistic (the mean) of values (n,), one for each seed.
 
     For a statistic without a formula. NaN for fewer than 8 values, of which it would cover too little; it covers 89 %
-    at 8 and at 10 where 95 % is promised (docs/statistics.md). For two methods that share their seeds give the differences.
+    at 8 and at 10 where 95 % is promised (docs/statistics.md). For two methods that share their seeds give the
+    differences.
     """
     x = np.asarray(values, dtype=np.float64)
     if len(x) < FEWEST_RESAMPLED:
