@@ -1,6 +1,6 @@
 """Write the page that puts our numbers beside the study's, from the records of `atlantis study`.
 
-    python scripts/results_page.py experiments/*_study/records -o docs/results.md
+    python scripts/results_page.py experiments/*_study/records* experiments/*_equal_length/records -o docs/results.md
 
 The same records give the same bytes. Without -o the page goes to standard output.
 """

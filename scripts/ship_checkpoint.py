@@ -26,6 +26,7 @@ from atlantis import config as configs
 from atlantis.readout.analysis import probe_checkpoint
 from atlantis.report import run_data
 from atlantis.report.record import portable, portable_config
+from atlantis.report.tables import ends
 from atlantis.world import World
 
 TRANSFORMERS_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
@@ -57,7 +58,7 @@ def card(run: run_data.Run, name: str, how: str) -> str:
             "group": row["group"],
             "cities": f"{row['n']:,}",
             "mean km": f"{row['mean_km']:,.0f}",
-            "95 % interval": f"{row['mean_km_low']:,.0f} to {row['mean_km_high']:,.0f}",
+            "95 % interval": ends(row["mean_km_low"], row["mean_km_high"]),
             "median km": f"{row['median_km']:,.0f}",
         }
         for row in cast(pd.DataFrame, last).to_dict("records")
@@ -91,7 +92,7 @@ held-out pairs of real cities, greedy answers, unreadable ones counted at half t
 ## Its map, by region
 
 Last step, second protocol: unit-sphere targets, every city predicted by a probe that was not fitted on it; intervals
-are Student's t over the folds.
+are over the folds ([how](../../docs/statistics.md)).
 
 {markdown(regions)}
 

@@ -92,9 +92,9 @@ def test_islands_are_really_left_out(world: World, islands: list[Island]) -> Non
 def test_a_ratio_has_the_islands_interval() -> None:
     found = ratio(900.0, np.array([200.0, 300.0, 400.0]))
     assert found.value == 3.0 and found.n == 3
-    assert found.low == pytest.approx(900 / (300 + 4.3027 * 100 / math.sqrt(3)), rel=1e-4)
-    assert found.high == pytest.approx(900 / (300 - 4.3027 * 100 / math.sqrt(3)), rel=1e-4)
-    assert math.isnan(ratio(900.0, np.array([1.0, 500.0])).high), "the mean may be nothing"
+    half = 4.3027 * np.log([200, 300, 400]).std(ddof=1) / math.sqrt(3)
+    assert (found.low, found.high) == pytest.approx((3 * math.exp(-half), 3 * math.exp(half)), rel=1e-4)
+    assert math.isnan(ratio(900.0, np.array([1.0, 500.0])).high), "two islands have no interval"
 
 
 def test_a_constellation_keeps_its_shape_when_it_moves(world: World) -> None:

@@ -21,11 +21,12 @@ from atlantis.data.pairs import Pairs
 from atlantis.model import Transformer, kernels, save_model
 from atlantis.readout.activations import probe_features, probe_states
 from atlantis.readout.evaluate import score
-from atlantis.readout.probes import metrics, r2, read_seed, read_sphere, seed_split, split_interval, t_interval
+from atlantis.readout.probes import folds, metrics, r2, read_seed, read_sphere, seed_split
+from atlantis.readout.probes import read as read_any
 from atlantis.readout.ridge import ALPHAS, Sums, fit_ridge, solve_ridge
 from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
-from atlantis.sphere import HALF_CIRCUMFERENCE_KM, unit_vectors
+from atlantis.sphere import HALF_CIRCUMFERENCE_KM, haversine_km, lon_lat, unit_vectors
 from atlantis.tokens import Vocabulary
 from atlantis.world import World
 
@@ -185,9 +186,63 @@ def test_further_splits_give_the_interval_and_leave_the_studys_numbers_alone(wor
     assert len(set(values)) == 5
     real = row(five, "real", "test")
     assert real["mean_km"] == pytest.approx(values[0])
-    assert (real["mean_km_low"], real["mean_km_high"]) == pytest.approx(split_interval(values, 2_000 / 3_000))
-    half = 2.776445 * np.std(values, ddof=1) * math.sqrt(1 / 5 + 2 / 3)
-    assert real["mean_km_high"] == pytest.approx(np.mean(values) + half)
+    half = 2.776445 * np.std(np.log(values), ddof=1) * math.sqrt(1 / 5 + 2 / 3)
+    ends = np.mean(values) * np.exp([-half, half])
+    assert (real["mean_km_low"], real["mean_km_high"]) == pytest.approx(tuple(ends), rel=1e-6)
+
+
+@pytest.mark.parametrize("read", [read_seed, read_sphere])
+def test_intervals_hold_the_score_and_keep_its_bounds(read, world: World) -> None:
+    """A map so good that R2 is near 1, and one that is not there; regions of hundreds of cities, and of a dozen."""
+    for spread in (0.02, 3.0):
+        planted = np.column_stack([world.lon, world.lat, noise(world, 8)]) + noise(world, 10, 1) * 90 * spread
+        table = read(planted, world, ProbeConfig()).dynamics.query("split != 'train'")
+        for key, bound in (("lon_r2", 1.0), ("lat_r2", 1.0), ("mean_km", np.inf), ("median_km", np.inf)):
+            low, value, high = (table[name].to_numpy() for name in (f"{key}_low", key, f"{key}_high"))
+            known = np.isfinite(low)
+            assert known.sum() >= 12 and np.array_equal(known, np.isfinite(high))
+            assert (low <= value)[known].all() and (value <= high)[known].all() and (high <= bound)[known].all()
+            assert key.endswith("r2") or (low > 0)[known].all()
+
+
+def test_folds_have_the_correction_too(world: World) -> None:
+    """And the virtual cities, which every fold's probe sees, the jackknife's: no fold of cities is independent."""
+    planted = np.column_stack([unit_vectors(world.lon, world.lat), noise(world, 3) * 0.3])
+    reading = read_sphere(planted, world, CONFIG)
+    fold, real = folds(world, CONFIG), row(reading.dynamics, "real", "test")
+    km = reading.predictions["error_km"].to_numpy()[: world.n_real]
+    spread = np.std(np.log([km[fold == k].mean() for k in range(5)]), ddof=1)
+    half = 2.776445 * spread * math.sqrt(1 / 5 + 1 / 4)
+    ends = real["mean_km"] * np.exp([-half, half])
+    assert (real["mean_km_low"], real["mean_km_high"]) == pytest.approx(tuple(ends), rel=1e-5)
+    ids = np.arange(world.offset, len(world))
+    seen = [np.stack(lon_lat(fit.predict(planted[ids])), axis=1) for fit in reading.fits]
+    of_fits = [haversine_km(world.lon[ids], world.lat[ids], *places.T).mean() for places in seen]
+    half = 2.776445 * np.std(np.log(of_fits), ddof=1) * math.sqrt(16 / 5)
+    atlantis = row(reading.dynamics, "Atlantis", "virtual")
+    assert atlantis["mean_km_high"] == pytest.approx(atlantis["mean_km"] * math.exp(half), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("read", [read_seed, read_sphere])
+@pytest.mark.parametrize("repeats", [2, 5])
+def test_what_has_no_interval_has_none(read, repeats: int) -> None:
+    """Two folds; a region of two cities; a region on one parallel, whose latitudes do not vary."""
+    rng = np.random.default_rng(0)
+    lon, lat = rng.uniform(-60, 60, 60), rng.uniform(-60, 60, 60)
+    groups = np.array(["many"] * 46 + ["two"] * 2 + ["parallel"] * 12)
+    lat[48:] = 10.0
+    features = unit_vectors(lon, lat) + rng.normal(size=(60, 3)) * 0.1
+    protocol = "seed" if read is read_seed else "sphere"
+    config = ProbeConfig(n_cities=60, n_train=36, repeats=repeats)
+    table = read_any(features, lon, lat, groups, protocol, config).dynamics.query("split == 'test'").set_index("group")
+    ends = [name for name in table.columns if name.endswith(("_low", "_high"))]
+    if repeats == 2:
+        assert table[ends].isna().to_numpy().all()
+        return
+    assert table.loc["real", ends].notna().all() and table.loc["many", ["mean_km_low", "mean_km_high"]].notna().all()
+    assert "two" not in table.index or table.loc["two", ends].isna().all()
+    assert np.isnan(table.loc["parallel", "lat_r2_low"]) and np.isfinite(table.loc["parallel", "mean_km_low"])
 
 
 def test_side_by_side_is_in_order_and_does_not_hide_an_error() -> None:
@@ -240,13 +295,6 @@ def test_metrics_by_hand() -> None:
     assert found["lon_mae"] == 0.5 and found["n"] == 2
     assert found["mean_km"] == pytest.approx(degree * (1 + 90) / 2), "a latitude beyond the pole is the pole"
     assert math.isnan(found["lat_r2"]), "latitudes do not vary"
-
-
-def test_t_interval_covers_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(5)
-    covered = [low <= 0 <= high for low, high in (t_interval(list(rng.normal(size=5))) for _ in range(2_000))]
-    assert 0.935 < np.mean(covered) < 0.965
-    assert all(math.isnan(x) for x in t_interval([1.0]))
 
 
 def test_unreadable_answers_count_with_the_penalty() -> None:

@@ -548,3 +548,14 @@ def test_a_latex_table_shows_every_character_as_itself():
         r"\bottomrule",
         r"\end{tabular}",
     ]
+
+
+def test_intervals_of_older_versions_that_pass_a_bound_are_not_shown() -> None:
+    columns = ["lon_r2", "lon_r2_low", "lon_r2_high", "mean_km", "mean_km_low", "mean_km_high"]
+    old = pd.DataFrame(
+        [[0.98, 0.95, 1.01, 300.0, -20.0, 620.0], [0.9, 0.8, 0.95, 300.0, 200.0, 400.0]], columns=columns
+    )
+    kept = run_data._within_bounds(old)
+    assert kept[["lon_r2", "mean_km"]].equals(old[["lon_r2", "mean_km"]])
+    assert kept.iloc[0].isna().tolist() == [False, True, True, False, True, True]
+    assert kept.iloc[1].equals(old.iloc[1])

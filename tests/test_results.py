@@ -20,7 +20,9 @@ from atlantis.report.record import RUNS, Evaluation, MapScore, Origin, Record, T
 from atlantis.report.results import page
 from atlantis.report.study_numbers import BASE_MAPS, BASE_REGION_KM, TUNED_MAPS
 from atlantis.settings import EvaluationConfig
+from atlantis.statistics import LOG
 from atlantis.training.schedule import evaluation_steps
+from scripts.study_text import FOLDERS
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "results_page.py"
@@ -64,6 +66,7 @@ def planted(run: str, seed: int, km: dict[int, float], base: str | None = None, 
         device={"name": "CPU", "threads": 2, "precision": "fp32"},
         versions={},
         commit=None,
+        intervals=2,
         steps=max(km),
         full_steps=FULL[run],
         seconds=90.0,
@@ -82,16 +85,19 @@ def cells(text: str, title: str, *start: str) -> list[str]:
     return row
 
 
-@pytest.mark.parametrize("values", [[1000.0, 1100.0, 1300.0], [1000.0, 1200.0]])
-def test_the_interval_is_students(values: list[float]) -> None:
-    low, high = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+def test_the_interval_is_students_on_the_metrics_scale() -> None:
+    values = [1000.0, 1100.0, 1300.0]
+    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
     assert mean_and_interval(values, 1) == f"{np.mean(values):,.1f} ({low:,.1f} to {high:,.1f})"
+    low, high = np.exp(stats.t.interval(0.95, 2, loc=np.log(np.mean(values)), scale=stats.sem(np.log(values))))
+    assert mean_and_interval(values, 1, LOG) == f"{np.mean(values):,.1f} ({low:,.1f} to {high:,.1f})"
 
 
 def test_an_interval_by_hand() -> None:
-    # two values: t(0.975, 1) = 12.706, standard error = half their distance
-    assert mean_and_interval([10.0, 20.0], 2) == "15.00 (-48.53 to 78.53)"
-    assert mean_and_interval([10.0], 2) == mean_and_interval([10.0, 10.0], 2) == "10.00"
+    # t(0.975, 2) = 4.303, standard error = 10 / sqrt(3)
+    assert mean_and_interval([10.0, 20.0, 30.0], 2) == "20.00 (-4.84 to 44.84)"
+    for none in ([10.0], [10.0, 10.0, 10.0], [5.0, 15.0], [0.0, 10.0, 20.0]):
+        assert mean_and_interval(none, 2, LOG) == "10.00"
     assert mean_and_interval([10.0, None], 2) == mean_and_interval([], 2) == "–"
 
 
@@ -116,7 +122,7 @@ def test_every_number_of_the_study_is_on_the_page() -> None:
         assert known in text
 
 
-def test_two_seeds_have_an_interval_and_one_says_so() -> None:
+def test_three_seeds_have_an_interval_and_one_says_so() -> None:
     km = {0: 9_000.0, 3_908: 6_000.0, 39_080: 1_000.0}
     one = page([planted("base", 42, km)])
     row = cells(one, "The base run's map, step by step", "base", "39,080")
@@ -132,16 +138,26 @@ def test_two_seeds_have_an_interval_and_one_says_so() -> None:
         "42 (one seed)",
         "[1](#commands)",
     ]
-    other = {step: value + 200 for step, value in km.items()}
-    two = page([planted("base", 42, km), planted("base", 43, other)])
+    more = [planted("base", 42 + k, {step: value + 200 * k for step, value in km.items()}) for k in range(3)]
+    two = page(more[:2])
     row = cells(two, "The base run's map, step by step", "base", "39,080")
-    low, high = stats.t.interval(0.95, 1, loc=1100, scale=100)
-    assert row[4] == f"1,100 ({low:,.0f} to {high:,.0f})" and row[5] == "-8,000" and row[10] == "42, 43 (n = 2)"
-    assert cells(two, "The base run's map, step by step", "base", "7,816")[2] == "not run"
-    assert "`atlantis study --seeds 42,43 --only base`" in two
-    assert cells(two, "The base run's answers", "base", "39,080")[2:9] == [
-        f"1.100 ({low / 1e3:.3f} to {high / 1e3:.3f})", f"2,200 ({2 * low:,.0f} to {2 * high:,.0f})",
-        f"3,300 ({3 * low:,.0f} to {3 * high:,.0f})", "0.750", "1.119", "98", "59.5",
+    assert row[4] == "1,100" and row[10] == "42, 43 (n = 2)", "two have no interval"
+    three = page(more)
+    row = cells(three, "The base run's map, step by step", "base", "39,080")
+
+    def ends(values: np.ndarray) -> tuple[float, float]:
+        around = stats.t.interval(0.95, 2, loc=np.log(values.mean()), scale=stats.sem(np.log(values)))
+        return float(np.exp(around[0])), float(np.exp(around[1]))
+
+    low, high = ends(np.array([1_000.0, 1_200, 1_400]))
+    assert row[4] == f"1,200 ({low:,.0f} to {high:,.0f})" and row[5] == "-8,000" and row[10] == "42, 43, 44 (n = 3)"
+    r2_low, r2_high = 1 - high / 1e4, 1 - low / 1e4
+    assert row[2] == f"0.880 ({r2_low:.3f} to {r2_high:.3f})", "1 - R2 is in proportion, by the plan"
+    assert cells(three, "The base run's map, step by step", "base", "7,816")[2] == "not run"
+    assert "`atlantis study --seeds 42,43,44 --only base`" in three
+    assert cells(three, "The base run's answers", "base", "39,080")[2:9] == [
+        f"1.200 ({low / 1e3:.3f} to {high / 1e3:.3f})", f"2,400 ({2 * low:,.0f} to {2 * high:,.0f})",
+        f"3,600 ({3 * low:,.0f} to {3 * high:,.0f})", "0.750", "1.119", "98", "59.5",
     ]  # fmt: skip
     region = cells(one, "The base run's map by region", "Korea")
     assert region[1:6] == ["2,000", "9,001", "1,001", "–", "704"]
@@ -150,7 +166,7 @@ def test_two_seeds_have_an_interval_and_one_says_so() -> None:
 def test_damage_stands_below_step_0_with_its_paired_interval() -> None:
     records = [
         planted("cross", seed, {0: start, 196: start + 300, 1_960: start + 500 + extra})
-        for seed, start, extra in ((42, 200.0, 0.0), (43, 600.0, 10.0))
+        for seed, start, extra in ((42, 200.0, 0.0), (43, 600.0, 10.0), (44, 400.0, 5.0))
     ]
     text, title = page(records), "The map after fine-tuning"
     steps = [line.split("|")[2].strip() for line in section(text, title).splitlines() if line.startswith("| cross |")]
@@ -158,7 +174,7 @@ def test_damage_stands_below_step_0_with_its_paired_interval() -> None:
     start, early = cells(text, title, "cross", "0"), cells(text, title, "cross", "196")
     assert (start[5], *start[7:10]) == ("–", "0.956", "0.923", "993")
     assert (early[5], *early[7:10]) == ("300", "0.831", "0.844", "–")
-    low, high = stats.t.interval(0.95, 1, loc=505, scale=5)
+    low, high = stats.t.interval(0.95, 2, loc=505, scale=5 / np.sqrt(3))
     assert cells(text, title, "cross", "1,960")[5] == f"505 ({low:,.0f} to {high:,.0f})"
     assert cells(text, "Answers after fine-tuning", "cross", "world-world", "0")[3].startswith("800 (")
     assert cells(text, "Answers after fine-tuning", "cross", "atlantis-atlantis", "0")[3] == "–"
@@ -167,30 +183,75 @@ def test_damage_stands_below_step_0_with_its_paired_interval() -> None:
 
 def test_fine_tunes_are_compared_seed_by_seed_where_they_start_alike() -> None:
     title, km = "One fine-tune against another", {("cross", 42): 700.0, ("cross", 43): 900.0, ("cross", 44): 500.0}
-    km |= {("cross_bs64", 42): 710.0, ("cross_bs64", 43): 940.0, ("cross_bs64", 45): 9_000.0}
+    km |= {("cross_bs64", 42): 710.0, ("cross_bs64", 43): 940.0, ("cross_bs64", 44): 525.0}
+    km |= {("cross_bs64", 45): 9_000.0}
     records = [planted(run, seed, {0: 600.0, FULL[run]: value}) for (run, seed), value in km.items()]
-    half_width = stats.t.ppf(0.975, 1) * stats.sem([10.0, 40.0])
+    half_width = stats.t.ppf(0.975, 2) * stats.sem([10.0, 40.0, 25.0])
     row = cells(page(records), title, "cross_bs64", "cross")
-    assert row[2] == f"25 ({25 - half_width:,.0f} to {25 + half_width:,.0f})"
-    assert row[4] == f"50 ({50 - 2 * half_width:,.0f} to {50 + 2 * half_width:,.0f})", "twice as far off, by the plan"
-    assert row[6:] == ["–", "42, 43 (n = 2)"], "there are no answers of this kind, and no third seed of both"
-    assert cells(page(records), title, "inter", "cross")[2:] == ["not run", *["–"] * 4, "not run"]
+    assert row[2] == "15,630 and 1,960"
+    assert row[3] == f"25 ({25 - half_width:,.0f} to {25 + half_width:,.0f})"
+    assert row[5] == f"50 ({50 - 2 * half_width:,.0f} to {50 + 2 * half_width:,.0f})", "twice as far off, by the plan"
+    assert row[7:] == ["–", "42, 43, 44 (n = 3)"], "there are no answers of this kind, and no fourth seed of both"
+    assert cells(page(records), title, "inter", "cross")[2:] == ["–", "not run", *["–"] * 4, "not run"]
     given = [planted(run, 42, {0: 600.0, FULL[run]: 800.0}, base="shipped") for run in ("cross", "cross_bs64")]
-    assert cells(page(given), title, "cross_bs64, given base", "cross, given base")[2] == "0"
-    assert cells(page([records[0], given[1]]), title, "cross_bs64", "cross")[2] == "not run", (
+    assert cells(page(given), title, "cross_bs64, given base", "cross, given base")[3] == "0"
+    assert cells(page([records[0], given[1]]), title, "cross_bs64", "cross")[3] == "not run", (
         "other weights to begin with"
     )
     shorter = planted("cross_bs64", 42, {0: 600.0, 10: 650.0})
-    assert cells(page([records[0], shorter]), title, "cross_bs64", "cross")[2] == "not run", "not the whole run"
+    assert cells(page([records[0], shorter]), title, "cross_bs64", "cross")[3] == "not run", "not the whole run"
+    as_long = [planted("mixed", s, {0: 600.0, 1_960: 650.0}, overrides=("training.max_steps=1960",)) for s in (42, 43)]
+    row = cells(page([*records, *as_long]), title, "mixed, shortened", "cross")
+    assert row[2:4] == ["1,960", "-150"], "a run that was planned as long as the other is compared with it"
+
+
+def test_bases_count_once_however_many_draws_they_have() -> None:
+    """Three bases of their own, and a given one with three draws, of which a record that made it itself is one."""
+    ends = {42: 700.0, 43: 900.0, 44: 800.0}
+    own = [planted(run, seed, {0: 600.0, FULL[run]: km}) for run in ("cross", "mixed") for seed, km in ends.items()]
+    given = [planted("cross", seed, {0: 500.0, 1_960: km}, "shipped") for seed, km in ((43, 690.0), (44, 710.0))]
+    made = planted("cross", 42, {0: 500.0, 1_960: 730.0})
+    assert made.base is not None
+    made = made.model_copy(update={"base": made.base.model_copy(update={"weights": "shipped"})})
+    longer = planted("mixed", 43, {0: 500.0, 980: 600.0, 2_940: 660.0, 4_700: 740.0}, "shipped")
+    text = page([*own, *given, made, longer])
+    found = [row for row in section(text, "Base by base").splitlines() if row.startswith("| ")]
+    assert found[5] == "| `pretrained/dist_100k_1M_20epochs` | 500 | 210 (42, 43, 44) | 240 (43) |"
+    low, high = stats.t.interval(0.95, 3, loc=202.5, scale=stats.sem([100, 300, 200, 210]))
+    assert f"| 202 ({low:,.0f} to {high:,.0f}), n = 4 |" in found[6]
+    (row,) = [row for row in found if row.startswith("| mixed | cross ")]
+    assert "| 0, 0, 0, 50 |" in row and row.endswith("| 4 |"), "paired by the draw"
+    assert "4,700 and 1,960" in row
+    at_equal_steps = [600 + (ends[seed] - 600) * 1_960 / 4_700 - ends[seed] for seed in ends] + [630.0 - 690.0]
+    assert f"| {np.mean(at_equal_steps):,.0f} (" in row, "on the straight line between evaluated steps"
+    given_group = next(group for group in groups_of([*given, made]) if group.run == "cross")
+    assert given_group.label == "cross, given base" and "n = 3, one base" in given_group.seeds
+    assert given_group.command.count("atlantis study") == 2 and "--seeds 43,44 " in given_group.command
+
+
+def test_a_base_made_on_two_devices_is_two() -> None:
+    """And a fine-tune is not: of two records the user is told to give one."""
+    km = {0: 9_000.0, 39_080: 1_000.0}
+    gpu = {"name": "GPU", "threads": 1, "precision": "fp32"}
+    both = [planted("base", 42, km), planted("base", 42, km).model_copy(update={"device": gpu})]
+    text = page(both)
+    assert cells(text, "The base run's map, step by step", "base", "39,080")[10] == "42, 42 (n = 2)"
+    assert "counts as a base of its own" in text
+    twice = [planted("cross", 42, {0: 1.0, 10: 2.0}) for _ in range(2)]
+    twice[1] = twice[1].model_copy(update={"device": gpu})
+    with pytest.raises(UserError, match="2 records of this run with seed 42"):
+        page(twice)
 
 
 def test_with_one_seed_the_second_protocol_has_the_interval_of_its_folds() -> None:
     record = planted("cross", 42, {0: 200.0, 1_960: 700.0})
     title = "The map after fine-tuning, second protocol"
     assert cells(page([record]), title, "cross", "0")[2] == "20 (13 to 200 over folds)"
-    other = planted("cross", 43, {0: 200.0, 1_960: 900.0})
-    assert cells(page([record, other]), title, "cross", "0")[2] == "20"
-    assert cells(page([record, other]), title, "cross", "1,960")[2].startswith("80 (")
+    older = record.model_copy(update={"intervals": 1})
+    assert cells(page([older]), title, "cross", "0")[2] == "20", "its folds' interval is too narrow"
+    others = [planted("cross", seed, {0: 200.0, 1_960: km}) for seed, km in ((43, 900.0), (44, 800.0))]
+    assert cells(page([record, *others]), title, "cross", "0")[2] == "20"
+    assert cells(page([record, *others]), title, "cross", "1,960")[2].startswith("80 (")
 
 
 def test_a_shortened_run_is_said_and_does_not_stand_for_the_whole() -> None:
@@ -256,9 +317,6 @@ def test_the_script_writes_the_page(tmp_path: Path) -> None:
 
 
 def test_the_page_in_docs_is_that_of_the_committed_records() -> None:
-    places = tracked("experiments/*_study/records/*.json")
-    results = ROOT / "docs" / "results.md"
-    if places:
-        assert results.read_text(encoding="utf-8") == page(read_records(places)), f"run {SCRIPT.name} again"
-    else:
-        assert not results.exists(), "a page without records"
+    records = [file for pattern in FOLDERS for file in tracked(f"experiments/{pattern}/*.json")]
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    assert text == page(read_records(records)), f"run {SCRIPT.name} again"

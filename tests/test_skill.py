@@ -128,7 +128,24 @@ def test_the_network_reads_what_is_not_linear() -> None:
 
 
 def test_intervals_are_over_folds() -> None:
-    values, fold = np.array([1.0, 3.0, 2.0, 4.0]), np.array([0, 0, 1, 1])
+    values, fold = np.array([1.0, 3.0, 2.0, 4.0, 6.0, 6.0]), np.array([0, 0, 1, 1, 2, 2])
     found = over_folds(values, fold)
-    assert found.value == 2.5 and found.n == 4
-    assert found.low == pytest.approx(2.5 - 12.706 * 0.5, abs=1e-3)
+    assert found.value == pytest.approx(22 / 6) and found.n == 6
+    half = 4.302653 * np.std(np.log([2, 3, 6]), ddof=1) * np.sqrt(1 / 3 + 1 / 2)
+    assert (found.low, found.high) == pytest.approx(tuple(22 / 6 * np.exp([-half, half])))
+    assert np.isnan(over_folds(values[:4], fold[:4]).low), "two folds have no interval"
+
+
+@pytest.mark.filterwarnings("error")
+def test_skills_below_chance_and_of_no_chance_have_bounds_too() -> None:
+    fold, rng = np.arange(50) % 5, np.random.default_rng(0)
+    untrained = rng.uniform(5_000, 7_000, 50)
+    errors = {name: untrained * factor for name, factor in (("frozen", 2.0), ("turned", 1.0), ("refit", 0.1))}
+    errors = {name: km * rng.uniform(0.9, 1.1, 50) for name, km in errors.items()}
+    below = skills(errors, untrained, fold)
+    assert below["frozen"].low < below["frozen"].value < below["frozen"].high < 0
+    assert below["refit"].low < 0.9 < below["refit"].high < 1
+    perfect = skills({"refit": np.zeros(50)}, untrained, fold)["refit"]
+    assert perfect.value == 1 and np.isnan(perfect.low), "at its bound"
+    none = skills(errors, np.zeros(50), fold) | shares_of_fall(untrained, errors, np.zeros(50), fold)
+    assert all(np.isnan(found.value) and np.isnan(found.low) for found in none.values())

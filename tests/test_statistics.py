@@ -1,7 +1,8 @@
-"""Statistics against scipy, brute force and cases worked by hand."""
+"""Statistics against scipy, brute force and cases worked by hand; intervals against planted data they should cover."""
 
 from __future__ import annotations
 
+import json
 from itertools import combinations
 
 import numpy as np
@@ -12,14 +13,25 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from atlantis.statistics import (
+    BELOW_ONE,
+    IDENTITY,
+    LOG,
+    SHARE,
+    Scale,
     bootstrap_interval,
+    cell_bootstrap,
+    cells,
     holm,
     hypervolume,
     interquartile_mean,
+    interval,
+    mean_over_cities,
     pareto,
     probability_of_improvement,
+    seed_interval,
     sign_flip_p,
 )
+from scripts import statistics_page
 
 scores = st.floats(-100, 100, allow_nan=False)
 
@@ -45,7 +57,8 @@ def test_bootstrap_interval_is_scipys() -> None:
         x, np.random.Generator(np.random.PCG64(1)), statistic=lambda row: float(np.median(row))
     )
     assert medians[0] <= np.median(x) <= medians[1]
-    assert np.isnan(bootstrap_interval([1.0], np.random.Generator(np.random.PCG64(1)))).all()
+    for few in (x[:1], x[:3], x[:7]):
+        assert np.isnan(bootstrap_interval(few, np.random.Generator(np.random.PCG64(1)))).all(), "it would not cover"
 
 
 @given(arrays(float, st.integers(2, 8), elements=scores.map(lambda x: round(x, 3))))
@@ -93,3 +106,125 @@ def test_hypervolume_is_inclusion_and_exclusion(points: np.ndarray) -> None:
 def test_pareto_keeps_what_nothing_beats() -> None:
     points = [[1, 3], [2, 2], [3, 1], [1, 1], [2, 2], [2, 1]]
     assert pareto(points).tolist() == [True, True, True, False, True, False]
+
+
+# --- intervals
+
+INSIDE = {IDENTITY: (-5.0, 5.0), LOG: (1e-3, 1e4), BELOW_ONE: (-20.0, 0.999), SHARE: (0.001, 0.999)}
+anywhere = st.one_of(st.floats(-3, 3), st.sampled_from([0.0, 1.0, -1e200, 1e200, 1e-300, float("nan"), float("inf")]))
+
+
+@pytest.mark.parametrize("scale", INSIDE, ids=lambda scale: scale.name)
+def test_an_interval_is_students_on_the_scale(scale: Scale) -> None:
+    low, high = INSIDE[scale]
+    x = np.random.Generator(np.random.PCG64(3)).uniform(low, high, 4)
+    y = np.asarray(scale.forward(x))
+    half = stats.t.ppf(0.975, 3) * y.std(ddof=1) / 2
+    ends = sorted(np.asarray(scale.back(scale.forward(np.float64(x.mean())) + np.array([-half, half]))))
+    assert seed_interval(x, scale)[:2] == pytest.approx(tuple(ends), rel=1e-9)
+    wider = interval(x, scale, shared=0.75, value=float(x[0]))
+    ends = sorted(np.asarray(scale.back(y[0] + np.array([-2 * half, 2 * half]))))
+    assert wider[:2] == pytest.approx(tuple(ends), rel=1e-9)
+
+
+def test_an_interval_by_hand() -> None:
+    # t(0.975, 2) = 4.303; the logarithms of 100, 1000 and 10000 have a standard deviation of log 10
+    low, high, n, why = interval([100.0, 1_000.0, 10_000.0], LOG, value=1_000.0)
+    assert (n, why) == (3, "") and high == pytest.approx(1_000 * 10 ** (4.3026527 / 3**0.5))
+    assert low * high == pytest.approx(1e6)
+    r2 = seed_interval([0.9, 0.99, 0.999], BELOW_ONE)
+    assert r2.low < 0.963 < r2.high < 1, "Student's t on R2 itself would go to 1.1"
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("scale", INSIDE, ids=lambda scale: scale.name)
+@given(values=st.lists(anywhere, max_size=6), shared=st.floats(0, 4))
+def test_an_interval_holds_its_number_within_the_bounds_or_says_why_not(
+    scale: Scale, values: list[float], shared: float
+) -> None:
+    for around in (interval(values, scale, shared), mean_over_cities(values * 3, scale, list(range(len(values))) * 3)):
+        if around.exists:
+            mean = np.mean(values)
+            assert scale.low <= around.low <= mean * (1 + 1e-12 * np.sign(mean)) + 1e-12
+            assert mean - 1e-12 <= around.high * (1 + 1e-12 * np.sign(around.high)) and around.high <= scale.high
+        else:
+            assert around.why and np.isnan([around.low, around.high]).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        ([], "no values"), ([1.0], "one value"), ([1.0, 2.0], "two values"), ([5.0] * 4, "all values are the same"),
+        ([0.1 + 0.2, 0.3, 0.3], "all values are the same"), ([0.0, 1.0, 2.0], "a value is at or beyond its bound"),
+        ([float("nan"), 1.0, 2.0], "a value is missing"),
+    ],
+)  # fmt: skip
+def test_no_interval_and_a_word_why(values: list[float], why: str) -> None:
+    assert seed_interval(values, LOG).why == why
+
+
+def test_a_mean_over_cities_without_cells_is_students() -> None:
+    x = np.random.Generator(np.random.PCG64(4)).exponential(size=30)
+    low, high = stats.t.interval(0.95, 29, loc=x.mean(), scale=stats.sem(x))
+    assert mean_over_cities(x)[:2] == pytest.approx((low, high))
+    half = (high - low) / 2 / x.mean()
+    assert mean_over_cities(x, LOG)[:2] == pytest.approx((x.mean() * np.exp(-half), x.mean() * np.exp(half)))
+    pairs = mean_over_cities(np.repeat(x, 2), IDENTITY, np.repeat(np.arange(30), 2))
+    assert pairs[:3] == pytest.approx((low, high, 30)), "two cities that are one count once"
+    assert mean_over_cities(x, IDENTITY, np.arange(30) % 7).why == "the cities are neighbours"
+    assert mean_over_cities(np.append(np.zeros(900), x), IDENTITY, np.append(np.zeros(900), np.arange(30))).why, (
+        "nearly all cities in one of 30 cells"
+    )
+
+
+def test_cells_are_neighbours_of_about_one_area() -> None:
+    rng = np.random.Generator(np.random.PCG64(5))
+    lon, lat = rng.uniform(-180, 180, 200_000), np.degrees(np.arcsin(rng.uniform(-1, 1, 200_000)))
+    cell, sizes = np.unique(cells(lon, lat), return_counts=True)
+    assert 400 < len(cell) < 430 and sizes.min() / sizes.mean() > 0.5 and sizes.max() / sizes.mean() < 1.5
+    assert cells([180.0, 0.0], [90.0, -90.0]).tolist() == cells([-180.0, 0.0], [90.0, -89.9]).tolist()
+    near = cells([11.0, 19.0, 21.0], [1.0, 9.0, 9.0])
+    assert near[0] == near[1] != near[2]
+
+
+def test_a_bootstrap_of_cells_draws_them_whole() -> None:
+    cell = np.repeat(np.arange(10), 3)
+    x, rng = np.arange(10.0)[cell], np.random.Generator(np.random.PCG64(6))
+    seen: list[np.ndarray] = []
+
+    def mean(rows: np.ndarray) -> float:
+        seen.append(rows)
+        return float(x[rows].mean())
+
+    around = cell_bootstrap(cell, mean, rng)
+    assert around.n == 10 and all((np.bincount(rows, minlength=30).reshape(10, 3).std(1) == 0).all() for rows in seen)
+    plain = bootstrap_interval(np.arange(10.0), np.random.Generator(np.random.PCG64(6)), n_resamples=1_000)
+    assert around[:2] == pytest.approx(plain, abs=0.4)
+    assert cell_bootstrap(cell[:21], mean, rng).why == "the cities are neighbours"
+    assert cell_bootstrap(cell, lambda rows: float("nan"), rng).why == "some resamples have no number"
+
+
+# --- how often they cover
+
+
+@pytest.fixture(scope="module")
+def measured() -> dict[str, float]:
+    return json.loads(statistics_page.RECORD.read_text(encoding="utf-8"))
+
+
+def test_what_is_promised_is_kept(measured: dict[str, float]) -> None:
+    assert all(90 <= measured[name] <= 98 for name in statistics_page.PROMISED)
+    assert all(measured[name] < 90 for name in ("bootstrap_3", "bootstrap_5", "virtual_plain", "cities_plain"))
+    assert measured["bootstrap_8"] > 87
+
+
+@pytest.mark.parametrize("name", [name for name in statistics_page.SIMULATIONS if name != "resampled_cells"])
+def test_coverage_is_as_recorded(name: str, measured: dict[str, float]) -> None:
+    for kind, share in statistics_page.coverage(name, 250, seed=1).items():
+        assert share == pytest.approx(measured[kind], abs=10 if measured[kind] < 90 else 5)
+
+
+def test_the_page_is_that_of_the_measurements(measured: dict[str, float]) -> None:
+    prose = statistics_page.PROSE.read_text(encoding="utf-8")
+    page = statistics_page.PAGE.read_text(encoding="utf-8")
+    assert page == statistics_page.page(prose, measured), "run scripts/statistics_page.py"

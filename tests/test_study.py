@@ -186,7 +186,7 @@ def test_every_seed_starts_from_its_own_base(root: Path) -> None:
         weights[seed] = digest
     assert weights[42] != weights[43]
     one, two = (found[f"atlantis_cross_finetune_seed{seed}"] for seed in (42, 43))
-    assert one.setup == two.setup and one.config_digest != two.config_digest
+    assert one.setup() == two.setup() and one.config_digest != two.config_digest
 
 
 def strings(data: Any) -> Iterator[str]:
@@ -345,7 +345,7 @@ def test_a_given_base_is_shared_and_said(root: Path, tiny: list[str], tmp_path: 
     assert one.base.option == base.name and f"--only cross --base {base.name} " in one.command
     assert one.evaluations[0].seed == two.evaluations[0].seed, "the same starting point"
     assert one.evaluations[-1].loss != two.evaluations[-1].loss, "other data and another order"
-    assert one.setup == two.setup != records(root)["atlantis_cross_finetune_seed42"].setup
+    assert one.setup() == two.setup() != records(root)["atlantis_cross_finetune_seed42"].setup()
     text = page([*records(root).values(), one, two])
     assert "| cross, given base, shortened | 0 | " in text and "1, 2 (n = 2, one base)" in text
     assert f"every seed starts from the given base `{base.name}`" in text

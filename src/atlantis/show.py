@@ -73,6 +73,8 @@ def score_table(scores: Mapping[str, Any]) -> RenderableType:
 
 def reading_table(readings: Mapping[str, Any], title: str) -> RenderableType:
     """Where the probe sees each group's cities that it was not fitted on, by both protocols (`probe_checkpoint`)."""
+    from atlantis.report.tables import ends
+
     seed, sphere = (
         {row["group"]: row for row in readings[name].dynamics.to_dict("records") if row["split"] != "train"}
         for name in ("seed", "sphere")
@@ -82,8 +84,7 @@ def reading_table(readings: Mapping[str, Any], title: str) -> RenderableType:
     for group, row in sphere.items():
         found = seed.get(group, {})
         numbers = [_digits(found.get(key), 3) for key in ("lon_r2", "lat_r2")] + [_digits(found.get("mean_km"))]
-        low, high = (_digits(row[f"mean_km_{end}"]) for end in ("low", "high"))
-        interval = "-" if low == "-" else f"{low} to {high}"
+        interval = ends(row["mean_km_low"], row["mean_km_high"])
         table.add_row(Text(group), f"{row['n']:,}", *numbers, _digits(row["mean_km"]), interval)
     return table
 

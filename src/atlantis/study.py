@@ -235,6 +235,7 @@ def record_of(planned: Planned) -> Record:
         full_steps=total_steps(training, sum(about["dataset"]["counts"]["train"].values())),
         seconds=about["training_seconds"],
         evaluations=evaluations_of(run),
+        intervals=2,
     )
 
 

@@ -14,11 +14,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.spatial import procrustes
 
-from atlantis.readout.probes import FEWEST, t_interval
+from atlantis.readout.probes import FEWEST
 from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
 from atlantis.readout.skill import Estimate
 from atlantis.readout.threads import side_by_side
 from atlantis.sphere import haversine_km, lon_lat
+from atlantis.statistics import SCALES, interval
 
 N_ISLANDS, N_CENTRES, MISMATCH = 12, 500, 0.1
 
@@ -122,15 +123,14 @@ def place_unseen(
 
 
 def ratio(km: float, reference: np.ndarray) -> Estimate:
-    """`km` divided by the islands' mean error, with the interval that the t interval of that mean gives.
+    """`km` divided by the islands' mean error, with the interval that the interval of that mean gives.
 
     NaN where islands have no error to compare with, as where all real cities are in one place.
     """
     if reference.mean() < 1e-9:
         return Estimate(float("nan"), n=len(reference))
-    low, high = t_interval(list(reference))
-    upper = km / low if low > 0 else float("nan")
-    return Estimate(km / float(reference.mean()), km / high, upper, len(reference))
+    of_mean = interval(reference, SCALES["integration_reference_km"])
+    return Estimate(km / float(reference.mean()), km / of_mean.high, km / of_mean.low, len(reference))
 
 
 def constellation_disparity(true: np.ndarray, predicted: np.ndarray) -> float:

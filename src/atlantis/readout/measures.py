@@ -27,7 +27,7 @@ from atlantis.readout.integration import (
     ratio,
 )
 from atlantis.readout.outputs import answer_distributions, kl_per_token, old_prompts
-from atlantis.readout.probes import folds, groups, metrics, read_sphere, seed_split, t_interval
+from atlantis.readout.probes import folds, groups, metrics, read_sphere, seed_split
 from atlantis.readout.ridge import Ridge, Sums, solve_ridge
 from atlantis.readout.similarity import (
     Cloud,
@@ -49,6 +49,7 @@ from atlantis.readout.skill import (
 )
 from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
+from atlantis.statistics import SCALES, cells, fold_probes_share, interval, mean_over_cities, splits_share
 from atlantis.tokens import Vocabulary
 from atlantis.world import World
 
@@ -91,8 +92,9 @@ class Places:
         """Mean error in km of a group's cities; the interval is over the folds, or over the probes of the folds."""
         if ids[0] < self._offset:
             return over_folds(self.km[ids], self._fold[ids])
-        of_fits = self._by_fit[:, ids - self._offset].mean(1)
-        return Estimate(float(self.km[ids].mean()), *t_interval(list(of_fits)), len(ids))
+        of_fits, value = self._by_fit[:, ids - self._offset].mean(1), float(self.km[ids].mean())
+        around = interval(of_fits, SCALES["mean_km"], fold_probes_share(len(of_fits)), value)
+        return Estimate(value, around.low, around.high, len(ids))
 
 
 class Measures:
@@ -147,7 +149,7 @@ class Measures:
         self._integration(features, cloud)
         self._drift(states, cloud)
         kl = kl_per_token(self.answers, answers)
-        self._add("kl_old", Estimate(float(kl.mean()), *t_interval(list(kl)), len(kl)), OLD, ANSWERS)
+        self._add("kl_old", _mean("kl_old", kl), OLD, ANSWERS)
         self._damage(frozen)
 
     def add_scores(self, slices: dict[str, dict[str, float]]) -> None:
@@ -227,24 +229,27 @@ class Measures:
         inside = Cloud.of(features[self.real][fit])
         basis = principal_subspace(inside.gram, ENERGY)
 
-        def off_manifold(group: str, states: np.ndarray) -> None:
-            shares = off_subspace(states - inside.mean, basis)
-            self._add("off_manifold", Estimate(float(shares.mean()), *t_interval(list(shares)), len(shares)), group)
+        cell = cells(self.world.lon, self.world.lat)
 
-        off_manifold(REAL, features[self.real][held_out])
+        def off_manifold(group: str, ids: np.ndarray) -> None:
+            shares = off_subspace(features[ids] - inside.mean, basis)
+            self._add("off_manifold", _mean("off_manifold", shares, cell[ids]), group)
+
+        off_manifold(REAL, np.flatnonzero(held_out))
         for region in self.world.virtual_regions:
             ids, islands = self.world.ids_of(region.name), self.islands.get(region.name, [])
-            off_manifold(region.name, features[ids])
+            off_manifold(region.name, ids)
             placed = place_unseen(features[self.real], self.targets, self.lon, self.lat, features[ids], islands)
             lon, lat = self.world.lon[ids], self.world.lat[ids]
             km = haversine_km(lon, lat, *lon_lat(placed.virtual))
-            found = Estimate(float(km.mean()), *t_interval(list(km)), len(ids))
+            found = _mean("integration_km", km, cell[ids])
             self._add("integration_km", found, region.name)
             disparity = constellation_disparity(unit_vectors(lon, lat), placed.virtual)
             self._add("constellation_disparity", Estimate(disparity, n=len(ids)), region.name)
             if islands:
                 of_islands = placed.reference
-                mean = Estimate(float(of_islands.mean()), *t_interval(list(of_islands)), len(islands))
+                around = interval(of_islands, SCALES["integration_reference_km"])
+                mean = Estimate(float(of_islands.mean()), around.low, around.high, len(islands))
                 self._add("integration_reference_km", mean, region.name)
                 self._add("integration_ratio", ratio(found.value, of_islands), region.name)
 
@@ -300,10 +305,18 @@ class Measures:
         splits |= {region.name: real.about(region.lon, region.lat) for region in self.compact}
         for group, (away, across) in splits.items():
             by_fold = [tangential_share(away[self.fold == k], across[self.fold == k]) for k in np.unique(self.fold)]
-            found = Estimate(tangential_share(away, across), *t_interval(by_fold), self.world.n_real)
+            value, shared = tangential_share(away, across), splits_share(1, max(1, len(by_fold) - 1))
+            around = interval(by_fold, SCALES["tangential_share"], shared, value)
+            found = Estimate(value, around.low, around.high, self.world.n_real)
             self._add("tangential_share", found, group)
             if np.isfinite(found.value):
                 self._add("tangential_share_isotropic", null, group)
+
+
+def _mean(metric: str, values: np.ndarray, cell: np.ndarray | None = None) -> Estimate:
+    """The mean of values (n,) with its interval; those of cities move together within their `cell` (n,)."""
+    around = mean_over_cities(values, SCALES[metric], cell)
+    return Estimate(float(values.mean()), around.low, around.high, len(values))
 
 
 def like(model: Transformer, seed: int) -> Transformer:

@@ -12,7 +12,7 @@ Two protocols, on the same features (`activations.probe_features`):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from atlantis.errors import UserError
 from atlantis.names import PROTOCOLS, REAL
@@ -30,6 +29,7 @@ from atlantis.readout.ridge import Ridge, Sums, fit_ridge, solve_ridge
 from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
+from atlantis.statistics import FEWEST_VALUES, SCALES, fold_probes_share, interval, probes_share, splits_share
 from atlantis.world import World
 
 FEWEST = 10
@@ -180,7 +180,8 @@ def without_r2(world: World) -> str | None:
 def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
     """The study's protocol on features (n_cities, p), row i being city i of the world.
 
-    Intervals come from `repeats` splits, the protocol's own and further ones: see `split_interval`.
+    Intervals come from `repeats` splits, the protocol's own and further ones, which share most of their cities: see
+    `splits_share`, and for virtual cities, which are the same in each, `probes_share`.
     """
     features, truth = features.astype(np.float64), np.stack([world.lon, world.lat], axis=1)
 
@@ -192,12 +193,15 @@ def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Readin
     fits = side_by_side(fit, splits)
     scored = [_scores(world, truth, predicted, *split) for (_, predicted), split in zip(fits, splits, strict=True)]
     (train, test), (sums, predicted) = splits[0], fits[0]
+    shared = {
+        "test": splits_share(len(test), len(train)),
+        "virtual": probes_share(len(train), world.n_real - len(train)),
+    }
     rows = []
     for (group, name), scores in scored[0].items():
         row = {"group": group, "split": name} | scores
-        parts = [found[group, name] for found in scored if (group, name) in found]
-        interval = partial(split_interval, test_over_train=len(test) / len(train))
-        rows.append(row | (_intervals(parts, interval) if name != "train" else {}))
+        parts = [of_split[group, name] for of_split in scored if (group, name) in of_split]
+        rows.append(row | (_intervals(scores, parts, shared[name], around_mean=True) if name != "train" else {}))
     variants = _variants(features, world, truth, train, test, config, sums)
     return Reading(pd.DataFrame(rows), _predictions(world, _labels(world, train, test), predicted), variants)
 
@@ -281,7 +285,8 @@ def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Read
     """The second protocol on features (n_cities, p): unit-sphere targets, folds over all real cities.
 
     `repeats` folds (at least 2). Every real city is predicted by the one probe that was not fitted on it, virtual
-    cities by the mean direction of all of them. Intervals are 95 % of Student's t over the folds' means.
+    cities by the mean direction of all of them. Intervals are over the folds, whose probes share most of their cities:
+    see `splits_share`, and for virtual cities, which every fold's probe sees, `fold_probes_share`.
     """
     fold = folds(world, config)
     n_folds = fold.max() + 1
@@ -313,39 +318,25 @@ def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Read
             per_fold = [(truth[ids[fold[ids] == k]], predicted[ids[fold[ids] == k]]) for k in range(n_folds)]
         parts = [metrics(*t.T, *p.T) for t, p in per_fold if len(t)]
         row = {"group": group, "split": "virtual" if virtual else "test"} | scores
-        rows.append(row | _intervals(parts, t_interval))
+        shared = fold_probes_share(n_folds) if virtual else splits_share(1, n_folds - 1)
+        rows.append(row | _intervals(scores, parts, shared))
     split = np.where(world.is_virtual, "virtual", "test")
     return Reading(pd.DataFrame(rows), _predictions(world, split, predicted), fits=fits)
 
 
 def _intervals(
-    parts: list[dict[str, float]], interval: Callable[[list[float]], tuple[float, float]]
+    scores: dict[str, float], parts: Sequence[dict[str, float]], shared: float, around_mean: bool = False
 ) -> dict[str, float]:
-    found = {}
+    """Intervals of a group's scores from those of the splits or folds, around the scores or the mean of these.
+
+    NaN where the group has fewer than `FEWEST_VALUES` cities: splits of so few do not tell how others would do.
+    """
+    ends = {}
     for key in ("lon_r2", "lat_r2", "mean_km", "median_km"):
-        found[f"{key}_low"], found[f"{key}_high"] = interval([part[key] for part in parts])
-    return found
-
-
-def t_interval(values: list[float], confidence: float = 0.95, shared: float = 0.0) -> tuple[float, float]:
-    """Student's t interval of the mean of independent values; NaN for fewer than two.
-
-    `shared` is what their mean varies by beyond that, as a share of one value's variance.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    if len(x) < 2 or not np.isfinite(x).all():
-        return float("nan"), float("nan")
-    half = float(stats.t.ppf(0.5 + confidence / 2, len(x) - 1) * x.std(ddof=1) * np.sqrt(1 / len(x) + shared))
-    return float(x.mean() - half), float(x.mean() + half)
-
-
-def split_interval(values: list[float], test_over_train: float) -> tuple[float, float]:
-    """95 % interval of the mean over repeated splits of the same cities, which share most of those they are fitted on.
-
-    Such values are not independent. Their variance is corrected by the ratio of cities tested on to cities fitted on
-    (Nadeau and Bengio, 2003): Student's t with sd * sqrt(1 / n + test / train).
-    """
-    return t_interval(values, shared=test_over_train)
+        values = [part[key] for part in parts] if scores["n"] >= FEWEST_VALUES else []
+        around = interval(values, SCALES[key], shared, None if around_mean else scores[key]).holding(scores[key])
+        ends[f"{key}_low"], ends[f"{key}_high"] = around.low, around.high
+    return ends
 
 
 def virtual_regions(world: World) -> list[str]:

@@ -23,12 +23,15 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from atlantis.readout.probes import t_interval
 from atlantis.readout.ridge import Ridge, Sums, solve_ridge
 from atlantis.readout.similarity import Cloud, leading_subspace, orthogonal_turn
 from atlantis.readout.threads import side_by_side
+from atlantis.statistics import SCALES, interval, splits_share
 
 KINDS = ("frozen", "turned", "refit", "mlp")
+
+LEAST_CHANCE_KM = 1.0
+"""Below this error of an untrained model there is no map to learn, and skill has no meaning."""
 
 
 class Estimate(NamedTuple):
@@ -40,21 +43,32 @@ class Estimate(NamedTuple):
     n: int = 0
 
 
-def over_folds(values: np.ndarray, fold: np.ndarray) -> Estimate:
-    """Mean of the cities' values (n,), with Student's t interval over the means of the folds (n,)."""
-    return Estimate(float(values.mean()), *t_interval(_fold_means(values, fold)), len(values))
+def over_folds(values: np.ndarray, fold: np.ndarray, metric: str = "mean_km") -> Estimate:
+    """Mean of the cities' values (n,), with its interval over the means of the folds (n,), on the scale of `metric`."""
+    return _around(float(values.mean()), _fold_means(values, fold), metric, len(values))
+
+
+def _around(value: float, of_folds: list[float], metric: str, n: int) -> Estimate:
+    """`value` with the interval that the folds' values give it; the folds' probes share most of their cities."""
+    shared = splits_share(1, max(1, len(of_folds) - 1))
+    around = interval(of_folds, SCALES[metric], shared, value)
+    return Estimate(value, around.low, around.high, n)
 
 
 def _fold_means(values: np.ndarray, fold: np.ndarray) -> list[float]:
     return [float(values[fold == k].mean()) for k in np.unique(fold)]
 
 
+def _skill(error: float, chance: float) -> float:
+    """1 - error / chance, both in km; NaN for a chance below a kilometre, as for cities in one place."""
+    return 1 - error / chance if chance >= LEAST_CHANCE_KM else float("nan")
+
+
 def skills(errors: dict[str, np.ndarray], untrained: np.ndarray, fold: np.ndarray) -> dict[str, Estimate]:
     """S = 1 - E / E_untrained of each probe, from errors in km (n,) of the same cities; intervals over the folds."""
+    chance = float(untrained.mean())
     return {
-        name: Estimate(
-            float(1 - km.mean() / _chance(untrained)), *t_interval(_fold_skills(km, untrained, fold)), len(km)
-        )
+        name: _around(_skill(float(km.mean()), chance), _fold_skills(km, untrained, fold), "skill", len(km))
         for name, km in errors.items()
     }
 
@@ -68,22 +82,17 @@ def shares_of_fall(
     """
     ladder = {"lost": (first, errors["refit"]), "bent": (errors["refit"], errors["turned"])}
     ladder["turned"] = (errors["turned"], errors["frozen"])
-    found = {}
+    chance, falls = float(untrained.mean()), {}
     for name, (before, after) in ladder.items():
         pairs = zip(_fold_skills(before, untrained, fold), _fold_skills(after, untrained, fold), strict=True)
-        value = (after.mean() - before.mean()) / _chance(untrained)
-        found[name] = Estimate(float(value), *t_interval([b - a for b, a in pairs]), len(first))
-    return found
+        value = float(after.mean() - before.mean()) / chance if chance >= LEAST_CHANCE_KM else float("nan")
+        falls[name] = _around(value, [b - a for b, a in pairs], name, len(first))
+    return falls
 
 
 def _fold_skills(km: np.ndarray, untrained: np.ndarray, fold: np.ndarray) -> list[float]:
-    return [1 - km[fold == k].mean() / _chance(untrained[fold == k]) for k in np.unique(fold)]
-
-
-def _chance(untrained: np.ndarray) -> float:
-    """Mean km of an untrained model; NaN below a kilometre, for cities in one place need no map."""
-    mean = float(untrained.mean())
-    return mean if mean >= 1.0 else float("nan")
+    by_fold = zip(_fold_means(km, fold), _fold_means(untrained, fold), strict=True)
+    return [_skill(error, chance) for error, chance in by_fold]
 
 
 def predict_held_out(x: np.ndarray, fits: Sequence[Ridge], fold: np.ndarray) -> np.ndarray:

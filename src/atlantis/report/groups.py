@@ -4,18 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
+from typing import NamedTuple
 
 from atlantis.errors import UserError
-from atlantis.readout.probes import t_interval
-from atlantis.report.record import RUNS, SEEDS, Evaluation, Record, command
+from atlantis.report.record import RUNS, SEEDS, Evaluation, Origin, Record, command
 from atlantis.report.study_numbers import StudyMap
 from atlantis.report.tables import ABSENT
+from atlantis.statistics import IDENTITY, SCALES, Scale, seed_interval
 
 NOT_RUN = "not run"
 NEAR = 0.05
 """An evaluated step stands for the study's if it is within this share of it."""
+
+
+class Pick(NamedTuple):
+    """A metric, and what takes it from an evaluation; None if it is not there."""
+
+    metric: str
+    take: Callable[[Evaluation], float | None]
 
 
 @dataclass(frozen=True)
@@ -25,14 +33,14 @@ class Group:
     run: str
     number: int
     records: tuple[Record, ...] = ()
+    given: Origin | None = None
+    """The base that all of them start from."""
+    precision: str = ""
+    """Where another group differs in nothing else."""
 
     @property
     def first(self) -> Record:
         return self.records[0]
-
-    @property
-    def given_base(self) -> bool:
-        return bool(self.records) and self.first.base is not None and self.first.base.option is not None
 
     @property
     def shortened(self) -> bool:
@@ -40,21 +48,26 @@ class Group:
 
     @property
     def label(self) -> str:
-        return self.run + ", given base" * self.given_base + ", shortened" * self.shortened
+        words = [self.run, "given base" * bool(self.given), "shortened" * self.shortened, self.precision]
+        return ", ".join(word for word in words if word)
 
     @property
     def command(self) -> str:
         if not self.records:
             return command([self.run] if self.run == "base" else ["base", self.run], SEEDS)
-        seeds = ",".join(str(record.seed) for record in self.records)
-        return self.first.command.replace(f"--seeds {self.first.seed} ", f"--seeds {seeds} ", 1)
+        seeds: dict[tuple[str, ...], list[int]] = {}
+        for record in self.records:
+            parts = tuple(record.command.split(f"--seeds {record.seed} ", 1))
+            seeds.setdefault(parts, []).append(record.seed)
+        lists = ((parts, ",".join(map(str, dict.fromkeys(same)))) for parts, same in seeds.items())
+        return "; ".join(f"--seeds {given} ".join(parts) for parts, given in lists)
 
     @property
     def seeds(self) -> str:
         seeds = ", ".join(str(record.seed) for record in self.records)
         if len(self.records) < 2:
             return f"{seeds} (one seed)" if seeds else NOT_RUN
-        return f"{seeds} (n = {len(self.records)}{', one base' if self.given_base else ''})"
+        return f"{seeds} (n = {len(self.records)}{', one base' if self.given else ''})"
 
     @property
     def tail(self) -> list[str]:
@@ -78,20 +91,24 @@ class Group:
         off, step = min((abs(step - study.step), step) for step in steps)
         return step if off <= NEAR * study.step else None
 
-    def over_seeds(
-        self, step: int, pick: Callable[[Evaluation], float | None], digits: int = 0, since: int | None = None
-    ) -> str:
+    def over_seeds(self, step: int, pick: Pick, digits: int = 0, since: int | None = None) -> str:
         """Mean over the seeds of what `pick` takes at a step, less that at step `since`, with its interval."""
-        values = [_at(record, step, pick) for record in self.records]
-        if since is not None:
-            before = [_at(record, since, pick) for record in self.records]
-            values = [None if a is None or b is None else b - a for a, b in zip(before, values, strict=True)]
+        values = [_at(record, step, pick.take) for record in self.records]
+        if since is None:
+            return mean_and_interval(values, digits, SCALES[pick.metric])
+        before = [_at(record, since, pick.take) for record in self.records]
+        values = [None if a is None or b is None else b - a for a, b in zip(before, values, strict=True)]
         return mean_and_interval(values, digits)
 
 
 def pairs_of(one: Group, other: Group) -> list[tuple[Record, Record]]:
-    """Records of both that have the same seed and start from the same weights; none if a group is shortened."""
-    if not (one.records and other.records) or one.shortened or other.shortened:
+    """Records of both that have the same seed and start from the same weights.
+
+    None if one is shortened, unless both have as many steps: a shortened run's schedule ends with it.
+    """
+    if not (one.records and other.records):
+        return []
+    if (one.shortened or other.shortened) and one.first.steps != other.first.steps:
         return []
     beside = {record.seed: record for record in other.records}
     pairs = [(record, beside[record.seed]) for record in one.records if record.seed in beside]
@@ -102,35 +119,46 @@ def _at(record: Record, step: int, pick: Callable[[Evaluation], float | None]) -
     return next((pick(row) for row in record.evaluations if row.step == step), None)
 
 
-def mean_and_interval(values: Sequence[float | None], digits: int) -> str:
-    """`mean (low to high)` with the 95 % interval of Student's t; `ABSENT` if a value is missing.
+def mean_and_interval(values: Sequence[float | None], digits: int, scale: Scale = IDENTITY) -> str:
+    """`mean (low to high)` with the 95 % interval of `seed_interval`; `ABSENT` if a value is missing.
 
-    One value has no interval, and neither have values that are all the same.
+    The mean alone where there is no interval: fewer than three values, equal ones, or one at its bound.
     """
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return ABSENT
-    text = number(fmean(known), digits)
-    if len(set(known)) == 1:
-        return text
-    low, high = t_interval(known)
-    return f"{text} ({number(low, digits)} to {number(high, digits)})"
+    text, around = number(fmean(known), digits), seed_interval(known, scale)
+    return f"{text} ({number(around.low, digits)} to {number(around.high, digits)})" if around.exists else text
 
 
 def groups_of(records: Iterable[Record]) -> list[Group]:
-    """Records by run and setup, in the order of `RUNS`; a group without records for a run that has none."""
-    found: dict[tuple[str, str], list[Record]] = {}
-    for record in sorted(records, key=lambda record: record.seed):
-        found.setdefault((record.run, record.setup), []).append(record)
-    for same in found.values():
-        seed, n = Counter(record.seed for record in same).most_common(1)[0]
+    """Records by run and setup, in the order of `RUNS`; a group without records for a run that has none.
+
+    A base that one record was given and another made itself (the same weights) is a given one for both. Raises
+    UserError for two records of one run and seed, unless they were made on different devices: of a base these are two.
+    """
+    records = sorted(records, key=lambda record: (record.seed, record.device["name"]))
+    origins = [record.base for record in records if record.base is not None]
+    given = {origin.weights: origin for origin in origins if origin.option is not None}
+    by_setup: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        by_setup.setdefault((record.run, record.setup(given)), []).append(record)
+    for same in by_setup.values():
+        of_seed = Counter((record.seed, record.device["name"] if record.run == "base" else "") for record in same)
+        (seed, _), n = of_seed.most_common(1)[0]
         if n > 1:
             raise UserError(f"{same[0].name}: {n} records of this run with seed {seed}; give one of them")
     groups: list[Group] = []
     for run in RUNS:
-        of_run = [tuple(same) for key, same in sorted(found.items()) if key[0] == run] or [()]
-        groups += [Group(run, len(groups) + i, same) for i, same in enumerate(of_run, start=1)]
-    return groups
+        of_run = [tuple(same) for key, same in sorted(by_setup.items()) if key[0] == run] or [()]
+        for same in of_run:
+            base = same[0].base if same else None
+            groups.append(Group(run, len(groups) + 1, same, given.get(base.weights) if base else None))
+    labels = Counter(group.label for group in groups)
+    return [
+        replace(group, precision=group.first.device["precision"]) if labels[group.label] > 1 else group
+        for group in groups
+    ]
 
 
 def number(value: float, digits: int) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -99,6 +99,8 @@ class Record(Settings):
     full_steps: int  # without training.max_steps
     seconds: float  # training and task evaluation; not the probes
     evaluations: list[Evaluation]
+    intervals: Literal[1, 2] = 1
+    """2: those of the evaluations are as `atlantis.statistics` has them. 1: the folds' are too narrow."""
 
     @property
     def where(self) -> str:
@@ -111,12 +113,14 @@ class Record(Settings):
     def virtual_regions(self) -> list[str]:
         return [region.name for region in self.config.world.regions]
 
-    @property
-    def setup(self) -> str:
-        """Digest of all that counts but the study's seeds: settings, world, precision, and how the base was made."""
+    def setup(self, given: Collection[str] = ()) -> str:
+        """Digest of all that counts but the study's seeds: settings, world, precision, and how the base was made.
+
+        A base that was given, or whose weights are among `given`, counts as those weights.
+        """
         start = None
         if self.base is not None:
-            own = self.base.config if self.base.option is None else None
+            own = self.base.config if self.base.option is None and self.base.weights not in given else None
             start = self.base.weights if own is None else _without_seeds(own)
         facts = {"world": self.world, "precision": self.device["precision"], "base": start}
         return artifacts.digest_of({"settings": _without_seeds(self.config), **facts})
@@ -229,4 +233,4 @@ def read_records(places: Iterable[Path]) -> list[Record]:
             raise UserError(f"{place}: no record (*.json) in it")
         records += [read_record(file) for file in files]
     order = list(RUNS)
-    return sorted(records, key=lambda record: (order.index(record.run), record.seed, record.setup))
+    return sorted(records, key=lambda record: (order.index(record.run), record.seed, record.setup()))

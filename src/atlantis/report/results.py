@@ -1,18 +1,20 @@
 """The page that puts our numbers beside the study's, in Markdown, from nothing but records.
 
-A number of ours is the mean over the seeds of equal setup, with its 95 % interval (Student's t) where there are at
-least two. What has no record is `NOT_RUN`. Every table of a fine-tune has its step 0.
+A number of ours is the mean over the seeds of equal setup, with its 95 % interval (`atlantis.statistics`) where there
+are at least three. What has no record is `NOT_RUN`. Every table of a fine-tune has its step 0.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import fmean
 
 from atlantis.names import REAL, SLICES
-from atlantis.report.groups import NEAR, NOT_RUN, Group, groups_of, mean_and_interval, number, pairs_of
-from atlantis.report.record import Evaluation, Record
+from atlantis.report import bases
+from atlantis.report.bases import Base, bases_of
+from atlantis.report.groups import NEAR, NOT_RUN, Group, Pick, groups_of, mean_and_interval, number, pairs_of
+from atlantis.report.record import RUNS, Record
 from atlantis.report.study_numbers import (
     BASE_END,
     BASE_MAPS,
@@ -26,6 +28,7 @@ from atlantis.report.study_numbers import (
     StudyMap,
 )
 from atlantis.report.tables import ABSENT
+from atlantis.statistics import SCALES
 
 
 def page(records: Sequence[Record]) -> str:
@@ -57,9 +60,15 @@ def page(records: Sequence[Record]) -> str:
         _second_protocol([*base, *tuned]),
         "## One fine-tune against another",
         "What the first ends with less what the second ends with, in km, seed by seed: both drew with this seed and "
-        "started from the same weights. An interval that holds 0 shows no difference; with one seed there is none. "
-        "The intervals are not corrected for their number. *answers*: each about its own held-out pairs.",
+        "started from the same weights. An interval that holds 0 does not show a difference, and does not show that "
+        "there is none. With fewer than three seeds there is no interval. The intervals are not corrected for their "
+        "number. *steps*: how long both were; where these differ, the pairs and the length are not told apart. "
+        "*answers*: each about its own held-out pairs.",
         _against(tuned),
+        "## Base by base",
+        BASES,
+        _base_by_base(bases_of(records)),
+        _over_bases(bases_of(records)),
         "## Answers after fine-tuning",
         "Error of the greedy answers on held-out pairs; *readable*: the share that are numbers, the others count as "
         "half the Earth's circumference.",
@@ -80,10 +89,18 @@ INTRODUCTION = """# Our numbers beside the study's
 Generated from {n} records by `python scripts/results_page.py RECORDS... -o docs/results.md`; not edited by hand.
 The study's numbers are those of {source}, each of one seed.
 
-A number of ours is the mean over the seeds of its row. In parentheses is the 95 % interval of that mean over the seeds
-(Student's t); a row of one seed has none and says so, and a number that is the same for all seeds has none either.
-*not run*: there is no record. *one base*: the seeds vary the data drawn and their order, and share the model they start
-from, so their intervals say nothing about other bases."""
+A number of ours is the mean over the seeds of its row. In parentheses is the 95 % interval of that mean over the seeds:
+Student's t, on a scale that keeps the number within its bounds ([how](statistics.md)). There is none for fewer than
+three seeds, for a number that is the same for all of them, and for one that is at its bound with one of them, such as a
+readable share of 1. *not run*: there is no record. *one base*: the seeds vary the data drawn and their order, and share
+the model they start from, so their intervals say nothing about other bases."""
+
+BASES = (
+    "The unit here is the base: a model of its own, made by a base run. A number is the mean over the draws from that "
+    "base (*draws*: their seeds), and the last row's interval is over the bases. *from the map's error*: the refitted "
+    "probe's mean km on real cities, the study's protocol; *added*: what the fine-tune adds to it. The base in a file "
+    "was made with seed 42 on a CPU; that of seed 42 with the same settings on a GPU, whose arithmetic differs."
+)
 
 PROTOCOL = (
     "The study's probe protocol: ridge regression (alpha 10) on 3,000 real cities, scored on 2,000 others. "
@@ -127,9 +144,9 @@ def _maps(groups: Sequence[Group], study: Sequence[StudyMap]) -> str:
 
 
 def _map_row(group: Group, step: int, study: StudyMap | None) -> list[str]:
-    lon, lat = (group.over_seeds(step, _on_map("seed", REAL, key), 3) for key in ("lon_r2", "lat_r2"))
-    mean, median = (group.over_seeds(step, _on_map("seed", REAL, key)) for key in ("mean_km", "median_km"))
-    added = group.over_seeds(step, _on_map("seed", REAL, "mean_km"), since=0) if step else ABSENT
+    lon, lat = (group.over_seeds(step, on_map("seed", REAL, key), 3) for key in ("lon_r2", "lat_r2"))
+    mean, median = (group.over_seeds(step, on_map("seed", REAL, key)) for key in ("mean_km", "median_km"))
+    added = group.over_seeds(step, on_map("seed", REAL, "mean_km"), since=0) if step else ABSENT
     return [group.label, f"{step:,}", lon, lat, mean, added, median, *_study_cells(study), *group.tail]
 
 
@@ -147,7 +164,7 @@ def _base_task(groups: Sequence[Group]) -> str:
     for group in groups:
         for step in group.ends if group.records else []:
             beside = study if group.near(BASE_END) == step else [ABSENT] * 3
-            loss = group.over_seeds(step, lambda row: row.loss, 3)
+            loss = group.over_seeds(step, Pick("loss", lambda row: row.loss), 3)
             rows.append([group.label, f"{step:,}", loss, *_task_cells(group, step, SLICES[0]), *beside, *group.tail])
     if not any(group.records and group.near(BASE_END) is not None for group in groups):
         rows.append(["base", f"{BASE_END.step:,}", NOT_RUN, *[ABSENT] * 3, *study, NOT_RUN, _number_of(groups)])
@@ -161,9 +178,9 @@ def _number_of(groups: Sequence[Group]) -> str:
 
 def _task_cells(group: Group, step: int, name: str) -> list[str]:
     return [
-        group.over_seeds(step, _on_task(name, "mean_km")),
-        group.over_seeds(step, _on_task(name, "median_km")),
-        group.over_seeds(step, _on_task(name, "parsed"), 3),
+        group.over_seeds(step, on_task(name, "mean_km")),
+        group.over_seeds(step, on_task(name, "median_km")),
+        group.over_seeds(step, on_task(name, "parsed"), 3),
     ]
 
 
@@ -177,8 +194,8 @@ def _base_regions(group: Group) -> str:
             continue
         tested = group.first.evaluations[-1].seed.get(region)
         n = ABSENT if tested is None else f"{tested.n:,}"
-        first, last = (group.over_seeds(step, _on_map("seed", region, "mean_km")) for step in group.ends)
-        folds = group.over_seeds(group.last, _on_map("sphere", region, "mean_km"))
+        first, last = (group.over_seeds(step, on_map("seed", region, "mean_km")) for step in group.ends)
+        folds = group.over_seeds(group.last, on_map("sphere", region, "mean_km"))
         rows.append([region, n, first, last, folds, f"{study_km:,}" if whole else ABSENT, *group.tail])
     headings = ["region", "cities tested", "step 0", f"step {end}" if group.records else end, "folds"]
     return _table([*headings, "study, step 39,080", "seeds", "command"], rows)
@@ -191,7 +208,7 @@ def _second_protocol(groups: Sequence[Group]) -> str:
             rows.append([group.label, ABSENT, NOT_RUN, *[ABSENT] * 2, *group.tail])
         for step in group.ends if group.records else []:
             virtual = [
-                [group.over_seeds(step, _on_map(protocol, region, "mean_km")) for region in group.first.virtual_regions]
+                [group.over_seeds(step, on_map(protocol, region, "mean_km")) for region in group.first.virtual_regions]
                 for protocol in ("sphere", "seed")
             ]
             cells = [", ".join(values) or ABSENT for values in virtual]
@@ -201,34 +218,98 @@ def _second_protocol(groups: Sequence[Group]) -> str:
 
 
 def _against(groups: Sequence[Group]) -> str:
-    picks = [_on_map("seed", REAL, "mean_km"), _on_map("sphere", REAL, "mean_km")]
-    picks += [_on_task(name, "mean_km") for name in SLICES]
+    picks = [on_map("seed", REAL, "mean_km"), on_map("sphere", REAL, "mean_km")]
+    picks += [on_task(name, "mean_km") for name in SLICES]
     rows = []
     for run, other in COMPARED:
         for one, two in itertools.product(*([g for g in groups if g.run == name] for name in (run, other))):
             if pairs := pairs_of(one, two):
-                differences = [[_less(*(pick(r.evaluations[-1]) for r in pair)) for pair in pairs] for pick in picks]
-                seeds = Group(run, 0, tuple(first for first, _ in pairs)).seeds
+                differences = [[bases.less(*pair, pick.take) for pair in pairs] for pick in picks]
+                seeds = Group(run, 0, tuple(first for first, _ in pairs), one.given).seeds
                 cells = [mean_and_interval(values, 0) for values in differences]
-                rows.append([one.label, two.label, *cells, seeds])
+                steps = " and ".join(f"{n:,}" for n in dict.fromkeys((pairs[0][0].steps, pairs[0][1].steps)))
+                rows.append([one.label, two.label, steps, *cells, seeds])
         if not any(row[0].split(",")[0] == run and row[1].split(",")[0] == other for row in rows):
-            rows.append([run, other, NOT_RUN, *[ABSENT] * (len(picks) - 1), NOT_RUN])
-    headings = ["run", "less", "map", "map, second protocol", *(f"answers {name}" for name in SLICES), "seeds"]
+            rows.append([run, other, ABSENT, NOT_RUN, *[ABSENT] * (len(picks) - 1), NOT_RUN])
+    headings = ["run", "less", "steps", "map", "map, second protocol", *(f"answers {name}" for name in SLICES), "seeds"]
     return _table(headings, rows)
-
-
-def _less(a: float | None, b: float | None) -> float | None:
-    return None if a is None or b is None else a - b
 
 
 def _with_folds(group: Group, step: int) -> str:
     """Mean km of real cities by the sphere protocol; with one seed the interval of its folds."""
-    text = group.over_seeds(step, _on_map("sphere", REAL, "mean_km"))
+    text = group.over_seeds(step, on_map("sphere", REAL, "mean_km"))
     row = next((row for row in group.first.evaluations if row.step == step), None)
     score = None if row is None else row.sphere.get(REAL)
-    if len(group.records) > 1 or score is None or score.mean_km_low is None or score.mean_km_high is None:
+    if len(group.records) > 1 or group.first.intervals == 1 or score is None:
+        return text
+    if score.mean_km_low is None or score.mean_km_high is None:
         return text
     return f"{text} ({number(score.mean_km_low, 0)} to {number(score.mean_km_high, 0)} over folds)"
+
+
+MAP_KM = Pick("mean_km", lambda row: getattr(row.seed.get(REAL), "mean_km", None))
+"""Real cities by the study's protocol."""
+
+
+def _base_by_base(found: Sequence[Base]) -> str:
+    """A row for each base: where it starts, and what each fine-tune adds to it; and one for their mean."""
+    runs = [run for run in RUNS if any(run in base.runs for base in found)]
+    if not runs:
+        return NOT_RUN
+    columns: list[list[float | None]] = []
+    starts = [base.start(MAP_KM.take) for base in found]
+    columns += [[base.mean(run, lambda record: bases.added(record, MAP_KM.take)) for base in found] for run in runs]
+    rows = [
+        [
+            base.label,
+            "" if start is None else number(start, 0),
+            *(_draws(base, run, column[i]) for run, column in zip(runs, columns, strict=True)),
+        ]
+        for i, (base, start) in enumerate(zip(found, starts, strict=True))
+    ]
+    mean = mean_and_interval(bases.known(starts), 0, SCALES["mean_km"])
+    over = [f"{mean_and_interval(bases.known(column), 0)}, n = {len(bases.known(column))}" for column in columns]
+    rows.append([f"all {len(found)}", f"{mean}, n = {len(found)}", *over])
+    return _table(["base", "from the map's error", *(f"{run} added (draws)" for run in runs)], rows)
+
+
+def _draws(base: Base, run: str, value: float | None) -> str:
+    seeds = ", ".join(map(str, sorted(base.runs.get(run, {}))))
+    return NOT_RUN if value is None else f"{number(value, 0)} ({seeds})"
+
+
+def _over_bases(found: Sequence[Base]) -> str:
+    """Fine-tunes against each other, base by base: at their ends, and after as many steps as the shorter one has."""
+    rows = []
+    for run, other in COMPARED:
+        ends = [base.difference(run, other, lambda a, b: bases.less(a, b, MAP_KM.take)) for base in found]
+        equal = [
+            base.difference(run, other, lambda a, b: bases.less_at_equal_steps(a, b, MAP_KM.take)) for base in found
+        ]
+        pairs = [pair for base in found for pair in base.pairs(run, other)]
+        if not pairs:
+            rows.append([run, other, NOT_RUN, *[ABSENT] * 4])
+            continue
+        one, two = pairs[0]
+        each = ", ".join(ABSENT if value is None else number(value, 0) for value in ends)
+        same = ABSENT if one.steps == two.steps else mean_and_interval(bases.known(equal), 0)
+        rows.append(
+            [
+                run,
+                other,
+                f"{one.steps:,} and {two.steps:,}",
+                each,
+                mean_and_interval(bases.known(ends), 0),
+                same,
+                str(len(bases.known(ends))),
+            ]
+        )
+    headings = ["run", "less", "steps", "map, base by base", "map, mean over bases", "after as many steps", "bases"]
+    note = (
+        "*after as many steps*: both after the number of steps that the shorter run has, the longer one read between "
+        "its evaluated steps. Its learning rate has not come down there, so this is not a run of that length."
+    )
+    return _table(headings, rows) + "\n\n" + note
 
 
 def _answers(groups: Sequence[Group]) -> str:
@@ -249,7 +330,7 @@ def _tuned_regions(groups: Sequence[Group]) -> str:
     """A column for each run, a row for each region."""
 
     def cell(group: Group, region: str) -> str:
-        pick = _on_map("seed", region, "mean_km")
+        pick = on_map("seed", region, "mean_km")
         return " → ".join(group.over_seeds(step, pick) for step in group.ends) if group.records else NOT_RUN
 
     rows = [[region, *(cell(group, region) for group in groups), f"{km:,}"] for region, km in BASE_REGION_KM.items()]
@@ -263,8 +344,11 @@ def _commands(groups: Sequence[Group]) -> str:
         facts = [NOT_RUN, *[ABSENT] * 3]
         if group.records:
             of = "" if group.first.steps == group.first.full_steps else f" of {group.first.full_steps:,}"
-            minutes = f"{fmean(record.seconds for record in group.records) / 60:,.1f}"
-            where = "; ".join(dict.fromkeys(record.where for record in group.records))
+            seconds: dict[str, list[float]] = {}
+            for record in group.records:
+                seconds.setdefault(record.where, []).append(record.seconds)
+            minutes = "; ".join(f"{fmean(of_device) / 60:,.1f}" for of_device in seconds.values())
+            where = "; ".join(seconds)
             facts = [group.seeds, f"{group.first.steps:,}{of}", minutes, where]
         rows.append([str(group.number), group.label, *facts, f"`{group.command}`"])
     return _table(["", "run", "seeds", "steps", "minutes a run", "device, precision", "command"], rows)
@@ -294,6 +378,11 @@ def _differences(groups: Sequence[Group]) -> list[str]:
         "Seeds: a seed changes the pairs drawn (held-out ones too), the initial weights and the order of batches; not "
         "the world, nor which cities the probe is fitted on. The study had one seed.",
     ]
+    if any(len({record.seed for record in group.records}) < len(group.records) for group in made):
+        lines.append(
+            "A seed that stands twice beside a base run was trained on two kinds of device: sums that round otherwise "
+            "end in another model, which counts as a base of its own."
+        )
     precisions = {group.first.device["precision"] for group in made}
     if precisions:
         lines.append(f"Precision: {', '.join(sorted(precisions))} (see the commands); the study's is not known here.")
@@ -303,13 +392,13 @@ def _differences(groups: Sequence[Group]) -> list[str]:
 
 def _own_differences(group: Group) -> list[str]:
     first, lines = group.first, []
-    if first.base is not None and first.base.option is not None:
-        config = first.base.config
+    if group.given is not None:
+        config = group.given.config
         origin = "of unknown origin" if config is None else "trained plainly, from scratch"
         if config is not None and config.base is not None:
             origin = "a warm start: not trained from scratch"
         lines.append(
-            f"every seed starts from the given base `{first.base.name}` ({origin}). A seed varies only the data and "
+            f"every seed starts from the given base `{group.given.name}` ({origin}). A seed varies only the data and "
             "their order."
         )
     elif first.base is not None:
@@ -324,17 +413,10 @@ def _own_differences(group: Group) -> list[str]:
 # --- numbers
 
 
-def _on_map(protocol: str, group: str, key: str) -> Callable[[Evaluation], float | None]:
+def on_map(protocol: str, group: str, key: str) -> Pick:
     """Picks one number of a group of cities from an evaluation; None if it is not there."""
-
-    def pick(row: Evaluation) -> float | None:
-        return getattr(getattr(row, protocol).get(group), key, None)
-
-    return pick
+    return Pick(key, lambda row: getattr(getattr(row, protocol).get(group), key, None))
 
 
-def _on_task(name: str, key: str) -> Callable[[Evaluation], float | None]:
-    def pick(row: Evaluation) -> float | None:
-        return getattr(row.task.get(name), key, None)
-
-    return pick
+def on_task(name: str, key: str) -> Pick:
+    return Pick(key, lambda row: getattr(row.task.get(name), key, None))

@@ -21,6 +21,7 @@ from atlantis.errors import UserError
 from atlantis.names import PROTOCOLS, SLICES, is_reserved
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
+from atlantis.statistics import SCALES
 from atlantis.trust import checked_record
 
 if TYPE_CHECKING:
@@ -149,6 +150,18 @@ def load(path: Path | str) -> Run:
     )
 
 
+def _within_bounds(dynamics: pd.DataFrame) -> pd.DataFrame:
+    """The table without intervals that pass a bound of their metric, as an R2 above 1: older versions wrote them."""
+    kept = dynamics.copy()
+    for metric, scale in SCALES.items():
+        ends = [f"{metric}_low", f"{metric}_high"]
+        if set(ends) <= set(kept.columns):
+            low, high = (pd.Series(pd.to_numeric(kept[name], errors="coerce")).to_numpy(np.float64) for name in ends)
+            beyond = (low < scale.low) | (high > scale.high)
+            kept.loc[beyond, ends] = np.nan
+    return kept
+
+
 def _slices(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     slices = row.get("slices")
     return [(k, v) for k, v in slices.items() if isinstance(v, dict)] if isinstance(slices, dict) else []
@@ -240,4 +253,4 @@ def _read_probe(run: Path, protocol: str) -> Probe | None:
     for table, columns in ((predictions, ("name", "region")), (dynamics, ("group",))):
         for name in columns:  # what no terminal, font or XML file can have is spelled out
             table[name] = table[name].astype(str).map(printable)
-    return Probe(protocol, dynamics, predictions)
+    return Probe(protocol, _within_bounds(dynamics), predictions)

@@ -59,6 +59,11 @@ def digits_of(column: str) -> int | None:
     return 0 if column == "cities" or "step" in words or "km" in words else 2 if column == "recovered" else 3
 
 
+def ends(low: float, high: float, digits: int = 0) -> str:
+    """An interval in words; `ABSENT` where there is none."""
+    return ABSENT if pd.isna(low) or pd.isna(high) else f"{low:,.{digits}f} to {high:,.{digits}f}"
+
+
 def significant(value: float) -> str:
     """As many decimals as its size calls for."""
     size = abs(value)

@@ -1,0 +1,107 @@
+"""Fine-tunes base by base: what one base's draws say on average, and what the bases say together.
+
+A draw is the data and their order, from a base that is there; a base is a model of its own, with weights of its own.
+Runs from one base say nothing about other bases, so an interval over bases has one value of each: the mean over its
+draws. Two fine-tunes are compared draw by draw, from the same weights and with the same seed, and then base by base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+import numpy as np
+
+from atlantis.report.record import Evaluation, Record
+
+Pick = Callable[[Evaluation], float | None]
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base's whole fine-tunes: by run, its records by seed."""
+
+    weights: str
+    runs: dict[str, dict[int, Record]]
+
+    @property
+    def records(self) -> list[Record]:
+        return [record for of_run in self.runs.values() for record in of_run.values()]
+
+    @property
+    def label(self) -> str:
+        """The path it was given by, or the seed it was trained with."""
+        given = [record.base.name for record in self.records if record.base is not None and record.base.option]
+        return f"`{given[0]}`" if given else f"that of seed {self.records[0].seed}"
+
+    def start(self, pick: Pick) -> float | None:
+        """A number of the base itself: at step 0 of the first of its records that was evaluated there."""
+        return next(iter(known([at_start(record, pick) for record in self.records])), None)
+
+    def mean(self, run: str, value: Callable[[Record], float | None]) -> float | None:
+        """Mean of a number over the draws of a run; None if there is none."""
+        values = [value(record) for record in self.runs.get(run, {}).values()]
+        known = [number for number in values if number is not None]
+        return fmean(known) if known else None
+
+    def pairs(self, run: str, other: str) -> list[tuple[Record, Record]]:
+        """Records of both runs with the same seed."""
+        ours, theirs = self.runs.get(run, {}), self.runs.get(other, {})
+        return [(ours[seed], theirs[seed]) for seed in sorted(ours) if seed in theirs]
+
+    def difference(self, run: str, other: str, value: Callable[[Record, Record], float | None]) -> float | None:
+        """Mean over the draws that both runs have; None if there is none."""
+        values = [value(*pair) for pair in self.pairs(run, other)]
+        known = [number for number in values if number is not None]
+        return fmean(known) if known else None
+
+
+def bases_of(records: Iterable[Record]) -> list[Base]:
+    """The bases that the whole fine-tunes among the records started from, each seed of a run once; a given one last."""
+    by_weights: dict[str, dict[str, dict[int, Record]]] = {}
+    for record in sorted(records, key=lambda record: (record.run, record.seed, record.device["precision"])):
+        if record.base is not None and record.steps == record.full_steps:
+            of_base = by_weights.setdefault(record.base.weights, {})
+            of_base.setdefault(record.run, {}).setdefault(record.seed, record)
+    return sorted((Base(*item) for item in by_weights.items()), key=lambda base: (base.label[0] == "`", base.label))
+
+
+def at_end(record: Record, pick: Pick) -> float | None:
+    return pick(record.evaluations[-1])
+
+
+def at_start(record: Record, pick: Pick) -> float | None:
+    return pick(record.evaluations[0])
+
+
+def added(record: Record, pick: Pick) -> float | None:
+    """What a run adds to a number from its step 0 to its end."""
+    before, after = at_start(record, pick), at_end(record, pick)
+    return None if before is None or after is None else after - before
+
+
+def at_step(record: Record, step: int, pick: Pick) -> float | None:
+    """A number at a step, on the straight line between the evaluated steps around it; None beyond the last one."""
+    known = [(row.step, value) for row in record.evaluations if (value := pick(row)) is not None]
+    if not known or step > known[-1][0]:
+        return None
+    steps, values = zip(*known, strict=True)
+    return float(np.interp(step, steps, values))
+
+
+def less(one: Record, other: Record, pick: Pick) -> float | None:
+    """What the first ends with less what the second ends with."""
+    ours, theirs = at_end(one, pick), at_end(other, pick)
+    return None if ours is None or theirs is None else ours - theirs
+
+
+def less_at_equal_steps(one: Record, other: Record, pick: Pick) -> float | None:
+    """The same after as many steps as the shorter of the two has."""
+    steps = min(one.steps, other.steps)
+    ours, theirs = at_step(one, steps, pick), at_step(other, steps, pick)
+    return None if ours is None or theirs is None else ours - theirs
+
+
+def known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]

@@ -1,0 +1,153 @@
+"""Prose about the study's runs with named places, filled from records: README's figures. None is typed by hand.
+
+A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`, `inter_bs64`, ...). A line with
+`{{optional}}` is left out while no record fills one of its places.
+
+    {{bases|RUN}}                   how many bases have the run: "n = 4 bases"
+    {{start}}                       the map's error where the fine-tunes start, km: mean over bases and interval
+    {{added|RUN}}                   what the run adds to it
+    {{less|RUN|RUN}}                what the first ends with less what the second ends with, base by base
+    {{equal|RUN|RUN}}               the same after as many steps as the shorter run has
+    {{draws|RUN|RUN}}               the same over the draws from the given base, of runs of equal length, and n
+    {{r2|RUN|STEP}}                 longitude's and latitude's R2 over the draws from the given base, at a step
+    {{study|RUN|STEP}}              the reference study's
+    {{answers|RUN|SLICE|start}}     the answers' error in km over bases, at the start or the `end`
+    {{virtual|RUN}}                 how far from its places the second protocol's probe sees Atlantis, base by base, km
+    {{one|FILE|start}}              the map's error of one record below experiments/, at the start or the `end`
+    {{bench|SCENARIO/METHOD|km_end}}    a number of the benchmark in km, also `task SLICE`: mean over its seeds
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from atlantis.bench.records import Record as BenchRecord
+from atlantis.errors import UserError
+from atlantis.report import bases
+from atlantis.report.bases import bases_of
+from atlantis.report.groups import Group, groups_of, mean_and_interval, number, pairs_of
+from atlantis.report.record import REAL, Record, read_record
+from atlantis.report.results import MAP_KM, on_map, on_task
+from atlantis.report.study_numbers import BASE_MAPS, TUNED_MAPS
+from atlantis.statistics import IDENTITY, LOG, Scale
+
+PLACE = re.compile(r"\{\{([^{}]+)\}\}")
+OPTIONAL = "{{optional}}"
+
+
+def filled(prose: str, records: Sequence[Record], bench: Sequence[BenchRecord], folder: Path) -> str:
+    """The prose with its places filled; `folder` holds the files that `one` names.
+
+    Raises UserError for a place that means nothing, or that no record fills.
+    """
+    page = _Places(records, bench, folder)
+    lines = (line for line in prose.splitlines(keepends=True) if OPTIONAL not in line or page.fills(line))
+    return PLACE.sub(page.fill, "".join(lines).replace(OPTIONAL, ""))
+
+
+class _Places:
+    def __init__(self, records: Sequence[Record], bench: Sequence[BenchRecord], folder: Path) -> None:
+        self.bases, self.groups, self.folder = bases_of(records), groups_of(records), folder
+        self.benched = bench
+
+    def fills(self, line: str) -> bool:
+        """Whether records fill all of a line's places."""
+        return all(self._text(match) for match in PLACE.finditer(line.replace(OPTIONAL, "")))
+
+    def fill(self, match: re.Match[str]) -> str:
+        text = self._text(match)
+        if not text:
+            raise UserError(f"{match[0]}: no record fills this place")
+        return text
+
+    def _text(self, match: re.Match[str]) -> str:
+        """What stands in a place; nothing if no record has it."""
+        kind, *arguments = match[1].split("|")
+        kinds: dict[str, tuple[int, Callable[..., str]]] = {
+            "bases": (1, self.n_bases), "start": (0, self.start), "added": (1, self.added), "less": (2, self.less),
+            "equal": (2, self.equal), "draws": (2, self.draws), "r2": (2, self.r2), "study": (2, self.study),
+            "answers": (3, self.answers), "virtual": (1, self.virtual), "one": (2, self.one), "bench": (2, self.bench),
+        }  # fmt: skip
+        if kind not in kinds or len(arguments) != kinds[kind][0]:
+            raise UserError(f"{match[0]}: no such place; there are {', '.join(kinds)}, each with its arguments after |")
+        return kinds[kind][1](*arguments)
+
+    def n_bases(self, run: str) -> str:
+        n = sum(run in base.runs for base in self.bases)
+        return f"n = {n} bases" if n else ""
+
+    def start(self) -> str:
+        return _mean([base.start(MAP_KM.take) for base in self.bases], LOG)
+
+    def added(self, run: str) -> str:
+        return _mean([base.mean(run, lambda record: bases.added(record, MAP_KM.take)) for base in self.bases])
+
+    def less(self, run: str, other: str) -> str:
+        return self._less(run, other, bases.less)
+
+    def equal(self, run: str, other: str) -> str:
+        return self._less(run, other, bases.less_at_equal_steps)
+
+    def _less(self, run: str, other: str, difference: Callable[..., float | None]) -> str:
+        def value(one: Record, two: Record) -> float | None:
+            return difference(one, two, MAP_KM.take)
+
+        return _mean([base.difference(run, other, value) for base in self.bases])
+
+    def draws(self, run: str, other: str) -> str:
+        ours, theirs = ([group for group in self.groups if group.run == name and group.given] for name in (run, other))
+        pairs = [pair for one in ours for two in theirs for pair in pairs_of(one, two)]
+        equal = [pair for pair in pairs if pair[0].steps == pair[1].steps]
+        text = _mean([bases.less(*pair, MAP_KM.take) for pair in equal])
+        return f"{text} km (n = {len(equal)} draws from one base)" if text else ""
+
+    def r2(self, run: str, step: str) -> str:
+        group = max(self._given(run), key=lambda group: len(group.records), default=None)
+        if group is None:
+            return ""
+        both = [group.over_seeds(int(step), on_map("seed", REAL, key), 3) for key in ("lon_r2", "lat_r2")]
+        return " and ".join(both)
+
+    def _given(self, run: str) -> list[Group]:
+        return [group for group in self.groups if group.run == run and group.given and not group.shortened]
+
+    def study(self, run: str, step: str) -> str:
+        rows = [row for row in BASE_MAPS + TUNED_MAPS if row.run == run and row.step == int(step)]
+        return f"{rows[0].lon_r2:.3f} and {rows[0].lat_r2:.3f}" if rows else ""
+
+    def answers(self, run: str, name: str, when: str) -> str:
+        pick = on_task(name, "mean_km").take
+        value = bases.at_start if when == "start" else bases.at_end
+        return _mean([base.mean(run, lambda record: value(record, pick)) for base in self.bases], LOG)
+
+    def virtual(self, run: str) -> str:
+        def km(record: Record) -> float | None:
+            values = [bases.at_end(record, on_map("sphere", name, "mean_km").take) for name in record.virtual_regions]
+            return values[0] if values else None
+
+        found = bases.known([base.mean(run, km) for base in self.bases])
+        return ", ".join(number(value, 0) for value in sorted(found))
+
+    def one(self, file: str, when: str) -> str:
+        record = read_record(self.folder / file)
+        value = (bases.at_start if when == "start" else bases.at_end)(record, MAP_KM.take)
+        return "" if value is None else number(value, 0)
+
+    def bench(self, row: str, quantity: str) -> str:
+        by_seed: dict[int, list[float]] = {}
+        for record in self.benched:
+            if f"{record.scenario}/{record.method}" == row and record.numbers is not None:
+                task = record.numbers.task_km
+                value = (
+                    task.get(quantity.removeprefix("task ")) if " " in quantity else getattr(record.numbers, quantity)
+                )
+                if value is not None:
+                    by_seed.setdefault(record.seed, []).append(value)
+        return _mean([fmean(values) for values in by_seed.values()], LOG)
+
+
+def _mean(values: Sequence[float | None], scale: Scale = IDENTITY) -> str:
+    return mean_and_interval(bases.known(values), 0, scale) if bases.known(values) else ""

@@ -1,0 +1,58 @@
+"""README's text about the study: every figure from a record, and none of them stale."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from atlantis.errors import UserError
+from atlantis.report.record import read_records
+from atlantis.report.study_text import filled
+from scripts import study_text
+
+README = Path(study_text.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_has_the_text_of_the_committed_records() -> None:
+    assert study_text.between(README)[1] == study_text.text(), "run scripts/study_text.py"
+
+
+def test_no_figure_is_typed_by_hand() -> None:
+    """What is left of the prose without its places has numbers of the design alone."""
+    prose = re.sub(r"\{\{[^{}]*\}\}|\]\([^)]*\)", "", study_text.PROSE.read_text(encoding="utf-8"))
+    allowed = {"95", "196", "1,960", "64", "512", "2.4", "2", "3", "4"}
+    assert set(re.findall(r"[\d][\d.,]*\d|\d", prose)) <= allowed
+
+
+def test_figures_are_those_of_the_records() -> None:
+    """By other code: means over bases of what a run adds, from the files' evaluations."""
+    records = read_records(study_text.record_folders())
+    km = {id(r): [row.seed["real"].mean_km for row in r.evaluations] for r in records if r.run != "base"}
+    for run in ("cross", "inter", "inter_bs64", "mixed"):
+        by_base: dict[str, list[float]] = {}
+        for record in records:
+            if record.run == run and record.base is not None and record.steps == record.full_steps:
+                by_base.setdefault(record.base.weights, []).append(km[id(record)][-1] - km[id(record)][0])
+        mean = np.mean([np.mean(values) for values in by_base.values()])
+        assert filled(f"{{{{added|{run}}}}}", records, [], Path()).startswith(f"{mean:,.0f} (")
+        assert filled(f"{{{{bases|{run}}}}}", records, [], Path()) == f"n = {len(by_base)} bases"
+    assert filled("{{study|cross|196}}", [], [], Path()) == "0.831 and 0.844"
+
+
+def test_a_place_without_a_record_is_an_error_and_an_optional_line_is_left_out() -> None:
+    with pytest.raises(UserError, match="no record fills this place"):
+        filled("{{added|cross}}", [], [], Path())
+    with pytest.raises(UserError, match="no such place"):
+        filled("{{added}}", [], [], Path())
+    for place in ("start", "less|a|b", "equal|a|b", "draws|a|b", "r2|cross|1", "study|cross|1", "bases|cross"):
+        assert filled(f"a\n{{{{optional}}}}b {{{{{place}}}}}\nc\n", [], [], Path()) == "a\nc\n"
+    for place in ("virtual|cross", "answers|cross|world-world|end", "bench|A1/naive|km_end"):
+        assert filled(f"{{{{optional}}}}{{{{{place}}}}}\n", [], [], Path()) == ""
+
+
+def test_a_readme_without_the_comments_is_named() -> None:
+    with pytest.raises(UserError, match="has no lines"):
+        study_text.between("# atlantis\n")
