@@ -483,7 +483,7 @@ def test_lwfs_loss_by_hand(fine: RunConfig) -> None:
 
 @pytest.mark.parametrize(("weight", "right"), [(3.0, 0.18), (1.0, 0.49), (0.3, 0.77), (0.1, 0.90), (0.03, 0.96)])
 def test_what_lwf_leaves_of_a_right_digit(weight: float, right: float) -> None:
-    """The best compromise with a base that gives one of ten digits 0.90 where the task wants another; lwf.py has them."""
+    """The best compromise with a base that gives one of ten digits 0.90 where the task wants another (lwf.py)."""
     base = torch.full((10,), 0.1 / 9, dtype=torch.float64)
     base[0] = 0.9
     logits = base.log().requires_grad_()
