@@ -9,6 +9,7 @@ quantities.py: `map kept`, `task SLICE` (in km), `forgetting`, ...
     {{less|A0/replay|A0/naive|map kept}}        the first less the second, seed by seed: mean and interval, with "not
                                                 shown" where that holds 0
     {{higher|A0/replay|A0/naive|map kept}}      in how many of the seeds it is higher: "2 of 3 seeds"
+    {{positive|A0/naive|learned}}               in how many of the seeds it is above 0: "3 of 3 seeds"
     {{rate|A0/naive}}                           the learning rate, as a multiple of the scenario's: "x 2"
     {{variance|A1}}                             which score the first protocol's volume is ordered by, in per cent
     {{table|A0}}  {{sequence|A3}}               readings of all its methods; measures of continual learning
@@ -97,6 +98,7 @@ class _Page:
             "sequence": (1, self.sequence), "budgets": (1, self.budgets), "figure": (2, self.figure),
             "command": (1, self.command), "failures": (0, self.failures), "below": (1, self.below),
             "about": (0, self.about), "rate": (1, self.rate), "variance": (1, self.variance),
+            "positive": (2, self.positive),
         }  # fmt: skip
         if kind not in kinds or len(arguments) != kinds[kind][0]:
             raise UserError(f"{match[0]}: no such place; there are {', '.join(kinds)}, each with its arguments after |")
@@ -115,6 +117,10 @@ class _Page:
     def higher(self, row: str, other: str, quantity: str) -> str:
         pairs = self._pairs(row, other, quantity)
         return NOT_RUN if not len(pairs) else f"{int((pairs[:, 0] > pairs[:, 1]).sum())} of {len(pairs)} seeds"
+
+    def positive(self, row: str, quantity: str) -> str:
+        values = self._values(row, quantity).values()
+        return NOT_RUN if not values else f"{sum(value > 0 for value in values)} of {len(values)} seeds"
 
     def rate(self, row: str) -> str:
         self._values(row, "rate")
