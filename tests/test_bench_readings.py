@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from atlantis.bench import scenarios
 from atlantis.bench.chance import constant_km, measured_answers_km, measured_chance_km, untrained_km
@@ -25,6 +26,7 @@ from atlantis.bench.standing import boards
 from atlantis.bench.tiers import SHIPPED, SHIPPED_CITY, TIERS
 from atlantis.errors import UserError
 from atlantis.settings import ProbeConfig
+from atlantis.statistics import interquartile_mean
 from atlantis.world import OCEANS, World
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +67,18 @@ def test_what_is_worse_than_a_constant_is_not_cut_before_the_mean() -> None:
 def test_what_became_better_is_all_kept() -> None:
     better = planted(km_end=80.0, task_km={"world-world": 0.0, "world-atlantis": 0.0, "atlantis-atlantis": 0.0})
     assert value(better, "map kept") == value(better, "answers kept") == value(better, "learned") == 1.0
+
+
+def test_older_records_do_not_tell_a_turn_from_a_shift() -> None:
+    old, new = planted(damage={"turned": 0.5}), planted(damage={"turned": 0.1, "shifted": 0.4})
+    assert [value(old, name) for name in ("turned", "shifted", "turned or shifted")] == [None, None, 0.5]
+    assert [value(new, name) for name in ("turned", "shifted", "turned or shifted")] == [0.1, 0.4, 0.5]
+    assert value(planted(), "turned or shifted") is None
+
+
+def test_the_middle_half_is_not_what_rliable_prints() -> None:
+    three = [0.1, 0.2, 0.9]
+    assert stats.trim_mean(three, 0.25) == pytest.approx(np.mean(three)) and interquartile_mean(three) < 0.35
 
 
 def test_a_record_without_a_number_has_none() -> None:

@@ -31,6 +31,9 @@ SCORES = tuple(Scores.model_fields)
 MEASURES = tuple(Continual.model_fields)
 KM = ("km_start", "km_end")
 KEPT_MAP, KEPT_ANSWERS, LEARNED, WITH_ANSWERS = "map kept", "answers kept", "learned", "volume with answers"
+MOVED = "turned or shifted"
+"""Which records from before 2026-11-28 do not tell apart."""
+
 OLD_ANSWERS = f"task {OLD}"
 """What the model answers to pairs of real cities: the task that was learned first."""
 
@@ -151,13 +154,20 @@ def _reader(quantity: str) -> Reader:
         return lambda record, numbers, scores: getattr(scores, quantity)
     if quantity in KM:
         return lambda record, numbers, scores: getattr(numbers, quantity)
-    if quantity in DAMAGE:
-        return lambda record, numbers, scores: numbers.damage.get(quantity)
+    if quantity in (*DAMAGE, MOVED):
+        return lambda record, numbers, scores: _damage(numbers.damage, quantity)
     if quantity in MEASURES:
         return _measure(quantity)
     if kind == "task" and argument:
         return lambda record, numbers, scores: numbers.task_km.get(argument)
     if kind == LEARNED and argument:
         return lambda record, numbers, scores: learned(numbers).get(argument)
-    known = ", ".join([*_READINGS, *SCORES, *KM, *DAMAGE, *MEASURES, "task SLICE", f"{LEARNED} SLICE"])
+    known = ", ".join([*_READINGS, *SCORES, *KM, *DAMAGE, MOVED, *MEASURES, "task SLICE", f"{LEARNED} SLICE"])
     raise UserError(f"no quantity {quantity!r}; there are {known}")
+
+
+def _damage(parts: dict[str, float], quantity: str) -> float | None:
+    """A part of the fall of the first step's probe. Where there is no `shifted` yet, `turned` holds both."""
+    if quantity == MOVED:
+        return parts["turned"] + parts.get("shifted", 0.0) if "turned" in parts else None
+    return None if quantity == "turned" and "shifted" not in parts else parts.get(quantity)
