@@ -23,7 +23,7 @@ from atlantis import bench, cli
 from atlantis.bench import protocol, scenarios
 from atlantis.bench.continual import average_skill, backward_transfer, continual, forgetting, forward_transfer
 from atlantis.bench.leaderboard import page
-from atlantis.bench.methods import METHODS, TRIALS, read_method
+from atlantis.bench.methods import METHODS, REVISED, TRIALS, read_method
 from atlantis.bench.pareto_plot import spread
 from atlantis.bench.pool import Pool
 from atlantis.bench.protocol import Attempt, Plan, choose, runs_of
@@ -543,7 +543,8 @@ def test_what_ran_before_a_change_is_not_taken_for_a_method(tmp_path: Path, monk
     file.write_text(file.read_text().replace("1.0]", "2.0]"))
     keys.append(read_method(file).key)
     assert len(set(keys)) == 3 and all(key.startswith(f"{read_method(file).name}-") for key in keys)
-    assert [method.key for method in METHODS.values()] == list(METHODS)
+    assert [method.key for method in METHODS.values()] == [name + REVISED.get(name, "") for name in METHODS]
+    assert set(REVISED) <= set(METHODS)
 
 
 def test_only_counting_writes_nothing(tmp_path: Path) -> None:

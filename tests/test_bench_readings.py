@@ -295,3 +295,26 @@ def test_named_comparisons_are_of_rows_that_there_are_and_stand_in_the_docs(tmp_
             assert title in titles and method in tier.methods_of(title.partition(",")[0])
         assert re.search(rf"^\| {one.name} \| [^|]+\? \| {re.escape(in_words(one))} \|$", text, re.M)
     assert f"named on {DATE}" in text
+
+
+def test_what_the_docs_quote_of_the_records_is_in_them() -> None:
+    text = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
+    (board,) = [board for board in boards(read_records([RECORDS])) if board.title == "A1"]
+    mean = {
+        (one.method, name): float(one.array(name).mean())
+        for one in board.standings
+        for name in ("km_start", "km_end", "map kept", "retention", "answers kept")
+    }
+    naive, lwf = (
+        [mean[method, name] for name in ("km_start", "km_end", "map kept", "retention")] for method in ("naive", "lwf")
+    )
+    assert f"A map of {naive[0]:.0f} km that ends at {naive[1]:.0f} km is kept by {naive[2]:.2f}" in text
+    assert f"one that ends at {lwf[1]:.0f} km by {lwf[2]:.2f}" in text
+    assert f"has {naive[3]:.3f} and {lwf[3]:.3f} for them" in text
+    least, most = (f(mean[one.method, "retention"] for one in board.standings) for f in (min, max))
+    worst, best = (f(mean[one.method, "km_end"] for one in board.standings) for f in (max, min))
+    assert f"from {least:.3f} to {most:.3f} over errors of {worst:.0f} to {best:.0f} km" in " ".join(text.split())
+    worse = {one.method for one in board.standings if one.array("learned atlantis-atlantis").max() < 0}
+    assert worse == {one.method for one in board.standings}, "within Atlantis all are worse than a constant"
+    unlearned = [one.method for one in board.standings if one.array("learned world-atlantis").min() < 0]
+    assert unlearned == ["lwf"]

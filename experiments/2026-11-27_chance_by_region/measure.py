@@ -41,7 +41,7 @@ def chance(world: World, run: RunConfig) -> dict[str, Any]:
 
 
 def old_answers(run: RunConfig) -> dict[str, float]:
-    """The base's mean error in km, by slice, on the items that a run of the tier is evaluated on, before its first step."""
+    """The base's mean error in km, by slice, on the items that a run is evaluated on, before its first step."""
     base = load_base(run, resume=False)
     task, _, _ = load_task(run, World.from_config(run.world), base)
     model = new_engine(run, task, base, 1).model
