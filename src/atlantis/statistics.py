@@ -21,11 +21,11 @@ Name = TypeVar("Name")
 Values = np.ndarray | np.floating
 """An array, or one number of numpy."""
 
-FEWEST = 3
+FEWEST_VALUES = 3
 """Values that an interval needs: of two, Student's t makes a span that says nothing."""
 
 FEWEST_RESAMPLED = 8
-"""Values that a bootstrap needs. Percentiles cover 89 % at 8 where they promise 95, and 75 % at 3."""
+"""Values that a bootstrap needs. Its percentiles cover 89 % at 8 where they promise 95, and 3 of 4 times at 3."""
 
 FEWEST_CELLS = 8
 """Cells of equal size, or as good as, that an interval over cities needs. A compact region lies in fewer."""
@@ -79,6 +79,7 @@ SCALES: dict[str, Scale] = {
     **dict.fromkeys(("lon_mae", "lat_mae", "mean_km", "median_km", "loss"), LOG),
     "parsed": SHARE,
     # what became of the map
+    "skill": BELOW_ONE,
     **dict.fromkeys((f"skill_{probe}" for probe in ("frozen", "shifted", "turned", "refit", "mlp")), BELOW_ONE),
     **dict.fromkeys((f"km_{probe}" for probe in ("frozen", "shifted", "turned", "refit", "mlp")), LOG),
     **dict.fromkeys(("km_untrained", "km_permuted", "kl_old", "task_km"), LOG),
@@ -206,12 +207,12 @@ def _around(centre: np.float64, error: float, freedom: float, scale: Scale, n: i
 
 def _why_not(x: np.ndarray, scale: Scale) -> str:
     """Why values have no interval, or nothing."""
-    if len(x) < FEWEST:
+    if len(x) < FEWEST_VALUES:
         return _few(len(x))
     if not np.isfinite(x).all():
         return "a value is missing"
     if not scale.holds(x):
-        return "a value is at its bound"
+        return "a value is at or beyond its bound"
     return "all values are the same" if _constant(x) else ""
 
 
@@ -266,8 +267,9 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval (Efron, 1979) of a statistic (the mean) of values (n,), one for each seed.
 
-    For a statistic without a formula. NaN for fewer than 8 values: its coverage is 75 % at 3, 84 % at 5, 89 % at 8 and
-    90 % at 10 where 95 % is promised (docs/statistics.md). For two methods that share their seeds give the differences.
+    For a statistic without a formula. NaN for fewer than 8 values, of which it would cover too little; it covers 89 %
+    at 8 and at 10 where 95 % is promised (docs/statistics.md). For two methods that share their seeds give the
+    differences.
     """
     x = np.asarray(values, dtype=np.float64)
     if len(x) < FEWEST_RESAMPLED:
