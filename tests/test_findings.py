@@ -8,9 +8,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from scipy import stats
 from tracked import tracked
 
+from atlantis.bench.continual import SequenceErrors
 from atlantis.bench.findings import PLACE, figures, findings, picture_name
 from atlantis.bench.methods import METHODS
 from atlantis.bench.protocol import Plan, attempts_of
@@ -27,7 +30,8 @@ def planted(scenario: str, method: str, seed: int, scores: tuple[float, float, f
     found = None if scores is None else dict(zip(Scores.model_fields, scores, strict=True))
     km = {"start": 100.0, "end": 1000.0 + 100 * seed, "untrained": 6000.0}
     numbers = {f"km_{name}": value for name, value in km.items()} | {"skill_start": 0.9, "skill_end": 0.8}
-    numbers |= {"task_km": {"all": 400.0, "world-world": 300.0}, "constant_km": {}, "ratio": {}}
+    numbers |= {"task_km": {"all": 400.0, "world-world": 300.0, "world-atlantis": 500.0, "atlantis-atlantis": 450.0}}
+    numbers |= {"constant_km": {"world-atlantis": 2000.0, "atlantis-atlantis": 300.0 + seed}, "ratio": {}}
     numbers |= {"damage": {"lost": 0.1, "bent": 0.2, "turned": 0.3}}
     given = {"tier": "cpu", "scenario": scenario, "variant": "", "repeat": 0, "method": method, "seed": seed}
     given |= {"needs": METHODS[method].needs, "setting": "x", "value": 1.0, "trials": [], "strategy": []}
@@ -50,6 +54,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
     return records
 
 
+def student_t(values: Any, centre: float | None = None) -> np.ndarray:
+    """The ends of a 95 % interval around the mean, or around `centre`."""
+    x = np.asarray(values, dtype=float)
+    half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
+    return (x.mean() if centre is None else centre) + half * np.array([-1, 1])
+
+
+SEQUENCE_OF_ONE = SequenceErrors(names=["real", "Atlantis"], km=[[1.0, 2.0], [1.0, 2.0]], chance_km=[3.0, 3.0])
+
+
 def three(scenario: str, method: str, *firsts: float, **more: Any) -> list[Record]:
     return [planted(scenario, method, seed, (first, 0.5, 0.5), **more) for seed, first in enumerate(firsts)]
 
@@ -57,12 +71,32 @@ def three(scenario: str, method: str, *firsts: float, **more: Any) -> list[Recor
 def test_numbers_are_means_over_seeds_and_differences_are_paired() -> None:
     records = three("A0", "naive", 0.2, 0.4, 0.6) + three("A0", "replay", 0.3, 0.5, 0.5)
     text, missing = findings("{{mean|A0/naive|retention}}; {{less|A0/replay|A0/naive|retention}}", records)
-    assert re.fullmatch(r"0\.400 \(0\.200 to 0\.600\); \+0\.033 \(-0\.100 to \+0\.100\)", text) and not missing
+    low, high = student_t(np.log([0.2 / 0.8, 0.4 / 0.6, 0.6 / 0.4]), np.log(0.4 / 0.6))
+    low, high = (1 / (1 + np.exp(-end)) for end in (low, high))
+    ends = student_t([0.1, 0.1, -0.1])
+    expected = f"0.400 ({low:.3f} to {high:.3f}); +0.033 ({ends[0]:+.3f} to {ends[1]:+.3f}; not shown)"
+    assert text == expected and not missing
     text, _ = findings("{{higher|A0/replay|A0/naive|retention}}, {{mean|A0/naive|km_end}}", records)
-    assert text == "2 of 3 seeds, 1,100 (1,000 to 1,200) km"
-    assert findings("{{mean|A0/naive|lost}} {{mean|A0/naive|task all}}", records)[0].startswith(
-        "0.100 (0.100 to 0.100) 400"
-    )
+    low, high = np.exp(student_t(np.log([1000, 1100, 1200]), np.log(1100)))
+    assert text == f"2 of 3 seeds, 1,100 ({low:,.0f} to {high:,.0f}) km"
+    same = findings("{{mean|A0/naive|lost}} {{mean|A0/naive|task all}}", records)[0]
+    assert same == "0.100 400 km", "seeds that are all alike have no interval"
+    text, _ = findings("{{less|A0/naive|A0/replay|km_end}} {{positive|A0/naive|learned atlantis-atlantis}}", records)
+    assert text == "+0 km 0 of 3 seeds"
+
+
+def test_a_difference_is_shown_only_where_its_interval_lacks_0() -> None:
+    records = three("A0", "naive", 0.2, 0.3, 0.4) + three("A0", "replay", 0.5, 0.61, 0.7)
+    assert "not shown" not in findings("{{less|A0/replay|A0/naive|retention}}", records)[0]
+    two = [record for record in records if record.seed != 2]
+    assert findings("{{less|A0/replay|A0/naive|retention}}", two)[0] == "+0.305", "two seeds have no interval"
+
+
+def test_a_rate_is_that_of_the_trials() -> None:
+    records = three("A1", "naive", 0.2, 0.3, setting="learning_rate", value=2.0)
+    records += three("A1", "ewc", 0.2, 0.3, setting="weight", value=20.0)
+    assert findings("{{rate|A1/naive}} {{rate|A1/ewc}}", records)[0] == "x 2 x 1"
+    assert findings("{{rate|A1/replay}}", records)[1] == ["A1/replay, rate: atlantis bench --tier cpu --only A1/replay"]
 
 
 def test_seeds_that_one_of_two_rows_lacks_do_not_count() -> None:
@@ -84,6 +118,8 @@ def test_orders_of_a_seed_are_averaged() -> None:
         planted("A3", "naive", 1, (0.5, 0.5, 0.5), repeat=k, continual=dict.fromkeys(measures, value), **given)
         for k, value in enumerate((0.1, 0.2, 0.6))
     ]
+    assert findings("{{mean|A3, in sequence/naive|retention}}", records)[0] == "0.500"
+    records = [record.model_copy(update={"sequence": SEQUENCE_OF_ONE}) for record in records]
     assert findings("{{mean|A3, in sequence/naive|forgetting}}", records)[0] == "0.300"
 
 
@@ -127,7 +163,7 @@ def test_records_of_two_tiers_are_not_mixed() -> None:
 
 def test_the_prose_asks_for_what_the_cpu_tier_has(whole: list[Record]) -> None:
     text, missing = findings(PROSE.read_text(encoding="utf-8"), whole)
-    assert not missing and "{{" not in text and "not run" not in text and "nan" not in text
+    assert not missing and "{{" not in text and "not run" not in text and not re.search(r"\bnan\b", text)
     assert set(re.findall(r"images/(\S+\.png)", text)) == {picture_name(asked) for asked in figures(PROSE.read_text())}
     for scenario in ("A0", "A1", "A2", "A3", "A4", "A5", "A6", "A7"):
         assert f"`atlantis bench --tier cpu --only {scenario}`" in text

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import sys
+from fractions import Fraction
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,9 @@ from atlantis.settings import RunConfig
 from atlantis.strategies import find, known
 from atlantis.strategies.agem import projected
 from atlantis.strategies.common.interface import Context, Strategy
-from atlantis.strategies.common.old import answered, base_logits, drawing, old_prompts
+from atlantis.strategies.common.old import answered, base_logits, drawing, old_prompts, rows_beside
 from atlantis.strategies.common.streams import Stream
+from atlantis.strategies.distill import kl_to
 from atlantis.strategies.ewc import diagonal_fisher
 from atlantis.strategies.flow import weights_of
 from atlantis.strategies.gpm import basis, off
@@ -307,6 +309,55 @@ def test_the_share_of_old_rows_is_reached_in_every_batch_and_only_the_buffer_com
     assert max(counts) - min(counts) <= 1
 
 
+def n_old_rows(bench: Bench, batch_size: int, steps: int) -> list[int]:
+    """How many old rows, fillers aside, stand beside the new ones of each step."""
+    rows, counts = torch.arange(batch_size) % 150, []
+    for step in range(steps):
+        bench.composed.at(step)
+        batch = bench.composed.batch(bench.task.rows.batch(rows), rows)
+        counts.append(int((batch.targets[batch_size:] != PAD).any(dim=1).sum()))
+    return counts
+
+
+@pytest.mark.parametrize("batch_size", [64, 128, 512])
+@pytest.mark.parametrize("share", [0.001, 0.01, 0.05, 0.1, 0.3])
+def test_the_share_over_many_steps_is_the_one_asked_for(batch_size: int, share: float) -> None:
+    """By the stream alone: of all rows that 1,000 steps see, and steps differ by one row at most."""
+    size = rows_beside(batch_size, share)
+    stream = Stream(20_000, size, 42, purpose=1)
+    counts = [len(stream.rows(step)) for step in range(1000)]
+    assert sum(counts) / (sum(counts) + 1000 * batch_size) == pytest.approx(share, rel=0.02)
+    assert max(counts) - min(counts) <= 1 and sum(counts) == stream.before(1000)
+    assert isinstance(size, int) == (len(set(counts)) == 1)
+
+
+def test_a_share_that_is_about_a_whole_number_of_rows_has_it_at_every_step() -> None:
+    """So that runs with the default share have the bytes that they had when every share was rounded."""
+    assert [rows_beside(size, 0.1) for size in (64, 128, 512)] == [7, 14, 57]
+    assert rows_beside(48, 0.25) == 16 and rows_beside(72, 0.1) == 8
+    assert rows_beside(128, 0.01) == Fraction(128, 99) and rows_beside(512, 0.01) == Fraction(512, 99)
+
+
+def test_one_per_cent_is_one_per_cent_in_a_run(fine: RunConfig) -> None:
+    bench = Bench(fine, asked("replay", share=0.01))
+    counts = n_old_rows(bench, 48, 300)
+    assert sum(counts) / (sum(counts) + 48 * 300) == pytest.approx(0.01, rel=0.02) and set(counts) == {0, 1}
+    first = bench.composed.batch(bench.task.rows.batch(torch.arange(48)), torch.arange(48))
+    assert len(first.tokens) == 49, "a filler stands where a row is missing, so that batches have one shape"
+    later = Bench(fine, asked("replay", share=0.01))
+    later.composed.at(299)
+    rows = torch.arange(48)
+    bench.composed.at(299)
+    one, other = (b.composed.batch(b.task.rows.batch(rows), rows) for b in (bench, later))
+    assert torch.equal(one.tokens, other.tokens), "what a step draws follows from its number, as after an interruption"
+    assert np.isfinite(bench.step(0)) and np.isfinite(bench.step(1))
+
+
+def test_a_share_that_never_brings_a_row_is_refused(fine: RunConfig) -> None:
+    with pytest.raises(UserError, match=r"strategy.share: 1e-05 beside batches of 48 is not one old row in 6 steps"):
+        Bench(fine, asked("replay", share=1e-5))
+
+
 def key(row: torch.Tensor) -> tuple[int, ...]:
     return tuple(row.tolist())
 
@@ -372,6 +423,29 @@ def test_importances_hold_some_weights_more_than_others(fine: RunConfig) -> None
         torch.testing.assert_close(parameter.grad, expected.detach(), rtol=1e-4, atol=1e-10)
 
 
+def test_mas_is_the_papers_importance_over_targets_and_symbols(fine: RunConfig) -> None:
+    """The paper's norm is a sum of squares, and its penalty has no half: weight 1 here is a few hundredths of that."""
+    bench = Bench(fine, asked("mas", samples=4))
+    context, name = bench.strategy.context, "blocks.2.qkv.weight"
+    batch = answered(context, old_prompts(context, 4, 42), 42)
+    parameter, papers, factors = dict(bench.model.named_parameters())[name], [], []
+    for i in range(4):
+        logits = context.logits(batch.select(slice(i, i + 1)))
+        papers.append(torch.autograd.grad(logits.square().sum(), parameter)[0].abs())
+        factors.append(logits.numel())
+    ours = torch.stack([paper / factor for paper, factor in zip(papers, factors, strict=True)]).mean(0)
+    torch.testing.assert_close(bench.strategy.memory[name], ours, rtol=1e-4, atol=1e-9)
+    assert {factor % 44 for factor in factors} == {0} and min(factors) >= 88 and max(factors) <= 6 * 44
+    bench.shift()
+    moved = (parameter - bench.strategy.anchors[name]).square()
+    bench.strategy.penalty().backward()
+    papers_pull = 2 * torch.stack(papers).mean(0) * (parameter - bench.strategy.anchors[name])
+    pull = parameter.grad
+    assert pull is not None and moved.any()
+    ratio = (papers_pull.norm() / pull.norm()).item()
+    assert 2 * min(factors) <= ratio <= 2 * max(factors)
+
+
 def test_online_ewc_adds_what_the_bases_run_knew(fine: RunConfig, naive: object) -> None:
     one = train(with_strategy(fine, "fine_online_ewc", asked("online_ewc")))
     earlier = load_file(next(one.glob("state/state-6")) / "state.safetensors")
@@ -405,6 +479,24 @@ def test_lwfs_loss_by_hand(fine: RunConfig) -> None:
     plain = torch.nn.functional.cross_entropy(logits, batch.targets[batch.targets != PAD], reduction="sum")
     assert total.item() == pytest.approx((plain + expected).item(), rel=1e-4)
     assert int(count) == int((batch.targets != PAD).sum())
+
+
+@pytest.mark.parametrize(("weight", "right"), [(3.0, 0.18), (1.0, 0.49), (0.3, 0.77), (0.1, 0.90), (0.03, 0.96)])
+def test_what_lwf_leaves_of_a_right_digit(weight: float, right: float) -> None:
+    """The best compromise with a base that gives one of ten digits 0.90 where the task wants another (lwf.py)."""
+    base = torch.full((10,), 0.1 / 9, dtype=torch.float64)
+    base[0] = 0.9
+    logits = base.log().requires_grad_()
+    optimizer = torch.optim.LBFGS([logits], max_iter=500, line_search_fn="strong_wolfe")
+
+    def loss() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = -logits.log_softmax(-1)[1] + weight * 4 * kl_to(base.log() / 2, logits / 2)
+        value.backward()
+        return value
+
+    optimizer.step(loss)  # type: ignore[arg-type]
+    assert logits.softmax(-1)[1].item() == pytest.approx(right, abs=0.006)
 
 
 def test_pseudo_prompts_name_old_cities_and_have_the_bases_answers(fine: RunConfig) -> None:

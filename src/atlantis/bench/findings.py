@@ -2,15 +2,18 @@
 
     text, missing = findings(prose, records)
 
-A place is `{{kind|argument|...}}`. A row is `SCENARIO/METHOD` or `SCENARIO, VARIANT/METHOD`; a quantity is a score,
-`volume`, a measure of sequences (`forgetting`, ...), `km_start`, `km_end`, `lost`, `bent`, `turned`, or `task SLICE` in
-km.
+A place is `{{kind|argument|...}}`. A row is `SCENARIO/METHOD` or `SCENARIO, VARIANT/METHOD`; quantities are those of
+quantities.py: `map kept`, `task SLICE` (in km), `forgetting`, ...
 
-    {{mean|A0/naive|retention}}                 mean over seeds, with its interval
-    {{less|A0/replay|A0/naive|retention}}       the first less the second, seed by seed: mean and interval
-    {{higher|A0/replay|A0/naive|retention}}     in how many of the seeds it is higher: "2 of 3 seeds"
-    {{table|A0}}  {{sequence|A3}}               scores of all its methods; measures of continual learning
-    {{budgets|retention}}                       A2: a row per method, a column per number of old pairs
+    {{mean|A0/naive|map kept}}                  mean over seeds, with its interval
+    {{less|A0/replay|A0/naive|map kept}}        the first less the second, seed by seed: mean and interval, with "not
+                                                shown" where that holds 0
+    {{higher|A0/replay|A0/naive|map kept}}      in how many of the seeds it is higher: "2 of 3 seeds"
+    {{positive|A0/naive|learned}}               in how many of the seeds it is above 0: "3 of 3 seeds"
+    {{rate|A0/naive}}                           the learning rate, as a multiple of the scenario's: "x 2"
+    {{variance|A1}}                             which score the first protocol's volume is ordered by, in per cent
+    {{table|A0}}  {{sequence|A3}}               readings of all its methods; measures of continual learning
+    {{budgets|map kept}}                        A2: a row per method, a column per number of old pairs
     {{figure|A0|what it shows}}                 the picture of a scenario: several with `+`, as A4+A6+A7
     {{command|A0}}  {{failures}}  {{below|A1}}  what makes it again; what failed; who is below naive in every seed
     {{about}}                                   tier, seeds, device, versions
@@ -27,21 +30,27 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from atlantis.bench.continual import Continual
-from atlantis.bench.leaderboard import markdown_table, with_interval
+from atlantis.bench.leaderboard import kinds, markdown_table, percent, rate, with_interval
+from atlantis.bench.quantities import (
+    KEPT_ANSWERS,
+    KEPT_MAP,
+    LEARNED,
+    MEASURES,
+    OLD_ANSWERS,
+    WITH_ANSWERS,
+    is_km,
+)
 from atlantis.bench.records import Record
 from atlantis.bench.scenarios import BUDGETS
-from atlantis.bench.scores import DAMAGE, Scores
 from atlantis.bench.standing import Board, Standing, boards, mean_and_interval
 from atlantis.errors import UserError
 from atlantis.report.groups import NOT_RUN
+from atlantis.report.tables import ABSENT
+from atlantis.statistics import IDENTITY, seed_interval
 
 PLACE = re.compile(r"\{\{([^{}]+)\}\}")
-SCORES = tuple(Scores.model_fields)
-MEASURES = tuple(Continual.model_fields)
-OF_NUMBERS = ("km_start", "km_end")
-OLD_ANSWERS = "task world-world"
-"""What the model answers to pairs of real cities: the task that was learned first, and no part of any score."""
+NOT_SHOWN = "not shown"
+"""Of a difference whose interval holds 0: it is not shown to be one, nor to be none."""
 
 
 def findings(prose: str, records: Sequence[Record], pictures: str = "images") -> tuple[str, list[str]]:
@@ -59,34 +68,6 @@ def figures(prose: str) -> list[str]:
 
 def picture_name(scenarios: str) -> str:
     return f"findings_{scenarios.replace('+', '_')}.png"
-
-
-def by_seed(standing: Standing, quantity: str) -> dict[int, float]:
-    """A quantity of each seed that has a score; what a seed has several of (orders) is averaged. UserError: unknown."""
-    if quantity == "volume":
-        return dict(zip(standing.seeds, standing.volumes.tolist(), strict=True))
-    if quantity in SCORES:
-        return dict(zip(standing.seeds, standing.scores[:, SCORES.index(quantity)].tolist(), strict=True))
-    found: dict[int, list[float]] = {}
-    for record in standing.records:
-        value = _of_record(record, quantity)
-        if record.seed in standing.seeds and value is not None:
-            found.setdefault(record.seed, []).append(value)
-    return {seed: float(np.mean(values)) for seed, values in found.items()}
-
-
-def _of_record(record: Record, quantity: str) -> float | None:
-    numbers = record.numbers
-    if quantity in MEASURES:
-        return None if record.continual is None else getattr(record.continual, quantity)
-    if quantity in OF_NUMBERS:
-        return None if numbers is None else getattr(numbers, quantity)
-    if quantity in DAMAGE:
-        return None if numbers is None else numbers.damage.get(quantity)
-    if quantity.startswith("task "):
-        return None if numbers is None else numbers.task_km.get(quantity.removeprefix("task "))
-    known = ", ".join([*SCORES, "volume", *MEASURES, *OF_NUMBERS, *DAMAGE, "task SLICE"])
-    raise UserError(f"no quantity {quantity!r}; there are {known}")
 
 
 class _Page:
@@ -116,7 +97,8 @@ class _Page:
             "mean": (2, self.mean), "less": (3, self.less), "higher": (3, self.higher), "table": (1, self.table),
             "sequence": (1, self.sequence), "budgets": (1, self.budgets), "figure": (2, self.figure),
             "command": (1, self.command), "failures": (0, self.failures), "below": (1, self.below),
-            "about": (0, self.about),
+            "about": (0, self.about), "rate": (1, self.rate), "variance": (1, self.variance),
+            "positive": (2, self.positive),
         }  # fmt: skip
         if kind not in kinds or len(arguments) != kinds[kind][0]:
             raise UserError(f"{match[0]}: no such place; there are {', '.join(kinds)}, each with its arguments after |")
@@ -130,17 +112,35 @@ class _Page:
 
     def less(self, row: str, other: str, quantity: str) -> str:
         pairs = self._pairs(row, other, quantity)
-        return NOT_RUN if not len(pairs) else _shown(pairs[:, 0] - pairs[:, 1], quantity, sign=True)
+        return NOT_RUN if not len(pairs) else _difference(pairs[:, 0] - pairs[:, 1], quantity)
 
     def higher(self, row: str, other: str, quantity: str) -> str:
         pairs = self._pairs(row, other, quantity)
         return NOT_RUN if not len(pairs) else f"{int((pairs[:, 0] > pairs[:, 1]).sum())} of {len(pairs)} seeds"
 
-    def _values(self, row: str, quantity: str) -> dict[int, float]:
+    def positive(self, row: str, quantity: str) -> str:
+        values = self._values(row, quantity).values()
+        return NOT_RUN if not values else f"{sum(value > 0 for value in values)} of {len(values)} seeds"
+
+    def rate(self, row: str) -> str:
+        self._values(row, "rate")
+        standing = self._standing(row)
+        return rate(standing) if standing else NOT_RUN
+
+    def variance(self, scenario: str) -> str:
+        (board,) = self._of(scenario) or [None]
+        shares = board.variance_shares() if board else {}
+        return percent(shares) if shares else NOT_RUN
+
+    def _standing(self, row: str) -> Standing | None:
         title, _, method = row.rpartition("/")
         board = self.boards.get(title)
-        standing = next((one for one in board.standings if one.method == method), None) if board else None
-        values = by_seed(standing, quantity) if standing else {}
+        return board.of(method) if board else None
+
+    def _values(self, row: str, quantity: str) -> dict[int, float]:
+        title, _, method = row.rpartition("/")
+        standing = self._standing(row)
+        values = standing.by_seed(quantity) if standing else {}
         command = self._command(title.partition(",")[0], method)
         if not values:
             self.missing.append(f"{row}, {quantity}: {command}")
@@ -162,13 +162,16 @@ class _Page:
         return found
 
     def table(self, scenario: str) -> str:
-        quantities = (*SCORES, "volume", "km_end", OLD_ANSWERS)
+        found = self._of(scenario)
+        of_kinds = [f"{LEARNED} {kind}" for kind in dict.fromkeys(kind for board in found for kind in kinds(board))]
+        quantities = (KEPT_MAP, KEPT_ANSWERS, *of_kinds, "integration", WITH_ANSWERS, "km_end", OLD_ANSWERS)
         rows = [
-            [board.variant, one.method, *(_cell(one, quantity) for quantity in quantities), _seeds(one)]
-            for board in self._of(scenario)
+            [board.variant, one.method, rate(one), *(_cell(one, quantity) for quantity in quantities), _seeds(one)]
+            for board in found
             for one in board.standings
         ]
-        header = ["variant", "method", *SCORES, "volume", "error of the map", "error of old answers", "seeds"]
+        header = ["variant", "method", "rate", *(q.replace(f"{LEARNED} ", f"{LEARNED}: ") for q in quantities[:-2])]
+        header += ["error of the map", "error of old answers", "seeds"]
         if not any(row[0] for row in rows):
             header, rows = header[1:], [row[1:] for row in rows]
         return markdown_table(header, rows) if rows else NOT_RUN
@@ -202,9 +205,9 @@ class _Page:
         named = []
         for board in self._of(scenario):
             naive = next((one for one in board.standings if one.method == "naive"), None)
-            plain = by_seed(naive, "volume") if naive else {}
+            plain = naive.by_seed("volume") if naive else {}
             for one in board.standings:
-                common = [(v, plain[s]) for s, v in by_seed(one, "volume").items() if s in plain]
+                common = [(v, plain[s]) for s, v in one.by_seed("volume").items() if s in plain]
                 if common and one is not naive and all(ours < theirs for ours, theirs in common):
                     named.append(f"`{one.method}`" + (f" ({board.variant})" if board.variant else ""))
         return ", ".join(named) or "none"
@@ -231,17 +234,27 @@ class _Page:
 
 
 def _cell(standing: Standing, quantity: str) -> str:
-    values = by_seed(standing, quantity)
-    return _shown(np.array(list(values.values())), quantity) if values else NOT_RUN
+    values = standing.array(quantity)
+    return _shown(values, quantity) if len(values) else ABSENT  # it ran, and has no such number
 
 
 def _seeds(standing: Standing) -> str:
     return str(len(standing.seeds)) + (f" ({len(standing.failed)} failed)" if standing.failed else "")
 
 
-def _shown(values: np.ndarray, quantity: str, sign: bool = False) -> str:
-    """Mean and interval: km as whole numbers, scores with three digits."""
-    kilometres = quantity in OF_NUMBERS or quantity.startswith("task ")
-    spec = ("+" if sign else "") + (",.0f" if kilometres else ".3f")
-    text = with_interval(mean_and_interval(values), spec)
-    return f"{text} km" if kilometres and math.isfinite(float(values.mean())) else text
+def _shown(values: np.ndarray, quantity: str) -> str:
+    """Mean and interval: km as whole numbers, all else with three digits."""
+    return _with_unit(mean_and_interval(values, quantity), quantity, "")
+
+
+def _difference(values: np.ndarray, quantity: str) -> str:
+    """Mean and interval of paired differences, and whether they are shown to be any."""
+    found = seed_interval(values, IDENTITY)
+    text = _with_unit((float(values.mean()), found.low, found.high), quantity, "+")
+    return text.replace(")", f"; {NOT_SHOWN})", 1) if found.exists and found.low <= 0 <= found.high else text
+
+
+def _with_unit(numbers: tuple[float, float, float], quantity: str, sign: str) -> str:
+    digits = 4 if quantity == WITH_ANSWERS else 3
+    text = with_interval(numbers, sign + (",.0f" if is_km(quantity) else f".{digits}f"))
+    return f"{text} km" if is_km(quantity) and math.isfinite(numbers[0]) else text

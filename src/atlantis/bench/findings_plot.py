@@ -1,4 +1,4 @@
-"""The scores of every method in some scenarios, and its error on the old task, seed by seed, as a picture."""
+"""What every method in some scenarios keeps and learns, and its error on the old task, seed by seed, as a picture."""
 
 from __future__ import annotations
 
@@ -8,30 +8,44 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from atlantis.bench.findings import OLD_ANSWERS, by_seed
-from atlantis.bench.standing import SCORES, Board, Standing, mean_and_interval
+from atlantis.bench.quantities import KEPT_MAP, LEARNED, OLD_ANSWERS
+from atlantis.bench.standing import Board, Standing, mean_and_interval
 from atlantis.report.style import INK, LINES, literal, new_figure, style
 
 ROW_INCHES = 0.3
+PANELS = {
+    KEPT_MAP: "map kept",
+    f"{LEARNED} world-atlantis": "learned: world-atlantis",
+    f"{LEARNED} atlantis-atlantis": "learned: atlantis-atlantis",
+    "integration": "integration",
+    OLD_ANSWERS: "error of old answers, km",
+}
+LOWEST = -1.0
+"""Where the panels of what was learned end: much worse than a constant answer is worse, however much."""
 
 
 def findings_plot(boards: Sequence[Board]) -> Figure:
-    """A panel for each score and for old answers; a row for each variant and method: its seeds, mean and interval."""
+    """A panel for each of `PANELS`; a row for each variant and method: its seeds, their mean and its interval.
+
+    What lies below `LOWEST` in a panel of what was learned is drawn at its edge.
+    """
     rows = [(_label(board, one), one) for board in boards for one in board.standings if one.seeds]
     methods = list(dict.fromkeys(one.method for _, one in rows))
     title = ", ".join(dict.fromkeys(board.scenario for board in boards)) + f" ({boards[0].tier} tier)"
     with style():
-        figure = new_figure(title, (12.0, 1.4 + ROW_INCHES * len(rows)))
-        axes = figure.subplots(1, len(SCORES) + 1, sharey=True)
-        for quantity, ax in zip((*SCORES, OLD_ANSWERS), axes, strict=True):
+        figure = new_figure(title, (14.0, 1.4 + ROW_INCHES * len(rows)))
+        axes = figure.subplots(1, len(PANELS), sharey=True)
+        for (quantity, label), ax in zip(PANELS.items(), axes, strict=True):
             for place, (_, one) in enumerate(rows):
-                values = np.array(list(by_seed(one, quantity).values()))
-                _row(ax, place, values, LINES[methods.index(one.method) % len(LINES)])
-            ax.set_xlabel("error of old answers, km" if quantity == OLD_ANSWERS else quantity)
-            if quantity in SCORES:
-                ax.set_xlim(-0.03, 1.03)
-            else:
+                _row(ax, place, one.array(quantity), quantity, LINES[methods.index(one.method) % len(LINES)])
+            ax.set_xlabel(label)
+            if quantity == OLD_ANSWERS:
                 ax.set_xlim(left=0)
+            elif quantity.startswith(LEARNED):
+                ax.set_xlim(LOWEST - 0.06, 1.06)
+                ax.axvline(0, color=INK, lw=0.6, alpha=0.5)  # a constant answer
+            else:
+                ax.set_xlim(-0.03, 1.03)
         axes[0].set_yticks(range(len(rows)), [literal(label) for label, _ in rows])
         axes[0].set_ylim(len(rows) - 0.5, -0.5)
     return figure
@@ -41,11 +55,13 @@ def _label(board: Board, one: Standing) -> str:
     return f"{board.title}: {one.method}"
 
 
-def _row(ax: Axes, place: int, values: np.ndarray, colour: str) -> None:
+def _row(ax: Axes, place: int, values: np.ndarray, quantity: str, colour: str) -> None:
     if not len(values):
         return
-    mean, low, high = mean_and_interval(values)
-    if len(values) > 1:
+    mean, low, high = mean_and_interval(values, quantity)
+    if quantity.startswith(LEARNED):
+        values, mean, low, high = values.clip(LOWEST), max(mean, LOWEST), max(low, LOWEST), max(high, LOWEST)
+    if np.isfinite(low):
         ax.plot([low, high], [place, place], color=colour, lw=2.5, alpha=0.5, solid_capstyle="round")
     ax.plot(values, [place] * len(values), "o", color=colour, ms=3.5, alpha=0.7, ls="")
     ax.plot([mean], [place], "|", color=INK, ms=11, mew=1.6)

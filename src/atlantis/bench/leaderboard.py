@@ -6,25 +6,61 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
+from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, outcomes
+from atlantis.bench.quantities import (
+    KEPT_ANSWERS,
+    KEPT_MAP,
+    LEARNED,
+    MEASURES,
+    OLD_ANSWERS,
+    SCORES,
+    WITH_ANSWERS,
+    is_km,
+    rate_factor,
+)
 from atlantis.bench.records import Record
-from atlantis.bench.standing import REFERENCES, Board, Standing, boards, iqm, mean_and_interval
+from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, boards, mean_and_interval
+from atlantis.data.pairs import SLICES
 from atlantis.report.tables import ABSENT
+from atlantis.statistics import interquartile_mean
 
 INTRODUCTION = """# Leaderboard
 
 Generated from {n} records by `python scripts/leaderboard.py RECORDS... -o docs/leaderboard.md`; not edited by hand. The
 protocol, the scores and how to enter a method: [benchmark.md](benchmark.md).
 
-Scores are from 0 to 1, higher better; *volume* is the product of the three. A number is the mean over seeds, in
-parentheses its 95 % bootstrap interval (10,000 resamples); one seed has none. Methods stand together that may use the
-same: *nothing* beside the new data and the weights they start from, or what is named. **Bold**: no other method has
-mean scores as high in all three and a higher one. A seed with a failed run has no number and is counted as failed."""
+**How to read a number.** It is the mean over seeds. In parentheses stands its 95 % interval: Student's t over the
+seeds, on a scale on which the quantity has no bound. There is none for fewer than three seeds, where all seeds are
+equal, or where one is at the quantity's bound. An interval of a difference that holds 0 does not show a difference; nor
+does it show that there is none.
+
+**First table of a scenario.** Nothing in it is cut before it is averaged.
+
+- *Rate*: the learning rate that trials chose, as a multiple of the scenario's. **Methods at different rates differ in
+  two things at once.**
+- *Map kept*: the map's error at the start over that at the end, at most 1. The map's error is that of a probe fitted
+  anew, on real cities held out from it; *map km* has it before and after.
+- *Answers kept*: the same of the answers to pairs of real cities; *old answers km* has them at the end.
+- *Learned*: 1 - error / error of the best constant answer, for each kind of new pairs. 0 is no better than always
+  answering the median, and below 0 is worse.
+- *Integration*: how well a probe of real cities places the new ones, from 0 to 1.
+- *Volume with answers*: the product of map kept, answers kept, integration and the mean of *learned* (0 where that is
+  below).
+
+**Second table.** The first protocol's scores, by which trials chose. *Volume* is the product of the three. Its *middle
+half* is the interquartile mean, with fractions of seeds at the quarters; at three seeds that is not what rliable
+prints. The other columns are paired differences of the volume, seed by seed.
+
+Methods stand together that may use the same: *nothing* beside the new data and the weights they start from, or what is
+named; within, the largest volume first. **Bold**: no other method has means as high in map kept, answers kept, learned
+(the mean) and integration, and one of them higher. A seed with a failed run has no number and is counted as failed.
+
+Until 2026-11-28 this page had bootstrap intervals, p-values for every method, and the second table's scores alone.
+[benchmark.md](benchmark.md#history) says what changed."""
 
 SMALL = (
-    "Few seeds: the interval of three is rough, and the least p-value of n seeds is 2 / 2^n (0.25 for three), before "
-    "Holm's correction."
+    "Few seeds: with three, an interval is wide, and no p-value of n seeds is below 2 / 2^n (0.25 for three). "
+    "The seeds share a base, so nothing here is about other bases."
 )
 
 
@@ -35,11 +71,12 @@ def page(records: Sequence[Record], pictures: str | None = "images") -> str:
     for tier in dict.fromkeys(board.tier for board in found):
         of_tier = [board for board in found if board.tier == tier]
         parts += [f"## Tier {tier}", _about([record for record in records if record.tier == tier])]
+        parts += ["### Comparisons named beforehand", _named(of_tier)]
         for board in of_tier:
-            parts += [f"### {board.title}", _scores(board)]
+            parts += [f"### {board.title}", _readings(board)]
             if pictures is not None and board.best():
-                parts.append(f"![Scores of the methods in {board.title}]({pictures}/{picture_name(board)})")
-            parts += [_comparisons(board), _continual(board), _failures(board)]
+                parts.append(f"![What the methods keep and learn in {board.title}]({pictures}/{picture_name(board)})")
+            parts += [_first_protocol(board), _continual(board), _failures(board)]
         parts += ["### Trials", _trials(of_tier), "### Commands", _commands(of_tier)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -66,66 +103,115 @@ def with_interval(numbers: tuple[float, float, float], spec: str = ".3f") -> str
     return f"{mean:{spec}}" if math.isnan(low) else f"{mean:{spec}} ({low:{spec}} to {high:{spec}})"
 
 
-def _number(values: np.ndarray) -> str:
-    return with_interval(mean_and_interval(values))
+def shown(standing: Standing, quantity: str) -> str:
+    """A quantity's mean over the seeds that have it, and its interval: km as whole numbers."""
+    values = standing.array(quantity)
+    spec = ",.0f" if is_km(quantity) else ".4f" if quantity == WITH_ANSWERS else ".3f"
+    return with_interval(mean_and_interval(values, quantity), spec) if len(values) else ABSENT
 
 
-def _scores(board: Board) -> str:
-    header = ["may use", "method", "retention", "acquisition", "integration", "volume", "map km", "seeds", "failed"]
+def difference(comparison: Comparison, spec: str = ".3f") -> str:
+    """A paired difference and its interval."""
+    low, high = comparison.interval.low, comparison.interval.high
+    return with_interval((comparison.difference, low, high), f"+{spec}")
+
+
+def kinds(board: Board) -> list[str]:
+    """The kinds of new pairs that the board's runs were trained on."""
+    numbers = [record.numbers for one in board.standings for record in one.records if record.numbers is not None]
+    return [name for name in SLICES if any(name in n.constant_km for n in numbers)]
+
+
+def rate(standing: Standing) -> str:
+    """The learning rate, as a multiple of the scenario's."""
+    return " ".join(dict.fromkeys(f"x {rate_factor(record):g}" for record in standing.records))
+
+
+# --- the parts of a board
+
+
+def _readings(board: Board) -> str:
+    quantities = [KEPT_MAP, KEPT_ANSWERS, *(f"{LEARNED} {kind}" for kind in kinds(board)), "integration", WITH_ANSWERS]
+    header = ["may use", "method", "rate", *(q.replace(f"{LEARNED} ", f"{LEARNED}: ") for q in quantities)]
+    header += ["map km", "old answers km", "seeds", "failed"]
     best, rows = board.best(), []
     for one in board.standings:
         name = f"**{one.method}**" if one.method in best else one.method
-        numbers = [ABSENT] * 5
-        if one.seeds:
-            numbers = [_number(values) for values in (*one.scores.T, one.volumes)] + [_km(one)]
-        rows.append([one.uses, name, *numbers, str(len(one.seeds)), str(len(one.failed))])
-    note = "*map km*: error of a probe fitted anew on real cities, on those held out from it, before → after."
-    return markdown_table(header, rows) + "\n\n" + note
+        numbers = [shown(one, quantity) for quantity in quantities] if one.seeds else [ABSENT] * len(quantities)
+        old = shown(one, OLD_ANSWERS) if one.seeds else ABSENT
+        rows.append([one.uses, name, rate(one), *numbers, _km(one), old, str(len(one.seeds)), str(len(one.failed))])
+    return markdown_table(header, rows)
 
 
 def _km(one: Standing) -> str:
-    numbers = [record.numbers for record in one.records if record.numbers is not None]
-    start, end = (np.mean([getattr(n, key) for n in numbers]) for key in ("km_start", "km_end"))
+    if not one.seeds:
+        return ABSENT
+    start, end = (one.array(key).mean() for key in ("km_start", "km_end"))
     return f"{start:,.0f} → {end:,.0f}"
 
 
-def _comparisons(board: Board) -> str:
-    compared = {name: board.compared_with(name) for name in REFERENCES}
-    compared = {name: found for name, found in compared.items() if found}
-    if not compared:
-        return ""
-    header = ["method", "volume, IQM"]
+def _first_protocol(board: Board) -> str:
+    """Scores by which trials chose, and the volume's paired differences."""
+    compared = {name: found for name in REFERENCES if (found := board.compared_with(name))}
+    header = ["method", *SCORES, "volume", "middle half"]
     for name in compared:
-        header += [f"less {name}, paired", f"P(better than {name})", "p, Holm"]
+        header += [f"less {name}, paired", f"P(better than {name})"]
     rows = []
     for one in board.standings:
         if not one.seeds:
             continue
-        row = [one.method, f"{iqm(one):.3f}"]
+        row = [one.method, *(shown(one, quantity) for quantity in (*SCORES, "volume"))]
+        row.append(f"{interquartile_mean(one.volumes):.3f}")
         for found in compared.values():
             c = found.get(one.method)
-            if c is None:
-                row += [ABSENT] * 3
-                continue
-            row += [with_interval((c.difference, c.low, c.high), "+.3f"), f"{c.improvement:.2f}", f"{c.p:.3g}"]
+            row += [ABSENT] * 2 if c is None else [difference(c), f"{c.improvement:.2f}"]
         rows.append(row)
-    return markdown_table(header, rows)
+    parts = [markdown_table(header, rows)] if rows else []
+    if shares := board.variance_shares():
+        parts.append(
+            f"What orders the volume, as shares of the variance of log scores between methods: {percent(shares)}."
+        )
+    return "\n\n".join(parts)
+
+
+def percent(shares: dict[str, float]) -> str:
+    """Shares in words, the largest first."""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(
+        f"{name} {100 * share:.3g} %" if share >= 0.001 else f"{name} below 0.1 %" for name, share in ordered
+    )
 
 
 def _continual(board: Board) -> str:
     """Sequences: the measures of continual learning; seeds' means of their orders."""
-    rows = []
-    for one in board.standings:
-        found = [(record.seed, record.continual) for record in one.records if record.continual is not None]
-        if found:
-            keys = list(type(found[0][1]).model_fields)
-            seeds = list(dict.fromkeys(seed for seed, _ in found))
-            values = {
-                key: [np.mean([getattr(c, key) for s, c in found if s == seed]) for seed in seeds] for key in keys
-            }
-            rows.append([one.method, *(_number(np.array(values[key])) for key in keys)])
+    rows = [
+        [one.method, *(shown(one, key) for key in MEASURES)]
+        for one in board.standings
+        if any(record.continual is not None for record in one.records)
+    ]
     header = ["method", "average skill", "forgetting", "backward transfer", "forward transfer"]
-    return markdown_table(header, rows) if rows else ""
+    note = (
+        "Unit: the untrained model's error on real cities, some 6,100 km, for every region. A skill of 0 is the "
+        "untrained model's on that region."
+    )
+    return f"{markdown_table(header, rows)}\n\n{note}" if rows else ""
+
+
+def _named(of_tier: Sequence[Board]) -> str:
+    """The hypotheses with what the records say."""
+    rows = [_tested(one) for one in outcomes(of_tier)]
+    header = ["", "expected", "difference", "seeds", f"p, Holm over {len(HYPOTHESES)}"]
+    note = (
+        f"Named on {DATE}, before any run of the gpu tier; the cpu tier had been seen, so for it they are no "
+        "predictions. All variants and scenarios are one family. [What each asks](benchmark.md#statistics)."
+    )
+    return f"{markdown_table(header, rows)}\n\n{note}"
+
+
+def _tested(one: Tested) -> list[str]:
+    c = one.comparison
+    numbers = [ABSENT, "0", ABSENT] if c is None else [difference(c), str(c.n), f"{one.p:.3g}"]
+    return [one.hypothesis.name, in_words(one.hypothesis), *numbers]
 
 
 def _failures(board: Board) -> str:

@@ -1,13 +1,15 @@
-"""The scores of the methods as a picture: what keeping the map costs in learning, and in joining."""
+"""What the methods keep and learn as a picture: what keeping the map costs in learning, and in joining."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from atlantis.bench.standing import SCORES, Board, mean_and_interval
+from atlantis.bench.quantities import KEPT_MAP, LEARNED
+from atlantis.bench.standing import Board, mean_and_interval
 from atlantis.report.style import INK, LINES, MUTED, literal, new_figure, style
 
 MARKERS = "osD^vPX*"
@@ -16,19 +18,22 @@ LINE_HEIGHT = 0.05
 
 
 def pareto_plot(board: Board) -> Figure:
-    """Retention against acquisition and against integration; means, intervals, open where another method is better."""
+    """Map kept against learned and against integration; means, intervals, open where another method is better.
+
+    What is learned is drawn from 0 up: below, a constant answer is better.
+    """
     with style():
         figure = new_figure(f"{board.title} ({board.tier} tier)", (11.0, 5.0))
         axes = figure.subplots(1, 2, sharex=True)
-        for ax, score in zip(axes, ("acquisition", "integration"), strict=True):
-            _panel(ax, board, score)
+        for ax, quantity in zip(axes, (LEARNED, "integration"), strict=True):
+            _panel(ax, board, quantity)
         handles, labels = axes[0].get_legend_handles_labels()
         shown = dict(zip(labels, handles, strict=True))
         figure.legend(shown.values(), shown.keys(), title="may use", loc="outside lower left", ncols=4)
     return figure
 
 
-def _panel(ax: Axes, board: Board, score: str) -> None:
+def _panel(ax: Axes, board: Board, quantity: str) -> None:
     best, groups = board.best(), list(dict.fromkeys(one.uses for one in board.standings))
     points: list[tuple[str, float, float, bool]] = []
     for one in board.standings:
@@ -36,17 +41,20 @@ def _panel(ax: Axes, board: Board, score: str) -> None:
             continue
         place = groups.index(one.uses)
         colour, marker = LINES[place % len(LINES)], MARKERS[place % len(MARKERS)]
-        (x, *x_ends), (y, *y_ends) = (mean_and_interval(one.scores[:, SCORES.index(s)]) for s in ("retention", score))
-        if len(one.seeds) > 1:
-            ax.plot(x_ends, [y, y], color=colour, lw=0.8, alpha=0.6)
-            ax.plot([x, x], y_ends, color=colour, lw=0.8, alpha=0.6)
+        read = {name: one.array(name) for name in (KEPT_MAP, quantity)}
+        if not all(len(values) for values in read.values()):
+            continue
+        (x, *x_ends), (y, *y_ends) = (mean_and_interval(values, name) for name, values in read.items())
+        y, y_ends = max(y, 0.0), np.maximum(y_ends, 0.0)
+        ax.plot(x_ends, [y, y], color=colour, lw=0.8, alpha=0.6)  # no interval is NaN, and draws nothing
+        ax.plot([x, x], y_ends, color=colour, lw=0.8, alpha=0.6)
         filled = one.method in best
         ax.plot(x, y, marker, color=colour, mfc=colour if filled else "white", ms=7 if filled else 6, ls="", zorder=3)
         ax.plot([], [], marker, color=colour, ms=7, ls="", label=one.uses)  # the legend's, always filled
         points.append((one.method, x, y, filled))
     ax.locator_params(axis="x", nbins=5)
-    ax.set_xlabel("retention")
-    ax.set_ylabel(score)
+    ax.set_xlabel(KEPT_MAP)
+    ax.set_ylabel(f"{quantity} (0: no better than a constant answer)" if quantity == LEARNED else quantity)
     _name(ax, points)
 
 

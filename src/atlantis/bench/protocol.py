@@ -16,11 +16,11 @@ from typing import Any
 
 from atlantis import config as configs
 from atlantis import sweep as sweeps
-from atlantis.bench.continual import Continual, continual
+from atlantis.bench.continual import SequenceErrors, continual
 from atlantis.bench.methods import METHODS, Method
 from atlantis.bench.records import Record, Trial, write_record
 from atlantis.bench.scenarios import SEQUENCE, Setup, Task, development
-from atlantis.bench.scores import Numbers, numbers_of, scores_of, skill_matrix
+from atlantis.bench.scores import Numbers, numbers_of, scores_of, sequence_of
 from atlantis.bench.tiers import DEVELOPMENT_SEED, TIERS, Tier
 from atlantis.errors import UserError
 from atlantis.progress import heading, say
@@ -140,8 +140,8 @@ class Ended:
     task: Task
     numbers: Numbers | None
     error: str | None
-    measures: Continual | None = None
-    """Of a sequence of oceans."""
+    sequence: SequenceErrors | None = None
+    """Of oceans that were learned one after the other."""
 
 
 def _carry_out(
@@ -174,8 +174,8 @@ def _ended(attempt: Attempt, task: Task, outcomes: Mapping[str, Outcome]) -> End
         if not (outcome := outcomes[str(run.name)]).finished:
             return Ended(attempt, task, None, _without_here(f"{run.name}: {outcome.message}"))
     try:
-        measures = continual(skill_matrix(task)) if task.variant == SEQUENCE else None
-        return Ended(attempt, task, numbers_of(task), None, measures)
+        sequence = sequence_of(task) if task.variant == SEQUENCE else None
+        return Ended(attempt, task, numbers_of(task), None, sequence)
     except (UserError, KeyError, ValueError) as error:  # a finished run without a probe, or whose probe is no number
         return Ended(attempt, task, None, _without_here(f"{task.runs[-1].name}: no such number: {error}"))
 
@@ -282,7 +282,9 @@ def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, 
     if ended.numbers is not None:
         abouts = [checked_record(Path(run.output_root) / "experiments" / str(run.name)) for run in task.runs]
         last = abouts[-1]
-        facts |= {"scores": scores_of(ended.numbers), "numbers": ended.numbers, "continual": ended.measures}
+        facts |= {"scores": scores_of(ended.numbers), "numbers": ended.numbers}
+        if ended.sequence is not None:
+            facts |= {"sequence": ended.sequence, "continual": continual(ended.sequence.skills())}
         facts |= {"steps": sum(about["steps"] for about in abouts)}
         facts |= {"seconds": sum(about["training_seconds"] for about in abouts)}
         facts |= {key: last[key] for key in ("device", "versions", "commit")}

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from atlantis import artifacts
-from atlantis.bench.continual import Continual
+from atlantis.bench.continual import Continual, SequenceErrors
 from atlantis.bench.scores import Numbers, Scores
 from atlantis.config import checked
 from atlantis.errors import UserError
@@ -35,7 +35,8 @@ class Trial(Settings):
 class Record(Settings):
     """What became of it: `scores`, or the `error` that stopped it."""
 
-    format: Literal[1] = 1
+    format: Literal[1, 2] = 2
+    """1, until 2026-11-28: `continual` is of the skills 1 - E / C_0, without `sequence` and `answers_km_start`."""
     tier: str
     scenario: str
     variant: str
@@ -53,7 +54,8 @@ class Record(Settings):
     scores: Scores | None = None
     numbers: Numbers | None = None
     continual: Continual | None = None
-    """Of sequences."""
+    """Of sequences, from the skills of `sequence`."""
+    sequence: SequenceErrors | None = None
     error: str | None = None
     steps: int | None = None
     seconds: float | None = None

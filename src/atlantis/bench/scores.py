@@ -9,6 +9,10 @@ error in km on held-out pairs, E_constant that of the best answer that does not 
 distance of the training pairs of that kind. The ratio is `integration_ratio` of docs/metrics.md; for scattered cities,
 which have no islands to be compared with, the error of a probe that never saw them over its error on real cities.
 docs/benchmark.md gives the reasons.
+
+These are the first protocol's scores, by which trials choose. They hide two things: retention hardly moves while the
+map is much better than chance, and acquisition cuts each kind of pairs at 0 before it takes the mean. quantities.py has
+what the pages show beside them, from the same `Numbers`.
 """
 
 from __future__ import annotations
@@ -19,6 +23,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from atlantis.bench.chance import untrained_km
+from atlantis.bench.continual import SequenceErrors
 from atlantis.bench.scenarios import Task
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
@@ -28,7 +34,9 @@ from atlantis.statistics import hypervolume
 from atlantis.sweep.results import MAP
 from atlantis.world.of_run import world_of
 
-DAMAGE = ("lost", "bent", "turned")
+OLD = "world-world"
+DAMAGE = ("lost", "bent", "turned", "shifted")
+"""Of these a run's table has those that were known when it was probed; before `shifted`, `turned` has it within."""
 
 
 class Scores(Settings):
@@ -57,6 +65,8 @@ class Numbers(Settings):
     """Of a probe fitted anew on real cities, on those held out from it."""
     km_end: float
     km_untrained: float
+    answers_km_start: float | None = None
+    """Of the base's answers to held-out pairs of real cities; None in records made before 2026-11-28."""
     task_km: dict[str, float]
     """By slice, at the end, of all slices."""
     constant_km: dict[str, float]
@@ -64,7 +74,7 @@ class Numbers(Settings):
     ratio: dict[str, float]
     """By region."""
     damage: dict[str, float] = Field(default_factory=dict)
-    """Of the map of the real cities, in the last run: how much skill was lost, bent and turned (docs/metrics.md)."""
+    """Of the real cities' map, in the last run: how much skill was lost, bent, turned, shifted (docs/metrics.md)."""
 
 
 def scores_of(numbers: Numbers) -> Scores:
@@ -95,10 +105,11 @@ def numbers_of(task: Task) -> Numbers:
         km_start=km["start"],
         km_end=km["end"],
         km_untrained=_by_group(first, "km_untrained", 0)[REAL],
+        answers_km_start=_by_group(first, "task_km", 0).get(OLD),
         task_km=task_km,
         constant_km={name: value for name, value in constant.items() if name in task_km},
         ratio=_ratios(last, km["end"]),
-        damage={name: _by_group(last, name, _last_step(last))[REAL] for name in DAMAGE},
+        damage={name: of[REAL] for name in DAMAGE if REAL in (of := _by_group(last, name, _last_step(last)))},
     )
 
 
@@ -145,21 +156,21 @@ def constant_km(dataset: Dataset) -> dict[str, float]:
 # --- sequences
 
 
-def skill_matrix(task: Task) -> np.ndarray:
-    """Skill after each run of a sequence: (T + 1, T + 1), row 0 the base, column 0 the real cities.
+def sequence_of(task: Task) -> SequenceErrors:
+    """The errors after each run of a sequence, and those of an untrained model on the same regions.
 
-    [i, j]: after run i, of region j on the map; NaN where run i's world does not have it yet. A region's skill is
-    1 - E / E_untrained with E the error of a probe that is fitted on real cities only.
+    A region's error is `km_refit`, of probes fitted on real cities only.
     """
-    n = len(task.runs)
-    found = np.full((n + 1, n + 1), np.nan)
+    n, last = len(task.runs), task.runs[-1]
     names = [REAL, *(run.world.regions[-1].name for run in task.runs)]
+    km: list[list[float | None]] = [[None] * (n + 1) for _ in range(n + 1)]
     for i, config in enumerate(task.runs, start=1):
         table = table_of(config)
-        chance = _by_group(table, "km_untrained", 0)[REAL]
         for row, step in ((i - 1, 0), (i, _last_step(table))):
-            km = _by_group(table, "km_refit", step)
+            errors = _by_group(table, "km_refit", step)
             for j, name in enumerate(names):
-                if name in km and np.isnan(found[row, j]):
-                    found[row, j] = 1 - km[name] / chance
-    return found
+                if km[row][j] is None:
+                    km[row][j] = errors.get(name)
+    final = Path(last.output_root) / "experiments" / str(last.name) / "checkpoints" / "final"
+    chance = untrained_km(final, World.from_config(last.world), last.probe, last.probe.seed)
+    return SequenceErrors(names=names, km=km, chance_km=[chance[name] for name in names])

@@ -1,8 +1,7 @@
 """Methods side by side: per-seed means, paired comparisons, who is beaten by nobody. Records in, numbers out.
 
 The unit is the seed: what a seed has several of (orders) is averaged first. A seed with a failure has no number and is
-counted as failed. Every interval and p-value comes from generators that are made anew, so that the same records give
-the same page.
+counted as failed. An interval is Student's t over seeds, on the scale of the quantity (statistics.py).
 """
 
 from __future__ import annotations
@@ -13,27 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlantis.bench.methods import NEEDS
+from atlantis.bench.quantities import POINT, SCORES, scale_of, value
 from atlantis.bench.records import Record
-from atlantis.bench.scores import Scores
-from atlantis.statistics import (
-    bootstrap_interval,
-    holm,
-    hypervolume,
-    interquartile_mean,
-    pareto,
-    probability_of_improvement,
-    sign_flip_p,
-)
+from atlantis.statistics import IDENTITY, Interval, hypervolume, pareto, probability_of_improvement, seed_interval
 
 REFERENCES = ("naive", "replay_1pct")
 """What every other method is compared with."""
 
-SCORES = tuple(Scores.model_fields)
-
 
 @dataclass(frozen=True)
 class Standing:
-    """One method in one variant of a scenario: scores (n, 3) of the n seeds that have them, in the order of `seeds`."""
+    """One method in one variant of a scenario: the first protocol's scores (n, 3) of the n seeds that have them."""
 
     method: str
     needs: tuple[str, ...]
@@ -51,22 +40,58 @@ class Standing:
     def uses(self) -> str:
         return " + ".join(self.needs) or "nothing"
 
+    def by_seed(self, quantity: str) -> dict[int, float]:
+        """A quantity of each seed that has a score; what a seed has several of (orders) is averaged first.
+
+        A seed that lacks it in one of its orders is left out. Raises UserError for a quantity that there is not.
+        """
+        if quantity == "volume":  # of the mean scores, not the mean of volumes
+            return dict(zip(self.seeds, self.volumes.tolist(), strict=True))
+        of_seeds: dict[int, list[float | None]] = {seed: [] for seed in self.seeds}
+        for record in self.records:
+            number = value(record, quantity)
+            if record.seed in of_seeds:
+                of_seeds[record.seed].append(number)
+        complete = {seed: [n for n in numbers if n is not None] for seed, numbers in of_seeds.items()}
+        return {seed: float(np.mean(n)) for seed, n in complete.items() if n and len(n) == len(of_seeds[seed])}
+
+    def array(self, quantity: str) -> np.ndarray:
+        """`by_seed` without the seeds: (n,)."""
+        return np.array(list(self.by_seed(quantity).values()))
+
 
 @dataclass(frozen=True)
 class Comparison:
-    """A method's volume less a reference's, on the n seeds that both have; `p` is adjusted for all methods compared."""
+    """A quantity of one row less that of another, on the n seeds that both have; `differences` (n,)."""
 
-    n: int
-    difference: float
-    low: float
-    high: float
+    differences: np.ndarray
+    interval: Interval
     improvement: float
-    p: float
+    """Chance that a seed of the one is higher than a seed of the other (Mann and Whitney)."""
+
+    @property
+    def difference(self) -> float:
+        return float(self.differences.mean())
+
+    @property
+    def n(self) -> int:
+        return len(self.differences)
+
+
+def compared(ours: Standing, theirs: Standing, quantity: str) -> Comparison | None:
+    """The paired comparison of two rows; None where they have no seed in common."""
+    mine, its = ours.by_seed(quantity), theirs.by_seed(quantity)
+    pairs = np.array([[mine[seed], its[seed]] for seed in mine if seed in its]).reshape(-1, 2)
+    if not len(pairs):
+        return None
+    differences = pairs[:, 0] - pairs[:, 1]
+    improvement = probability_of_improvement(pairs[:, 0], pairs[:, 1])
+    return Comparison(differences, seed_interval(differences, IDENTITY), improvement)
 
 
 @dataclass(frozen=True)
 class Board:
-    """One variant of a scenario: methods by what they may use, the best first within each."""
+    """One variant of a scenario: methods by what they may use, the largest first volume first within each."""
 
     tier: str
     scenario: str
@@ -77,47 +102,42 @@ class Board:
     def title(self) -> str:
         return f"{self.scenario}, {self.variant}" if self.variant else self.scenario
 
-    def compared_with(self, reference: str) -> dict[str, Comparison]:
+    def of(self, method: str) -> Standing | None:
+        return next((one for one in self.standings if one.method == method), None)
+
+    def compared_with(self, reference: str, quantity: str = "volume") -> dict[str, Comparison]:
         """By method, where both have seeds in common; empty if the reference has no record."""
-        theirs = next((one for one in self.standings if one.method == reference and one.seeds), None)
+        theirs = self.of(reference)
         if theirs is None:
             return {}
-        pairs = {}
-        for ours in self.standings:
-            common = [seed for seed in ours.seeds if seed in theirs.seeds]
-            if ours is not theirs and common:
-                pairs[ours.method] = tuple(
-                    one.volumes[[one.seeds.index(seed) for seed in common]] for one in (ours, theirs)
-                )
-        differences = {name: mine - its for name, (mine, its) in pairs.items()}
-        adjusted = holm({name: sign_flip_p(d, np.random.default_rng(0)) for name, d in differences.items()})
-        return {
-            name: Comparison(
-                len(d),
-                float(d.mean()),
-                *bootstrap_interval(d, np.random.default_rng(0)),
-                probability_of_improvement(*pairs[name]),
-                adjusted[name],
-            )
-            for name, d in differences.items()
-        }
+        found = {one.method: compared(one, theirs, quantity) for one in self.standings if one is not theirs}
+        return {name: comparison for name, comparison in found.items() if comparison is not None}
 
     def best(self) -> list[str]:
-        """Methods whose mean scores no other method reaches in all three."""
+        """Methods whose means no other method reaches in all of `POINT`; what some record lacks is left out."""
         scored = [one for one in self.standings if len(one.seeds)]
-        if not scored:
+        known = [q for q in POINT if all(len(one.array(q)) == len(one.seeds) for one in scored)]
+        if not scored or not known:
             return []
-        kept = pareto(np.array([one.scores.mean(0) for one in scored]))
+        kept = pareto(np.array([[one.array(q).mean() for q in known] for one in scored]))
         return [one.method for one, stays in zip(scored, kept, strict=True) if stays]
 
+    def variance_shares(self) -> dict[str, float]:
+        """What the first volume's order comes from: each score's share of the variance of log scores between methods.
 
-def mean_and_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Mean over seeds (n,) and its bootstrap interval, NaN for one seed."""
-    return float(values.mean()), *bootstrap_interval(values, np.random.default_rng(0))
+        Of the means of the methods that have none at 0; empty for fewer than three, or if they do not differ.
+        """
+        means = np.array([one.scores.mean(0) for one in self.standings if one.seeds]).reshape(-1, len(SCORES))
+        means = means[(means > 0).all(axis=1)]
+        spread = np.log(means).var(axis=0) if len(means) >= 3 else np.zeros(len(SCORES))
+        total = float(spread.sum())
+        return {name: float(s) / total for name, s in zip(SCORES, spread, strict=True)} if total > 0 else {}
 
 
-def iqm(standing: Standing) -> float:
-    return interquartile_mean(standing.volumes)
+def mean_and_interval(values: np.ndarray, quantity: str) -> tuple[float, float, float]:
+    """Mean over seeds (n,) of a quantity, and its interval; NaN where there is none."""
+    found = seed_interval(values, scale_of(quantity))
+    return float(values.mean()), found.low, found.high
 
 
 def boards(records: Sequence[Record]) -> list[Board]:

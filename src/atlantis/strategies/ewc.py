@@ -8,8 +8,8 @@ batches or of given labels (Kunstner et al., 2019; Benzing, 2022). It takes old 
 `samples` backward passes of one row at the beginning, then a pass over the weights per step; two numbers per weight.
 
 Default weight: Laplace's approximation would have old rows / new targets, about 1,000,000 / 460,000 in the study; being
-diagonal, the approximation is rough, and the weight is one to tune. 1,000 samples: the diagonal's sum is then known to
-a few per cent.
+diagonal, the approximation is rough, and the weight is one to tune (`common/anchor.py` says what AdamW makes of it).
+1,000 samples: the diagonal's sum is then known to a few per cent.
 """
 
 from __future__ import annotations

@@ -2,8 +2,12 @@
 
     penalty = weight / 2 * ||theta - base||^2
 
-Default: 0.1, the order of the paper's alpha (1e-3 to 1 searched, 0.1 the usual choice). Cost: one pass over the weights
-per step, and a copy of the base.
+All weights are held, norms, biases and embedding among them. In the paper the penalty takes the place of weight decay,
+under SGD. Here AdamW's decay stays on beside it, and the penalty's gradient is rescaled as all gradients are:
+`common/anchor.py` says what that means. So the weight is not the paper's alpha, and 0.1 (the paper searches 1e-3 to 1)
+is a place to start tuning from.
+
+Cost: one pass over the weights per step, and a copy of the base.
 """
 
 from __future__ import annotations

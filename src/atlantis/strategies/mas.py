@@ -3,8 +3,13 @@
     penalty = weight / 2 * sum_i O_i * (theta_i - base_i)^2
     O_i = mean over old prompts, with answers drawn from the base, of |d ||logits||^2 / d theta_i|
 
-||.||^2 is the mean square over a row's targets and symbols, so that the weight does not depend on their number. It
-takes old prompts but no old answers. Cost: as EWC. Defaults: weight 1 as in the paper; samples as in EWC.
+||.||^2 is the *mean* square over a row's targets and symbols, so that the weight does not depend on their number. The
+paper's is the sum, and its penalty has no 1/2. A row has 5.3 targets of 44 symbols on average, so the importance is
+about 230 times smaller than the paper's (measured on the shipped bases, 100 prompts), and a weight of 1 here is about
+1/460 of a weight of 1 there. It takes old prompts but no old answers. Cost: as EWC. What `common/anchor.py` says about
+AdamW holds here too.
+
+Defaults: weight 1, a round number and not the paper's; it is one to tune. Samples as in EWC.
 """
 
 from __future__ import annotations

@@ -4,7 +4,20 @@
     gradient = weight * importance_i * (theta_i - base_i)
 
 Members differ in the importance alone: 1 for L2-SP, the Fisher information for EWC, the sensitivity of the outputs for
-MAS. Cost: one pass over the weights per step, and the memory of the base and (but for L2-SP) of one number per weight.
+MAS.
+
+How strong the pull is does not follow from the formula alone:
+
+- The penalty's gradient is added to the loss's before clipping, and AdamW divides the sum by the root of its own second
+  moment. A weight whose gradients are small is therefore pulled as fast as one whose gradients are large, and doubling
+  `weight` less than doubles the pull where the penalty rules the gradient.
+- AdamW's weight decay (`training.weight_decay`) stays on, and pulls the same matrices towards zero while the penalty
+  pulls them back to the base. The two meet between zero and the base. Set `training.weight_decay=0` to have the
+  anchor alone.
+
+So a weight that a paper found with SGD means nothing here, and has to be tuned.
+
+Cost: one pass over the weights per step, and the memory of the base and (but for L2-SP) of one number per weight.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from fractions import Fraction
 
 import numpy as np
 import torch
@@ -16,6 +17,9 @@ from atlantis.strategies.common.interface import Context
 from atlantis.tokens import PAD
 
 CHUNK = 1024
+
+TOLERANCE = Fraction(1, 50)
+"""A whole number of rows stands for a share that it misses by no more than 2 % of itself."""
 
 
 def old_buffer(context: Context, size: int | None, seed: int) -> Pairs:
@@ -100,5 +104,18 @@ def recalled(memory: dict[str, Tensor], rows: np.ndarray) -> tuple[Batch, Tensor
 
 
 def n_beside(batch_size: int, share: float) -> int:
-    """Rows that must be added to a batch to be this share of it then."""
+    """Rows, at least one, that must be added to a batch to be about this share of it then."""
     return max(1, round(batch_size * share / (1 - share)))
+
+
+def rows_beside(batch_size: int, share: float) -> int | Fraction:
+    """Rows that must be added to a batch, on average over steps, to be this share of it then.
+
+    The nearest whole number where that is within `TOLERANCE`: a share of 0.1 beside 64, 128 or 512 rows is 7, 14 and
+    57 rows at every step. Else exactly batch_size * share / (1 - share): 0.01 beside 128 rows is 128/99, one row at
+    most steps and two at the others.
+    """
+    asked = Fraction(repr(float(share)))  # as it is written: 0.1 is a tenth, which no float is
+    rows = batch_size * asked / (1 - asked)
+    whole = round(rows)
+    return whole if abs(whole - rows) <= TOLERANCE * rows else rows

@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 
 class Stream:
-    """Rows 0 .. n - 1 in endless fresh permutations, `size` per step: no row comes twice before all have come."""
+    """Rows 0 .. n - 1 in endless fresh permutations, `size` per step: no row comes twice before all have come.
 
-    def __init__(self, n: int, size: int, seed: int, purpose: int) -> None:
+    A `size` that is no whole number is reached on average: s steps draw floor(s * size) rows together, so each draws
+    the whole number below it or the one above, and perhaps none.
+    """
+
+    def __init__(self, n: int, size: int | Fraction, seed: int, purpose: int) -> None:
         self.n, self.size, self.seed = n, size, [seed, purpose]
         self.epochs: dict[int, np.ndarray] = {}
 
     def rows(self, step: int) -> np.ndarray:
-        """Rows (size,) of step `step`."""
-        start = step * self.size
-        first, last = start // self.n, (start + self.size - 1) // self.n
+        """Rows of step `step`: `size` of them, or the whole number below or above."""
+        start, end = self.before(step), self.before(step + 1)
+        if start == end:
+            return np.empty(0, dtype=np.int64)
+        first, last = start // self.n, (end - 1) // self.n
         self.epochs = {epoch: self._epoch(epoch) for epoch in range(first, last + 1)}
         together = np.concatenate(list(self.epochs.values()))
-        return together[start - first * self.n :][: self.size]
+        return together[start - first * self.n :][: end - start]
+
+    def before(self, step: int) -> int:
+        """How many rows the steps before `step` draw together; exact, whatever the number of steps."""
+        return step * self.size.numerator // self.size.denominator
 
     def all_rows(self, steps: int) -> np.ndarray:
         """The different rows that come in this many steps, in ascending order."""
-        if steps * self.size >= self.n:
-            return np.arange(self.n)
-        return np.sort(self._epoch(0)[: steps * self.size])
+        drawn = self.before(steps)
+        return np.arange(self.n) if drawn >= self.n else np.sort(self._epoch(0)[:drawn])
 
     def _epoch(self, epoch: int) -> np.ndarray:
         if epoch in self.epochs:
