@@ -172,5 +172,5 @@ def sequence_of(task: Task) -> SequenceErrors:
                 if km[row][j] is None:
                     km[row][j] = errors.get(name)
     final = Path(last.output_root) / "experiments" / str(last.name) / "checkpoints" / "final"
-    chance = untrained_km(final, World.from_config(last.world), last.probe, last.probe.seed)
+    chance = untrained_km(final, world_of(folder_of(last), last), last.probe, last.probe.seed)
     return SequenceErrors(names=names, km=km, chance_km=[chance[name] for name in names])
