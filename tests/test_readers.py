@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +52,7 @@ def ring(n: int, lat: float = 40.0) -> tuple[np.ndarray, np.ndarray]:
 
 
 SPREAD = ring(24)
-WORLDS: dict[str, tuple[Any, Any, Sequence[str], list[VirtualRegion]]] = {
+WORLDS: dict[str, Any] = {
     "one region": (*SPREAD, ["A"] * 24, []),
     "one region and Atlantis": (*SPREAD, ["A"] * 24, ATLANTIS),
     "one virtual city": (*SPREAD, ["A"] * 20 + ["B"] * 4, [VirtualRegion(count=1)]),
@@ -113,14 +112,15 @@ def test_every_table_is_written_and_read_back(name: str, tmp_path: Path) -> None
     for protocol in names.PROTOCOLS:
         rows = run.probes[protocol].dynamics
         assert not rows.duplicated(["step", "group", "split"]).any(), "two groups have met"
-        assert (rows[["lon_r2", "lat_r2"]].max() <= 1).all() or rows[["lon_r2", "lat_r2"]].isna().all().any()
-        assert (rows[["lon_r2", "lat_r2"]].min().fillna(0) > -1e9).all() and rows["mean_km"].notna().all()
+        numbers = rows[["lon_r2", "lat_r2"]].to_numpy()
+        numbers = numbers[np.isfinite(numbers)]
+        assert (numbers <= 1).all() and (numbers > -1e9).all() and np.isfinite(rows["mean_km"].to_numpy()).all()
         real = run.probes[protocol].group(names.REAL)
         assert (real["lat_r2"].isna().all(), real["lon_r2"].isna().all()) == (
             name in ("one parallel", "one place"), name in ("one meridian", "one place"),
         )  # fmt: skip
     sphere = run.probes["sphere"].group(names.REAL)
-    assert (sphere["n"] == world.n_real).all(), "the headline is that of all real cities"
+    assert set(sphere["n"]) == {world.n_real}, "the headline is that of all real cities"
     assert not table.duplicated(["source", "step", "layer", "group", "metric"]).any()
 
 
@@ -183,9 +183,11 @@ def test_a_probe_of_few_places_gives_numbers_or_one_message(drawn: Any) -> None:
             return
     assert len(lon) >= FEWEST
     table = reading.dynamics
-    for key in ("lon_r2", "lat_r2"):
-        assert ((table[key] <= 1) & (table[key] > -1e10) | table[key].isna()).all()
-    assert table["mean_km"].between(0, 20_038).all() and np.isfinite(reading.predictions["error_km"]).all()
+    numbers = table[["lon_r2", "lat_r2"]].to_numpy()
+    numbers = numbers[np.isfinite(numbers)]
+    assert (numbers <= 1).all() and (numbers > -1e10).all()
+    km = table["mean_km"].to_numpy()
+    assert (km >= 0).all() and (km < 20_038).all() and np.isfinite(reading.predictions["error_km"].to_numpy()).all()
 
 
 def test_r2_of_what_hardly_varies_is_no_number() -> None:
