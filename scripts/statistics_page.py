@@ -28,6 +28,7 @@ from atlantis.statistics import (
     Scale,
     bootstrap_interval,
     cell_bootstrap,
+    cells_of,
     fold_probes_share,
     interval,
     mean_over_cities,
@@ -129,10 +130,15 @@ def of_virtual_by_splits(rng: np.random.Generator) -> tuple[float, list[Interval
 def over_cities(rng: np.random.Generator, resamples: int = 0) -> tuple[float, list[Interval]]:
     """600 skewed values in 60 cells of unequal size, half of their variance shared: as independent, and by cells."""
     cell = np.sort(np.minimum(rng.exponential(20, 600).astype(int), 59))
+    lon, lat = -175.0 + 10 * (cell % 36), np.where(cell < 36, 5.0, -5.0)  # each in a cell of 10 degrees
     values = np.exp(0.5 * (rng.normal(size=60)[cell] + rng.normal(size=600)))
     if resamples:
-        return float(values.mean()), [cell_bootstrap(cell, lambda rows: float(values[rows].mean()), rng, resamples)]
-    return float(values.mean()), [mean_over_cities(values, LOG), mean_over_cities(values, LOG, cell)]
+        low, high = cell_bootstrap(lon, lat, lambda drawn: drawn @ values / drawn.sum(1), rng, n_resamples=resamples)
+        return float(values.mean()), [Interval(float(low), float(high), 60)]
+    return float(values.mean()), [
+        mean_over_cities(values, LOG),
+        mean_over_cities(values, LOG, cells_of(lon, lat, 10.0)),
+    ]
 
 
 SIMULATIONS: dict[str, tuple[Trial, list[str]]] = {

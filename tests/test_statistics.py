@@ -19,8 +19,7 @@ from atlantis.statistics import (
     SHARE,
     Scale,
     bootstrap_interval,
-    cell_bootstrap,
-    cells,
+    cells_of,
     holm,
     hypervolume,
     interquartile_mean,
@@ -180,28 +179,10 @@ def test_a_mean_over_cities_without_cells_is_students() -> None:
 def test_cells_are_neighbours_of_about_one_area() -> None:
     rng = np.random.Generator(np.random.PCG64(5))
     lon, lat = rng.uniform(-180, 180, 200_000), np.degrees(np.arcsin(rng.uniform(-1, 1, 200_000)))
-    cell, sizes = np.unique(cells(lon, lat), return_counts=True)
+    cell, sizes = np.unique(cells_of(lon, lat, 10.0), return_counts=True)
     assert 400 < len(cell) < 430 and sizes.min() / sizes.mean() > 0.5 and sizes.max() / sizes.mean() < 1.5
-    assert cells([180.0, 0.0], [90.0, -90.0]).tolist() == cells([-180.0, 0.0], [90.0, -89.9]).tolist()
-    near = cells([11.0, 19.0, 21.0], [1.0, 9.0, 9.0])
+    near = cells_of([11.0, 19.0, 21.0], [1.0, 9.0, 9.0], 10.0)
     assert near[0] == near[1] != near[2]
-
-
-def test_a_bootstrap_of_cells_draws_them_whole() -> None:
-    cell = np.repeat(np.arange(10), 3)
-    x, rng = np.arange(10.0)[cell], np.random.Generator(np.random.PCG64(6))
-    seen: list[np.ndarray] = []
-
-    def mean(rows: np.ndarray) -> float:
-        seen.append(rows)
-        return float(x[rows].mean())
-
-    around = cell_bootstrap(cell, mean, rng)
-    assert around.n == 10 and all((np.bincount(rows, minlength=30).reshape(10, 3).std(1) == 0).all() for rows in seen)
-    plain = bootstrap_interval(np.arange(10.0), np.random.Generator(np.random.PCG64(6)), n_resamples=1_000)
-    assert around[:2] == pytest.approx(plain, abs=0.4)
-    assert cell_bootstrap(cell[:21], mean, rng).why == "the cities are neighbours"
-    assert cell_bootstrap(cell, lambda rows: float("nan"), rng).why == "some resamples have no number"
 
 
 # --- how often they cover

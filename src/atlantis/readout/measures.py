@@ -49,7 +49,7 @@ from atlantis.readout.skill import (
 )
 from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
-from atlantis.statistics import SCALES, cells, fold_probes_share, interval, mean_over_cities, splits_share
+from atlantis.statistics import SCALES, cells_of, interval, mean_over_cities, splits_share
 from atlantis.tokens import Vocabulary
 from atlantis.world import World
 
@@ -59,6 +59,10 @@ ENERGY = 0.99
 TOLD = ("skill_frozen", "skill_turned", "skill_refit", "skill_mlp", "km_frozen", "km_turned", "km_refit", "km_mlp")
 TOLD += ("lost", "bent", "turned", "cka", "procrustes", "angle_mean", "angle_max", "kl_old", "moved_km", "task_km")
 """Metrics that have a bad direction: `when.csv` tells their course."""
+
+REGION_CELLS = 3.0
+"""Degrees of the cells in which a virtual region's cities are drawn for an interval: those of the world, 10 degrees,
+would put most of a region into one."""
 
 COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
 
@@ -80,21 +84,18 @@ class Places:
     """
 
     def __init__(self, world: World, features: np.ndarray, fits: Sequence[Ridge], fold: np.ndarray) -> None:
-        virtual = np.stack([fit.predict(features[world.offset :]) for fit in fits])
+        virtual = np.mean([fit.predict(features[world.offset :]) for fit in fits], axis=0)
         held_out = predict_held_out(features[: world.offset], fits, fold)
-        self.lon, self.lat = lon_lat(np.concatenate([held_out, virtual.mean(0)]))
+        self.lon, self.lat = lon_lat(np.concatenate([held_out, virtual]))
         self.km = haversine_km(world.lon, world.lat, self.lon, self.lat)
-        true = world.lon[world.offset :], world.lat[world.offset :]
-        self._by_fit = haversine_km(*true, *lon_lat(virtual))  # (folds, n_virtual)
         self._fold, self._offset = fold, world.offset
+        self._cell = cells_of(world.lon, world.lat, REGION_CELLS)
 
     def error(self, ids: np.ndarray) -> Estimate:
-        """Mean error in km of a group's cities; the interval is over the folds, or over the probes of the folds."""
+        """Mean error in km of a group's cities; the interval is over the folds, or over cells of a region's cities."""
         if ids[0] < self._offset:
             return over_folds(self.km[ids], self._fold[ids])
-        of_fits, value = self._by_fit[:, ids - self._offset].mean(1), float(self.km[ids].mean())
-        around = interval(of_fits, SCALES["mean_km"], fold_probes_share(len(of_fits)), value)
-        return Estimate(value, around.low, around.high, len(ids))
+        return _mean("mean_km", self.km[ids], self._cell[ids])
 
 
 class Measures:
@@ -229,20 +230,21 @@ class Measures:
         inside = Cloud.of(features[self.real][fit])
         basis = principal_subspace(inside.gram, ENERGY)
 
-        cell = cells(self.world.lon, self.world.lat)
+        cell = cells_of(self.world.lon, self.world.lat, 10.0)
+        small = cells_of(self.world.lon, self.world.lat, REGION_CELLS)
 
-        def off_manifold(group: str, ids: np.ndarray) -> None:
+        def off_manifold(group: str, ids: np.ndarray, cell: np.ndarray) -> None:
             shares = off_subspace(features[ids] - inside.mean, basis)
             self._add("off_manifold", _mean("off_manifold", shares, cell[ids]), group)
 
-        off_manifold(REAL, np.flatnonzero(held_out))
+        off_manifold(REAL, np.flatnonzero(held_out), cell)
         for region in self.world.virtual_regions:
             ids, islands = self.world.ids_of(region.name), self.islands.get(region.name, [])
-            off_manifold(region.name, ids)
+            off_manifold(region.name, ids, small)
             placed = place_unseen(features[self.real], self.targets, self.lon, self.lat, features[ids], islands)
             lon, lat = self.world.lon[ids], self.world.lat[ids]
             km = haversine_km(lon, lat, *lon_lat(placed.virtual))
-            found = _mean("integration_km", km, cell[ids])
+            found = _mean("integration_km", km, small[ids])
             self._add("integration_km", found, region.name)
             disparity = constellation_disparity(unit_vectors(lon, lat), placed.virtual)
             self._add("constellation_disparity", Estimate(disparity, n=len(ids)), region.name)
