@@ -113,3 +113,50 @@ def pareto(points: ArrayLike) -> np.ndarray:
     no_worse = np.all(scores[None] >= scores[:, None], axis=2)
     better = np.any(scores[None] > scores[:, None], axis=2)
     return ~np.any(no_worse & better, axis=1)
+
+
+FEWEST_CELLS = 8
+"""Fewer cells than that, counted by their effective number, give no interval."""
+
+
+def cells_of(lon: ArrayLike, lat: ArrayLike, degrees: float) -> np.ndarray:
+    """Which cell of about `degrees` by `degrees` each place at lon, lat (n,) lies in: numbers from 0, (n,).
+
+    Bands of latitude, cut into as many cells as make them about as wide as high.
+    """
+    lon, lat = np.asarray(lon, dtype=np.float64), np.asarray(lat, dtype=np.float64)
+    n_bands = max(1, round(180 / degrees))
+    band = ((lat + 90) / 180 * n_bands).astype(int).clip(0, n_bands - 1)
+    middle = np.radians((band + 0.5) * 180 / n_bands - 90)
+    n_cells = np.maximum(1, np.round(2 * n_bands * np.cos(middle)).astype(int))
+    column = ((lon + 180) % 360 / 360 * n_cells).astype(int).clip(0, n_cells - 1)
+    return np.unique(band * 4 * n_bands + column, return_inverse=True)[1]
+
+
+def cell_bootstrap(
+    lon: ArrayLike,
+    lat: ArrayLike,
+    statistic: Callable[[np.ndarray], np.ndarray],
+    rng: np.random.Generator,
+    degrees: float = 10.0,
+    n_resamples: int = 1_000,
+    confidence: float = 0.95,
+) -> np.ndarray:
+    """Percentile bootstrap interval (low, high) of a statistic of places at lon, lat (n,), drawn by cells.
+
+    Errors of neighbouring places are alike, so places are no independent draws; cells of them nearly are. Whole cells
+    are drawn with replacement. `statistic` takes weights (resamples, n), how often each place was drawn, and gives a
+    value for each resample, (resamples,), or several, (resamples, k): the interval is (2,) or (2, k). Resamples without
+    a value (NaN) do not count.
+
+    NaN where the cells are fewer than 8, counted by their effective number: (sum of sizes)^2 / sum of sizes^2; and
+    where half of the resamples have no value.
+    """
+    cell = cells_of(lon, lat, degrees)
+    sizes = np.bincount(cell)
+    few = not len(cell) or sizes.sum() ** 2 < FEWEST_CELLS * (sizes**2).sum()
+    drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / max(1, len(sizes))), size=1 if few else n_resamples)
+    values = statistic(drawn[:, cell].astype(np.float64))
+    missing = np.isnan(values).mean(0) > 0.5
+    ends = [0.5 - confidence / 2, 0.5 + confidence / 2]
+    return np.where(few | missing, np.nan, np.nanquantile(np.where(missing, 0.0, values), ends, axis=0))

@@ -3,8 +3,8 @@
     text, missing = findings(prose, records)
 
 A place is `{{kind|argument|...}}`. A row is `SCENARIO/METHOD` or `SCENARIO, VARIANT/METHOD`; a quantity is a score,
-`volume`, a measure of sequences (`forgetting`, ...), `km_start`, `km_end`, `lost`, `bent`, `turned`, or `task SLICE` in
-km.
+`volume`, a measure of sequences (`forgetting`, ...), `km_start`, `km_end`, `lost`, `bent`, `turned`, `shifted`,
+`turned or shifted` (which older records do not tell apart), or `task SLICE` in km.
 
     {{mean|A0/naive|retention}}                 mean over seeds, with its interval
     {{less|A0/replay|A0/naive|retention}}       the first less the second, seed by seed: mean and interval
@@ -40,6 +40,7 @@ PLACE = re.compile(r"\{\{([^{}]+)\}\}")
 SCORES = tuple(Scores.model_fields)
 MEASURES = tuple(Continual.model_fields)
 OF_NUMBERS = ("km_start", "km_end")
+MOVED = "turned or shifted"
 OLD_ANSWERS = "task world-world"
 """What the model answers to pairs of real cities: the task that was learned first, and no part of any score."""
 
@@ -81,12 +82,19 @@ def _of_record(record: Record, quantity: str) -> float | None:
         return None if record.continual is None else getattr(record.continual, quantity)
     if quantity in OF_NUMBERS:
         return None if numbers is None else getattr(numbers, quantity)
-    if quantity in DAMAGE:
-        return None if numbers is None else numbers.damage.get(quantity)
+    if quantity in (*DAMAGE, MOVED):
+        return None if numbers is None else _damage(numbers.damage, quantity)
     if quantity.startswith("task "):
         return None if numbers is None else numbers.task_km.get(quantity.removeprefix("task "))
-    known = ", ".join([*SCORES, "volume", *MEASURES, *OF_NUMBERS, *DAMAGE, "task SLICE"])
+    known = ", ".join([*SCORES, "volume", *MEASURES, *OF_NUMBERS, *DAMAGE, MOVED, "task SLICE"])
     raise UserError(f"no quantity {quantity!r}; there are {known}")
+
+
+def _damage(parts: dict[str, float], quantity: str) -> float | None:
+    """A part of the fall. In records from before there was `shifted`, `turned` held both."""
+    if quantity == MOVED:
+        return parts["turned"] + parts.get("shifted", 0.0) if "turned" in parts else None
+    return None if quantity == "turned" and "shifted" not in parts else parts.get(quantity)
 
 
 class _Page:

@@ -29,7 +29,9 @@ from atlantis.sweep.results import MAP
 from atlantis.world import World
 
 REAL = "real"
-DAMAGE = ("lost", "bent", "turned")
+DAMAGE = ("lost", "bent", "turned", "shifted")
+"""The parts of the fall of the first step's probe. Records from before November 28, 2026 have three: in their `turned`
+is what is `shifted` now."""
 
 
 class Scores(Settings):
@@ -65,7 +67,7 @@ class Numbers(Settings):
     ratio: dict[str, float]
     """By region."""
     damage: dict[str, float] = Field(default_factory=dict)
-    """Of the map of the real cities, in the last run: how much skill was lost, bent and turned (docs/metrics.md)."""
+    """Of the map of the real cities, in the last run: how much skill was lost, bent, turned and shifted (docs/metrics.md)."""
 
 
 def scores_of(numbers: Numbers) -> Scores:
@@ -99,7 +101,7 @@ def numbers_of(task: Task) -> Numbers:
         task_km=task_km,
         constant_km={name: value for name, value in constant.items() if name in task_km},
         ratio=_ratios(last, km["end"]),
-        damage={name: _by_group(last, name, _last_step(last))[REAL] for name in DAMAGE},
+        damage={name: part[REAL] for name in DAMAGE if (part := _by_group(last, name, _last_step(last)))},
     )
 
 

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 from scipy.spatial import procrustes
 
-from atlantis.readout.probes import t_interval
 from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
 from atlantis.readout.skill import Estimate
 from atlantis.readout.threads import side_by_side
@@ -119,11 +119,31 @@ def place_unseen(
     return Placed(solve_ridge(sums, alpha).predict(virtual), np.array(side_by_side(error_km, islands)))
 
 
-def ratio(km: float, reference: np.ndarray) -> Estimate:
-    """`km` divided by the islands' mean error, with the interval that the t interval of that mean gives."""
-    low, high = t_interval(list(reference))
-    upper = km / low if low > 0 else float("nan")
-    return Estimate(km / float(reference.mean()), km / high, upper, len(reference))
+def mean_of_islands(km: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean error of islands from the errors `km` (k,) of each, with an interval on the log scale.
+
+    Islands' errors are positive and skewed: a few are several times the median. log(mean) has the standard error
+    sqrt(s^2 / k + s^4 / (2 (k - 1))) if the errors are log-normal, s being the deviation of their logarithms (Cox's
+    method, in Zhou and Gao, 1997), here with Student's t. NaN for fewer than two islands, or an error of 0.
+    """
+    k, mean = len(km), float(km.mean())
+    if k < 2 or km.min() <= 0:
+        return Estimate(mean, n=k)
+    variance = float(np.log(km).var(ddof=1))
+    half = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt(variance / k + variance**2 / (2 * (k - 1)))
+    return Estimate(mean, float(mean * np.exp(-half)), float(mean * np.exp(half)), k)
+
+
+def ratio(km: Estimate, reference: Estimate) -> Estimate:
+    """A region's mean error divided by the islands', with an interval on the log scale that has the errors of both.
+
+    The two are independent, so that on either side the squares of log(value / limit) add up (Zou and Donner, 2008).
+    NaN limits where one of the two has none. `n` is the number of islands.
+    """
+    value = km.value / reference.value
+    below = np.hypot(np.log(km.value / km.low), np.log(reference.high / reference.value))
+    above = np.hypot(np.log(km.high / km.value), np.log(reference.value / reference.low))
+    return Estimate(value, float(value * np.exp(-below)), float(value * np.exp(above)), reference.n)
 
 
 def constellation_disparity(true: np.ndarray, predicted: np.ndarray) -> float:
