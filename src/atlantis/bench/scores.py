@@ -67,7 +67,7 @@ class Numbers(Settings):
     ratio: dict[str, float]
     """By region."""
     damage: dict[str, float] = Field(default_factory=dict)
-    """Of the map of the real cities, in the last run: how much skill was lost, bent, turned and shifted (docs/metrics.md)."""
+    """Of the map of the real cities, in the last run: how much skill was lost, bent, turned and shifted."""
 
 
 def scores_of(numbers: Numbers) -> Scores:
