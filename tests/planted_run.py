@@ -133,6 +133,8 @@ def add_map(folder: Path, cities: pd.DataFrame, drift: float, with_shift: bool) 
         if with_shift:
             add(step, "shift_length", 0.3 * k)
             add(step, "shift_share", 0.8)
+            add(step, "shift_lon", 40.0)
+            add(step, "shift_lat", -20.0)
             add(step, "damage_by_distance_anywhere", 0.0)
         add(step, "integration_km", 4000 - 900 * k, "Atlantis")
         add(step, "integration_reference_km", 1000, "Atlantis")

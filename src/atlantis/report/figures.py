@@ -156,8 +156,8 @@ def _line(ax: Axes, rows: pd.DataFrame, label: str, colour: str, **look: Any) ->
 
 
 def _draw_skill(ax: Axes, data: MapData) -> None:
-    for key, label, hue in READINGS:
-        _line(ax, data.rows(f"skill_{key}"), label, LINES[hue])
+    for key, label, hue, dash in READINGS:
+        _line(ax, data.rows(f"skill_{key}"), label, LINES[hue], ls="--" if dash else "-")
     fall = data.fall()
     for label, low, high, hue in bands(data) if len(fall) else ():
         ax.fill_between(fall.index, fall[low], fall[high], alpha=0.3, lw=0, color=LINES[hue], label=label)
@@ -165,8 +165,8 @@ def _draw_skill(ax: Axes, data: MapData) -> None:
 
 
 def _draw_readings_km(ax: Axes, data: MapData) -> None:
-    for key, label, hue in READINGS:
-        _line(ax, data.rows(f"km_{key}"), label, LINES[hue])
+    for key, label, hue, dash in READINGS:
+        _line(ax, data.rows(f"km_{key}"), label, LINES[hue], ls="--" if dash else "-")
     if ax.has_data():
         _chance(ax, data, "km_untrained", "untrained model")
         from_zero(ax)

@@ -5,23 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from atlantis.report.map_data import ANSWERS, MapData
-from atlantis.report.series import BLOCKS, BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION, chance, measure, numbers, panel
+from atlantis.report.series import BLOCKS, BLUE, GREEN, ORANGE, SKY, VERMILION, chance, measure, numbers, panel
 
 READINGS = (
-    ("frozen", "the first step's probe", VERMILION),
-    ("shifted", "… with the mean moved back", PURPLE),
-    ("turned", "… and turned back", GREEN),
-    ("refit", "a new linear probe", BLUE),
-    ("mlp", "a new small network", SKY),
+    ("frozen", "the first step's probe", VERMILION, 0),
+    ("shifted", "… with the mean moved back", GREEN, 0),
+    ("turned", "… and turned back", SKY, 0),
+    ("refit", "a new linear probe", BLUE, 0),
+    ("mlp", "a new small network", BLUE, 1),
 )
+"""What is read, what it is called, and the colour and dashes of its line: no fifth colour is told from these by all."""
 LOST, BENT = ("lost", "refit", "first", ORANGE), ("bent", "turned", "refit", BLUE)
 
 
 def bands(data: MapData) -> tuple[tuple[str, str, str, int], ...]:
     """The parts of the fall: between which two columns of `MapData.fall` each lies; the colour of the line above it."""
     if not data.knows_shift:
-        return LOST, BENT, ("turned or shifted", "frozen", "turned", GREEN)
-    return LOST, BENT, ("turned", "shifted", "turned", GREEN), ("shifted", "frozen", "shifted", PURPLE)
+        return LOST, BENT, ("turned or shifted", "frozen", "turned", SKY)
+    return LOST, BENT, ("turned", "shifted", "turned", SKY), ("shifted", "frozen", "shifted", GREEN)
 
 
 def map_panels(data: MapData, virtual: list[str], palette: dict[str, str]) -> list[dict[str, Any]]:
@@ -31,8 +32,8 @@ def map_panels(data: MapData, virtual: list[str], palette: dict[str, str]) -> li
 
 
 def _kind_panels(data: MapData) -> list[dict[str, Any]]:
-    skill = [measure(data, label, f"skill_{key}", hue=hue) for key, label, hue in READINGS]
-    km = [measure(data, label, f"km_{key}", hue=hue) for key, label, hue in READINGS]
+    skill = [measure(data, label, f"skill_{key}", hue=hue, dash=dash) for key, label, hue, dash in READINGS]
+    km = [measure(data, label, f"km_{key}", hue=hue, dash=dash) for key, label, hue, dash in READINGS]
     untrained = chance(data, ("untrained model", "km_untrained"))
     return [
         panel(
@@ -140,7 +141,7 @@ def _damage_panels(data: MapData) -> list[dict[str, Any]]:
     ]
     causes.insert(0, measure(data, "with distance to any place", "damage_by_distance_anywhere", faint=True))
     shift = [
-        measure(data, "length, in radii of the Earth", "shift_length", hue=PURPLE),
+        measure(data, "length, in radii of the Earth", "shift_length", hue=VERMILION),
         measure(data, "share of the mean squared change", "shift_share", hue=BLUE),
     ]
     zero = [{"label": "no relation", "value": 0.0}]
