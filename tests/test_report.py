@@ -388,7 +388,9 @@ def test_the_page_is_small(run):
     many = pd.concat(
         [one.assign(step=step, **{k: rng.uniform(*limits, n) for k, limits in places.items()}) for step in range(steps)]
     )
-    probes = {name: run_data.Probe(name, seed.dynamics, many) for name in ("seed", "sphere", "frozen", "shifted")}
+    placed = many.drop(columns=["radial_km", "tangential_km"])
+    probes = {name: run_data.Probe(name, seed.dynamics, placed) for name in ("seed", "sphere", "frozen")}
+    probes["shifted"] = run_data.Probe("shifted", seed.dynamics, many)
     large = run_data.Run(**{**vars(loaded), "probes": probes})
     assert len(page.page([large])) < 7_000_000
 
