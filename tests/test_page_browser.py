@@ -68,7 +68,7 @@ def test_the_page_draws_itself_and_asks_for_nothing(opened):
     assert opened.pdf().startswith(b"%PDF-")
     quiet(opened)
     assert opened.text("h1") == NAME and opened.text("#step-name") == "step 10"
-    assert opened.run("document.querySelectorAll('figure.chart').length") == 17
+    assert opened.run("document.querySelectorAll('figure.chart').length") == 18
     assert opened.run("document.querySelectorAll('script').length") == 2
     pixels = "new Set(new Uint32Array(views[0].canvas.getContext('2d').getImageData(0, 0, 900, 300).data.buffer)).size"
     assert opened.run(pixels) > 20

@@ -210,7 +210,7 @@ def _draw_damage(ax: Axes, data: MapData) -> None:
     if ax.has_data():
         from_zero(ax)
     remark = "beyond the shift" if data.knows_shift else "the shift included"
-    ax.set_title(f"Movement of the predicted place, {remark}, mean km")
+    ax.set_title(f"Movement of places, {remark}, km")
 
 
 def _chance(ax: Axes, data: MapData, metric: str, label: str, ls: str = ":") -> None:

@@ -9,8 +9,8 @@ from atlantis.report.series import BLOCKS, BLUE, GREEN, ORANGE, SKY, VERMILION, 
 
 READINGS = (
     ("frozen", "the first step's probe", VERMILION, 0),
-    ("shifted", "… with the mean moved back", GREEN, 0),
-    ("turned", "… and turned back", SKY, 0),
+    ("shifted", "… with the mean moved back", SKY, 0),
+    ("turned", "… and turned back", GREEN, 0),
     ("refit", "a new linear probe", BLUE, 0),
     ("mlp", "a new small network", BLUE, 1),
 )
@@ -21,8 +21,8 @@ LOST, BENT = ("lost", "refit", "first", ORANGE), ("bent", "turned", "refit", BLU
 def bands(data: MapData) -> tuple[tuple[str, str, str, int], ...]:
     """The parts of the fall: between which two columns of `MapData.fall` each lies; the colour of the line above it."""
     if not data.knows_shift:
-        return LOST, BENT, ("turned or shifted", "frozen", "turned", SKY)
-    return LOST, BENT, ("turned", "shifted", "turned", SKY), ("shifted", "frozen", "shifted", GREEN)
+        return LOST, BENT, ("turned or shifted", "frozen", "turned", GREEN)
+    return LOST, BENT, ("turned", "shifted", "turned", GREEN), ("shifted", "frozen", "shifted", SKY)
 
 
 def map_panels(data: MapData, virtual: list[str], palette: dict[str, str]) -> list[dict[str, Any]]:
