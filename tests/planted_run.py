@@ -19,8 +19,13 @@ SEPARATOR = "\u2028 & </script><!-- {{script}} [bold]x[/bold]"
 LAYERS = ("0", "1", "2", "3", "4", "5", "3+4")
 
 
-def make_run(folder: Path, drift: float = 1.0, name: str = NAME, with_map: bool = False) -> Path:
-    """Six real cities (four of them fitted on), two of Atlantis; checkpoint k is `drift` x k degrees too far east."""
+def make_run(
+    folder: Path, drift: float = 1.0, name: str = NAME, with_map: bool = False, with_shift: bool = True
+) -> Path:
+    """Six real cities (four of them fitted on), two of Atlantis; checkpoint k is `drift` x k degrees too far east.
+
+    Without `with_shift`, its analysis is an older one, in which a shift was part of the turn.
+    """
     folder.mkdir(parents=True)
     cities = pd.DataFrame(
         {
@@ -61,7 +66,7 @@ def make_run(folder: Path, drift: float = 1.0, name: str = NAME, with_map: bool 
     }
     (folder / "run.json").write_text(json.dumps(about | {"dataset": {"name": "d", "counts": {"train": 100_000}}}))
     if with_map:
-        add_map(folder, cities, drift)
+        add_map(folder, cities, drift, with_shift)
     return folder
 
 
@@ -91,8 +96,11 @@ def evaluation(step: int, k: int) -> dict[str, Any]:
     return {"step": step, "kind": "eval", "loss": 2.0 - 0.5 * k, "slices": slices}
 
 
-def add_map(folder: Path, cities: pd.DataFrame, drift: float) -> None:
-    """analysis/map/ and variants.csv: of a fall in skill from 0.9 to 0.5, a half is lost, a quarter bent and turned."""
+def add_map(folder: Path, cities: pd.DataFrame, drift: float, with_shift: bool) -> None:
+    """analysis/map/ and variants.csv: a fall in skill from 0.9 to 0.5, half of it lost, a fifth bent.
+
+    The rest is turned or shifted: a tenth turned and a fifth shifted.
+    """
     rows: list[dict[str, Any]] = []
 
     def add(step: int, metric: str, value: float, group: str = "real", layer: str = "3+4") -> None:
@@ -104,17 +112,30 @@ def add_map(folder: Path, cities: pd.DataFrame, drift: float) -> None:
         fall = 0.2 * k
         skills = {
             "frozen": 0.9 - fall,
-            "turned": 0.9 - 0.75 * fall,
+            "shifted": 0.9 - 0.8 * fall,
+            "turned": 0.9 - 0.7 * fall,
             "refit": 0.9 - 0.5 * fall,
             "mlp": 0.92 - 0.3 * fall,
         }
+        shares = {"lost": 0.5, "bent": 0.2, "turned": 0.1, "shifted": 0.2}
+        if not with_shift:
+            del skills["shifted"], shares["shifted"]
+            shares["turned"] = 0.3
         for name, skill in skills.items():
             add(step, f"skill_{name}", skill)
             add(step, f"km_{name}", 6000 * (1 - skill))
         for group, km in (("Africa", 400), ("Atlantis", 5000)):
             add(step, "km_frozen", km * (1 + 3 * drift * k), group)
-        for name, share in (("lost", 0.5), ("bent", 0.25), ("turned", 0.25)):
+            if with_shift:
+                add(step, "km_shifted", km * (1 + 2 * drift * k), group)
+        for name, share in shares.items():
             add(step, name, share * fall)
+        if with_shift:
+            add(step, "shift_length", 0.3 * k)
+            add(step, "shift_share", 0.8)
+            add(step, "shift_lon", 40.0)
+            add(step, "shift_lat", -20.0)
+            add(step, "damage_by_distance_anywhere", 0.0)
         add(step, "integration_km", 4000 - 900 * k, "Atlantis")
         add(step, "integration_reference_km", 1000, "Atlantis")
         add(step, "integration_ratio", 4 - 0.9 * k, "Atlantis")
@@ -140,10 +161,13 @@ def add_map(folder: Path, cities: pd.DataFrame, drift: float) -> None:
     pd.DataFrame(rows).to_parquet(folder / "analysis" / "map" / "measures.parquet", index=False)
     tables = []
     for k, step in enumerate(STEPS):
-        table = predicted(cities, step, 3 * drift * k)[["step", "id", "pred_lon", "pred_lat", "error_km"]]
-        tables.append(table.assign(radial_km=-100.0 * k, tangential_km=40.0 * k))
-    names = {"pred_lon": "frozen_lon", "pred_lat": "frozen_lat", "error_km": "frozen_error_km"}
-    pd.concat(tables).rename(columns=names).to_parquet(folder / "analysis" / "map" / "cities.parquet", index=False)
+        table = cities[["id"]].assign(step=step, radial_km=-100.0 * k, tangential_km=40.0 * k)
+        for probe, east in {"frozen": 3 * drift * k, "shifted": 2 * drift * k}.items():
+            names = {"pred_lon": f"{probe}_lon", "pred_lat": f"{probe}_lat", "error_km": f"{probe}_error_km"}
+            if with_shift or probe == "frozen":
+                table = table.assign(**predicted(cities, step, east)[[*names]].rename(columns=names))
+        tables.append(table)
+    pd.concat(tables).to_parquet(folder / "analysis" / "map" / "cities.parquet", index=False)
     (folder / "analysis" / "map" / "when.csv").write_text(
         "metric,group,first,final,worst,worst_step,half_damage_step,recovered\n"
         "km_frozen,real,226,359,473,100,38.5,0.46\nskill_frozen,real,0.96,0.94,0.92,100,40,\n"

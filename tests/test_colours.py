@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from atlantis.report import page
-from atlantis.report.map_panels import BANDS, READINGS
+from atlantis.report.map_panels import READINGS, bands
+from atlantis.report.run_data import load
 from atlantis.report.style import LINES
 from atlantis.world.regions import REGION_COLOURS, VIRTUAL_COLOURS
+from tests.planted_run import make_run
 
 DEUTERANOPIA = [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
 PROTANOPIA = [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
@@ -59,9 +61,11 @@ def test_neighbouring_regions_are_told_apart_by_colour_blind_eyes(eye):
 
 
 @pytest.mark.parametrize("eye", EYES)
-def test_lines_of_one_chart_and_parts_of_the_fall_are_told_apart_by_colour_blind_eyes(eye):
+def test_lines_of_one_chart_and_parts_of_the_fall_are_told_apart_by_colour_blind_eyes(eye, tmp_path):
     seen = [lab(colour, EYES[eye]) for colour in LINES]
-    for used in ([0, 1, 2], [BANDS[k][3] for k in range(3)], [hue for _, _, hue in READINGS]):
+    data = load(make_run(tmp_path / "run", with_map=True)).map
+    assert data is not None and len({look[2:] for look in READINGS}) == len(READINGS)
+    for used in ([0, 1, 2], [band[3] for band in bands(data)], [hue for _, _, hue, dash in READINGS if not dash]):
         for a, b in combinations(used, 2):
             assert np.linalg.norm(seen[a] - seen[b]) > 20, (a, b)
 

@@ -68,6 +68,20 @@ def three(scenario: str, method: str, *firsts: float, **more: Any) -> list[Recor
     return [planted(scenario, method, seed, (first, 0.5, 0.5), **more) for seed, first in enumerate(firsts)]
 
 
+def test_older_records_do_not_tell_a_turn_from_a_shift() -> None:
+    """Their `turned` has the shift in it: it is quoted as both together, and never as the turn alone."""
+    older = three("A0", "naive", 0.2, 0.4, 0.6)
+    newer = [record.model_copy(deep=True) for record in older]
+    for record in newer:
+        assert record.numbers is not None
+        record.numbers.damage.update(turned=0.1, shifted=0.2)
+    for records, turned in ((older, None), (newer, "0.100 (0.100 to 0.100)")):
+        both, missing = findings("{{mean|A0/naive|turned or shifted}}", records)
+        assert both == "0.300 (0.300 to 0.300)" and not missing
+        text, missing = findings("{{mean|A0/naive|turned}}", records)
+        assert (text == turned) if turned else missing
+
+
 def test_numbers_are_means_over_seeds_and_differences_are_paired() -> None:
     records = three("A0", "naive", 0.2, 0.4, 0.6) + three("A0", "replay", 0.3, 0.5, 0.5)
     text, missing = findings("{{mean|A0/naive|retention}}; {{less|A0/replay|A0/naive|retention}}", records)

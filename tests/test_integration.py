@@ -12,10 +12,14 @@ from atlantis.readout.integration import (
     constellation_disparity,
     find_islands,
     mean_gap_km,
+    mean_of_islands,
     place_unseen,
     ratio,
 )
+from atlantis.readout.measures import REGION_CELLS
+from atlantis.readout.skill import Estimate
 from atlantis.sphere import haversine_km, unit_vectors
+from atlantis.statistics import LOG, cells_of, mean_over_cities
 from atlantis.world import World
 
 
@@ -66,10 +70,12 @@ def test_on_the_map_or_off_it(world: World, islands: list[Island]) -> None:
     real, virtual = x[: world.offset], x[world.offset :]
     y, true = vectors[: world.offset], vectors[world.offset :]
 
-    def km(virtual: np.ndarray) -> tuple[float, np.ndarray]:
+    def km(virtual: np.ndarray) -> tuple[Estimate, Estimate]:
         placed = place_unseen(real, y, *places(world, False), virtual, islands)
         cosine = (placed.virtual * true).sum(1) / np.linalg.norm(placed.virtual, axis=1)
-        return float(6371 * np.arccos(cosine.clip(-1, 1)).mean()), placed.reference
+        km, cell = 6371 * np.arccos(cosine.clip(-1, 1)), cells_of(*places(world, True), REGION_CELLS)
+        around = mean_over_cities(km, LOG, cell)
+        return Estimate(float(km.mean()), around.low, around.high, len(km)), mean_of_islands(placed.reference)
 
     on_it = ratio(*km(virtual))
     assert 0.8 < on_it.value < 1.25 and on_it.low < on_it.value < on_it.high and on_it.n == 12
@@ -89,12 +95,27 @@ def test_islands_are_really_left_out(world: World, islands: list[Island]) -> Non
     assert told.reference[0] < 1_000
 
 
-def test_a_ratio_has_the_islands_interval() -> None:
-    found = ratio(900.0, np.array([200.0, 300.0, 400.0]))
-    assert found.value == 3.0 and found.n == 3
-    half = 4.3027 * np.log([200, 300, 400]).std(ddof=1) / math.sqrt(3)
-    assert (found.low, found.high) == pytest.approx((3 * math.exp(-half), 3 * math.exp(half)), rel=1e-4)
-    assert math.isnan(ratio(900.0, np.array([1.0, 500.0])).high), "two islands have no interval"
+@pytest.mark.filterwarnings("error")
+def test_a_ratio_has_the_errors_of_both() -> None:
+    """On the log scale, where two standard errors of 3 and 4 are one of 5."""
+    region, islands = Estimate(900.0, 900 / 1.2, 900 * 1.2, 100), Estimate(300.0, 300 / 1.5, 300 * 1.5, 12)
+    found = ratio(region, islands)
+    both = math.exp(math.hypot(math.log(1.2), math.log(1.5)))
+    assert found == pytest.approx((3.0, 3.0 / both, 3.0 * both, 12))
+    skewed = ratio(region._replace(high=900 * 1.2), islands._replace(low=300 / 3))
+    assert skewed.low == pytest.approx(found.low) and skewed.high > found.high
+    for one, other in ((Estimate(900.0), islands), (region, mean_of_islands(np.array([300.0])))):
+        none = ratio(one, other)
+        assert none.value == 3 and math.isnan(none.low) and math.isnan(none.high)
+
+
+def test_the_islands_interval_covers_and_keeps_its_bounds() -> None:
+    """Errors of islands are skewed: log-normal, with the deviation that the demo's twelve have."""
+    rng, spread = np.random.default_rng(5), 0.7
+    drawn = [mean_of_islands(np.exp(rng.normal(size=12) * spread)) for _ in range(2_000)]
+    assert 0.92 < np.mean([one.low < math.exp(spread**2 / 2) < one.high for one in drawn]) < 0.97
+    assert all(0 < one.low < one.value < one.high for one in drawn)
+    assert math.isnan(mean_of_islands(np.array([0.0, 500.0])).low)
 
 
 def test_a_constellation_keeps_its_shape_when_it_moves(world: World) -> None:

@@ -22,6 +22,7 @@ from atlantis.readout.analysis import probe_run
 from atlantis.readout.measures import COLUMNS, Measures, block_features, like
 from atlantis.readout.outputs import kl_per_token
 from atlantis.readout.probes import read_sphere
+from atlantis.readout.skill import SHARES
 from atlantis.settings import ProbeConfig, RunConfig
 from atlantis.tokens import Vocabulary
 from atlantis.world import World
@@ -39,13 +40,15 @@ def new(vocabulary: Vocabulary, seed: int) -> Transformer:
     return model
 
 
-def measured(world: World, kind: str = "characters", seeds: tuple[int, ...] = (0, 0, 1)) -> Measures:
+def measured(
+    world: World, kind: str = "characters", seeds: tuple[int, ...] = (0, 0, 1), config: ProbeConfig = CONFIG
+) -> Measures:
     """Untrained models in place of checkpoints 0, 10, 20, ...; equal seeds are equal models."""
-    vocabulary, measures = Vocabulary(kind, len(world)), Measures(world, CONFIG)  # type: ignore[arg-type]
+    vocabulary, measures = Vocabulary(kind, len(world)), Measures(world, config)  # type: ignore[arg-type]
     for i, seed in enumerate(seeds):
         model = new(vocabulary, seed)
         states = probe_states(model, vocabulary, np.arange(len(world)), range(3))
-        fits = read_sphere(block_features(states, CONFIG.layers), world, CONFIG).fits
+        fits = read_sphere(block_features(states, config.layers), world, config).fits
         measures.read(10 * i, model, vocabulary, states, fits)
     return measures
 
@@ -61,22 +64,31 @@ def test_the_same_states_have_not_changed_and_others_have(small_world: World) ->
     assert tuple(table.columns) == COLUMNS and not table["value"].isna().any()
     assert not table.duplicated(["step", "layer", "group", "metric"]).any()
     same, other = at(table, 10), at(table, 20)
-    for metric in ("procrustes", "angle_max", "lost", "bent", "turned", "moved_km"):
+    for metric in ("procrustes", "angle_max", *SHARES, "moved_km", "shift_length"):
         assert same[metric] == pytest.approx(0, abs=1e-6) and abs(other[metric]) > 1e-3, metric
-    assert same["skill_frozen"] == same["skill_refit"] and same["cka"] == pytest.approx(1)
+    assert same["skill_frozen"] == same["skill_shifted"] == same["skill_refit"] and same["cka"] == pytest.approx(1)
     assert at(table, 10, "answers", "old")["kl_old"] == pytest.approx(0, abs=1e-9)
     assert at(table, 20, "answers", "old")["kl_old"] > 0.01
+    whole = at(table, 0)["skill_refit"] - other["skill_frozen"]
+    assert sum(other[share] for share in SHARES) == pytest.approx(whole)
+    assert 0 < other["shift_share"] < 1 and "shift_share" not in same and "shift_lon" not in same
+    assert "damage_by_distance_anywhere" in other and "damage_by_distance" not in same
     assert "tangential_share" not in same and 0 < other["tangential_share"] < 1
     assert {"0", "1", "2", "1+2", "answers"} == set(table["layer"])
     chance = at(table, 0)
     assert {"km_untrained", "km_permuted", "lon_r2_untrained", "lat_r2_permuted"} <= set(chance.index)
     assert "km_untrained" not in same
     virtual = at(table, 20, group="Atlantis")
-    assert {"integration_km", "off_manifold", "constellation_disparity", "km_frozen", "moved_km"} <= set(virtual.index)
+    assert {"integration_km", "off_manifold", "constellation_disparity", "km_frozen", "km_shifted", "moved_km"} <= set(
+        virtual.index
+    )
     cities = pd.concat(measures.cities)
     assert len(cities) == 3 * len(small_world)
-    frozen = cities[(cities["step"] == 20) & (cities["id"] < small_world.n_real)]["frozen_error_km"].mean()
-    assert frozen == pytest.approx(other["km_frozen"], rel=1e-5)
+    real = cities[(cities["step"] == 20) & (cities["id"] < small_world.n_real)]
+    for probe in ("frozen", "shifted"):
+        assert real[f"{probe}_error_km"].mean() == pytest.approx(other[f"km_{probe}"], rel=1e-5)
+    whole = np.hypot(real["radial_km"], real["tangential_km"]).mean()
+    assert whole == pytest.approx(other["moved_km"], rel=1e-5), "what moved is what moved beyond the shift"
 
 
 @pytest.mark.parametrize("kind", ["characters", "city"])
@@ -89,6 +101,21 @@ def test_every_kind_of_world(kind: str, regions: list[VirtualRegion], thirty_cit
     assert set(table[table["metric"] == "tangential_share"]["group"]) == (compact | {"real"} if compact else set())
     assert ("damage_by_distance" in set(table["metric"])) == bool(compact)
     assert measures.cities[1]["radial_km"].isna().all() == (not compact)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_region_of_one_city_or_two_has_numbers_and_no_interval(count: int, thirty_cities: Path) -> None:
+    """And thirty cities in two folds: what is too few for an interval has none, and nothing warns."""
+    world = World.build(thirty_cities, [VirtualRegion(count=count)])
+    table = measured(world, seeds=(0, 1), config=CONFIG.model_copy(update={"repeats": 2})).table()
+    rows = table[table["group"] == "Atlantis"].set_index("metric")
+    for metric in ("km_frozen", "km_refit", "integration_km", "moved_km"):
+        assert (
+            np.isfinite(rows.loc[metric, "value"]).all() and rows.loc[[metric], ["low", "high"]].isna().to_numpy().all()
+        )
+    finite = table[table["low"].notna() & ~table["metric"].str.contains("isotropic|anywhere")]
+    assert (finite["low"] <= finite["high"]).all() and len(finite) > 50
 
 
 def test_an_untrained_model_of_the_same_shape_is_another_model() -> None:
@@ -141,6 +168,17 @@ def test_an_unreadable_checkpoint_does_not_stop_the_rest(
     probe_run(run)
     assert read == [0, 3], "the first step, which others are compared with, and what was missing"
     assert contents(run) == whole
+
+
+def test_numbers_of_another_version_are_made_again(
+    run: Path, small_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their names may be the same and their meaning another, so that none of them is added to."""
+    whole = contents(run)
+    monkeypatch.setattr(analysis, "VERSION", analysis.VERSION + 1)
+    analysis.probe_checkpoints(run, World.from_config(small_config.world), small_config.probe)
+    again = contents(run)
+    assert [name for name in whole if again[name] != whole[name]] == ["analysis/map/manifest.json"]
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])

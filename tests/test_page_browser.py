@@ -68,7 +68,7 @@ def test_the_page_draws_itself_and_asks_for_nothing(opened):
     assert opened.pdf().startswith(b"%PDF-")
     quiet(opened)
     assert opened.text("h1") == NAME and opened.text("#step-name") == "step 10"
-    assert opened.run("document.querySelectorAll('figure.chart').length") == 17
+    assert opened.run("document.querySelectorAll('figure.chart').length") == 18
     assert opened.run("document.querySelectorAll('script').length") == 2
     pixels = "new Set(new Uint32Array(views[0].canvas.getContext('2d').getImageData(0, 0, 900, 300).data.buffer)).size"
     assert opened.run(pixels) > 20
@@ -158,14 +158,18 @@ def test_a_city_is_found_by_the_beginning_of_its_name(opened):
 
 
 def test_the_switch_between_probes_moves_the_cities_and_the_table(opened):
-    assert opened.run("[...$('protocol').options].map((o) => o.value)") == ["seed", "sphere", "frozen"]
+    assert opened.run("[...$('protocol').options].map((o) => o.value)") == ["seed", "sphere", "frozen", "shifted"]
     set_value(opened, "protocol", "frozen")
     opened.point(*city(opened, EVIL))
     lines = opened.text("#tip").splitlines()
-    assert lines[2] == "predicted 6.5° N, 9.0° E"
-    assert lines[4] == "moved 200 km towards Atlantis, 80 km across"
+    assert lines[2] == "predicted 6.5° N, 9.0° E" and len(lines) == 4
     assert column(opened, "regions", 3)[column(opened, "regions", 0).index("Africa")] == "2,800"
     assert "R²" not in opened.text("#maps .numbers") and "frozen" in opened.text("#regions-probe")
+    set_value(opened, "protocol", "shifted")
+    opened.point(*city(opened, EVIL))
+    lines = opened.text("#tip").splitlines()
+    assert lines[2] == "predicted 6.5° N, 7.0° E"
+    assert lines[4] == "moved 200 km towards Atlantis, 80 km across"
     set_value(opened, "protocol", "sphere")
     assert "R²" in opened.text("#maps .numbers") and opened.text("#step-name") == "step 10"
     quiet(opened)
@@ -246,7 +250,7 @@ def test_a_movement_is_towards_the_nearest_region(tab, tmp_path, virtual, named)
             table.loc[table["id"] == i, "region"] = region
         table.to_parquet(path)
     tab.open(page.write_report(run, tmp_path / "out", figures=False))
-    set_value(tab, "protocol", "frozen")
+    set_value(tab, "protocol", "shifted")
     set_value(tab, "find", "Lima", "input")
     assert f"moved 200 km towards {named}, 80 km across" in tab.text("#picked")
     quiet(tab)

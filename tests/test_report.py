@@ -391,7 +391,9 @@ def test_the_page_is_small(run):
     many = pd.concat(
         [one.assign(step=step, **{k: rng.uniform(*limits, n) for k, limits in places.items()}) for step in range(steps)]
     )
-    probes = {name: run_data.Probe(name, seed.dynamics, many) for name in ("seed", "sphere", "frozen")}
+    placed = many.drop(columns=["radial_km", "tangential_km"])
+    probes = {name: run_data.Probe(name, seed.dynamics, placed) for name in ("seed", "sphere", "frozen")}
+    probes["shifted"] = run_data.Probe("shifted", seed.dynamics, many)
     large = run_data.Run(**{**vars(loaded), "probes": probes})
     assert len(page.page([large])) < 7_000_000
 
@@ -410,11 +412,13 @@ def shown(analysed) -> dict[str, Any]:
     return data_of(path.read_text(encoding="utf-8"))["runs"][0]
 
 
-def test_the_frozen_probe_is_a_probe_like_the_others(shown):
-    frozen = shown["probes"]["frozen"]
-    assert list(shown["probes"]) == ["seed", "sphere", "frozen"]
+def test_the_kept_probe_is_a_probe_like_the_others(shown):
+    frozen, shifted = (shown["probes"][name] for name in ("frozen", "shifted"))
+    assert list(shown["probes"]) == ["seed", "sphere", "frozen", "shifted"]
     assert unpacked(frozen["lon"]).reshape(len(STEPS), 8)[:, 0].tolist() == [30, 60, 90]
-    assert unpacked(frozen["radial_km"]).reshape(len(STEPS), 8)[2].tolist() == [-200] * 8
+    assert unpacked(shifted["lon"]).reshape(len(STEPS), 8)[:, 0].tolist() == [30, 50, 70]
+    assert unpacked(shifted["radial_km"]).reshape(len(STEPS), 8)[2].tolist() == [-200] * 8
+    assert "radial_km" not in frozen, "the parts of a displacement go with the places that it leads to"
     groups = {group["name"]: group["mean_km"] for group in frozen["by_region"]}
     assert groups["Africa"] == pytest.approx([400, 1600, 2800]) and groups["all real cities"][0] == pytest.approx(600)
     assert frozen["held"] == "11111111"  # each by the probe of a fold that it was not in
@@ -423,11 +427,27 @@ def test_the_frozen_probe_is_a_probe_like_the_others(shown):
 def test_the_parts_of_the_fall_are_bands_between_the_readings(shown):
     panels = {panel["id"]: panel for panel in shown["panels"]}
     bands = {band["label"]: (band["low"][-1], band["high"][-1]) for band in panels["skill"]["bands"]}
-    assert bands["lost"] == pytest.approx((0.7, 0.9)) and bands["bent"] == pytest.approx((0.6, 0.7))
-    assert bands["turned"] == pytest.approx((0.5, 0.6))
+    assert bands["lost"] == pytest.approx((0.7, 0.9)) and bands["bent"] == pytest.approx((0.62, 0.7))
+    assert bands["turned"] == pytest.approx((0.58, 0.62)) and bands["shifted"] == pytest.approx((0.5, 0.58))
     assert panels["skill"]["series"][0]["low"][0] == pytest.approx(0.89)
     card = shown["finding"][-1]
-    assert card["value"] == "skill 0.900 → 0.500" and card["remark"] == "of the fall 50 % lost, 25 % bent, 25 % turned"
+    assert card["value"] == "skill 0.900 → 0.500"
+    assert card["remark"] == "of the fall 50 % lost, 20 % bent, 10 % turned, 20 % shifted"
+
+
+def test_an_older_analysis_says_that_it_does_not_tell_a_turn_from_a_shift(tmp_path):
+    run = make_run(tmp_path / "older", with_map=True, with_shift=False)
+    shown = data_of(page.write_report(run, figures=False).read_text(encoding="utf-8"))["runs"][0]
+    panels = {panel["id"]: panel for panel in shown["panels"]}
+    assert [band["label"] for band in panels["skill"]["bands"]] == ["lost", "bent", "turned or shifted"]
+    assert shown["finding"][-1]["remark"] == "of the fall 50 % lost, 20 % bent, 30 % turned or shifted"
+    assert "shift" not in panels and "moved" not in panels, "numbers of another meaning share no panel"
+    assert "the shift included" in panels["moved_with_shift"]["title"]
+    assert list(shown["probes"]) == ["seed", "sphere", "frozen"]
+    assert unpacked(shown["probes"]["frozen"]["radial_km"])[-1] == -200
+    write_figures(run, tmp_path / "figures")
+    text = (tmp_path / "figures" / "forgetting.svg").read_text()
+    assert ">turned or shifted</text>" in text and "the shift included" in text
 
 
 def test_every_measure_has_its_panel_and_chance_its_line(shown):
@@ -440,7 +460,9 @@ def test_every_measure_has_its_panel_and_chance_its_line(shown):
     assert last["angles"] == pytest.approx({"largest": 60, "mean": 20})
     assert last["kl"] == pytest.approx({"prompts of real cities": 0.2})
     assert last["moved"] == pytest.approx({"whole way": 600, "radial": 240, "tangential": 500})
+    assert last["shift"] == {"length, in radii of the Earth": 0.6, "share of the mean squared change": 0.8}
     assert last["causes"]["with distance to the new region"] == pytest.approx(-0.6)
+    assert last["causes"]["with distance to any place"] == 0
     rules = {key: [(r["label"], r["value"]) for r in panel.get("rules", [])] for key, panel in panels.items()}
     assert rules["km"] == [("untrained model", 6000), ("permuted places", 7500)] and len(rules["r2"]) == 4
     assert last["share"] == {"no direction preferred": 0.5, "tangential share": 0.8}
@@ -459,7 +481,7 @@ def test_the_figure_of_forgetting_is_drawn(analysed, tmp_path):
     names = [path.name for path in write_figures(analysed, tmp_path)]
     assert {"forgetting.png", "forgetting.svg"} < set(names)
     text = (tmp_path / "forgetting.svg").read_text()
-    for label in ("lost", "bent", "turned", "real regions left out", "blocks 3 and 4", "tangential"):
+    for label in ("lost", "bent", "turned", "shifted", "real regions left out", "blocks 3 and 4", "tangential"):
         assert f">{label}</text>" in text
 
 
@@ -477,7 +499,7 @@ def test_a_map_that_did_not_fall_is_not_taken_apart(analysed):
     run = load(analysed)
     assert run.map is not None
     still = run.map.measures.copy()
-    kept = {"skill_frozen": 0.9, "lost": 0.0, "bent": 0.0, "turned": 0.0}
+    kept = {"skill_frozen": 0.9, "lost": 0.0, "bent": 0.0, "turned": 0.0, "shifted": 0.0}
     for name, value in kept.items():
         still.loc[still["metric"] == name, "value"] = value
     card = finding(replace(run, map=replace(run.map, measures=still)))[-1]
@@ -489,7 +511,7 @@ def test_what_is_absent_from_the_map_analysis_is_absent_from_the_page(analysed, 
     copy = shutil.copytree(analysed, tmp_path / "copy")
     (copy / "analysis" / "map" / missing).unlink()
     shown = data_of(page.write_report(copy, figures=False).read_text())["runs"][0]
-    assert ("frozen" in shown["probes"]) == (missing != "cities.parquet")
+    assert ({"frozen", "shifted"} <= set(shown["probes"])) == (missing != "cities.parquet")
     assert (len(shown["panels"]) > 4) == (missing != "measures.parquet")
     assert (shown["when"] is None) == (missing == "when.csv")
 

@@ -19,6 +19,7 @@ from atlantis.statistics import (
     SHARE,
     Scale,
     bootstrap_interval,
+    cell_bootstrap,
     cells_of,
     holm,
     hypervolume,
@@ -209,3 +210,59 @@ def test_the_page_is_that_of_the_measurements(measured: dict[str, float]) -> Non
     prose = statistics_page.PROSE.read_text(encoding="utf-8")
     page = statistics_page.PAGE.read_text(encoding="utf-8")
     assert page == statistics_page.page(prose, measured), "run scripts/statistics_page.py"
+
+
+# --- cells of neighbouring cities
+
+
+@given(st.floats(-180, 180), st.floats(-90, 90), st.sampled_from([3.0, 10.0, 45.0]))
+def test_neighbours_are_in_few_cells(lon: float, lat: float, degrees: float) -> None:
+    """A place and what is within a hundredth of a cell of it, over the antimeridian and near the poles too."""
+    near = np.array([[dx, dy] for dx in (-1, 0, 1) for dy in (-1, 0, 1)]) * degrees / 100
+    cells = cells_of((lon + near[:, 0] + 180) % 360 - 180, np.clip(lat + near[:, 1], -90, 90), degrees)
+    assert len(set(cells.tolist())) <= 4 and cells.min() == 0
+
+
+def test_cells_are_of_about_one_size() -> None:
+    """Bands of 45 degrees have as many cells as make them about square: 3, 7, 7, 3."""
+    v = np.random.default_rng(0).normal(size=(4_000, 3))
+    v /= np.linalg.norm(v, axis=1, keepdims=True)
+    sizes = np.bincount(cells_of(np.degrees(np.arctan2(v[:, 1], v[:, 0])), np.degrees(np.arcsin(v[:, 2])), 45.0))
+    assert len(sizes) == 20 and sizes.min() > 150 and sizes.max() < 250
+
+
+def weighted_mean(x: np.ndarray):
+    return lambda weights: weights @ x / weights.sum(1)
+
+
+def test_cells_are_drawn_as_wholes_and_the_interval_covers() -> None:
+    """Places in a cell share their number: the interval is that of the cells' means, not of the places."""
+    rng, covered, as_places = np.random.default_rng(1), 0, 0
+    lon, lat = np.repeat(np.arange(-175.0, 180, 10), 20), np.zeros(720)
+    for seed in range(300):
+        x = np.repeat(rng.normal(size=36), 20) + 0.1 * rng.normal(size=720)
+        low, high = cell_bootstrap(lon, lat, weighted_mean(x), np.random.default_rng(seed), n_resamples=400)
+        covered += low < 0 < high
+        as_places += abs(x.mean()) < 1.96 * x.std() / np.sqrt(720)
+    assert 0.9 <= covered / 300 <= 0.98 and as_places / 300 < 0.5
+
+
+@pytest.mark.filterwarnings("error")
+def test_few_cells_and_resamples_without_a_value_give_no_interval() -> None:
+    rng = np.random.default_rng(0)
+
+    def interval(lon: np.ndarray, x: np.ndarray) -> np.ndarray:
+        return cell_bootstrap(lon, np.zeros(len(lon)), weighted_mean(x), rng)
+
+    assert np.isnan(interval(np.zeros(1), np.ones(1))).all()
+    assert np.isnan(interval(np.arange(70.0), np.arange(70.0))).all(), "seven cells"
+    assert np.isfinite(interval(np.arange(90.0), np.arange(90.0))).all()
+    uneven = np.concatenate([np.zeros(100), np.arange(10, 120, 10.0)])
+    assert np.isnan(interval(uneven, np.arange(111.0))).all(), "twelve cells, and one of them is nearly everything"
+    assert interval(np.arange(90.0), np.ones(90)).tolist() == [1, 1]
+    lon, lat = np.arange(0, 360.0, 10), np.zeros(36)
+    none = cell_bootstrap(lon, lat, lambda weights: np.full(len(weights), np.nan), rng)
+    some = cell_bootstrap(lon, lat, lambda weights: np.where(weights[:, 0] > 3, np.nan, weights.sum(1)), rng)
+    assert np.isnan(none).all() and some.tolist() == [36, 36]
+    both = cell_bootstrap(lon, lat, lambda weights: weights[:, :2], rng)
+    assert both.shape == (2, 2) and (both[0] == 0).all()

@@ -461,8 +461,9 @@ def probe(
     analysis/ by two protocols: seed/ (the study's, to compare with it) and sphere/ (without its flaws), in each
     representation_dynamics.csv (per step and region, with intervals) and predictions.parquet (per city). With --table,
     layers/ has R2 and km at every layer and position of the prompt. map/ says what became of the map since the first
-    step (docs/metrics.md): lost, bent or turned, drift, damage; it takes most of the time, and a run whose config has
-    probe.measures: false has none until --measures asks for it. A checkpoint that cannot be read is named at the end.
+    step (docs/metrics.md): lost, bent, turned or shifted, drift, damage; it takes most of the time, and a run whose
+    config has probe.measures: false has none until --measures asks for it. A checkpoint that cannot be read is named at
+    the end.
 
     PATH may be any transformers folder whose tokenizer reads the task's texts as ours does: a checkpoint, or a causal
     language model of any architecture, saved with save_pretrained. Its world, layers and --out are then said here.

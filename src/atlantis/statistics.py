@@ -81,9 +81,9 @@ SCALES: dict[str, Scale] = {
     **dict.fromkeys((f"km_{probe}" for probe in ("frozen", "shifted", "turned", "refit", "mlp")), LOG),
     **dict.fromkeys(("km_untrained", "km_permuted", "kl_old", "task_km"), LOG),
     **dict.fromkeys(("lost", "bent", "turned", "shifted"), IDENTITY),
-    **dict.fromkeys(("moved_km", "radial_km", "tangential_km"), LOG),
+    **dict.fromkeys(("moved_km", "radial_km", "tangential_km", "shift_length"), LOG),
     **dict.fromkeys(("integration_km", "integration_reference_km", "integration_ratio"), LOG),
-    **dict.fromkeys(("off_manifold", "tangential_share"), SHARE),
+    **dict.fromkeys(("off_manifold", "tangential_share", "shift_share"), SHARE),
     # the benchmark
     **dict.fromkeys(("retention", "acquisition", "integration", "volume"), SHARE),
     **dict.fromkeys(("km_start", "km_end"), LOG),

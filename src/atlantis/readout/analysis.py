@@ -19,7 +19,7 @@ from atlantis.names import ANSWERS, REAL
 from atlantis.progress import bar, say
 from atlantis.reading import read_json
 from atlantis.readout.layers import layer_table, write_layer_table
-from atlantis.readout.measures import TOLD, Measures, block_features, layer_name
+from atlantis.readout.measures import TOLD, VERSION, Measures, block_features, layer_name
 from atlantis.readout.probes import Reading, read_seed, read_sphere, without_r2
 from atlantis.readout.source import open_checkpoint, open_source
 from atlantis.readout.threads import as_they_come, side_by_side
@@ -197,9 +197,10 @@ def _stacked(readings: dict[int, Reading]) -> Tables:
     return {file: pd.DataFrame(table, columns=["step", *table.columns.drop("step")]) for file, table in found.items()}
 
 
-def _digest(config: ProbeConfig, steps: Iterable[int]) -> str:
+def _digest(config: ProbeConfig, steps: Iterable[int], folder: str) -> str:
     settings = config.model_dump(exclude={"measures"})  # what is read does not depend on what else is
-    return artifacts.digest_of({"probe": settings, "steps": sorted(steps)})
+    version = {"measures": VERSION} if folder == "map" else {}
+    return artifacts.digest_of({"probe": settings, "steps": sorted(steps)} | version)
 
 
 def _steps(tables: dict[str, Tables]) -> set[int]:
@@ -215,8 +216,9 @@ def _tables_of(run: Path, config: ProbeConfig) -> dict[str, Tables] | None:
     found = {
         name: {file: _load(folder / file) for file in _kept_files(name, folder)} for name, folder in folders.items()
     }
-    digest = _digest(config, _steps(found))
-    return found if all(artifacts.is_complete(folder, digest) for folder in folders.values()) else None
+    steps = _steps(found)
+    complete = (artifacts.is_complete(folder, _digest(config, steps, name)) for name, folder in folders.items())
+    return found if all(complete) else None
 
 
 def _kept_files(name: str, folder: Path) -> list[str]:
@@ -245,9 +247,8 @@ def _write(run: Path, config: ProbeConfig, tables: dict[str, Tables]) -> None:
     if config.measures:
         courses = when_table(_courses(tables, config))
         tables["map"] |= {"measures.csv": tables["map"]["measures.parquet"], "when.csv": courses}
-    digest = _digest(config, _steps(tables))
     for name, files in tables.items():
-        folder = run / "analysis" / name
+        folder, digest = run / "analysis" / name, _digest(config, _steps(tables), name)
         if (folder / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(folder)):
             say(f"damaged: {problem.partition(';')[0]}; kept as {artifacts.set_aside(folder).name} and made again")
         with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy import stats
 from scipy.spatial import procrustes
 
 from atlantis.readout.probes import FEWEST
@@ -19,7 +20,6 @@ from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
 from atlantis.readout.skill import Estimate
 from atlantis.readout.threads import side_by_side
 from atlantis.sphere import haversine_km, lon_lat
-from atlantis.statistics import SCALES, interval
 
 N_ISLANDS, N_CENTRES, MISMATCH = 12, 500, 0.1
 
@@ -122,15 +122,34 @@ def place_unseen(
     return Placed(solve_ridge(sums, alpha).predict(virtual), np.array(side_by_side(error_km, islands)))
 
 
-def ratio(km: float, reference: np.ndarray) -> Estimate:
-    """`km` divided by the islands' mean error, with the interval that the interval of that mean gives.
+def mean_of_islands(km: np.ndarray, confidence: float = 0.95) -> Estimate:
+    """Mean error of islands from the errors `km` (k,) of each, with an interval on the log scale.
 
-    NaN where islands have no error to compare with, as where all real cities are in one place.
+    Islands' errors are positive and skewed: a few are several times the median. log(mean) has the standard error
+    sqrt(s^2 / k + s^4 / (2 (k - 1))) if the errors are log-normal, s being the deviation of their logarithms (Cox's
+    method, in Zhou and Gao, 1997), here with Student's t. NaN for fewer than two islands, or an error of 0.
     """
-    if reference.mean() < 1e-9:
-        return Estimate(float("nan"), n=len(reference))
-    of_mean = interval(reference, SCALES["integration_reference_km"])
-    return Estimate(km / float(reference.mean()), km / of_mean.high, km / of_mean.low, len(reference))
+    k, mean = len(km), float(km.mean())
+    if k < 2 or km.min() <= 0:
+        return Estimate(mean, n=k)
+    variance = float(np.log(km).var(ddof=1))
+    half = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt(variance / k + variance**2 / (2 * (k - 1)))
+    return Estimate(mean, float(mean * np.exp(-half)), float(mean * np.exp(half)), k)
+
+
+def ratio(km: Estimate, reference: Estimate) -> Estimate:
+    """A region's mean error divided by the islands', with an interval on the log scale that has the errors of both.
+
+    The two are independent, so that on either side the squares of log(value / limit) add up (Zou and Donner, 2008).
+    NaN limits where one of the two has none, and NaN altogether where islands have no error to compare with, as where
+    all real cities are in one place. `n` is the number of islands.
+    """
+    if reference.value < 1e-9:
+        return Estimate(float("nan"), n=reference.n)
+    value = km.value / reference.value
+    below = np.hypot(np.log(km.value / km.low), np.log(reference.high / reference.value))
+    above = np.hypot(np.log(km.high / km.value), np.log(reference.value / reference.low))
+    return Estimate(value, float(value * np.exp(-below)), float(value * np.exp(above)), reference.n)
 
 
 def constellation_disparity(true: np.ndarray, predicted: np.ndarray) -> float:

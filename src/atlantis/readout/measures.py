@@ -18,11 +18,19 @@ from atlantis.model import Transformer
 from atlantis.model.folder import new_model, qwen2_config
 from atlantis.names import ANSWERS, OLD, REAL
 from atlantis.readout.activations import probe_features
-from atlantis.readout.damage import Displacement, rank_correlation, share_about_anywhere, tangential_share
+from atlantis.readout.damage import (
+    Anywhere,
+    Displacement,
+    Shift,
+    rank_correlations,
+    share_about_anywhere,
+    tangential_share,
+)
 from atlantis.readout.integration import (
     Island,
     constellation_disparity,
     find_islands,
+    mean_of_islands,
     place_unseen,
     ratio,
 )
@@ -39,11 +47,14 @@ from atlantis.readout.similarity import (
     procrustes_disparity,
 )
 from atlantis.readout.skill import (
+    KINDS,
+    SHARES,
     Estimate,
     mlp_probe,
     over_folds,
     predict_held_out,
     shares_of_fall,
+    shift_back,
     skills,
     turn_back,
 )
@@ -56,13 +67,17 @@ from atlantis.world import World
 ENERGY = 0.99
 """Share of the real cities' variance that their principal subspace holds."""
 
-TOLD = ("skill_frozen", "skill_turned", "skill_refit", "skill_mlp", "km_frozen", "km_turned", "km_refit", "km_mlp")
-TOLD += ("lost", "bent", "turned", "cka", "procrustes", "angle_mean", "angle_max", "kl_old", "moved_km", "task_km")
+TOLD = tuple(f"{unit}_{reading}" for unit in ("skill", "km") for reading in KINDS)
+TOLD += (*SHARES, "cka", "procrustes", "angle_mean", "angle_max", "kl_old", "shift_length", "moved_km", "task_km")
 """Metrics that have a bad direction: `when.csv` tells their course."""
 
 REGION_CELLS = 3.0
 """Degrees of the cells in which a virtual region's cities are drawn for an interval: those of the world, 10 degrees,
 would put most of a region into one."""
+
+VERSION = 2
+"""Of what the metrics mean; what an earlier version wrote is not added to. 2: the shift is taken out of `turned` and of
+all displacements."""
 
 COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
 
@@ -86,16 +101,9 @@ class Places:
     def __init__(self, world: World, features: np.ndarray, fits: Sequence[Ridge], fold: np.ndarray) -> None:
         virtual = np.mean([fit.predict(features[world.offset :]) for fit in fits], axis=0)
         held_out = predict_held_out(features[: world.offset], fits, fold)
-        self.lon, self.lat = lon_lat(np.concatenate([held_out, virtual]))
+        self.directions = np.concatenate([held_out, virtual])
+        self.lon, self.lat = lon_lat(self.directions)
         self.km = haversine_km(world.lon, world.lat, self.lon, self.lat)
-        self._fold, self._offset = fold, world.offset
-        self._cell = cells_of(world.lon, world.lat, REGION_CELLS)
-
-    def error(self, ids: np.ndarray) -> Estimate:
-        """Mean error in km of a group's cities; the interval is over the folds, or over cells of a region's cities."""
-        if ids[0] < self._offset:
-            return over_folds(self.km[ids], self._fold[ids])
-        return _mean("mean_km", self.km[ids], self._cell[ids])
 
 
 class Measures:
@@ -112,11 +120,13 @@ class Measures:
         self.clouds: dict[str, Cloud] = {}
         self.layer = layer_name(config.layers)
         self.fold = folds(world, config)
+        self.cell, self.small_cell = (cells_of(world.lon, world.lat, degrees) for degrees in (10.0, REGION_CELLS))
         self.real = slice(0, world.n_real)
         self.lon, self.lat = world.lon[self.real], world.lat[self.real]
         self.targets = unit_vectors(self.lon, self.lat)
         self.prompts = old_prompts(world, config.seed)
         self.compact = [region for region in world.virtual_regions if region.kind != "scattered"]
+        self.anywhere = Anywhere(self.lon, self.lat, len(self.compact), config.seed) if self.compact else None
         self.islands: dict[str, list[Island]] = {}
         for region in self.compact:
             ids = world.ids_of(region.name)
@@ -146,12 +156,15 @@ class Measures:
             self._begin(model, vocabulary, states, answers, fits, refit, features)
         frozen = Places(self.world, features, self.fits, self.fold)
         cloud = Cloud.of(features[self.real])
-        self._skill(cloud, frozen, refit, [fit.alpha for fit in fits])
+        moved_back = shift_back(self.fits, cloud, self.clouds[self.layer], self.fold)
+        shifted = Places(self.world, features, moved_back, self.fold)
+        self._skill(cloud, frozen, shifted, refit, [fit.alpha for fit in fits])
         self._integration(features, cloud)
         self._drift(states, cloud)
         kl = kl_per_token(self.answers, answers)
         self._add("kl_old", _mean("kl_old", kl), OLD, ANSWERS)
-        self._damage(frozen)
+        self._shift(frozen, shifted)
+        self._damage(frozen, shifted)
 
     def add_scores(self, slices: dict[str, dict[str, float]]) -> None:
         """Add the task's mean error per slice, as the last checkpoint read was saved with."""
@@ -191,7 +204,7 @@ class Measures:
         untrained = probe_features(new, vocabulary, np.arange(len(features)), self.config.layers).astype(np.float64)
         for name, null in (("permuted", permuted), ("untrained", untrained)):
             chance = Places(self.world, null, read_sphere(null, self.world, self.config).fits, self.fold)
-            self._add(f"km_{name}", chance.error(np.arange(self.world.n_real)))
+            self._add(f"km_{name}", over_folds(chance.km[self.real], self.fold))
             for key, value in self._seed_r2(null).items():
                 self._add(f"{key}_{name}", value)
         self.untrained_km = chance.km[self.real]
@@ -204,56 +217,57 @@ class Measures:
         found = metrics(*truth[test].T, *fit.predict(features[test]).T)
         return {key: Estimate(found[key], n=len(test)) for key in ("lon_r2", "lat_r2")}
 
-    def _skill(self, cloud: Cloud, frozen: Places, refit: Places, alphas: list[float]) -> None:
+    def _over(self, values: np.ndarray, ids: np.ndarray) -> Estimate:
+        """Mean of the values (n_cities,) of a group: over the folds, or over cells of a virtual region's cities."""
+        if ids[0] < self.world.offset:
+            return over_folds(values[ids], self.fold[ids])
+        return _mean("mean_km", values[ids], self.small_cell[ids])
+
+    def _skill(self, cloud: Cloud, frozen: Places, shifted: Places, refit: Places, alphas: list[float]) -> None:
         def km(directions: np.ndarray) -> np.ndarray:
             return haversine_km(self.lon, self.lat, *lon_lat(directions))
 
         turned = turn_back(cloud, self.clouds[self.layer], self.fold)
         errors = {
             "frozen": frozen.km[self.real],
+            "shifted": shifted.km[self.real],
             "turned": km(predict_held_out(turned, self.fits, self.fold)),
             "refit": refit.km[self.real],
             "mlp": km(mlp_probe(cloud, self.targets, self.fold, alphas, self.config.seed)),
         }
-        for name, found in skills(errors, self.untrained_km, self.fold).items():
-            self._add(f"skill_{name}", found)
-        for name, found in shares_of_fall(self.first.km[self.real], errors, self.untrained_km, self.fold).items():
-            self._add(name, found)
+        for name, skill in skills(errors, self.untrained_km, self.fold).items():
+            self._add(f"skill_{name}", skill)
+        for name, share in shares_of_fall(self.first.km[self.real], errors, self.untrained_km, self.fold).items():
+            self._add(name, share)
         for name in ("turned", "mlp"):
             self._add(f"km_{name}", over_folds(errors[name], self.fold))
-        for group, ids in groups(self.world):
-            self._add("km_frozen", frozen.error(ids), group)
-            self._add("km_refit", refit.error(ids), group)
+        for name, places in (("frozen", frozen), ("shifted", shifted), ("refit", refit)):
+            for group, ids in groups(self.world):
+                self._add(f"km_{name}", self._over(places.km, ids), group)
 
     def _integration(self, features: np.ndarray, cloud: Cloud) -> None:
         fit, held_out = self.fold != 0, self.fold == 0
         inside = Cloud.of(features[self.real][fit])
         basis = principal_subspace(inside.gram, ENERGY)
 
-        cell = cells_of(self.world.lon, self.world.lat, 10.0)
-        small = cells_of(self.world.lon, self.world.lat, REGION_CELLS)
-
         def off_manifold(group: str, ids: np.ndarray, cell: np.ndarray) -> None:
             shares = off_subspace(features[ids] - inside.mean, basis)
             self._add("off_manifold", _mean("off_manifold", shares, cell[ids]), group)
 
-        off_manifold(REAL, np.flatnonzero(held_out), cell)
+        off_manifold(REAL, np.flatnonzero(held_out), self.cell)
         for region in self.world.virtual_regions:
             ids, islands = self.world.ids_of(region.name), self.islands.get(region.name, [])
-            off_manifold(region.name, ids, small)
+            off_manifold(region.name, ids, self.small_cell)
             placed = place_unseen(features[self.real], self.targets, self.lon, self.lat, features[ids], islands)
             lon, lat = self.world.lon[ids], self.world.lat[ids]
-            km = haversine_km(lon, lat, *lon_lat(placed.virtual))
-            found = _mean("integration_km", km, small[ids])
-            self._add("integration_km", found, region.name)
+            km = _mean("integration_km", haversine_km(lon, lat, *lon_lat(placed.virtual)), self.small_cell[ids])
+            self._add("integration_km", km, region.name)
             disparity = constellation_disparity(unit_vectors(lon, lat), placed.virtual)
             self._add("constellation_disparity", Estimate(disparity, n=len(ids)), region.name)
             if islands:
-                of_islands = placed.reference
-                around = interval(of_islands, SCALES["integration_reference_km"])
-                mean = Estimate(float(of_islands.mean()), around.low, around.high, len(islands))
-                self._add("integration_reference_km", mean, region.name)
-                self._add("integration_ratio", ratio(found.value, of_islands), region.name)
+                reference = mean_of_islands(placed.reference)
+                self._add("integration_reference_km", reference, region.name)
+                self._add("integration_ratio", ratio(km, reference), region.name)
 
     def _drift(self, states: np.ndarray, cloud: Cloud) -> None:
         clouds = {self.layer: cloud}
@@ -267,11 +281,23 @@ class Measures:
             self._add("angle_mean", float(angles.mean()), layer=name)
             self._add("angle_max", float(angles.max()), layer=name)
 
-    def _damage(self, frozen: Places) -> None:
-        moved = Displacement.between(self.first.lon, self.first.lat, frozen.lon, frozen.lat)
+    def _shift(self, frozen: Places, shifted: Places) -> None:
+        """What all of the frozen probe's predictions moved by in common."""
+        first, now, moved_back = (places.directions[self.real] for places in (self.first, frozen, shifted))
+        whole = Shift.between(first, now, moved_back)
+        by_fold = [Shift.between(*(x[self.fold == k] for x in (first, now, moved_back))) for k in np.unique(self.fold)]
+        for name in ("length", "share"):
+            metric, value, of_folds = f"shift_{name}", getattr(whole, name), [getattr(shift, name) for shift in by_fold]
+            around = interval(of_folds, SCALES[metric], splits_share(1, max(1, len(by_fold) - 1)), value)
+            self._add(metric, Estimate(value, around.low, around.high, self.world.n_real))
+        self._add("shift_lon", whole.lon)
+        self._add("shift_lat", whole.lat)
+
+    def _damage(self, frozen: Places, shifted: Places) -> None:
+        """How far cities moved beyond what all moved by in common, and what that goes with."""
+        moved = Displacement.between(self.first.lon, self.first.lat, shifted.lon, shifted.lat)
         for group, ids in groups(self.world):
-            fold = self.fold[ids] if ids[0] < self.world.offset else np.zeros(len(ids), int)
-            self._add("moved_km", over_folds(moved.km[ids], fold), group)
+            self._add("moved_km", self._over(moved.km, ids), group)
         cities = self.world.cities
         against = {
             "population": cities["population"].to_numpy(),
@@ -285,10 +311,15 @@ class Measures:
             nearest, against["distance"] = away.argmin(0), away.min(0)
             radial, tangential = moved.about(lon[nearest], lat[nearest])
             self._directions(moved, radial, tangential)
-        for name, x in against.items():
-            found = rank_correlation(moved.km[self.real], x[self.real])
-            self._add(f"damage_by_{name}", Estimate(*found, self.world.n_real))
+        of_real = {name: x[self.real] for name, x in against.items()}
+        found = rank_correlations(moved.km[self.real], of_real, self.lon, self.lat, self.config.seed)
+        for name, correlation in found.items():
+            self._add(f"damage_by_{name}", Estimate(*correlation, self.world.n_real))
+        if self.anywhere and np.isfinite(found["distance"][0]):
+            null = Estimate(*self.anywhere.correlations(moved.km[self.real]), self.world.n_real)
+            self._add("damage_by_distance_anywhere", null)
         table = {"frozen_lon": frozen.lon, "frozen_lat": frozen.lat, "frozen_error_km": frozen.km}
+        table |= {"shifted_lon": shifted.lon, "shifted_lat": shifted.lat, "shifted_error_km": shifted.km}
         table |= {"radial_km": radial, "tangential_km": tangential}
         small = pd.DataFrame({key: column.astype(np.float32) for key, column in table.items()})
         small.insert(0, "id", np.arange(len(self.world)))

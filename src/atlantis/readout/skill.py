@@ -1,15 +1,20 @@
-"""Is the map lost, bent or turned? Four probes of a checkpoint, read on cities that none of them was fitted on.
+"""Is the map lost, bent, turned or shifted? Probes of a checkpoint, read on cities that none of them was fitted on.
 
-- frozen: the first step's probe, as it is;
-- turned: the same, after the hidden states were turned rigidly onto the first step's;
-- refit:  a linear probe fitted anew;
-- mlp:    a small non-linear probe fitted anew.
+- frozen:  the first step's probe, as it is;
+- shifted: the same, after the mean of the hidden states was moved back to the first step's mean; nothing else;
+- turned:  the same, after the hidden states were turned about that mean as well, by one orthogonal matrix (a rotation,
+  perhaps with a reflection). There is no scale in it: states that only grew or shrank about their mean are bent;
+- refit:   a linear probe fitted anew;
+- mlp:     a small non-linear probe fitted anew.
 
 Skill is S = 1 - E / E_untrained, E being the mean error in km and E_untrained that of a probe of an untrained model.
 What the frozen probe lost splits, exactly, into
 
-    S0 - S_frozen = (S0 - S_refit) + (S_refit - S_turned) + (S_turned - S_frozen)
-                         lost              bent                 turned.
+    S0 - S_frozen = (S0 - S_refit) + (S_refit - S_turned) + (S_turned - S_shifted) + (S_shifted - S_frozen)
+                         lost              bent                  turned                  shifted.
+
+It is a ladder: whatever a rung can undo is credited to the first rung that undoes it. So a shift, which a probe fitted
+anew undoes as well, counts as shifted; what a rotation undoes only by accident counts as turned.
 
 Targets are unit vectors, which have no seam; folds are those of the `sphere` protocol, the same at every step.
 """
@@ -28,7 +33,15 @@ from atlantis.readout.similarity import Cloud, leading_subspace, orthogonal_turn
 from atlantis.readout.threads import side_by_side
 from atlantis.statistics import SCALES, interval, splits_share
 
-KINDS = ("frozen", "turned", "refit", "mlp")
+KINDS = ("frozen", "shifted", "turned", "refit", "mlp")
+
+SHARES = {
+    "lost": ("first", "refit"),
+    "bent": ("refit", "turned"),
+    "turned": ("turned", "shifted"),
+    "shifted": ("shifted", "frozen"),
+}
+"""The four parts of the fall: between which two readings each lies, the better one first."""
 
 LEAST_CHANCE_KM = 1.0
 """Below this error of an untrained model there is no map to learn, and skill has no meaning."""
@@ -76,18 +89,18 @@ def skills(errors: dict[str, np.ndarray], untrained: np.ndarray, fold: np.ndarra
 def shares_of_fall(
     first: np.ndarray, errors: dict[str, np.ndarray], untrained: np.ndarray, fold: np.ndarray
 ) -> dict[str, Estimate]:
-    """`lost`, `bent` and `turned`: how far the skill falls in each of the three ways; they add up to the whole fall.
+    """`lost`, `bent`, `turned` and `shifted`: how far the skill falls in each way; they add up to the whole fall.
 
-    `first` are the errors in km (n,) at the first step. Intervals are over the folds' own differences (paired).
+    `first` are the errors in km (n,) at the first step, `errors` those of the probes. Intervals are over the folds' own
+    differences (paired).
     """
-    ladder = {"lost": (first, errors["refit"]), "bent": (errors["refit"], errors["turned"])}
-    ladder["turned"] = (errors["turned"], errors["frozen"])
-    chance, falls = float(untrained.mean()), {}
-    for name, (before, after) in ladder.items():
+    chance, readings, shares = float(untrained.mean()), errors | {"first": first}, {}
+    for name, rungs in SHARES.items():
+        before, after = (readings[rung] for rung in rungs)
         pairs = zip(_fold_skills(before, untrained, fold), _fold_skills(after, untrained, fold), strict=True)
         value = float(after.mean() - before.mean()) / chance if chance >= LEAST_CHANCE_KM else float("nan")
-        falls[name] = _around(value, [b - a for b, a in pairs], name, len(first))
-    return falls
+        shares[name] = _around(value, [b - a for b, a in pairs], name, len(first))
+    return shares
 
 
 def _fold_skills(km: np.ndarray, untrained: np.ndarray, fold: np.ndarray) -> list[float]:
@@ -103,10 +116,24 @@ def predict_held_out(x: np.ndarray, fits: Sequence[Ridge], fold: np.ndarray) -> 
     return predicted
 
 
+def shift_back(fits: Sequence[Ridge], now: Cloud, first: Cloud, fold: np.ndarray) -> list[Ridge]:
+    """The probes `fits` as they read states whose mean was moved from that of `now` to that of `first`.
+
+    Both means are those of the folds that a probe was fitted on. Only the intercepts change: moving all states by one
+    vector moves all predictions by one vector.
+    """
+    moved = []
+    for k, fit in enumerate(fits):
+        others = fold != k
+        shift = first.mean - now.mean + first.x[others].mean(0) - now.x[others].mean(0)
+        moved.append(fit._replace(intercept=fit.intercept + shift @ fit.coefficients))
+    return moved
+
+
 def turn_back(now: Cloud, first: Cloud, fold: np.ndarray) -> np.ndarray:
     """The states of `now` carried onto those of `first` by a rigid motion, (n, p); for each fold fitted on the others.
 
-    The motion is the difference of the means and the orthogonal matrix of Schönemann (1966).
+    The motion is the difference of the means and, about the mean, the orthogonal matrix of Schönemann (1966).
     """
     inside = [now.x[fold == k].T @ first.x[fold == k] for k in range(fold.max() + 1)]
     everything, carried = sum(inside), np.empty_like(now.x)

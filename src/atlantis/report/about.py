@@ -48,7 +48,10 @@ def _kind_of_fall(run: Run) -> list[dict[str, str]]:
     if run.map is None:
         return []
     frozen = run.map.rows("skill_frozen")["value"].dropna()
-    parts = {name: run.map.rows(name)["value"].dropna() for name in ("lost", "bent", "turned")}
+    names = ("lost", "bent", "turned", "shifted") if run.map.knows_shift else ("lost", "bent", "turned")
+    parts = {name: run.map.rows(name)["value"].dropna() for name in names}
+    if not run.map.knows_shift:
+        parts["turned or shifted"] = parts.pop("turned")
     if len(frozen) < 2 or any(values.empty for values in parts.values()):
         return []
     fall = frozen.iloc[0] - frozen.iloc[-1]

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from atlantis.artifacts import write_bytes
 from atlantis.names import ANSWERS, OLD, REAL
 from atlantis.report.map_data import MapData
-from atlantis.report.map_panels import BANDS, READINGS, layer_title
+from atlantis.report.map_panels import READINGS, bands, layer_title
 from atlantis.report.maps import evolution_gif, map_figure
 from atlantis.report.run_data import Probe, Run, load, rows_where
 from atlantis.report.series import BLOCKS
@@ -157,17 +157,17 @@ def _line(ax: Axes, rows: pd.DataFrame, label: str, colour: str, **look: Any) ->
 
 
 def _draw_skill(ax: Axes, data: MapData) -> None:
-    for key, label, hue in READINGS:
-        _line(ax, data.rows(f"skill_{key}"), label, LINES[hue])
+    for key, label, hue, dash in READINGS:
+        _line(ax, data.rows(f"skill_{key}"), label, LINES[hue], ls="--" if dash else "-")
     fall = data.fall()
-    for label, low, high, hue in BANDS if len(fall) else ():
+    for label, low, high, hue in bands(data) if len(fall) else ():
         ax.fill_between(fall.index, fall[low], fall[high], alpha=0.3, lw=0, color=LINES[hue], label=label)
     ax.set_title("Skill, and what its fall is made of")
 
 
 def _draw_readings_km(ax: Axes, data: MapData) -> None:
-    for key, label, hue in READINGS:
-        _line(ax, data.rows(f"km_{key}"), label, LINES[hue])
+    for key, label, hue, dash in READINGS:
+        _line(ax, data.rows(f"km_{key}"), label, LINES[hue], ls="--" if dash else "-")
     if ax.has_data():
         _chance(ax, data, "km_untrained", "untrained model")
         from_zero(ax)
@@ -210,7 +210,8 @@ def _draw_damage(ax: Axes, data: MapData) -> None:
         _line(ax, data.rows(f"{metric}_km"), label, LINES[hue])
     if ax.has_data():
         from_zero(ax)
-    ax.set_title("Movement of the predicted place, mean km")
+    remark = "beyond the shift" if data.knows_shift else "the shift included"
+    ax.set_title(f"Movement of places, {remark}, km")
 
 
 def _chance(ax: Axes, data: MapData, metric: str, label: str, ls: str = ":") -> None:

@@ -1,4 +1,4 @@
-"""A run's `analysis/map/`, read: what became of the map, by measure (lost, bent or turned; drift; damage), and by city.
+"""A run's `analysis/map/`, read: what became of the map, by measure (the parts of its fall; drift; damage) and by city.
 
 Each of its files may be absent, as in an older run; one that is there and cannot be understood is a `UserError`.
 """
@@ -19,6 +19,7 @@ from atlantis.report.run_data import Probe, rows_where
 
 MEASURE_COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
 CITY_COLUMNS = ("step", "id", "frozen_lon", "frozen_lat", "frozen_error_km")
+PARTS = ("radial_km", "tangential_km")
 WHEN_COLUMNS = ("metric", "group", "first", "final", "worst", "worst_step", "half_damage_step", "recovered")
 VARIANT_COLUMNS = ("step", "variant", "group", "n", "lon_r2", "lat_r2", "mean_km")
 
@@ -53,11 +54,18 @@ class MapData:
         values = self.rows(metric)["value"].dropna()
         return float(values.iloc[0]) if len(values) else None
 
+    @property
+    def knows_shift(self) -> bool:
+        """Whether the shift was told from the turn. In older runs `turned` and all displacements have it in them."""
+        return bool((self.measures["metric"] == "skill_shifted").any())
+
     def fall(self) -> pd.DataFrame:
-        """Skill by step: `frozen`, `turned`, `refit`, and `first`, the first step's, from which the fall is counted."""
-        table = pd.DataFrame(
-            {key: self.rows(f"skill_{key}")["value"] for key in ("frozen", "turned", "refit")}
-        ).dropna()
+        """Skill by step: `frozen`, `shifted` (if it was told), `turned`, `refit`, and `first`, the first step's.
+
+        The fall is counted from `first`.
+        """
+        names = ("frozen", "shifted", "turned", "refit") if self.knows_shift else ("frozen", "turned", "refit")
+        table = pd.DataFrame({name: self.rows(f"skill_{name}")["value"] for name in names}).dropna()
         return table.assign(first=table["refit"].iloc[0] if len(table) else np.nan)
 
 
@@ -98,20 +106,28 @@ def _read(path: Path, read: Callable[[Path], pd.DataFrame], columns: tuple[str, 
     return table
 
 
-def frozen_probe(map_data: MapData, named: Probe) -> Probe | None:
+def kept_probes(map_data: MapData, named: Probe) -> dict[str, Probe]:
     """The first step's probe, read at every checkpoint, as a probe like the others; names and regions are `named`'s.
 
-    Each real city is read by a probe that was not fitted on it. None if no city was recorded. Its `dynamics` have km
-    alone: a frozen probe is read in km.
+    `frozen`: as it is; `shifted`: with the shift of the hidden states taken out, if that was recorded. Each real city
+    is read by a probe that was not fitted on it. None of them if no city was recorded. Their `dynamics` have km alone.
+    The parts of a displacement, along and across, go with the places that it leads to: in older runs the frozen ones.
     """
     if map_data.cities.empty:
-        return None
+        return {}
+    names = [name for name in ("frozen", "shifted") if f"{name}_lon" in map_data.cities]
+    probes = {name: _kept_probe(map_data, named, name, with_parts=name == names[-1]) for name in names}
+    return {name: probe for name, probe in probes.items() if not probe.predictions.empty}
+
+
+def _kept_probe(map_data: MapData, named: Probe, name: str, with_parts: bool) -> Probe:
     about = named.predictions.drop_duplicates("id", keep="last")[["id", "name", "region", "is_virtual", "lon", "lat"]]
-    places = {"frozen_lon": "pred_lon", "frozen_lat": "pred_lat", "frozen_error_km": "error_km"}
-    predictions = about.merge(map_data.cities.rename(columns=places), on="id")
+    columns = {f"{name}_lon": "pred_lon", f"{name}_lat": "pred_lat", f"{name}_error_km": "error_km"}
+    columns |= {part: part for part in PARTS if with_parts and part in map_data.cities}
+    predictions = about.merge(map_data.cities[["step", "id", *columns]].rename(columns=columns), on="id")
     predictions["split"] = np.where(predictions["is_virtual"], "virtual", "test")
     table = map_data.measures
-    km = rows_where(table, (table["metric"] == "km_frozen") & (table["layer"] == map_data.layer))
+    km = rows_where(table, (table["metric"] == f"km_{name}") & (table["layer"] == map_data.layer))
     dynamics = pd.DataFrame(
         {
             "step": km["step"],
@@ -123,4 +139,4 @@ def frozen_probe(map_data: MapData, named: Probe) -> Probe | None:
             "mean_km": km["value"],
         }
     )
-    return None if predictions.empty else Probe("frozen", dynamics, predictions)
+    return Probe(name, dynamics, predictions)

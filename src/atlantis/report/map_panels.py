@@ -1,4 +1,4 @@
-"""The page's panels of `analysis/map/`: lost, bent or turned; new cities; drift; where the damage is."""
+"""The page's panels of `analysis/map/`: lost, bent, turned or shifted; new cities; drift; where the damage is."""
 
 from __future__ import annotations
 
@@ -9,17 +9,21 @@ from atlantis.report.map_data import MapData
 from atlantis.report.series import BLOCKS, BLUE, GREEN, ORANGE, SKY, VERMILION, chance, measure, numbers, panel
 
 READINGS = (
-    ("frozen", "the first step's probe", VERMILION),
-    ("turned", "… after a rotation", GREEN),
-    ("refit", "a new linear probe", BLUE),
-    ("mlp", "a new small network", SKY),
+    ("frozen", "the first step's probe", VERMILION, 0),
+    ("shifted", "… with the mean moved back", SKY, 0),
+    ("turned", "… and turned back", GREEN, 0),
+    ("refit", "a new linear probe", BLUE, 0),
+    ("mlp", "a new small network", BLUE, 1),
 )
-BANDS = (
-    ("lost", "refit", "first", ORANGE),
-    ("bent", "turned", "refit", BLUE),
-    ("turned", "frozen", "turned", GREEN),
-)
-"""The parts of the fall: between which two columns of `MapData.fall` each lies; the colour of the line above it."""
+"""What is read, what it is called, and the colour and dashes of its line: no fifth colour is told from these by all."""
+LOST, BENT = ("lost", "refit", "first", ORANGE), ("bent", "turned", "refit", BLUE)
+
+
+def bands(data: MapData) -> tuple[tuple[str, str, str, int], ...]:
+    """The parts of the fall: between which two columns of `MapData.fall` each lies; the colour of the line above it."""
+    if not data.knows_shift:
+        return LOST, BENT, ("turned or shifted", "frozen", "turned", GREEN)
+    return LOST, BENT, ("turned", "shifted", "turned", GREEN), ("shifted", "frozen", "shifted", SKY)
 
 
 def map_panels(data: MapData, virtual: list[str], palette: dict[str, str]) -> list[dict[str, Any]]:
@@ -29,19 +33,18 @@ def map_panels(data: MapData, virtual: list[str], palette: dict[str, str]) -> li
 
 
 def _kind_panels(data: MapData) -> list[dict[str, Any]]:
-    skill = [measure(data, label, f"skill_{key}", hue=hue) for key, label, hue in READINGS]
-    km = [measure(data, label, f"km_{key}", hue=hue) for key, label, hue in READINGS]
+    skill = [measure(data, label, f"skill_{key}", hue=hue, dash=dash) for key, label, hue, dash in READINGS]
+    km = [measure(data, label, f"km_{key}", hue=hue, dash=dash) for key, label, hue, dash in READINGS]
     untrained = chance(data, ("untrained model", "km_untrained"))
-    bands = _bands(data)
     return [
         panel(
             "kind",
             "skill",
-            "Skill of four readings, and what the fall is made of",
+            "Skill of each reading, and what the fall is made of",
             skill,
             digits=3,
             ceiling=1,
-            bands=bands,
+            bands=_bands(data),
         ),
         panel("kind", "km_readings", "The same in km", km, floor=0, unit=" km", rules=untrained),
     ]
@@ -53,7 +56,7 @@ def _bands(data: MapData) -> list[dict[str, Any]]:
     steps = [int(step) for step in table.index]
     return [
         {"label": label, "hue": hue, "steps": steps, "low": numbers(table[low]), "high": numbers(table[high])}
-        for label, low, high, hue in BANDS
+        for label, low, high, hue in bands(data)
         if steps
     ]
 
@@ -137,17 +140,32 @@ def _damage_panels(data: MapData) -> list[dict[str, Any]]:
             ("digits", "digits of the id", GREEN),
         )
     ]
+    causes.insert(0, measure(data, "with distance to any place", "damage_by_distance_anywhere", faint=True))
+    shift = [
+        measure(data, "length, in radii of the Earth", "shift_length", hue=VERMILION),
+        measure(data, "share of the mean squared change", "shift_share", hue=BLUE),
+    ]
     zero = [{"label": "no relation", "value": 0.0}]
+    # A run that was probed before the shift was told apart has panels of its own: they mean something else.
+    key, remark = ("", "") if data.knows_shift else ("_with_shift", ", the shift included")
     return [
-        panel("damage", "moved", "How far a city's predicted place has moved, mean km", moved, floor=0, unit=" km"),
+        panel("damage", "shift", "What all predictions moved by in common", shift, digits=2, floor=0),
         panel(
             "damage",
-            "share",
-            "Tangential share of the squared movement",
+            f"moved{key}",
+            f"How far a city's predicted place has moved{remark or ' beyond that'}, mean km",
+            moved,
+            floor=0,
+            unit=" km",
+        ),
+        panel(
+            "damage",
+            f"share{key}",
+            f"Tangential share of the squared movement{remark}",
             share,
             digits=2,
             floor=0,
             ceiling=1,
         ),
-        panel("damage", "causes", "Rank correlation of a city's damage", causes, digits=2, rules=zero),
+        panel("damage", f"causes{key}", f"Rank correlation of a city's movement{remark}", causes, digits=2, rules=zero),
     ]

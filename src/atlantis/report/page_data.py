@@ -28,6 +28,7 @@ PROTOCOL_TITLES = {
     "seed": "the study's, fitted at each step (degrees)",
     "sphere": "fitted at each step on the unit sphere",
     "frozen": "frozen: the first step's, kept",
+    "shifted": "the first step's, kept, with the shift taken out",
 }
 ALL_REAL = "all real cities"
 

@@ -23,11 +23,12 @@ SECTIONS = [
     ),
     (
         "kind",
-        "Lost, bent or turned?",
+        "Lost, bent, turned or shifted?",
         "Skill: 1 is no error, 0 the error of a probe of an untrained model; held-out real cities. The first step's "
-        "probe reads later checkpoints as it is, or after one rotation of the hidden states fitted on other cities; a "
-        "new linear probe and a small network are fitted at each checkpoint. What the rotation wins back had turned, "
-        "what a new probe wins back beyond that had bent, and the rest of the fall is lost to any linear probe.",
+        "probe reads a later checkpoint in three ways: as it is; with the mean of the hidden states moved back to "
+        "where it was; and with the states turned about that mean as well. A new linear probe and a small network are "
+        "fitted at each checkpoint. What moving the mean wins back had shifted. What turning wins back beyond that had "
+        "turned. What a new probe wins back beyond that had bent. The rest of the fall is lost to any linear probe.",
     ),
     (
         "new",
@@ -40,8 +41,10 @@ SECTIONS = [
     (
         "damage",
         "Where the damage is",
-        "How far the first step's probe moves each city, towards or away from the nearest new region (radial) and "
-        "across (tangential). Correlations: rank correlation of a city's damage with what may explain it.",
+        "First the one vector by which all predictions of the first step's probe moved, the same for every city. Then "
+        "what is left once it is taken out: how far each city moved, towards or away from the nearest new region "
+        "(radial) and across (tangential), and the rank correlation of its movement with what may explain it. Grey: "
+        "the same about places drawn at random, where nothing is.",
     ),
 ]
 

@@ -79,7 +79,7 @@ class Run:
     """Everything on disk about one run.
 
     train: step, loss, ... of each logged training step. evaluations: step, loss. task: step, slice, n, mean_km, ...
-    probes: by protocol, and "frozen", the first step's probe at every step. variants: of the study's probe.
+    probes: by protocol, and "frozen" and "shifted", the first step's probe, kept. variants: of the study's probe.
     """
 
     path: Path
@@ -116,7 +116,7 @@ def load(path: Path | str) -> Run:
     Raises:
         UserError: not a run's folder, or one of its files cannot be understood.
     """
-    from atlantis.report.map_data import frozen_probe, read_map, read_variants
+    from atlantis.report.map_data import kept_probes, read_map, read_variants
 
     path = Path(path)
     if not path.is_dir():
@@ -132,8 +132,8 @@ def load(path: Path | str) -> Run:
     probes = {protocol: probe for protocol in PROTOCOLS if (probe := _read_probe(path, protocol)) is not None}
     map_data = read_map(path)
     named = next(iter(probes.values()), None)
-    if map_data and named and (frozen := frozen_probe(map_data, named)):
-        probes["frozen"] = frozen
+    if map_data and named:
+        probes |= kept_probes(map_data, named)
     return Run(
         path=path,
         name=printable(str(about.get("name") or path.resolve().name)),
