@@ -42,7 +42,9 @@ CLONE_NEWNET = 0x40000000
 FORBIDDEN = ("pickle.find_class", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn", "pty.spawn")
 SOCKETS = ("socket.__new__", "socket.connect", "socket.bind", "socket.getaddrinfo", "socket.sendto")
 WRITES = ("os.mkdir", "os.remove", "os.rmdir", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod")
-NOTICE = re.compile(r"^(?!error: )[^\n]*: (?:[\d,]+ cit(?:y|ies)[; ]|left out|population|no country is known)[^\n]*\n", re.M)
+NOTICE = re.compile(
+    r"^(?!error: )[^\n]*: (?:[\d,]+ cit(?:y|ies)[; ]|left out|population|no country is known)[^\n]*\n", re.M
+)
 """What is told of a file of cities, and may stand before an error that comes later."""
 UNPRINTABLE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
