@@ -1,6 +1,6 @@
 """Write README's text about the study: the prose of study_text.md beside this script, every figure from records.
 
-    python scripts/study_text.py
+    python -m scripts.study_text
 
 The text stands between two comments in README.md, which name this script; what is between them is not edited by hand.
 The same records give the same bytes.
@@ -15,7 +15,7 @@ from atlantis.artifacts import write_text
 from atlantis.bench import read_records as read_bench_records
 from atlantis.errors import UserError
 from atlantis.report.record import read_records
-from atlantis.report.study_text import filled
+from scripts.study_places import filled
 
 ROOT = Path(__file__).parents[1]
 PROSE = Path(__file__).with_suffix(".md")

@@ -10,14 +10,14 @@ import pytest
 
 from atlantis.errors import UserError
 from atlantis.report.record import read_records
-from atlantis.report.study_text import filled
 from scripts import study_text
+from scripts.study_places import filled
 
 README = Path(study_text.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_has_the_text_of_the_committed_records() -> None:
-    assert study_text.between(README)[1] == study_text.text(), "run scripts/study_text.py"
+    assert study_text.between(README)[1] == study_text.text(), "run python -m scripts.study_text"
 
 
 def test_no_figure_is_typed_by_hand() -> None:
