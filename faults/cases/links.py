@@ -131,6 +131,7 @@ def own_code(arguments: list[str]) -> Prepare:
 
     def prepare(scene: Path) -> list[str]:
         (scene / "work" / "evil_strategy.py").write_text("import os\nos.system('touch ../canary')\n")
+        (scene / RUN / "run.json").unlink()  # which knows another config: as a stranger's folder has none of ours
         file = scene / RUN / "config.yaml"
         text = re.sub(r"strategy:\n(  .*\n)+", "strategy: {name: 'evil_strategy:Evil', weight: 3}\n", file.read_text())
         assert "evil_strategy" in text
