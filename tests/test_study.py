@@ -351,4 +351,4 @@ def test_a_given_base_is_shared_and_said(root: Path, tiny: list[str], tmp_path: 
     assert "1, 2, 42 (n = 3, one base)" in text, "the run that made its base itself started from the same weights"
     assert f"every seed starts from the given base `{base.name}`" in text
     labels = [group.label for group in groups_of([*records(root).values(), one]) if group.records]
-    assert sorted(labels) == ["base, shortened", "cross, given base, shortened"]
+    assert sorted(labels) == ["base, shortened", "cross, given base, shortened", "cross, shortened"]

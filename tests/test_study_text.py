@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from atlantis.errors import UserError
+from atlantis.report.bases import added, bases_of, known, less
 from atlantis.report.record import read_records
+from atlantis.report.results import MAP_KM
+from atlantis.statistics import Interval, seed_interval
 from scripts import study_text
 from scripts.study_places import filled
 
@@ -56,3 +59,19 @@ def test_a_place_without_a_record_is_an_error_and_an_optional_line_is_left_out()
 def test_a_readme_without_the_comments_is_named() -> None:
     with pytest.raises(UserError, match="has no lines"):
         study_text.between("# atlantis\n")
+
+
+def test_what_the_prose_says_without_figures_holds() -> None:
+    """The best map lost most; Atlantis' distance differs widely; mixed against cross is not shown, pairs inside are."""
+    found = bases_of(read_records(study_text.record_folders()))
+    starts = [base.start(MAP_KM.take) or np.nan for base in found]
+    lost = [base.mean("cross", lambda record: added(record, MAP_KM.take)) or np.nan for base in found]
+    assert np.argmin(starts) == np.argmax(lost)
+
+    def around(run: str, other: str) -> Interval:
+        return seed_interval(
+            known([base.difference(run, other, lambda a, b: less(a, b, MAP_KM.take)) for base in found])
+        )
+
+    assert around("mixed", "cross").low < 0 < around("mixed", "cross").high
+    assert around("inter", "cross").low > 0 and around("inter_bs64", "inter").low > 0
