@@ -23,7 +23,7 @@ from atlantis.artifacts import write_text
 from atlantis.errors import UserError
 from atlantis.readout.integration import find_islands, mean_gap_km
 from atlantis.report.map_data import MapData
-from atlantis.report.run_data import Run, load
+from atlantis.report.run_data import Run, load, rows_where
 from atlantis.report.tables import cell, run_rows
 from atlantis.world import World
 from benchmarks.common import commit, machine
@@ -73,15 +73,15 @@ def record_of(run: Run) -> dict[str, Any]:
 
 def _numbers(data: MapData, step: int) -> dict[str, Any]:
     """Value, and low and high where there are, of each metric: of the probe's layer and of the answers, by group."""
-    table = data.measures
-    table = table[(table["step"] == step) & table["layer"].isin([data.layer, "answers"])]
+    at_step = (data.measures["step"] == step) & data.measures["layer"].isin([data.layer, "answers"])
+    table = rows_where(data.measures, at_step)
     groups = ["real", "old", *table.loc[table["metric"] == "integration_km", "group"].unique()]
     found: dict[str, Any] = {"step": step}
     for group in groups:
         numbers = found[group] = {}
-        for row in table[table["group"] == group].itertuples():
-            values = {"": row.value, "_low": row.low, "_high": row.high}
-            numbers |= {f"{row.metric}{end}": _short(value) for end, value in values.items() if np.isfinite(value)}
+        for row in rows_where(table, table["group"] == group).to_dict("records"):
+            values = {"": row["value"], "_low": row["low"], "_high": row["high"]}
+            numbers |= {f"{row['metric']}{end}": _short(value) for end, value in values.items() if np.isfinite(value)}
     return found
 
 

@@ -124,7 +124,9 @@ def _kept_probe(map_data: MapData, named: Probe, name: str, with_parts: bool) ->
     about = named.predictions.drop_duplicates("id", keep="last")[["id", "name", "region", "is_virtual", "lon", "lat"]]
     columns = {f"{name}_lon": "pred_lon", f"{name}_lat": "pred_lat", f"{name}_error_km": "error_km"}
     columns |= {part: part for part in PARTS if with_parts and part in map_data.cities}
-    predictions = about.merge(map_data.cities[["step", "id", *columns]].rename(columns=columns), on="id")
+    predictions = about.merge(
+        map_data.cities.reindex(columns=["step", "id", *columns]).rename(columns=columns), on="id"
+    )
     predictions["split"] = np.where(predictions["is_virtual"], "virtual", "test")
     table = map_data.measures
     km = rows_where(table, (table["metric"] == f"km_{name}") & (table["layer"] == map_data.layer))
