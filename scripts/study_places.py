@@ -13,6 +13,7 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{study|RUN|STEP}}              the reference study's
     {{answers|RUN|SLICE|start}}     the answers' error in km over bases, at the start or the `end`
     {{virtual|RUN}}                 how far from its places the second protocol's probe sees Atlantis, base by base, km
+    {{virtual_draws|RUN}}           the same over draws from the given base, of runs that were shortened, and n
     {{one|FILE|start}}              the map's error of one record below experiments/, at the start or the `end`
     {{bench|SCENARIO/METHOD|km_end}}    a number of the benchmark in km, also `task SLICE`: mean over its seeds
 """
@@ -69,7 +70,8 @@ class _Places:
         kinds: dict[str, tuple[int, Callable[..., str]]] = {
             "bases": (1, self.n_bases), "start": (0, self.start), "added": (1, self.added), "less": (2, self.less),
             "equal": (2, self.equal), "draws": (2, self.draws), "r2": (2, self.r2), "study": (2, self.study),
-            "answers": (3, self.answers), "virtual": (1, self.virtual), "one": (2, self.one), "bench": (2, self.bench),
+            "answers": (3, self.answers), "virtual": (1, self.virtual),
+            "virtual_draws": (1, self.virtual_draws), "one": (2, self.one), "bench": (2, self.bench),
         }  # fmt: skip
         if kind not in kinds or len(arguments) != kinds[kind][0]:
             raise UserError(f"{match[0]}: no such place; there are {', '.join(kinds)}, each with its arguments after |")
@@ -124,12 +126,14 @@ class _Places:
         return _mean([base.mean(run, lambda record: value(record, pick)) for base in self.bases], LOG)
 
     def virtual(self, run: str) -> str:
-        def km(record: Record) -> float | None:
-            values = [bases.at_end(record, on_map("sphere", name, "mean_km").take) for name in record.virtual_regions]
-            return values[0] if values else None
-
-        found = bases.known([base.mean(run, km) for base in self.bases])
+        found = bases.known([base.mean(run, _virtual_km) for base in self.bases])
         return ", ".join(number(value, 0) for value in sorted(found))
+
+    def virtual_draws(self, run: str) -> str:
+        short = [group for group in self.groups if group.run == run and group.given and group.shortened]
+        records = [record for group in short for record in group.records]
+        text = _mean([_virtual_km(record) for record in records], LOG)
+        return f"{text} km (n = {len(records)} draws)" if text else ""
 
     def one(self, file: str, when: str) -> str:
         record = read_record(self.folder / file)
@@ -147,6 +151,12 @@ class _Places:
                 if value is not None:
                     by_seed.setdefault(record.seed, []).append(value)
         return _mean([fmean(values) for values in by_seed.values()], LOG)
+
+
+def _virtual_km(record: Record) -> float | None:
+    """How far from its places the second protocol's probe sees the first virtual region at the end, in km."""
+    values = [bases.at_end(record, on_map("sphere", name, "mean_km").take) for name in record.virtual_regions]
+    return values[0] if values else None
 
 
 def _mean(values: Sequence[float | None], scale: Scale = IDENTITY) -> str:

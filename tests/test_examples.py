@@ -15,11 +15,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "atlantis"
 
 LAYERS = [
-    ["errors", "py.typed"],
-    ["reading"],
-    ["artifacts", "yaml12", "sphere", "statistics", "progress"],
+    ["errors", "names", "py.typed"],
+    ["reading", "progress", "limits", "signals"],
+    ["home", "leases"],
+    ["locks"],
+    ["artifacts", "yaml12", "sphere", "statistics"],
     ["settings"],
     ["config"],
+    ["trust"],
     ["world"],
     ["tokens"],
     ["tasks"],

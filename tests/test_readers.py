@@ -15,7 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlantis import artifacts, cli, names, show, sweep
+from atlantis import artifacts, cli, names, show, sweep, trust
 from atlantis import config as configs
 from atlantis.bench.pool import Pool
 from atlantis.data.dataset import Dataset
@@ -315,8 +315,7 @@ def test_a_failed_probe_leaves_the_run_finished(copy: Path, monkeypatch: pytest.
     config = configs.load(copy / "config.yaml", [f"output_root={copy.parents[1]}"])
     whole = contents(copy)
     shutil.rmtree(copy / "analysis")
-    about = json.loads((copy / "run.json").read_text()) | {"status": "running"}
-    (copy / "run.json").write_text(json.dumps(about))
+    trust.write_record(copy, trust.read_record(copy) | {"status": "running"})
 
     def fails(*arguments: Any) -> None:
         raise ZeroDivisionError("division by zero")
@@ -367,8 +366,7 @@ def test_an_unfinished_run_goes_on_in_its_own_world(copy: Path) -> None:
     cities = copy.parents[2] / "plain.csv"
     config = configs.load(copy / "config.yaml", [f"output_root={copy.parents[1]}"])
     weights = (copy / "checkpoints" / "final" / "model.safetensors").read_bytes()
-    about = json.loads((copy / "run.json").read_text()) | {"status": "running"}
-    (copy / "run.json").write_text(json.dumps(about))
+    trust.write_record(copy, trust.read_record(copy) | {"status": "running"})
     swap_cities(cities)
     with pytest.raises(UserError, match=rf"was begun with other data: {cities} has been changed since"):
         train(config, resume=True)

@@ -218,7 +218,10 @@ def test_intervals_are_over_folds() -> None:
 def test_skills_below_chance_and_of_no_chance_have_bounds_too() -> None:
     fold, rng = np.arange(50) % 5, np.random.default_rng(0)
     untrained = rng.uniform(5_000, 7_000, 50)
-    errors = {name: untrained * factor for name, factor in (("frozen", 2.0), ("turned", 1.0), ("refit", 0.1))}
+    errors = {
+        name: untrained * factor
+        for name, factor in (("frozen", 2.0), ("shifted", 1.5), ("turned", 1.0), ("refit", 0.1))
+    }
     errors = {name: km * rng.uniform(0.9, 1.1, 50) for name, km in errors.items()}
     below = skills(errors, untrained, fold)
     assert below["frozen"].low < below["frozen"].value < below["frozen"].high < 0

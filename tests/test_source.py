@@ -171,7 +171,7 @@ def test_any_features_can_be_read(protocol: str) -> None:
         ({"lat": np.full(600, 91.0)}, "row 0: longitude .* latitude 91 is no place"),
         ({"lon": np.full(600, np.nan)}, "row 0: longitude nan"),
         ({"lon": np.zeros(3)}, "one value per place"),
-        ({"groups": ["real"] * 600}, "another name"),
+        ({"groups": ["real"] * 600}, "'real' is a name of ours"),
         ({"protocol": "other"}, "no protocol 'other'; use one of seed, sphere"),
     ],
 )

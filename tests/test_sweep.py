@@ -523,8 +523,8 @@ def test_measures_have_probes_and_the_map_where_they_are(small_run: Path, tmp_pa
             "value": [0.75], "low": [0.5], "high": [0.9], "n": [30],
         }
     )  # fmt: skip
-    (copy / "analysis" / "map").mkdir()
-    planted.to_parquet(copy / "analysis" / "map" / "measures.parquet", index=False)
+    with artifacts.new_folder(copy / "analysis" / "map", kind="analysis") as folder:
+        planted.to_parquet(folder / "measures.parquet", index=False)
     run = run_data.load(copy)
     table = measures(run, "3+4")
     assert set(table["source"]) == {"training", "task", "seed", "sphere", "map"}
