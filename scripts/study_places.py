@@ -4,6 +4,7 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
 `{{optional}}` is left out while no record fills one of its places.
 
     {{bases|RUN}}                   how many bases have the run: "n = 4 bases"
+    {{steps|RUN}}                   how many steps the whole run has
     {{start}}                       the map's error where the fine-tunes start, km: mean over bases and interval
     {{added|RUN}}                   what the run adds to it
     {{less|RUN|RUN}}                what the first ends with less what the second ends with, base by base
@@ -68,7 +69,8 @@ class _Places:
         """What stands in a place; nothing if no record has it."""
         kind, *arguments = match[1].split("|")
         kinds: dict[str, tuple[int, Callable[..., str]]] = {
-            "bases": (1, self.n_bases), "start": (0, self.start), "added": (1, self.added), "less": (2, self.less),
+            "bases": (1, self.n_bases), "steps": (1, self.steps),
+            "start": (0, self.start), "added": (1, self.added), "less": (2, self.less),
             "equal": (2, self.equal), "draws": (2, self.draws), "r2": (2, self.r2), "study": (2, self.study),
             "answers": (3, self.answers), "virtual": (1, self.virtual),
             "virtual_draws": (1, self.virtual_draws), "one": (2, self.one), "bench": (2, self.bench),
@@ -80,6 +82,10 @@ class _Places:
     def n_bases(self, run: str) -> str:
         n = sum(run in base.runs for base in self.bases)
         return f"n = {n} bases" if n else ""
+
+    def steps(self, run: str) -> str:
+        whole = [group for group in self.groups if group.run == run and not group.shortened]
+        return ", ".join(f"{n:,}" for n in sorted({record.steps for group in whole for record in group.records}))
 
     def start(self) -> str:
         return _mean([base.start(MAP_KM.take) for base in self.bases], LOG)

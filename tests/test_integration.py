@@ -115,7 +115,8 @@ def test_the_islands_interval_covers_and_keeps_its_bounds() -> None:
     drawn = [mean_of_islands(np.exp(rng.normal(size=12) * spread)) for _ in range(2_000)]
     assert 0.92 < np.mean([one.low < math.exp(spread**2 / 2) < one.high for one in drawn]) < 0.97
     assert all(0 < one.low < one.value < one.high for one in drawn)
-    assert math.isnan(mean_of_islands(np.array([0.0, 500.0])).low)
+    for none in ([0.0, 500.0, 700.0], [300.0, 500.0], [400.0] * 5):
+        assert math.isnan(mean_of_islands(np.array(none)).low)
 
 
 def test_a_constellation_keeps_its_shape_when_it_moves(world: World) -> None:

@@ -34,7 +34,8 @@ seeds, on a scale on which the quantity has no bound. There is none for fewer th
 equal, or where one is at the quantity's bound. An interval of a difference that holds 0 does not show a difference; nor
 does it show that there is none.
 
-**First table of a scenario.** Nothing in it is cut before it is averaged.
+**First table of a scenario.** *Learned* is cut nowhere. Map kept, answers kept and integration are at
+most 1 in each seed.
 
 - *Rate*: the learning rate that trials chose, as a multiple of the scenario's. **Methods at different rates differ in
   two things at once.**
@@ -48,8 +49,8 @@ does it show that there is none.
   below).
 
 **Second table.** The first protocol's scores, by which trials chose. *Volume* is the product of the three. Its *middle
-half* is the interquartile mean, with fractions of seeds at the quarters; at three seeds that is not what rliable
-prints. The other columns are paired differences of the volume, seed by seed.
+half* is the interquartile mean, with fractions of seeds at the quarters; unless seeds are a multiple of
+four, that is not what rliable prints. The other columns are paired differences of the volume, seed by seed.
 
 Methods stand together that may use the same: *nothing* beside the new data and the weights they start from, or what is
 named; within, the largest volume first. **Bold**: no other method has means as high in map kept, answers kept, learned
@@ -71,7 +72,7 @@ def page(records: Sequence[Record], pictures: str | None = "images") -> str:
     for tier in dict.fromkeys(board.tier for board in found):
         of_tier = [board for board in found if board.tier == tier]
         parts += [f"## Tier {tier}", _about([record for record in records if record.tier == tier])]
-        parts += ["### Comparisons named beforehand", _named(of_tier)]
+        parts += ["### Comparisons named for the gpu tier", _named(of_tier)]
         for board in of_tier:
             parts += [f"### {board.title}", _readings(board)]
             if pictures is not None and board.best():

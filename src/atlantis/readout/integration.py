@@ -127,10 +127,11 @@ def mean_of_islands(km: np.ndarray, confidence: float = 0.95) -> Estimate:
 
     Islands' errors are positive and skewed: a few are several times the median. log(mean) has the standard error
     sqrt(s^2 / k + s^4 / (2 (k - 1))) if the errors are log-normal, s being the deviation of their logarithms (Cox's
-    method, in Zhou and Gao, 1997), here with Student's t. NaN for fewer than two islands, or an error of 0.
+    method, in Zhou and Gao, 1997), here with Student's t. No interval for fewer than three islands, equal errors, or an
+    error of 0.
     """
     k, mean = len(km), float(km.mean())
-    if k < 2 or km.min() <= 0:
+    if k < 3 or km.min() <= 0 or np.ptp(km) <= 1e-9 * mean:
         return Estimate(mean, n=k)
     variance = float(np.log(km).var(ddof=1))
     half = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt(variance / k + variance**2 / (2 * (k - 1)))
