@@ -611,3 +611,86 @@ def test_far_from_everything_is_other(read: Callable[..., CityFile]) -> None:
     file = read(H + "Point Nemo,-48.88,-123.39\nParis,48.85,2.35\n")
     assert file.cities["region"].tolist() == [OTHER, "Western Europe"]
     assert any("and 'Other' for 1 with none" in note for note in file.notes)
+
+
+# --- what would be wrong in silence
+
+
+def built(tmp_path: Path, text: str, name: str = "f.csv") -> CityFile:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return with_regions(read_cities(tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "city,lat,NS,lon,EW\nSydney,33.87,S,151.2,E\nParis,48.85,N,2.35,E\n",
+        "city,lat,lat_dir,lon,lon_dir\nQuito,0.2,S,78.5,W\n",
+        "name,lat_deg,lat_min,lon_deg,lon_min\nParis,48,51.2,2,20.9\n",
+    ],
+)
+def test_a_part_of_a_place_in_another_column_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UserError, match="with the degrees"):
+        built(tmp_path, text)
+
+
+def test_a_column_of_signed_degrees_may_stand_beside_letters_and_boxes(tmp_path: Path) -> None:
+    text = "city,lat,NS,lon,EW,lat_min,lat_max\nSydney,-33.87,S,151.2,E,-34,-33\n"
+    assert built(tmp_path, text).cities["lat"].tolist() == [-33.87]
+
+
+@pytest.mark.parametrize(
+    ("written", "people"),
+    [
+        (["2.138.551", "268.132", "12.5 Mio", "0.0"], [2_138_551, 268_132, 12_500_000, 0]),
+        (["2,139 Mio", "12,345"], [2_139_000, 12_345]),
+        (["1.5", "2.25"], [2, 2]),
+    ],
+)
+def test_points_and_commas_in_populations(tmp_path: Path, written: list[str], people: list[int]) -> None:
+    rows = "".join(f'c{k};48.{k};2.{k};"{text}"\n' for k, text in enumerate(written))
+    assert built(tmp_path, f"name;lat;lon;population\n{rows}").cities["population"].tolist() == people
+
+
+def test_the_latest_count_is_taken_and_no_projection(tmp_path: Path) -> None:
+    text = "city,year,lat,lon,population\nParis,1950,48.85,2.35,6\nParis,2020,48.85,2.35,11\nRome,1990,41.9,12.5,3\n"
+    file = built(tmp_path, text)
+    assert file.cities["population"].tolist() == [11, 3] and any("latest" in note for note in file.notes)
+    text = "city,lat,lon,pop1990,pop2025,pop2050\nParis,48.85,2.35,9,11,13\n"
+    assert built(tmp_path, text).cities["population"].tolist() == [11]
+
+
+def test_names_have_no_quotes_and_are_no_kinds_of_places(tmp_path: Path) -> None:
+    text = 'id, "name", "lat", "lon", "country"\n1, "Paris", 48.85, 2.35, "France"\n'
+    cities = built(tmp_path, text).cities
+    assert (cities["name"].tolist(), cities["country"].tolist()) == (["Paris"], ["FR"])
+    text = "@id,@lat,@lon,place,name:en\n7,48.85,2.35,city,Paris\n"
+    assert built(tmp_path, text).cities["name"].tolist() == ["Paris"]
+
+
+def test_odd_places_are_told(tmp_path: Path) -> None:
+    rows = "".join(f"c{k},4{k},{k},{k}5,7{k}\n" for k in range(6))
+    assert any("decimal commas" in note for note in built(tmp_path, f"name,lat,lon,country,population\n{rows}").notes)
+    rows = "".join(f"c{k},0.8{k},0.1{k}\n" for k in range(6))
+    assert any("radians" in note for note in built(tmp_path, f"name,lat,lon\n{rows}").notes)
+
+
+def test_a_point_that_is_null_is_left_out_or_read_from_its_properties(tmp_path: Path) -> None:
+    def feature(name: str, geometry: object, **more: object) -> dict[str, object]:
+        return {"type": "Feature", "properties": {"name": name, **more}, "geometry": geometry}
+
+    paris = feature("Paris", {"type": "Point", "coordinates": [2.35, 48.85]})
+    features = [feature("Nowhere", None), paris, feature("Rome", None, lat=41.9, lon=12.5)]
+    text = json.dumps({"type": "FeatureCollection", "features": features})
+    file = built(tmp_path, text, "f.geojson")
+    assert file.cities[["name", "lat", "lon"]].to_numpy().tolist() == [["Paris", 48.85, 2.35], ["Rome", 41.9, 12.5]]
+    assert any("left out 1 without a place" in note for note in file.notes)
+
+
+def test_an_archive_of_two_tables_says_so(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "two.zip", "w") as archive:
+        for name in ("a.csv", "b.csv"):
+            archive.writestr(name, "name,lat,lon\nParis,48.85,2.35\n")
+    with pytest.raises(UserError, match="several tables") as raised:
+        read_cities(tmp_path / "two.zip")
+    assert "download" not in str(raised.value)

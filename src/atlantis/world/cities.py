@@ -23,6 +23,7 @@ from atlantis.world.containers import read_table
 from atlantis.world.countries import countries_of
 from atlantis.world.degrees import places_of
 from atlantis.world.nearest import NEAR_KM, exchanged, nearest_regions
+from atlantis.world.parts import refuse_parts, strange_places
 from atlantis.world.populations import populations
 from atlantis.world.regions import OTHER, region_of_country
 from atlantis.world.table import TextTable, counted, shown
@@ -34,6 +35,7 @@ _WITHOUT_CONTROLS = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
 MAX_LENGTH = 200
 """Characters of a name."""
 _CODE = re.compile(r"(?P<sure>0\d|[A-Z]{2}-[A-Z0-9]{1,3})|[A-Z]{0,2}\d{1,3}", re.ASCII)
+_DATE = re.compile(r"\d{4}(?:[-/.]\d\d){0,2}(?:[T ].*)?", re.ASCII)
 MANY_PARTS = 20
 """Regions that a file must have before they are taken for parts of countries, such as states or provinces."""
 
@@ -116,12 +118,14 @@ def _cities_of(table: TextTable) -> CityFile:
     names = table.column(taken["name"])
     table.require(taken["name"], names, str.strip, "is empty")
     _texts(table, taken["name"])
+    refuse_parts(table, taken)
     lon, lat, form = places_of(table, taken)
     for index in columns.countries[:1]:
         _texts(table, index)
     country, unknown = countries_of(table, columns)
     cities = {"name": names, "lon": rounded(lon), "lat": rounded(lat), "country": country}
     cities["population"] = _people(table, taken, notes)
+    notes += [f"{table.source}: {reason}" for reason in strange_places(lon, lat)]
     if "is_virtual" in taken:
         table.require(
             taken["is_virtual"],
@@ -169,13 +173,20 @@ def _once_each(table: TextTable, columns: Columns, notes: list[str]) -> TextTabl
         return table
     keys = [columns.taken[r] for r in ("name", "lat", "lon", "coordinates") if r in columns.taken]
     keys += columns.countries if item is None else []
-    seen: set[tuple[str, ...]] = set()
-    first = np.array([not (key in seen or seen.add(key)) for record in table.records for key in [_key(record, keys)]])
-    if first.all():
+    dates = table.column(columns.taken["date"]) if "date" in columns.taken else []
+    sortable = bool(dates) and all(map(_DATE.fullmatch, dates))
+    best: dict[tuple[str, ...], int] = {}
+    for k, record in enumerate(table.records):
+        before = best.setdefault(_key(record, keys), k)
+        if sortable and dates[k] > dates[before]:
+            best[_key(record, keys)] = k
+    kept = np.isin(np.arange(len(table.records)), list(best.values()))
+    if kept.all():
         return table
     why = "the same cities on other dates" if item is None else "the same cities once more"
-    notes.append(f"{table.source}: left out {counted(int((~first).sum()), table.unit)} with {why}")
-    return table.rows(first)
+    why += "; the latest is taken" if sortable else ""
+    notes.append(f"{table.source}: left out {counted(int((~kept).sum()), table.unit)} with {why}")
+    return table.rows(kept)
 
 
 def _key(record: tuple[str, ...], keys: list[int]) -> tuple[str, ...]:

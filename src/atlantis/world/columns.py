@@ -24,10 +24,11 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
             "city_name",
             "ascii_name",
             "city_ascii",
+            "name_en",
             "place_name",
             "place",
         ),
-        *("name_en", "town", "municipality", "settlement", "locality", "urban_agglomeration", "toponym"),
+        *("town", "municipality", "settlement", "locality", "urban_agglomeration", "toponym"),
         *("toponym_name", "stadt", "ort", "ortsname", "gemeinde", "ville", "nom", "nom_commune", "commune", "ciudad"),
         *("nombre", "municipio", "localidad", "cidade", "nome", "comune", "plaats", "miasto", "город", "城市", "都市"),
         *("capital_name", "name_wo_diacritics", "title", "label"),
@@ -50,7 +51,17 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
         *("country_code", "iso2", "iso_a2", "country", "iso_a2_eh", "iso_country", "country_iso", "country_iso2"),
         *("country_iso_code", "country_code2", "country_alpha2", "alpha2", "alpha_2", "cc", "addr_country"),
         *("is_in_country_code", "iso3", "iso_a3", "iso_a3_eh", "country_iso3", "country_code3", "country_alpha3"),
-        *("alpha3", "alpha_3", "adm0_a3", "sov_a3", "country_label", "country_name", "country_name_en", "country_en"),
+        *(
+            "alpha3",
+            "alpha_3",
+            "adm0_a3",
+            "sov_a3",
+            "country_etc",
+            "country_label",
+            "country_name",
+            "country_name_en",
+            "country_en",
+        ),
         *("cou_name_en", "cntry_name", "adm0_name", "admin0_name", "sov0_name", "country_or_area", "is_in_country"),
         *("country_or_territory", "nation", "land", "staat", "pays", "país", "pais", "paese", "kraj", "страна"),
         *("国家", "国", "iso_n3", "country_numeric"),
@@ -68,6 +79,9 @@ ACCEPTED: dict[str, tuple[str, ...]] = {
     "date": ("dt", "date", "year", "month", "timestamp"),
 }
 """What each column may be called; the first that a file has is taken."""
+
+LAST_COUNTED = 2030
+"""The last year whose population is taken for a count; those of later years are projections."""
 
 NEEDED = ("name", "lat", "lon", "coordinates")
 _SHOWN = 12
@@ -157,8 +171,9 @@ def _chosen(header: Sequence[str], doubles: dict[int, list[int]]) -> dict[str, i
         taken |= _label(header, first)
     if "population" not in taken:
         years = {match[1]: k for k, name in enumerate(header) if (match := _YEAR.fullmatch(plain(name)))}
+        counted = [year for year in years if int(year) <= LAST_COUNTED]
         if years:
-            taken["population"] = years[max(years)]
+            taken["population"] = years[max(counted, default=min(years))]
     return taken
 
 

@@ -106,6 +106,8 @@ def _from_zip(data: bytes, source: str) -> tuple[bytes, str]:
                 raise UserError(f"{inside}: has a password; unpack it first")
             with archive.open(member) as file:
                 content = file.read(MAX_BYTES + 1)
+    except UserError:
+        raise
     except (
         zipfile.BadZipFile,
         zlib.error,

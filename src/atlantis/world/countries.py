@@ -168,11 +168,13 @@ def alpha2(text: str) -> str | None:
     if text.upper() in region_of_country:
         return text.upper()
     words = _words(text)
-    return (
+    code = (
         _SHORT.get(text.upper())
         or _english().get(words)
         or (None if text.isascii() and len(text) <= 3 else _foreign().get(words))
     )
+    outside = text.partition("(")[0].strip() if code is None and text.endswith(")") else ""
+    return alpha2(outside) if outside else code  # United States (USA)
 
 
 def _numeric(text: str) -> str | None:

@@ -131,7 +131,8 @@ def _quotes_are_letters(text: str) -> bool:
 
 def _quoted_records(text: str, delimiter: str, source: str, start: int) -> tuple[list[tuple[str, ...]], list[int]]:
     """Records and the lines on which they start; quotes enclose."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    spaced = f'{delimiter} "' in text  # R and SQL clients put a space before the quotes
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, skipinitialspace=spaced)
     records: list[tuple[str, ...]] = []
     lines: list[int] = []
     offset = start

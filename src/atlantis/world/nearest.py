@@ -23,17 +23,20 @@ def nearest_regions(lon: NDArray[np.float64], lat: NDArray[np.float64], cities: 
 def exchanged(lon: NDArray[np.float64], lat: NDArray[np.float64], country: list[str], cities: pd.DataFrame) -> bool:
     """Whether most places are nearest to a city of their own country only with latitude and longitude exchanged.
 
-    Judged where both ways are possible and the country is known, from ten such places on.
+    Judged where both ways are possible and the country is known, from four such places on.
+    Fewer than ten must all agree.
     """
     known = np.array([code in region_of_country for code in country])
     judged = np.flatnonzero((np.abs(lon) <= 90.0) & known)[:2000]
-    if len(judged) < 10:
+    if len(judged) < 4:
         return False
     own = np.array(country, dtype=object)[judged]
     as_given, the_other_way = (
         np.mean(_nearest(x[judged], y[judged], cities)["country"].to_numpy() == own)
         for x, y in ((lon, lat), (lat, lon))
     )
+    if len(judged) < 10:
+        return bool(the_other_way == 1 and as_given == 0)
     return bool(the_other_way > 0.5 > 0.2 > as_given)
 
 

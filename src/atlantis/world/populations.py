@@ -22,9 +22,11 @@ _SPACES = str.maketrans({"\xa0": " ", "\u202f": " ", "\u2009": " ", "’": "'", 
 def populations(texts: list[str]) -> tuple[NDArray[np.int64], list[int]]:
     """People, shape (n,), 0 where nothing stands; and which texts could not be read, which are 0 too."""
     texts = [_bare(text) for text in texts]
-    dotted = [text for text in texts if "." in text]
-    # In 1.234 the point separates thousands if every point of the column can: nobody counts people to three decimals.
-    thousands = bool(dotted) and all(map(_DOTTED.fullmatch, dotted))
+    dotted = [text for text in texts if "." in text and not _SCALE.fullmatch(text)]
+    # In 1.234 the point separates thousands if it does in 1.234.567, or if every point of the column can: nobody counts
+    # people to three decimals.
+    grouped = list(filter(_DOTTED.fullmatch, dotted))
+    thousands = bool(dotted) and (len(grouped) == len(dotted) or any(text.count(".") > 1 for text in grouped))
     numbers = [_people(text, thousands) if text else 0.0 for text in texts]
     unread = [k for k, number in enumerate(numbers) if number is None or not 0 <= number <= MAX_POPULATION]
     people = np.array([0.0 if number is None else number for number in numbers])
@@ -49,8 +51,11 @@ def _people(text: str, thousands: bool) -> float | None:
     if len(text) > 60:
         return None
     if match := _SCALE.fullmatch(text):
-        number = _people(match[1], False)
-        return None if number is None else number * _SCALES[match[2][0].lower()]
+        scale = _SCALES[match[2][0].lower()]
+        # 2,139 million has decimals; nobody counts thousands of millions of people.
+        decimal = match[1].replace(",", ".") if scale >= 1e6 and _COMMA.fullmatch(match[1]) else match[1]
+        number = _people(decimal, False)
+        return None if number is None else number * scale
     if match := _GROUPS.fullmatch(text):
         separator = match[1]
         if separator != "." or thousands or text.count(".") > 1 or "," in text:

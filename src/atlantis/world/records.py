@@ -126,13 +126,27 @@ def _point(geometry: dict[str, Any]) -> str:
 
 def _table(flat: list[dict[str, str]], source: str) -> TextTable:
     header = list(dict.fromkeys(key for fields in flat for key in fields))
+    lines, notes = list(range(1, len(flat) + 1)), []
     if GEOMETRY in header:
+        flat = [_with_point(fields) for fields in flat]
         header = [key for key in header if role_of(key) not in ("lat", "lon", "coordinates") or key == GEOMETRY]
+        lines = [line for line, fields in zip(lines, flat, strict=True) if fields.get(GEOMETRY)]
+        if len(lines) < len(flat):
+            notes.append(f"left out {len(flat) - len(lines):,} without a place")
+            flat = [fields for fields in flat if fields.get(GEOMETRY)]
     if len(header) > MAX_COLUMNS or len(header) * len(flat) > 20 * MAX_ROWS:
         # Records that share no keys would make a table much larger than the file.
         header = [key for key in header if role_of(key) is not None]
     records = [tuple(fields.get(key, "") for key in header) for fields in flat]
-    return TextTable(source, header, 1, records, list(range(1, len(flat) + 1)), unit="record")
+    return TextTable(source, header, 1, records, lines, unit="record", notes=notes)
+
+
+def _with_point(fields: dict[str, str]) -> dict[str, str]:
+    """A record whose geometry is null has the place of its other columns, if it has one there."""
+    if fields.get(GEOMETRY):
+        return fields
+    axes = {role: fields[key] for key in fields if (role := role_of(key)) in ("lat", "lon") and fields[key]}
+    return fields | {GEOMETRY: f"POINT({axes['lon']} {axes['lat']})"} if len(axes) == 2 else fields
 
 
 def read_parquet(data: bytes, source: str, limit: int) -> TextTable:
