@@ -75,3 +75,14 @@ def test_what_the_prose_says_without_figures_holds() -> None:
 
     assert around("mixed", "cross").low < 0 < around("mixed", "cross").high
     assert around("inter", "cross").low > 0 and around("inter_bs64", "inter").low > 0
+
+
+def test_the_table_of_bases_says_what_their_cards_measure() -> None:
+    """The card's last checkpoint, by the study's protocol; one in half precision says what it reads as shipped."""
+    rows = re.findall(r"^\| \[`(\w+)`\]\((\S+)\).*\| ([\d.]+) / ([\d.]+) \| ([\d,]+) \|", README, re.M)
+    assert len(rows) == 3
+    for name, card, lon, lat, km in rows:
+        text = (study_text.ROOT / card).read_text(encoding="utf-8")
+        shipped = re.search(r"reads R2 ([\d.]+) / ([\d.]+), ([\d,]+) km", text)
+        last = re.findall(r"^\|(?: [\d,.-]+ \|)+$", text, re.M)[-1].strip("| ").split(" | ")
+        assert (lon, lat, km) == (shipped.groups() if shipped else tuple(last[-4:-1])), name
