@@ -190,7 +190,7 @@ def load_base(config: RunConfig, resume: bool) -> Base | None:
         base = find_base(config)
     if base is None:
         own = experiments(config) / config.base
-        if trust.read_record(own).get("status") == "finished":
+        if own.is_dir() and trust.read_record(own).get("status") == "finished":
             raise UserError(
                 f"base {own}: is finished, but its checkpoints/final is missing; `atlantis train "
                 f"{own / trust.CONFIG} --resume` makes it again"
