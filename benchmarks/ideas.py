@@ -73,7 +73,7 @@ def steps(
     while True:
         for _ in range(2 if done else 1):
             chosen = torch.arange(batch) + done % N_BATCHES * batch
-            engine.step(rows.prefix, rows.batch(chosen), settings.learning_rate)
+            engine.step(rows.batch(chosen), settings.learning_rate)
             done += 1
         lap(None)
 

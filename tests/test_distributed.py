@@ -51,8 +51,8 @@ def planted_step(self, *arguments):
     return step(self, *arguments)
 
 
-def planted_loss(self, prefix, batch):
-    total, count = loss(self, prefix, batch)
+def planted_loss(self, batch):
+    total, count = loss(self, batch)
     if what == "faults" and rank == 1:
         if n_steps == 20 + 6:  # the first run's 20 steps, and 6 of the next
             return total * float("nan"), count

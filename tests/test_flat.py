@@ -68,10 +68,10 @@ def model_of(vocabulary: Vocabulary, width: int, n_layers: int, n_heads: int) ->
 
 def check_equal(model: Transformer, rows: Rows, batch: Batch, attention: Attention, compiled: bool = False) -> None:
     """Loss and gradients in float32 are the plain model's."""
-    expected, n = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)
+    expected, n = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)
     gradients = torch.autograd.grad(expected, list(model.parameters()))
     flat = FlatLoss(model, torch.float32, attention, compiled)
-    loss, count = flat.loss(rows.prefix, batch)
+    loss, count = flat.loss(batch)
     assert count == n
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
     flat.backward(loss)
@@ -93,10 +93,10 @@ def test_gradients_in_bfloat16_are_near() -> None:
     world = World.build(regions=())
     rows, model = rows_of("characters", 64, world), model_of(Vocabulary("characters", len(world)), 64, 2, 4)
     batch = rows.batch(torch.arange(64))
-    expected = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)[0]
+    expected = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)[0]
     gradients = torch.autograd.grad(expected, list(model.parameters()))
     flat = FlatLoss(model, torch.bfloat16, plain_attention, compiled=False)
-    flat.backward(flat.loss(rows.prefix, batch)[0])
+    flat.backward(flat.loss(batch)[0])
     for parameter, theirs in zip(model.parameters(), gradients, strict=True):
         assert parameter.grad is not None
         assert (parameter.grad - theirs).norm() < 0.05 * theirs.norm()
@@ -150,7 +150,7 @@ def test_many_steps_at_once_are_those_one_by_one(limit: float) -> None:
     steps = Unrecorded(many, rows, 16, plain_attention)
     chosen = np.random.default_rng(0).integers(0, len(rows) + 1, (6, 16))
     rates = np.linspace(0, 1e-2, 6)
-    expected = [one.step(rows.prefix, rows.batch(torch.from_numpy(c)), r) for c, r in zip(chosen, rates, strict=True)]
+    expected = [one.step(rows.batch(torch.from_numpy(c)), r) for c, r in zip(chosen, rates, strict=True)]
     found = steps.run(chosen[:4], rates[:4]) + steps.run(chosen[4:], rates[4:])
     assert found == pytest.approx(expected, rel=1e-4)
     for ours, theirs in zip(many.model.parameters(), one.model.parameters(), strict=True):

@@ -70,8 +70,8 @@ def test_out_of_memory_names_a_batch_that_fits(
 ) -> None:
     original, tried = engine.Engine.loss, []
 
-    def limited(self: engine.Engine, prefix, batch):
-        total, count = original(self, prefix, batch)
+    def limited(self: engine.Engine, batch):
+        total, count = original(self, batch)
         tried.append(None)
         if len(tried) > 4 and len(batch.tokens) > limit:  # the fifth step, and what is tried then
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")
@@ -89,7 +89,7 @@ def test_out_of_memory_names_a_batch_that_fits(
 
 
 def test_another_error_is_not_taken_for_it(small_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self, prefix, batch):
+    def broken(self, batch):
         raise RuntimeError("shapes do not fit")
 
     monkeypatch.setattr(engine.Engine, "loss", broken)

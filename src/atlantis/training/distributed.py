@@ -177,8 +177,8 @@ def _train_along(job: Job, received: list[int]) -> None:
             return
         batch = job.rows.batch(torch.as_tensor(job.order.rows(step), device=engine.device))
         try:
-            with memory.explained(engine, job.rows.prefix, batch):
-                engine.step(job.rows.prefix, batch, learning_rate(settings, step, job.total))
+            with memory.explained(engine, batch):
+                engine.step(batch, learning_rate(settings, step, job.total))
         except NotFinite:  # on all ranks at once; rank 0 says so
             return
 

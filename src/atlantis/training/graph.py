@@ -69,7 +69,7 @@ class StepGraph:
     def _step(self) -> None:
         batch = self.rows.batch(self.chosen.index_select(0, self.done)[0])
         self.rate.copy_(self.rates.index_select(0, self.done)[0])
-        total, count = self.loss.loss(self.rows.prefix, batch)
+        total, count = self.loss.loss(batch)
         loss = total / count
         self.loss.backward(loss)
         norm = nn.utils.get_total_norm(self.loss.gradients, foreach=True)
