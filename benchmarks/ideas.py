@@ -22,7 +22,7 @@ from torch import Tensor
 from atlantis import TrainingConfig
 from atlantis.data.rows import Rows
 from atlantis.model import transformer
-from atlantis.training import engine as engines
+from atlantis.training import step as engines
 from benchmarks import count
 from benchmarks.common import Lap, Options, race, ratio, summary
 from benchmarks.count import Sizes

@@ -19,7 +19,8 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import RunConfig
-from atlantis.training import engine, ranks, train
+from atlantis.training import ranks, train
+from atlantis.training import step as engine
 from atlantis.training.state import state_steps
 
 SOURCE = Path(atlantis.__file__).parents[1]
@@ -32,7 +33,7 @@ from atlantis import config as configs
 from atlantis.errors import Interrupted
 from atlantis.training import train
 from atlantis.training.distributed import together
-from atlantis.training.engine import Engine, NotFinite
+from atlantis.training.step import Engine, NotFinite
 
 what, config, rank = sys.argv[1], Path(sys.argv[2]), int(os.environ["RANK"])
 step, loss, n_steps = Engine.step, Engine.loss, 0

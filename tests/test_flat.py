@@ -19,13 +19,13 @@ from atlantis import Dataset, DatasetConfig, TrainingConfig, World
 from atlantis.data.rows import Batch, Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
-from atlantis.model.flat import Attention, FlatLoss
+from atlantis.model.fast.flat import Attention, FlatLoss
 from atlantis.model.transformer import attend, attend_shared, rotary_table, rotate
 from atlantis.settings import RunConfig
 from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import graph, scaling, state, steps, train
-from atlantis.training.engine import Engine, NotFinite
 from atlantis.training.graph import StepGraph
+from atlantis.training.step import Engine, NotFinite
 
 interpreted = os.environ.get("TRITON_INTERPRET") == "1"
 needs_kernels = pytest.mark.skipif(
@@ -106,7 +106,7 @@ def test_gradients_in_bfloat16_are_near() -> None:
 @needs_kernels
 @pytest.mark.parametrize("sizes", [(8, 18, 5, 4, 32), (8, 5, 3, 2, 32), (3, 20, 2, 1, 64), (5, 40, 2, 2, 32)])
 def test_the_kernels_are_the_plain_attention(sizes: tuple[int, int, int, int, int]) -> None:
-    from atlantis.model.attention import SharedAttention, fits
+    from atlantis.model.fast.attention import SharedAttention, fits
 
     n_shared, length, n_rows, n_heads, head_width = sizes
     assert fits(n_shared, length, n_heads * head_width, n_heads)

@@ -16,14 +16,15 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import RunConfig
-from atlantis.training import engine, loop, train
+from atlantis.training import loop, train
+from atlantis.training import step as engine
 from atlantis.training.state import state_steps
 
 LIMITED = """
 import resource, sys
 from pathlib import Path
 from atlantis import cli
-from atlantis.training.engine import Engine
+from atlantis.training.step import Engine
 
 step = Engine.step
 
@@ -41,7 +42,7 @@ sys.exit(cli.main(["train", *sys.argv[1:]]))
 PIECES = """
 from pathlib import Path
 import torch
-from atlantis.training.engine import keep_freed_memory, release_freed_memory
+from atlantis.training.step import keep_freed_memory, release_freed_memory
 
 
 def held():

@@ -35,8 +35,9 @@ from atlantis.strategies.gpm import basis, off
 from atlantis.strategies.integration import principal, share_outside, states
 from atlantis.strategies.wise import interpolated
 from atlantis.tokens import PAD
-from atlantis.training import engine, train
-from atlantis.training.engine import Engine
+from atlantis.training import step as engine
+from atlantis.training import train
+from atlantis.training.step import Engine
 from atlantis.world import World
 
 SMALL: dict[str, dict[str, Any]] = {

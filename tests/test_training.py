@@ -24,7 +24,8 @@ from atlantis.data.pairs import Pairs
 from atlantis.errors import Interrupted, UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import AnchorsConfig, EvaluationConfig, RunConfig, TrainingConfig
-from atlantis.training import engine, train
+from atlantis.training import step as engine
+from atlantis.training import train
 from atlantis.training.order import Order, anchored, order_of
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
 from atlantis.training.state import state_steps

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Rows
-from atlantis.model import Transformer, completion_loss, kernels
-from atlantis.model.tree import grow, tree_loss, tree_of
+from atlantis.model import Transformer, completion_loss
+from atlantis.model.fast import kernels
+from atlantis.model.fast.tree import grow, tree_loss, tree_of
 from atlantis.settings import TrainingConfig
 from atlantis.tokens import Vocabulary
-from atlantis.training.engine import Engine
+from atlantis.training.step import Engine
 
 pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="needs a C++ compiler")
 
@@ -211,7 +212,7 @@ def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch taken in pieces of three rows steps like the whole one."""
     weights = []
     for size in (3, 512):
-        monkeypatch.setattr("atlantis.training.engine.PIECE", size)
+        monkeypatch.setattr("atlantis.training.step.PIECE", size)
         model, vocabulary = new_model("characters")
         rows = rows_of([1, 22, 333, 4_444, 1, 7, 70], [5, 6, 7, 8, 9, 10, 11], [1, 20, 300, 4_000, 5, 6, 7], vocabulary)
         engine = Engine(model, TrainingConfig(), torch.device("cpu"))
@@ -234,7 +235,7 @@ def test_without_the_kernels_training_goes_on_and_says_so(
         "import torch\n"
         "from atlantis import TrainingConfig\n"
         "from atlantis.model import Transformer\n"
-        "from atlantis.training.engine import Engine\n"
+        "from atlantis.training.step import Engine\n"
         "model = Transformer(44, 44, width=16, n_layers=2, n_heads=2, mlp_width=8)\n"
         "assert not Engine(model, TrainingConfig(), torch.device('cpu')).kernels\n"
     )

@@ -11,7 +11,7 @@ import torch
 from atlantis.data.rows import Batch
 from atlantis.errors import UserError, is_out_of_memory
 from atlantis.training import ranks
-from atlantis.training.engine import Engine
+from atlantis.training.step import Engine
 
 
 @contextmanager

@@ -11,9 +11,9 @@ from atlantis.data.rows import Batch, Rows
 from atlantis.errors import in_a_line, is_out_of_memory
 from atlantis.progress import say
 from atlantis.training import graph, memory
-from atlantis.training.engine import Engine, NotFinite
 from atlantis.training.order import Order
 from atlantis.training.schedule import learning_rate
+from atlantis.training.step import Engine, NotFinite
 
 MOMENT_S = 0.1
 """Steps that take less than this are taken together in twice the number."""

@@ -79,7 +79,7 @@ def answered(context: Context, pairs: Pairs, seed: int) -> Batch:
 def base_logits(context: Context, batch: Batch) -> Tensor:
     """The base's logits (B, C, O) at all of a batch's positions; 0 where there is no target.
 
-    Rows are taken in the order of their tokens: on a CPU neighbours then have much in common (`model.tree`).
+    Rows are taken in the order of their tokens: on a CPU neighbours then have much in common (`model.fast.tree`).
     """
     found = torch.zeros(*batch.targets.shape, context.base.unembedding.out_features, device=context.device)
     order = np.lexsort(batch.tokens.cpu().numpy().T[::-1])

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from atlantis.data.rows import Batch
 from atlantis.errors import UserError, in_a_line
-from atlantis.model import Transformer, completion_loss, kernels
-from atlantis.model.tree import tree_logits, tree_loss, tree_of
+from atlantis.model import Transformer, completion_loss
+from atlantis.model.fast import kernels
+from atlantis.model.fast.tree import tree_logits, tree_loss, tree_of
 from atlantis.progress import say
 from atlantis.settings import TrainingConfig
 from atlantis.strategies.common.composed import Composed

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlantis.data.rows import Batch
-from atlantis.model import kernels
-from atlantis.model.kernels import Tree
+from atlantis.model.fast import kernels
+from atlantis.model.fast.kernels import Tree
 from atlantis.model.transformer import RMS_EPS, Block, Transformer
 from atlantis.tokens import EOS, PAD
 
