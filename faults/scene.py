@@ -81,7 +81,7 @@ def imported() -> None:
     import atlantis.sweep
     import atlantis.training  # noqa: F401
     from atlantis import cli
-    from atlantis.model.kernels import library
+    from atlantis.model.fast.kernels import library
 
     cli.app = typer.main.get_command(cli.app)  # pyright: ignore[reportAttributeAccessIssue]  # once, not for every case
     pa.set_cpu_count(1)

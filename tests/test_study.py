@@ -21,7 +21,7 @@ from atlantis.report import run_data
 from atlantis.report.groups import groups_of
 from atlantis.report.record import RUNS, Record, read_record, write_record
 from atlantis.report.results import page
-from atlantis.training import engine
+from atlantis.training import step as engine
 from atlantis.training.base import find_base
 
 TINY = (
