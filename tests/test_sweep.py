@@ -25,7 +25,7 @@ from atlantis.settings import RunConfig
 from atlantis.sweep import Job, Local, Outcome
 from atlantis.sweep.board import Board
 from atlantis.sweep.child import Runner
-from atlantis.sweep.plan import NAME_LENGTH, Planned, planned
+from atlantis.sweep.plan import NAME_LENGTH, Planned, sweep_of
 from atlantis.sweep.results import measures
 
 SOURCE = Path(cli.__file__).parents[1]
@@ -213,10 +213,10 @@ def test_bases_come_first(folder: Path) -> None:
     plan = sweep.read(write(folder, fine))
     assert [[run.name for run in stage] for stage in plan.stages()] == [["ground"], ["some_seed=1", "some_seed=2"]]
     assert plan.runs[0].factors is None and plan.runs[0].config.training.max_steps == 20
-    chain = planned("chain", [RunConfig(name="b", base="a"), RunConfig(name="a"), RunConfig(name="c", base="b")])
+    chain = sweep_of("chain", [RunConfig(name="b", base="a"), RunConfig(name="a"), RunConfig(name="c", base="b")])
     assert [[run.name for run in stage] for stage in chain.stages()] == [["a"], ["b"], ["c"]]
     with pytest.raises(UserError, match="starts from"):
-        planned("circle", [RunConfig(name="a", base="b"), RunConfig(name="b", base="a")])
+        sweep_of("circle", [RunConfig(name="a", base="b"), RunConfig(name="b", base="a")])
 
 
 def test_a_dry_run_lists_and_writes_nothing(folder: Path, tmp_path: Path, capsys: Any) -> None:
@@ -552,7 +552,7 @@ def test_factors_of_any_kind_are_columns(small_run: Path) -> None:
 
 def test_the_table_of_progress(small_config: RunConfig, small_run: Path, tmp_path: Path) -> None:
     others = [small_config.model_copy(update={"name": name}) for name in ("waits", "fails")]
-    plan = planned("shown", [small_config, *others])
+    plan = sweep_of("shown", [small_config, *others])
     board = Board(plan, {})
     log = plan.folder / "logs" / f"{small_config.name}.log"
     log.parent.mkdir(parents=True)

@@ -27,7 +27,7 @@ from atlantis.progress import heading, say
 from atlantis.report.record import portable_config
 from atlantis.settings import RunConfig
 from atlantis.sweep import Backend, Outcome
-from atlantis.sweep.plan import planned
+from atlantis.sweep.plan import sweep_of
 from atlantis.trust import checked_record
 
 BackendIn = Callable[[Path], Backend]
@@ -155,7 +155,7 @@ def _carry_out(
     bases = [base for base in plan.tier.bases(setup, _seeds(attempts)) if base.name in wanted]
     factors: list[dict[str, Any]] = [{} for _ in bases]
     factors += [{"seed": run.training.seed, "scenario": _scenario(run, tasks)} for run in runs.values()]
-    sweep = planned(name, [*bases, *runs.values()], factors)
+    sweep = sweep_of(name, [*bases, *runs.values()], factors)
     outcomes = {outcome.name: outcome for outcome in sweeps.carry_out(sweep, backend(sweep.folder))}
     ended = [_ended(attempt, task, outcomes) for attempt, task in zip(attempts, tasks, strict=True)]
     return ended, sum(not outcome.finished for outcome in outcomes.values())
