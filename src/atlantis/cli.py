@@ -627,6 +627,24 @@ def study(
         ),
     ] = None,
     output_root: Annotated[Path, typer.Option(metavar="DIR", help="Where runs and records go.")] = Path("outputs"),
+    backend: Annotated[str, typer.Option(metavar="NAME", help="Where the runs go: local, ray or slurm.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Runs at a time.  [default: as cores or GPUs allow]")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="CPU threads of each run.  [default: a share of all]")
+    ] = None,
+    gpus_per_run: Annotated[
+        float | None, typer.Option(metavar="SHARE", min=0, help="Of one GPU.  [default: 1 if there is a GPU]")
+    ] = None,
+    retries: Annotated[int, typer.Option(metavar="N", min=0, help="How often a run that died is taken up.")] = 2,
+    address: Annotated[
+        str | None, typer.Option(metavar="A", help="Of a Ray cluster; or auto.  [default: a new one here]")
+    ] = None,
+    slurm: Annotated[
+        list[str] | None, typer.Option(metavar="KEY=VALUE", help="For SLURM, such as partition=gpu; repeatable.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
 ) -> None:
     """Make the whole study: for every seed the base run, and the five fine-tunes that start from it.
 
@@ -642,32 +660,51 @@ def study(
     order alone. With probe.measures=false both probe protocols are kept, which is all that a record holds, and
     analysis/map is left out, which takes most of a probe's time.
 
+    Each run is a process of its own, as in `atlantis sweep`: --workers says how many at a time, --backend where. The
+    fine-tunes of a seed begin when its base run is trained, and at once where the base is given.
+
     The same command goes on where it was stopped. What is recorded is not made again: to have that, move the record and
     the run's folder away. A run that fails does not stop the others; it is named at the end, and the exit code is 1.
     Other settings for the same runs need another --output-root.
 
-    Writes the runs to outputs/experiments/ and a small record of each, with all its numbers, to
-    outputs/study/records/, whose path is the last line printed. scripts/results_page.py makes a page of records.
+    Writes the runs to outputs/experiments/, and to outputs/study/: records/ (a small file per run, with all its
+    numbers; its path is the last line printed), sweep.json, failures.csv, and the runs' configs/ and logs/.
+    scripts/results_page.py makes a page of records.
 
     \b
     Examples:
       atlantis study
       atlantis study --seeds 42 --only base,cross probe.measures=false
+      atlantis study --workers 3 --gpus-per-run 0.33 --threads 6
       atlantis study --base shipped --only cross,inter training.max_steps=200 --output-root outputs/short
     """
     from atlantis import study as the_study
     from atlantis.artifacts import refuse_file
+    from atlantis.sweep.display import run_list
+    from atlantis.sweep.local import shared_threads
 
     refuse_file(output_root, "--output-root")
     runs = the_study.plan(
         the_study.seeds_in(seeds), ",".join(only).split(",") if only else None, base, output_root, overrides or ()
     )
-    outcomes = the_study.carry_out(runs)
-    _console().print(the_study.summary(outcomes))
+    planned = the_study.sweep_of(runs)
+    if dry_run:
+        _console().print(run_list(planned))
+        return
+    where = _backend(backend, planned.folder / "slurm", workers, gpus_per_run, address, slurm or [])
+    if threads is None:
+        threads = shared_threads(workers, gpus_per_run) if backend == "local" else 1
+    outcomes = the_study.make(runs, where, threads, retries)
+    _console().print(the_study.summary(runs, outcomes))
     print(the_study.records_folder(output_root))
-    failed = [(outcome.planned.name, outcome.error) for outcome in outcomes if outcome.error is not None]
-    for name, error in failed:
-        print(printable(f"failed: {name}: {_judge(error)[1]}"), file=sys.stderr)
+    _name_failures(outcomes)
+
+
+def _name_failures(outcomes: Sequence[Any]) -> None:
+    """Say which runs of a sweep failed, if any, and leave with the exit code for that."""
+    failed = [outcome for outcome in outcomes if not outcome.finished]
+    for outcome in failed:
+        print(printable(f"failed: {outcome.name}: {outcome.message}"), file=sys.stderr)
     if failed:
         raise typer.Exit(PART_FAILED)
 
@@ -730,7 +767,7 @@ def sweep(
     """
     from atlantis import sweep as sweeps
     from atlantis.artifacts import refuse_file
-    from atlantis.sweep.board import run_list, summary
+    from atlantis.sweep.display import run_list, summary
 
     planned = sweeps.read(file, overrides or ())
     refuse_file(planned.folder, "output_root")
@@ -741,11 +778,7 @@ def sweep(
     outcomes = sweeps.carry_out(planned, where, threads=threads, retries=retries)
     _console().print(summary(planned, outcomes))
     print(planned.results)
-    failed = [outcome for outcome in outcomes if not outcome.finished]
-    for outcome in failed:
-        print(f"failed: {outcome.name}: {outcome.message}", file=sys.stderr)
-    if failed:
-        raise typer.Exit(PART_FAILED)
+    _name_failures(outcomes)
 
 
 @app.command()

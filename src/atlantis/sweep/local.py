@@ -84,6 +84,17 @@ def usual_workers(threads: int) -> int:
     return max(1, min(limits.cpus() // threads, limits.memory_bytes() // RUN_BYTES))
 
 
+def shared_threads(workers: int | None, gpus_per_run: float | None) -> int:
+    """CPU threads of each run, where the runs at a time share those that PyTorch would take in this process.
+
+    At a time are as many as `Local` begins: `workers`, or else what the GPUs hold, or one.
+    """
+    import torch
+
+    n_gpus = 0 if gpus_per_run == 0 else len(visible_gpus())
+    return max(1, torch.get_num_threads() // (workers or n_gpus * int(1 / (gpus_per_run or 1)) or 1))
+
+
 def visible_gpus() -> list[str]:
     """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES would name them."""
     import torch
