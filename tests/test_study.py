@@ -329,7 +329,7 @@ def test_the_fine_tunes_of_a_seed_begin_when_its_base_is_trained(root: Path, tin
 
 
 def test_a_signal_stops_the_study_and_the_same_command_goes_on(tiny: list[str], tmp_path: Path) -> None:
-    plan = study.plan([42, 43], ["base"], None, tmp_path, [*tiny, "training.max_steps=2000"])
+    plan = study.plan([42, 43], ["base"], None, tmp_path, [*tiny, "training.max_steps=600", "training.epochs=600"])
 
     def stop() -> None:
         log = plan[0].folder / "metrics.jsonl"
@@ -345,7 +345,7 @@ def test_a_signal_stops_the_study_and_the_same_command_goes_on(tiny: list[str], 
     (outcome,) = make(plan[:1])
     log = (tmp_path / "study" / "logs" / f"{plan[0].name}.log").read_text()
     assert (outcome.state, outcome.attempts) == ("done", 2) and "stopped by SIGTERM after step" in log
-    assert records(tmp_path)[plan[0].name].steps == 2000
+    assert records(tmp_path)[plan[0].name].steps == 600
 
 
 # --- a given base, and the page of real records
