@@ -26,7 +26,6 @@ from atlantis.bench.continual import average_skill, backward_transfer, continual
 from atlantis.bench.leaderboard import page
 from atlantis.bench.methods import METHODS, REVISED, TRIALS, read_method
 from atlantis.bench.pareto_plot import spread
-from atlantis.bench.pool import Pool
 from atlantis.bench.protocol import Attempt, Plan, choose, runs_of
 from atlantis.bench.records import Record, Trial, read_records, write_record
 from atlantis.bench.scenarios import DEVELOPMENT_OCEAN, SCENARIOS, Setup, development
@@ -36,7 +35,7 @@ from atlantis.bench.tiers import TIERS
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
 from atlantis.strategies import known
-from atlantis.sweep import Job, Outcome
+from atlantis.sweep import Local, Outcome, Queue
 from atlantis.training.possible import check_request
 from atlantis.world import OCEANS, World
 
@@ -335,9 +334,9 @@ class Failing:
     def stop(self, at_once: bool = False) -> None:
         pass
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        for job in jobs:
-            yield Outcome(job.name, "failed", "no luck")
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        yield from (Outcome(job.name, "failed", "no luck") for job in queue.due())
+        assert queue.due() == []
 
 
 def test_failures_are_recorded_and_not_replaced(tmp_path: Path) -> None:
@@ -585,7 +584,7 @@ def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytes
     tier = replace(TIERS["smoke"], scenarios=["A0", "A3", "A4", "A6", "A7"], methods=["naive"], fewer={})
     monkeypatch.setitem(TIERS, "smoke", tier)
     plan = Plan.of("smoke", output_root=tmp_path)
-    records, n_failed = bench.carry_out(plan, lambda folder: Pool(2))
+    records, n_failed = bench.carry_out(plan, lambda folder: Local(2))
     assert n_failed == 0, [record.error for record in records]
     by_title = {(record.scenario, record.variant): record for record in records}
     assert set(by_title["A3", "at once"].numbers.ratio) == {"Atlantis", "Lemuria"}  # type: ignore[union-attr]
@@ -602,7 +601,7 @@ def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_the_smoke_tier_scores_every_strategy(tmp_path: Path) -> None:
-    records, _ = bench.carry_out(Plan.of("smoke", output_root=tmp_path), lambda folder: Pool())
+    records, _ = bench.carry_out(Plan.of("smoke", output_root=tmp_path), lambda folder: Local())
     missing = {record.method: record.error for record in records if record.scores is None}
     assert set(missing) <= {"lora"} and all("peft" in (error or "") for error in missing.values())
     assert {record.method for record in records} == set(METHODS)

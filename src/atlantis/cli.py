@@ -792,10 +792,7 @@ def bench(
         list[Path] | None, typer.Option(metavar="FILE", help="A method of your own, as YAML; repeatable.")
     ] = None,
     output_root: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("outputs"),
-    backend: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Where the runs go: local, ray, slurm.  [default: local]"),
-    ] = None,
+    backend: Annotated[str, typer.Option(metavar="NAME", help="Where the runs go: local, ray or slurm.")] = "local",
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Runs at a time.  [default: as cores or GPUs allow]")
     ] = None,
@@ -841,8 +838,7 @@ def bench(
         return
 
     def where(folder: Path) -> Any:
-        found = _backend(backend or "local", folder / "slurm", workers, gpus_per_run, address, slurm or [])
-        return benchmark.Pool(workers) if tier == "smoke" and backend is None else found
+        return _backend(backend, folder / "slurm", workers, gpus_per_run, address, slurm or [])
 
     records, n_failed = benchmark.carry_out(plan, where)
     everything = benchmark.read_records([plan.folder / "records"])

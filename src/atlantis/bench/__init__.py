@@ -8,13 +8,12 @@ docs/benchmark.md is the protocol. It was fixed before any method was scored.
 
 from atlantis.bench.leaderboard import page, write_pictures
 from atlantis.bench.methods import METHODS, Method, read_method
-from atlantis.bench.pool import Pool
 from atlantis.bench.protocol import Plan, carry_out, counts
 from atlantis.bench.records import Record, read_records
 from atlantis.bench.scenarios import SCENARIOS
 from atlantis.bench.tiers import TIERS
 
 __all__ = [
-    "METHODS", "SCENARIOS", "TIERS", "Method", "Plan", "Pool", "Record", "carry_out", "counts", "page", "read_method",
+    "METHODS", "SCENARIOS", "TIERS", "Method", "Plan", "Record", "carry_out", "counts", "page", "read_method",
     "read_records", "write_pictures",
 ]  # fmt: skip
