@@ -20,8 +20,8 @@ from atlantis import config as configs
 from atlantis.errors import Interrupted, UserError
 from atlantis.report import run_data
 from atlantis.report.groups import groups_of
-from atlantis.report.record import RUNS, Record, read_record, write_record
 from atlantis.report.results import page
+from atlantis.report.study_record import RUNS, StudyRecord, read_record, write_record
 from atlantis.sweep import Local, Outcome, Queue
 from atlantis.sweep.child import Runner
 from atlantis.training.base import find_base
@@ -61,7 +61,7 @@ def make(runs: list[study.StudyRun]) -> list[Outcome]:
     return study.make(runs, Local(workers=2))
 
 
-def records(root: Path) -> dict[str, Record]:
+def records(root: Path) -> dict[str, StudyRecord]:
     return {file.stem: read_record(file) for file in sorted(study.records_folder(root).glob("*.json"))}
 
 

@@ -273,7 +273,7 @@ def test_a_killed_run_has_the_weights_of_one_that_was_not(eight: Any, tmp_path: 
 @pytest.mark.slow
 def test_what_is_done_is_not_done_again(eight: Any, folder: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _, _ = eight
-    monkeypatch.setattr(Runner, "carry_out", lambda *_: pytest.fail("carried out again"))
+    monkeypatch.setattr(Runner, "train", lambda *_: pytest.fail("carried out again"))
     before = plan.results.read_bytes()
     assert cli.main(["sweep", str(folder / "eight.yaml"), f"output_root={folder / 'out'}"]) == 0
     said = capfd.readouterr()

@@ -840,7 +840,7 @@ def bench(
     def where(folder: Path) -> Any:
         return _backend(backend, folder / "slurm", workers, gpus_per_run, address, slurm or [])
 
-    records, n_failed = benchmark.carry_out(plan, where)
+    records, n_failed = benchmark.score(plan, where)
     everything = benchmark.read_records([plan.folder / "records"])
     benchmark.write_pictures(everything, plan.folder / "images")
     write_text(plan.folder / "leaderboard.md", benchmark.page(everything))

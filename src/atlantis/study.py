@@ -26,16 +26,15 @@ from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.progress import say
 from atlantis.report import run_data
-from atlantis.report.record import (
+from atlantis.report.record import portable, portable_config, provenance
+from atlantis.report.study_record import (
     RUNS,
     SEEDED,
     SEEDS,
     Origin,
-    Record,
+    StudyRecord,
     command,
     evaluations_of,
-    portable,
-    portable_config,
     read_record,
     write_record,
 )
@@ -206,7 +205,7 @@ def summary(runs: Sequence[StudyRun], outcomes: Sequence[Outcome]) -> Table:
 # --- record
 
 
-def record_of(run: StudyRun) -> Record:
+def record_of(run: StudyRun) -> StudyRecord:
     """The record of a finished run, from its folder."""
     from atlantis.training.base import find_base
     from atlantis.training.schedule import total_steps
@@ -216,7 +215,7 @@ def record_of(run: StudyRun) -> Record:
     about = data.about
     base = None if config.base is None else find_base(config)
     training = config.training.model_copy(update={"max_steps": None})
-    return Record(
+    return StudyRecord(
         run=run.run,
         name=run.name,
         seed=run.seed,
@@ -227,14 +226,10 @@ def record_of(run: StudyRun) -> Record:
         base=None if base is None else _origin(run, base),
         dataset=about["dataset"],
         world=about["digests"]["world"],
-        device=about["device"],
-        versions=about["versions"],
-        commit=about["commit"],
-        steps=about["steps"],
         full_steps=total_steps(training, sum(about["dataset"]["counts"]["train"].values())),
-        seconds=about["training_seconds"],
         evaluations=evaluations_of(data),
         intervals=2,
+        **provenance([about]),
     )
 
 

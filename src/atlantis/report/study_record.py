@@ -1,12 +1,7 @@
-"""A run's record: all that the results page says about a run, in one small JSON file that can be committed.
-
-It holds no absolute path and no name of a machine. `atlantis.study` writes one for each run of the study.
-"""
+"""A run's record: all that the results page says about a run of the study. `atlantis.study` writes one for each."""
 
 from __future__ import annotations
 
-import json
-import math
 import shlex
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -16,9 +11,12 @@ from atlantis import artifacts
 from atlantis.config import BOOKKEEPING, checked
 from atlantis.errors import UserError
 from atlantis.names import REAL
-from atlantis.reading import read_json
+from atlantis.report.record import read_facts, record_files, rounded, write_facts
 from atlantis.report.run_data import Run, rows_where
 from atlantis.settings import RunConfig, Settings
+
+DIGITS = 6
+"""Significant ones of the numbers."""
 
 RUNS = {
     "base": "dist_100k_1M_20epochs",
@@ -78,7 +76,7 @@ class Origin(Settings):
     config: RunConfig | None  # of the run that made it; null: not known
 
 
-class Record(Settings):
+class StudyRecord(Settings):
     """One finished run."""
 
     format: Literal[1] = 1
@@ -132,27 +130,13 @@ def _without_seeds(config: RunConfig) -> dict[str, Any]:
     for key in (*SEEDED, "training.device", "training.compile", "training.precision", "probe.measures"):
         stage, _, name = key.partition(".")
         del settings[stage][name]
+    if config.dataset.order == "fair":  # a record counts as before there was another
+        del settings["dataset"]["order"]
     return settings
 
 
-def portable(path: str) -> str:
-    """A path as it may stand in a record: an absolute one relative to here, or only its last part."""
-    absolute, here = Path(path), Path.cwd()
-    if not absolute.is_absolute():
-        return path
-    return str(absolute.relative_to(here)) if absolute.is_relative_to(here) else absolute.name
-
-
-def portable_config(config: RunConfig) -> RunConfig:
-    """The config without the paths of a machine: of the user's cities only the file's name is kept."""
-    cities = config.world.cities and Path(config.world.cities).name
-    world = config.world.model_copy(update={"cities": cities})
-    paths = {"base": config.base and portable(config.base), "base_config": None, "output_root": "outputs"}
-    return config.model_copy(update={"world": world, **paths})
-
-
 def command(only: Sequence[str], seeds: Iterable[int], base: str | None = None, overrides: Sequence[str] = ()) -> str:
-    """The command that makes the runs `only` with these seeds. `Record.command` of one seed begins the same way."""
+    """The command that makes the runs `only` with these seeds. A record's command of one seed begins so too."""
     given = [] if base is None else ["--base", base]
     options = ["--seeds", ",".join(map(str, seeds)), "--only", ",".join(only), *given]
     return shlex.join(["atlantis", "study", *options, *overrides])
@@ -167,7 +151,7 @@ def evaluations_of(run: Run) -> list[Evaluation]:
         found.append(
             Evaluation(
                 step=int(step),
-                loss=_number(loss),
+                loss=rounded(loss, DIGITS),
                 task={row["slice"]: TaskScore.model_validate(_numbers(row, TaskScore)) for row in task},
                 seed=_map(run, "seed", step, regions),
                 sphere=_map(run, "sphere", step, regions),
@@ -193,44 +177,25 @@ def _map(run: Run, protocol: str, step: int, regions: bool) -> dict[str, MapScor
 
 def _numbers(row: dict[str, Any], model: type[Settings]) -> dict[str, Any]:
     """The fields of `model` that are in `row`."""
-    return {key: _number(row[key]) for key in model.model_fields if key in row}
+    return {key: rounded(row[key], DIGITS) for key in model.model_fields if key in row}
 
 
-def _number(value: float) -> float | None:
-    """Six significant digits, a whole number as such; None for what is no number."""
-    if isinstance(value, int):
-        return value
-    return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
-def write_record(file: Path, record: Record) -> None:
+def write_record(file: Path, record: StudyRecord) -> None:
     """Write `record` as JSON with a line for each of its facts and of its evaluations."""
-    data = record.model_dump(mode="json", exclude={"evaluations"})
-    facts = ",\n ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in data.items())
     rows = ",\n  ".join(row.model_dump_json(exclude_none=True) for row in record.evaluations)
-    artifacts.write_text(file, f'{{\n {facts},\n "evaluations": [\n  {rows}\n ]\n}}\n')
+    write_facts(file, record.model_dump(mode="json", exclude={"evaluations"}), evaluations=f"[\n  {rows}\n ]")
 
 
-def read_record(file: Path) -> Record:
+def read_record(file: Path) -> StudyRecord:
     """The record in `file`. Raises UserError if it is none."""
-    try:
-        data = read_json(file)
-    except FileNotFoundError:
-        raise UserError(f"{file}: there is no such record") from None
-    except UserError as error:
-        raise UserError(f"{error}; restore it, or remove it to have it written again") from None
+    data = read_facts(file)
     if data.get("run") not in list(RUNS):
         raise UserError(f"{file}: not a record of one of the study's runs ({', '.join(RUNS)})")
-    return checked(Record, data, str(file))
+    return checked(StudyRecord, data, str(file))
 
 
-def read_records(places: Iterable[Path]) -> list[Record]:
+def read_records(places: Iterable[Path]) -> list[StudyRecord]:
     """The records in files, and in folders of them, in the order of run and seed. Raises UserError for none at all."""
-    records = []
-    for place in places:
-        files = sorted(place.glob("*.json")) if place.is_dir() else [place]
-        if not files:
-            raise UserError(f"{place}: no record (*.json) in it")
-        records += [read_record(file) for file in files]
     order = list(RUNS)
+    records = [read_record(file) for file in record_files(places)]
     return sorted(records, key=lambda record: (order.index(record.run), record.seed, record.setup()))

@@ -28,7 +28,7 @@ from atlantis import config as configs
 from atlantis import yaml12
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
-from atlantis.report.record import SEEDED
+from atlantis.report.study_record import SEEDED
 from atlantis.settings import RunConfig
 
 NAME_LENGTH, VALUE_LENGTH = 120, 32
