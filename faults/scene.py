@@ -81,7 +81,7 @@ def imported() -> None:
     import atlantis.sweep
     import atlantis.training  # noqa: F401
     from atlantis.cli import entry
-    from atlantis.model.kernels import library
+    from atlantis.model.fast.kernels import library
 
     entry.app = typer.main.get_command(entry.app)  # pyright: ignore  # once, not for every case
     pa.set_cpu_count(1)

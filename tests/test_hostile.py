@@ -22,7 +22,7 @@ from atlantis.progress import printable
 from atlantis.reading import by_step, read_bytes, read_json
 from atlantis.settings import OwnStrategySettings, TrainingConfig
 from atlantis.training import state
-from atlantis.training.engine import Engine
+from atlantis.training.step import Engine
 from faults.cases import links, payloads
 from faults.cases.links import Elements
 from faults.scene import resealed

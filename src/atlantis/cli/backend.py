@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from atlantis.errors import UserError
+from atlantis.errors import PART_FAILED, UserError
+from atlantis.progress import printable
 
 Workers = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Runs at a time.  [default: as cores or GPUs allow]")
@@ -15,10 +18,21 @@ Workers = Annotated[
 GpusPerRun = Annotated[
     float | None, typer.Option(metavar="SHARE", min=0, help="Of one GPU.  [default: 1 if there is a GPU]")
 ]
+Backend = Annotated[str, typer.Option(metavar="NAME", help="Where the runs go: local, ray or slurm.")]
+Retries = Annotated[int, typer.Option(metavar="N", min=0, help="How often a run that died is taken up.")]
 Address = Annotated[str | None, typer.Option(metavar="A", help="Of a Ray cluster; or auto.  [default: a new one here]")]
 SlurmSettings = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="For SLURM, such as partition=gpu; repeatable.")
 ]
+
+
+def name_failures(outcomes: Sequence[Any]) -> None:
+    """Say which runs of a sweep failed, if any, and leave with the exit code for that."""
+    failed = [outcome for outcome in outcomes if not outcome.finished]
+    for outcome in failed:
+        print(printable(f"failed: {outcome.name}: {outcome.message}"), file=sys.stderr)
+    if failed:
+        raise typer.Exit(PART_FAILED)
 
 
 def backend_of(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from atlantis.cli.backend import Address, GpusPerRun, SlurmSettings, Workers, backend_of
+from atlantis.cli.backend import Address, Backend, GpusPerRun, SlurmSettings, Workers, backend_of
 from atlantis.errors import PART_FAILED, UserError
 from atlantis.progress import printable
 
@@ -23,10 +23,7 @@ def bench(
         list[Path] | None, typer.Option(metavar="FILE", help="A method of your own, as YAML; repeatable.")
     ] = None,
     output_root: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("outputs"),
-    backend: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Where the runs go: local, ray, slurm.  [default: local]"),
-    ] = None,
+    backend: Backend = "local",
     workers: Workers = None,
     gpus_per_run: GpusPerRun = None,
     address: Address = None,
@@ -64,10 +61,9 @@ def bench(
         return
 
     def where(folder: Path) -> Any:
-        found = backend_of(backend or "local", folder / "slurm", workers, gpus_per_run, address, slurm or [])
-        return benchmark.Pool(workers) if tier == "smoke" and backend is None else found
+        return backend_of(backend, folder / "slurm", workers, gpus_per_run, address, slurm or [])
 
-    records, n_failed = benchmark.carry_out(plan, where)
+    records, n_failed = benchmark.score(plan, where)
     everything = benchmark.read_records([plan.folder / "records"])
     benchmark.write_pictures(everything, plan.folder / "images")
     write_text(plan.folder / "leaderboard.md", benchmark.page(everything))

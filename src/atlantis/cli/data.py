@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -25,6 +25,10 @@ def data(
     n_val: Annotated[int, typer.Option(metavar="N", min=0, help="Validation pairs.")] = 128,
     n_test: Annotated[int | None, typer.Option(metavar="N", min=0, help="Test pairs.  [default: as above]")] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of the draw; independent of the world's.")] = 42,
+    order: Annotated[
+        Literal["fair", "smaller_first"],
+        typer.Option(help="Which city is first: a coin decides, or the smaller id (real and virtual: a coin)."),
+    ] = "fair",
     inter_ratio: Annotated[
         float | None,
         typer.Option(
@@ -88,7 +92,7 @@ def data(
         parts |= {"n_distance": old, "n_cross": n_train - old}
         del sizes["n_train"]
     given = {key: value for key, value in (sizes | parts).items() if value is not None}
-    _build(kind, out, world, sibling or [], **given, seed=seed)
+    _build(kind, out, world, sibling or [], **given, seed=seed, order=order)
 
 
 def _build(kind: str, out: Path, world: Path | None, siblings: list[Path], **settings: Any) -> None:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from atlantis.cli.failures import judge
+from atlantis.cli.backend import (
+    Address,
+    Backend,
+    GpusPerRun,
+    Retries,
+    SlurmSettings,
+    Workers,
+    backend_of,
+    name_failures,
+)
 from atlantis.cli.output import console
-from atlantis.errors import PART_FAILED
-from atlantis.progress import printable
 
 
 def study(
@@ -30,6 +36,16 @@ def study(
         ),
     ] = None,
     output_root: Annotated[Path, typer.Option(metavar="DIR", help="Where runs and records go.")] = Path("outputs"),
+    backend: Backend = "local",
+    workers: Workers = None,
+    threads: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="CPU threads of each run.  [default: a share of all]")
+    ] = None,
+    gpus_per_run: GpusPerRun = None,
+    retries: Retries = 2,
+    address: Address = None,
+    slurm: SlurmSettings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
 ) -> None:
     """Make the whole study: for every seed the base run, and the five fine-tunes that start from it.
 
@@ -45,31 +61,41 @@ def study(
     order alone. With probe.measures=false both probe protocols are kept, which is all that a record holds, and
     analysis/map is left out, which takes most of a probe's time.
 
+    Each run is a process of its own, as in `atlantis sweep`: --workers says how many at a time, --backend where. The
+    fine-tunes of a seed begin when its base run is trained, and at once where the base is given.
+
     The same command goes on where it was stopped. What is recorded is not made again: to have that, move the record and
     the run's folder away. A run that fails does not stop the others; it is named at the end, and the exit code is 1.
     Other settings for the same runs need another --output-root.
 
-    Writes the runs to outputs/experiments/ and a small record of each, with all its numbers, to
-    outputs/study/records/, whose path is the last line printed. scripts/results_page.py makes a page of records.
+    Writes the runs to outputs/experiments/, and to outputs/study/: records/ (a small file per run, with all its
+    numbers; its path is the last line printed), sweep.json, failures.csv, and the runs' configs/ and logs/.
+    scripts/results_page.py makes a page of records.
 
     \b
     Examples:
       atlantis study
       atlantis study --seeds 42 --only base,cross probe.measures=false
+      atlantis study --workers 3 --gpus-per-run 0.33 --threads 6
       atlantis study --base shipped --only cross,inter training.max_steps=200 --output-root outputs/short
     """
     from atlantis import study as the_study
     from atlantis.artifacts import refuse_file
+    from atlantis.sweep.display import run_list
+    from atlantis.sweep.local import shared_threads
 
     refuse_file(output_root, "--output-root")
     runs = the_study.plan(
         the_study.seeds_in(seeds), ",".join(only).split(",") if only else None, base, output_root, overrides or ()
     )
-    outcomes = the_study.carry_out(runs)
-    console().print(the_study.summary(outcomes))
+    planned = the_study.sweep_of(runs)
+    if dry_run:
+        console().print(run_list(planned))
+        return
+    where = backend_of(backend, planned.folder / "slurm", workers, gpus_per_run, address, slurm or [])
+    if threads is None:
+        threads = shared_threads(workers, gpus_per_run) if backend == "local" else 1
+    outcomes = the_study.make(runs, where, threads, retries)
+    console().print(the_study.summary(runs, outcomes))
     print(the_study.records_folder(output_root))
-    failed = [(outcome.planned.name, outcome.error) for outcome in outcomes if outcome.error is not None]
-    for name, error in failed:
-        print(printable(f"failed: {name}: {judge(error)[1]}"), file=sys.stderr)
-    if failed:
-        raise typer.Exit(PART_FAILED)
+    name_failures(outcomes)

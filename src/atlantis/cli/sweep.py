@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from atlantis.cli.backend import Address, GpusPerRun, SlurmSettings, Workers, backend_of
+from atlantis.cli.backend import (
+    Address,
+    Backend,
+    GpusPerRun,
+    Retries,
+    SlurmSettings,
+    Workers,
+    backend_of,
+    name_failures,
+)
 from atlantis.cli.output import console
-from atlantis.errors import PART_FAILED
 
 
 def sweep(
@@ -18,11 +25,11 @@ def sweep(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings on top of every run's config.")
     ] = None,
-    backend: Annotated[str, typer.Option(metavar="NAME", help="Where the runs go: local, ray or slurm.")] = "local",
+    backend: Backend = "local",
     workers: Workers = None,
     threads: Annotated[int, typer.Option(metavar="N", min=1, help="CPU threads of each run.")] = 1,
     gpus_per_run: GpusPerRun = None,
-    retries: Annotated[int, typer.Option(metavar="N", min=0, help="How often a run that died is taken up.")] = 2,
+    retries: Retries = 2,
     address: Address = None,
     slurm: SlurmSettings = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
@@ -50,7 +57,7 @@ def sweep(
     """
     from atlantis import sweep as sweeps
     from atlantis.artifacts import refuse_file
-    from atlantis.sweep.board import run_list, summary
+    from atlantis.sweep.display import run_list, summary
 
     planned = sweeps.read(file, overrides or ())
     refuse_file(planned.folder, "output_root")
@@ -61,8 +68,4 @@ def sweep(
     outcomes = sweeps.carry_out(planned, where, threads=threads, retries=retries)
     console().print(summary(planned, outcomes))
     print(planned.results)
-    failed = [outcome for outcome in outcomes if not outcome.finished]
-    for outcome in failed:
-        print(f"failed: {outcome.name}: {outcome.message}", file=sys.stderr)
-    if failed:
-        raise typer.Exit(PART_FAILED)
+    name_failures(outcomes)
