@@ -23,7 +23,8 @@ from atlantis.artifacts import write_text
 from atlantis.errors import UserError
 from atlantis.readout.integration import find_islands, mean_gap_km
 from atlantis.report.map_data import MapData
-from atlantis.report.run_data import Run, load, rows_where
+from atlantis.report.probe_data import rows_where
+from atlantis.report.run_data import Run, load
 from atlantis.report.tables import cell, run_rows
 from atlantis.world import World
 from benchmarks.common import commit, machine

@@ -11,7 +11,8 @@ import pandas as pd
 
 from atlantis.names import REAL
 from atlantis.report.map_data import WHEN_COLUMNS
-from atlantis.report.run_data import Probe, Run, rows_where
+from atlantis.report.probe_data import Probe, rows_where
+from atlantis.report.run_data import Run
 from atlantis.report.tables import ABSENT, cell, run_rows, slice_title
 
 

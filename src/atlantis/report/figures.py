@@ -19,7 +19,8 @@ from atlantis.names import ANSWERS, OLD, REAL
 from atlantis.report.map_data import MapData
 from atlantis.report.map_panels import READINGS, bands, layer_title
 from atlantis.report.maps import evolution_gif, map_figure
-from atlantis.report.run_data import Probe, Run, load, rows_where
+from atlantis.report.probe_data import Probe, rows_where
+from atlantis.report.run_data import Run, load
 from atlantis.report.series import BLOCKS
 from atlantis.report.style import LINES, MUTED, from_zero, literal, new_figure, rendered, step_axis, style
 from atlantis.report.tables import slice_title

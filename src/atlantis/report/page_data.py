@@ -17,7 +17,8 @@ from atlantis.names import REAL
 from atlantis.report.about import about, finding
 from atlantis.report.export import comparison_rows, each_variant, when_rows
 from atlantis.report.panels import panels
-from atlantis.report.run_data import Probe, Run
+from atlantis.report.probe_data import Probe
+from atlantis.report.run_data import Run
 from atlantis.report.series import number, numbers
 from atlantis.report.tables import digits_of, run_rows
 from atlantis.sphere import wrap_longitude

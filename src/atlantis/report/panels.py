@@ -9,7 +9,8 @@ import pandas as pd
 
 from atlantis.names import REAL
 from atlantis.report.map_panels import map_panels
-from atlantis.report.run_data import Probe, Run, rows_where
+from atlantis.report.probe_data import Probe, rows_where
+from atlantis.report.run_data import Run
 from atlantis.report.series import BLUE, VERMILION, chance, panel, series
 from atlantis.report.tables import slice_title
 

@@ -11,7 +11,8 @@ from rich.table import Table
 
 from atlantis.names import PROTOCOLS, REAL
 from atlantis.progress import printable
-from atlantis.report.run_data import Run, load, rows_where
+from atlantis.report.probe_data import rows_where
+from atlantis.report.run_data import Run, load
 
 ABSENT = "–"
 

@@ -19,7 +19,8 @@ import pandas as pd
 from atlantis import artifacts
 from atlantis.errors import PartFailed, UserError
 from atlantis.report import run_data
-from atlantis.report.run_data import Probe, Run
+from atlantis.report.probe_data import Probe
+from atlantis.report.run_data import Run
 from atlantis.sweep.plan import Planned, Sweep
 
 MEASURES = ["source", "step", "layer", "group", "metric", "value", "low", "high", "n"]

@@ -37,7 +37,7 @@ from atlantis.readout.evaluate import evaluation_pairs, mean_loss, results, scor
 from atlantis.readout.generate import answers_km
 from atlantis.settings import DatasetConfig, RunConfig
 from atlantis.strategies.common.composed import Composed
-from atlantis.strategies.common.interface import Context
+from atlantis.strategies.common.context import Context
 from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import distributed, ranks, state
 from atlantis.training.base import Base, base_digests, experiments, find_base

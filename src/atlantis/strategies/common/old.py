@@ -13,7 +13,7 @@ from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Batch
 from atlantis.model import Transformer
 from atlantis.readout.generate import answer_tokens
-from atlantis.strategies.common.interface import Context
+from atlantis.strategies.common.context import Context
 from atlantis.tokens import PAD
 
 CHUNK = 1024
