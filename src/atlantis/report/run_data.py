@@ -21,7 +21,7 @@ from atlantis.errors import UserError
 from atlantis.names import PROTOCOLS, SLICES, is_reserved
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
-from atlantis.statistics import SCALES
+from atlantis.readout.catalogue import METRICS
 from atlantis.trust import checked_record
 
 if TYPE_CHECKING:
@@ -153,11 +153,11 @@ def load(path: Path | str) -> Run:
 def _within_bounds(dynamics: pd.DataFrame) -> pd.DataFrame:
     """The table without intervals that pass a bound of their metric, as an R2 above 1: older versions wrote them."""
     kept = dynamics.copy()
-    for metric, scale in SCALES.items():
-        ends = [f"{metric}_low", f"{metric}_high"]
-        if set(ends) <= set(kept.columns):
+    for metric in METRICS.values():
+        ends = [f"{metric.name}_low", f"{metric.name}_high"]
+        if metric.scale and set(ends) <= set(kept.columns):
             low, high = (pd.Series(pd.to_numeric(kept[name], errors="coerce")).to_numpy(np.float64) for name in ends)
-            beyond = (low < scale.low) | (high > scale.high)
+            beyond = (low < metric.scale.low) | (high > metric.scale.high)
             kept.loc[beyond, ends] = np.nan
     return kept
 
