@@ -131,7 +131,7 @@ ANSWERS = [
     Metric("loss", "map", "loss", NATS, "low", LOG,
            what="mean cross-entropy of the tokens of answers",
            reading="0: sure and right"),
-    Metric("task_km", "map", "task km", KM, "low", LOG, panel=None,
+    Metric("task_km", "map", "task km", KM, "low", LOG, panel="task",
            what="mean |answer - true| of a slice of the task, as it was evaluated while training",
            reading="0: every answer exact"),
     Metric("std_km", "map", "std km", KM, panel=None,

@@ -16,12 +16,11 @@ import pandas as pd
 from atlantis.names import REAL
 from atlantis.report.about import about, finding
 from atlantis.report.export import comparison_rows, each_variant, when_rows
-from atlantis.report.panels import panels
+from atlantis.report.panels import panels, regions_of
 from atlantis.report.run_data import Probe, Run
 from atlantis.report.series import number, numbers
 from atlantis.report.tables import digits_of, run_rows
 from atlantis.sphere import wrap_longitude
-from atlantis.world.regions import colours
 
 MISSING = -32768
 PROTOCOL_TITLES = {
@@ -35,7 +34,7 @@ ALL_REAL = "all real cities"
 
 def data_of(run: Run, files: Sequence[str]) -> dict[str, Any]:
     """Everything the page shows of one run; `files` are links to its pictures and tables."""
-    regions = _regions(run)
+    regions = regions_of(run)
     cities = _cities(run)
     return {
         "name": run.name,
@@ -70,14 +69,6 @@ def table(rows: pd.DataFrame) -> dict[str, Any]:
         for row in rows.itertuples(index=False)
     ]
     return {"columns": columns, "rows": values}
-
-
-def _regions(run: Run) -> list[dict[str, Any]]:
-    """Real regions by size, then virtual ones, in any of the run's probes."""
-    real = list(dict.fromkeys(name for probe in run.probes.values() for name in probe.real_regions))
-    virtual = list(dict.fromkeys(name for probe in run.probes.values() for name in probe.virtual_regions))
-    palette = colours([*real, *virtual])
-    return [{"name": name, "colour": palette[name], "virtual": name in virtual} for name in [*real, *virtual]]
 
 
 def _cities(run: Run) -> pd.DataFrame:
