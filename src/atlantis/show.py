@@ -22,6 +22,7 @@ from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_json
+from atlantis.readout.catalogue import KM, METRICS
 from atlantis.trust import read_record
 
 SCORES = ("n", "mean_km", "median_km", "std_km", "min_km", "max_km", "parsed")
@@ -61,7 +62,7 @@ def summary(path: Path | str) -> RenderableType:
 
 def score_table(scores: Mapping[str, Any]) -> RenderableType:
     """Task scores by slice, as `evaluate_checkpoint` gives them and `eval_results.json` holds them."""
-    table = Table("slice", *(name.replace("_km", " km") for name in SCORES), title="task scores")
+    table = Table("slice", "n", *(METRICS[name].title for name in SCORES[1:]), title="task scores")
     for column in table.columns[1:]:
         column.justify = "right"
     slices = scores.get("slices") or {name: values for name, values in scores.items() if isinstance(values, dict)}
@@ -260,7 +261,9 @@ def _number(value: Any, key: str) -> str:
         return "-"
     if key == "parsed":
         return f"{value:.1%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if key.endswith("_km") else f"{value:.4g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.1f}" if key in METRICS and METRICS[key].unit == KM else f"{value:.4g}"
 
 
 def _json(file: Path) -> dict[str, Any]:

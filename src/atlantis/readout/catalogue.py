@@ -275,8 +275,9 @@ DAMAGE = [
 
 CHANCE = [*_chance("untrained", "untrained model"), *_chance("permuted", "permuted places")]
 
+_READINGS = sorted(READINGS, key=lambda metric: metric.unit)  # every skill, then every error in km
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in [*PROBES, *ANSWERS, *READINGS, *CHANCE, *NEW_CITIES, *DRIFT, *DAMAGE]
+    metric.name: metric for metric in [*PROBES, *ANSWERS, *_READINGS, *CHANCE, *NEW_CITIES, *DRIFT, *DAMAGE]
 }
 """By name, in the order in which they are shown."""
 

@@ -117,11 +117,10 @@ def _draw_curve(ax: Axes, curve: dict[str, Any]) -> None:
 
 def _limit(ax: Axes, panel: dict[str, Any]) -> None:
     """The axis of values: from the floor or what lies below it, but for what is too low to be worth the room."""
-    floor, ceiling, lowest = (panel.get(key) for key in ("floor", "ceiling", "lowest"))
+    floor, lowest = panel.get("floor"), panel.get("lowest")
     if panel["digits"] == 0:
         from_zero(ax)
     elif lowest is not None:
-        bottom, top = ax.dataLim.y0, ceiling
-        ax.set_ylim(max(min(floor, bottom) - 0.05, lowest), top + 0.02)
+        ax.set_ylim(max(min(0.0, ax.dataLim.y0) - 0.05, lowest), panel["ceiling"] + 0.02)
     elif floor is not None and ax.dataLim.y0 >= floor:
         ax.set_ylim(bottom=floor)

@@ -36,7 +36,7 @@ def map_curves(
     """One panel's curves. `virtual` are the virtual regions' names, `palette` the colours of all.
 
     A metric of several layers, alone in its panel, has a curve for each; one of real cities has theirs, and, among the
-    new cities' metrics, those of every virtual region; one that real cities lack has those of the groups that do not.
+    new cities' metrics, those of every virtual region; one that real cities lack, those of the groups that have it.
     """
     curves: list[dict[str, Any] | None] = []
     shown = [metric for metric in metrics if not metric.background]
