@@ -97,8 +97,9 @@ def data(
 
 def _build(kind: str, out: Path, world: Path | None, siblings: list[Path], **settings: Any) -> None:
     from atlantis.artifacts import clear_leftovers, is_complete, verify
-    from atlantis.config import DatasetConfig, checked
+    from atlantis.config import checked
     from atlantis.data.dataset import Dataset
+    from atlantis.settings import DatasetConfig
     from atlantis.world import World
 
     name = re.sub(r"[^\w.+=-]", "_", out.resolve().name)[:120]

@@ -130,8 +130,9 @@ def _probe_run(folder: Path, by_layer: bool, measures: bool | None) -> tuple[Any
 def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path | None, by_layer: bool) -> Any:
     """Probe one transformers folder and print what was read; returns its layer table, if asked for."""
     from atlantis import show
-    from atlantis.config import ProbeConfig, checked
+    from atlantis.config import checked
     from atlantis.readout.analysis import probe_folder
+    from atlantis.settings import ProbeConfig
     from atlantis.world import World
     from atlantis.yaml12 import scalar
 

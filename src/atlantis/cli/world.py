@@ -54,7 +54,8 @@ def world_build(
       atlantis world build --region atlantic --region Lemuria:XX1:75:-20:400:50 --out outputs/worlds/two
     """
     from atlantis.artifacts import clear_leftovers, is_complete, verify
-    from atlantis.config import RunConfig, WorldConfig, checked, find, load
+    from atlantis.config import checked, find, load
+    from atlantis.settings import RunConfig, WorldConfig
     from atlantis.world import World
 
     asked = (load(find(config), own_code=False) if config else RunConfig()).world.model_dump()
