@@ -15,13 +15,13 @@ from typing import Any
 import torch
 
 from atlantis import Dataset, DatasetConfig, TrainingConfig, World
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, save_model
 from atlantis.model.folder import qwen2_config
 from atlantis.model.kernels import fast_bf16
 from atlantis.tasks import distance
-from atlantis.tokens import SYMBOLS, TOKEN, Vocabulary
+from atlantis.vocabulary import SYMBOLS, TOKEN, Vocabulary
 from atlantis.training.engine import Engine
 from atlantis.training.order import Order
 from atlantis.training.steps import Steps

@@ -25,7 +25,7 @@ from atlantis.model.folder import qwen2_config
 from atlantis.model.tree import tree_logits
 from atlantis.readout.activations import probe_features
 from atlantis.readout.generate import answer_tokens
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from benchmarks import count, page
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.common import ROOT, Lap, Options, Rival, alternate, race, ratio, summary

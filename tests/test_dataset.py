@@ -17,7 +17,7 @@ from atlantis.data import SLICES, Dataset, overlaps
 from atlantis.data.dataset import COLUMNS, dataset_digest
 from atlantis.errors import UserError
 from atlantis.tasks import distance
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import OCEANS, VirtualRegion, World
 
 KINDS = ("distance", "inter", "cross", "mixed")

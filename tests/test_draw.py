@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlantis.data import pairs as pairs_
-from atlantis.data.pairs import (
+from atlantis.data import draw as pairs_
+from atlantis.data.draw import (
     Pairs,
     distinct,
     most_cross,

@@ -21,7 +21,7 @@ from atlantis.model import Transformer, completion_loss
 from atlantis.model.flat import Attention, FlatLoss
 from atlantis.model.transformer import attend, attend_shared, rotary_table, rotate
 from atlantis.settings import RunConfig
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.training import graph, train
 from atlantis.training.engine import Engine, NotFinite
 from atlantis.training.graph import StepGraph

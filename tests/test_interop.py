@@ -13,7 +13,7 @@ import torch
 
 from atlantis.model import Transformer, save_model
 from atlantis.readout.activations import N_POSITIONS, probe_states
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.interop
 

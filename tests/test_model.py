@@ -10,12 +10,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.data.rows import Batch, Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss, load_model, save_model
 from atlantis.model.checkpoint import grow
-from atlantis.tokens import PAD, Vocabulary
+from atlantis.vocabulary import PAD, Vocabulary
 from atlantis.world import World
 
 N_CITIES = 120

@@ -32,7 +32,7 @@ from atlantis.report.tables import ABSENT, run_rows
 from atlantis.settings import ProbeConfig, RunConfig
 from atlantis.sweep.plan import planned
 from atlantis.sweep.results import MEASURES, gather, measures
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.training import loop, train
 from atlantis.training.base import find_base
 from atlantis.training.past import Past

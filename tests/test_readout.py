@@ -17,7 +17,7 @@ from sklearn.metrics import r2_score
 from threadpoolctl import threadpool_limits
 from transformers import AutoModelForCausalLM
 
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.model import Transformer, kernels, save_model
 from atlantis.readout.activations import probe_features, probe_states
 from atlantis.readout.evaluate import score
@@ -27,7 +27,7 @@ from atlantis.readout.ridge import ALPHAS, Sums, fit_ridge, solve_ridge
 from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import HALF_CIRCUMFERENCE_KM, haversine_km, lon_lat, unit_vectors
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
 CONFIG = ProbeConfig(n_cities=800, n_train=500)

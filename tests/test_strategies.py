@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from atlantis import config as configs
 from atlantis import trust
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.readout.activations import probe_features
@@ -34,7 +34,7 @@ from atlantis.strategies.flow import weights_of
 from atlantis.strategies.gpm import basis, off
 from atlantis.strategies.integration import principal, share_outside, states
 from atlantis.strategies.wise import interpolated
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 from atlantis.training import engine, train
 from atlantis.training.engine import Engine
 from atlantis.world import World

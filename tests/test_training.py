@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from atlantis import config as configs
 from atlantis.artifacts import is_complete
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.errors import Interrupted, UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import AnchorsConfig, EvaluationConfig, RunConfig, TrainingConfig
@@ -440,9 +440,9 @@ def _tiny():
 
 
 def _batch():
-    from atlantis.data.pairs import Pairs
+    from atlantis.data.draw import Pairs
     from atlantis.data.rows import Rows
-    from atlantis.tokens import Vocabulary
+    from atlantis.vocabulary import Vocabulary
 
     ids = np.arange(16, dtype=np.int32)
     table = Rows(Pairs(ids, ids[::-1].copy(), ids * 100, np.zeros(16, np.uint8)), Vocabulary("characters", 16))

@@ -14,12 +14,12 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, completion_loss, kernels
 from atlantis.model.tree import grow, tree_loss, tree_of
 from atlantis.settings import TrainingConfig
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from atlantis.training.engine import Engine
 
 pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="needs a C++ compiler")

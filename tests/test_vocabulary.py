@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from atlantis.errors import UserError
 from atlantis.tasks import distance
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 
 CHARACTERS = Vocabulary("characters", 5_175)
 CITY = Vocabulary("city", 5_175)
@@ -81,7 +81,7 @@ def test_pairs_are_their_text_without_the_prefix(vocabulary, data):
 def test_many_pairs_cross_the_chunks(vocabulary, monkeypatch):
     first, second, km = np.arange(100), np.arange(5_000, 5_100), np.arange(100) ** 2
     whole = vocabulary.encode_pairs(first, second, km)
-    monkeypatch.setattr("atlantis.tokens.CHUNK_ROWS", 7)
+    monkeypatch.setattr("atlantis.vocabulary.CHUNK_ROWS", 7)
     chunked = vocabulary.encode_pairs(first, second, km)
     for name in ("tokens", "prompt_length", "length"):
         a, b = getattr(whole, name), getattr(chunked, name)
@@ -138,7 +138,7 @@ def test_the_longest_city_is_taken():
 def test_many_rows_cross_the_chunks(monkeypatch):
     texts = ["a" * (k % 7) + f"c_{k}" for k in range(100)]
     whole = CITY.encode(texts)
-    monkeypatch.setattr("atlantis.tokens.CHUNK_ROWS", 7)
+    monkeypatch.setattr("atlantis.vocabulary.CHUNK_ROWS", 7)
     for a, b in zip(whole, CITY.encode(texts), strict=True):
         assert np.array_equal(a, b)
     assert CITY.decode(whole[0]) == texts

@@ -30,8 +30,8 @@ import pyarrow.compute as pc
 from atlantis import artifacts
 from atlantis.config import checked
 from atlantis.data import card
-from atlantis.data.pairs import Pairs
-from atlantis.data.recipes import SPLITS, resolved, sample_splits
+from atlantis.data.draw import Pairs
+from atlantis.data.mixture import SPLITS, resolved, sample_splits
 from atlantis.errors import UserError
 from atlantis.names import SLICES
 from atlantis.reading import read_json

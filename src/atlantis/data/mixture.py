@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from atlantis.data.pairs import (
+from atlantis.data.draw import (
     Pairs,
     most_cross,
     n_pairs,

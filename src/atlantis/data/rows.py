@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlantis.data.pairs import Pairs
-from atlantis.tokens import MAX_KM_DIGITS, PAD, PairTokens, Vocabulary
+from atlantis.data.draw import Pairs
+from atlantis.vocabulary import MAX_KM_DIGITS, PAD, PairTokens, Vocabulary
 
 
 class Batch(NamedTuple):

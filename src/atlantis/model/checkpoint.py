@@ -20,7 +20,7 @@ from atlantis.model.folder import load_model, save_model
 from atlantis.model.transformer import Transformer
 from atlantis.reading import by_step, read_json
 from atlantis.settings import Settings
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.world import World
 
 FACTS = "atlantis.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 
 def completion_loss(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

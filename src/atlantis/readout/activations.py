@@ -10,7 +10,7 @@ import torch
 from atlantis.model import Transformer, kernels
 from atlantis.model.tree import grow, tree_states
 from atlantis.readout.generate import same_length
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 
 N_POSITIONS = 3
 """The probe reads the last three tokens before the second city's own: `,` `c` `_` with characters."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from atlantis.data.dataset import Dataset
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.model import Transformer, kernels
 from atlantis.model.tree import greedy
 from atlantis.tasks import distance
-from atlantis.tokens import EOS, MAX_KM_DIGITS, PAD, Vocabulary
+from atlantis.vocabulary import EOS, MAX_KM_DIGITS, PAD, Vocabulary
 
 BATCH = 2048
 

@@ -61,7 +61,7 @@ from atlantis.readout.skill import (
 from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.statistics import SCALES, cells_of, interval, mean_over_cities, splits_share
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
 ENERGY = 0.99

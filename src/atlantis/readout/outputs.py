@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from atlantis.data.pairs import Pairs, n_pairs, sample_distance, streams
+from atlantis.data.draw import Pairs, n_pairs, sample_distance, streams
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer
-from atlantis.tokens import PAD, Vocabulary
+from atlantis.vocabulary import PAD, Vocabulary
 from atlantis.world import World
 
 N_PROMPTS = 512

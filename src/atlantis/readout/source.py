@@ -27,7 +27,7 @@ from atlantis.model import Transformer
 from atlantis.model.checkpoint import check_world, load_checkpoint
 from atlantis.readout.activations import N_POSITIONS, probe_states
 from atlantis.readout.generate import same_length
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.world import World
 
 EMBEDDING, NORM = "embedding", "norm"

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.data.rows import Batch
 from atlantis.settings import Seed, StrategySettings
 from atlantis.strategies.common.interface import Context, Strategy

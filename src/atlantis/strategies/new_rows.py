@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from atlantis.errors import UserError
 from atlantis.settings import StrategySettings
 from atlantis.strategies.common.interface import Context, Parameters, Strategy
-from atlantis.tokens import SYMBOLS
+from atlantis.vocabulary import SYMBOLS
 
 
 class NewRows(Strategy):

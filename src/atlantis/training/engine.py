@@ -19,7 +19,7 @@ from atlantis.model.tree import tree_logits, tree_loss, tree_of
 from atlantis.progress import say
 from atlantis.settings import TrainingConfig
 from atlantis.strategies.common.composed import Composed
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 from atlantis.training import ranks
 
 PIECE = 512

@@ -24,8 +24,8 @@ import torch
 from atlantis import artifacts, signals, trust
 from atlantis import config as configs
 from atlantis.data.dataset import Dataset, dataset_digest
-from atlantis.data.pairs import Pairs
-from atlantis.data.recipes import resolved
+from atlantis.data.draw import Pairs
+from atlantis.data.mixture import resolved
 from atlantis.data.rows import Rows
 from atlantis.errors import Interrupted, PartFailed, UserError, in_a_line
 from atlantis.model import Transformer, kernels
@@ -37,7 +37,7 @@ from atlantis.readout.generate import answers_km
 from atlantis.settings import DatasetConfig, RunConfig
 from atlantis.strategies.common.composed import Composed
 from atlantis.strategies.common.interface import Context
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.training import distributed, ranks, state
 from atlantis.training.base import Base, base_digests, experiments, find_base
 from atlantis.training.engine import Engine, NotFinite, choose_device, release_freed_memory

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.errors import UserError
 from atlantis.settings import AnchorsConfig, TrainingConfig
 from atlantis.training.schedule import steps_per_epoch

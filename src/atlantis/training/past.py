@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.errors import UserError
 from atlantis.settings import RunConfig
 from atlantis.training import ranks

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from atlantis import limits
-from atlantis.data.recipes import check_possible
+from atlantis.data.mixture import check_possible
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import check_world
 from atlantis.model.folder import n_weights, read_config, rope_theta
 from atlantis.readout.probes import check_probe
 from atlantis.settings import RunConfig
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from atlantis.training.base import Base
 from atlantis.world import World
 

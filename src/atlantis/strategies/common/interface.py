@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.data.rows import Batch, Rows
 from atlantis.model import Transformer
 from atlantis.settings import RunConfig, StrategySettings
-from atlantis.tokens import PAD, Kind, Vocabulary
+from atlantis.vocabulary import PAD, Kind, Vocabulary
 from atlantis.world import World
 
 Need = Literal["old data", "old prompts", "base weights", "optimizer state"]

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.data.rows import Batch
 from atlantis.model import Transformer
 from atlantis.readout.generate import answer_tokens
 from atlantis.strategies.common.interface import Context
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 CHUNK = 1024
 
