@@ -21,10 +21,10 @@ from atlantis.model import Transformer, save_model
 from atlantis.model.folder import qwen2_config
 from atlantis.model.kernels import fast_bf16
 from atlantis.tasks import distance
-from atlantis.vocabulary import SYMBOLS, TOKEN, Vocabulary
 from atlantis.training.engine import Engine
 from atlantis.training.order import Order
 from atlantis.training.steps import Steps
+from atlantis.vocabulary import SYMBOLS, TOKEN, Vocabulary
 from benchmarks import count
 from benchmarks.ceiling import ceiling, synchronize, weight_products
 from benchmarks.common import Lap, Options, five_digits, race, ratio, summary

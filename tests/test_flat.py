@@ -21,10 +21,10 @@ from atlantis.model import Transformer, completion_loss
 from atlantis.model.flat import Attention, FlatLoss
 from atlantis.model.transformer import attend, attend_shared, rotary_table, rotate
 from atlantis.settings import RunConfig
-from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.training import graph, train
 from atlantis.training.engine import Engine, NotFinite
 from atlantis.training.graph import StepGraph
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 
 interpreted = os.environ.get("TRITON_INTERPRET") == "1"
 needs_kernels = pytest.mark.skipif(

@@ -32,10 +32,10 @@ from atlantis.report.tables import ABSENT, run_rows
 from atlantis.settings import ProbeConfig, RunConfig
 from atlantis.sweep.plan import planned
 from atlantis.sweep.results import MEASURES, gather, measures
-from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.training import loop, train
 from atlantis.training.base import find_base
 from atlantis.training.past import Past
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.world import VirtualRegion, World
 from atlantis.world.of_run import recorded_digest, saved_world, world_of
 

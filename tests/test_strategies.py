@@ -34,9 +34,9 @@ from atlantis.strategies.flow import weights_of
 from atlantis.strategies.gpm import basis, off
 from atlantis.strategies.integration import principal, share_outside, states
 from atlantis.strategies.wise import interpolated
-from atlantis.vocabulary import PAD
 from atlantis.training import engine, train
 from atlantis.training.engine import Engine
+from atlantis.vocabulary import PAD
 from atlantis.world import World
 
 SMALL: dict[str, dict[str, Any]] = {

@@ -19,8 +19,8 @@ from atlantis.data.rows import Rows
 from atlantis.model import Transformer, completion_loss, kernels
 from atlantis.model.tree import grow, tree_loss, tree_of
 from atlantis.settings import TrainingConfig
-from atlantis.vocabulary import Vocabulary
 from atlantis.training.engine import Engine
+from atlantis.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="needs a C++ compiler")
 

@@ -19,8 +19,8 @@ from atlantis.model.tree import tree_logits, tree_loss, tree_of
 from atlantis.progress import say
 from atlantis.settings import TrainingConfig
 from atlantis.strategies.common.composed import Composed
-from atlantis.vocabulary import PAD
 from atlantis.training import ranks
+from atlantis.vocabulary import PAD
 
 PIECE = 512
 """Rows that the kernels take at a time: their largest tensor stays below what glibc serves from kept memory, 32 MiB."""

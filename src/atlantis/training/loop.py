@@ -37,7 +37,6 @@ from atlantis.readout.generate import answers_km
 from atlantis.settings import DatasetConfig, RunConfig
 from atlantis.strategies.common.composed import Composed
 from atlantis.strategies.common.interface import Context
-from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.training import distributed, ranks, state
 from atlantis.training.base import Base, base_digests, experiments, find_base
 from atlantis.training.engine import Engine, NotFinite, choose_device, release_freed_memory
@@ -49,6 +48,7 @@ from atlantis.training.run import RunFolder
 from atlantis.training.schedule import evaluation_steps, total_steps
 from atlantis.training.steps import Steps
 from atlantis.training.trackers import Trackers, check_trackers
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.world import World
 from atlantis.world.of_run import changed_world, recorded_digest, world_of
 

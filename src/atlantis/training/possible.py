@@ -9,8 +9,8 @@ from atlantis.model.checkpoint import check_world
 from atlantis.model.folder import n_weights, read_config, rope_theta
 from atlantis.readout.probes import check_probe
 from atlantis.settings import RunConfig
-from atlantis.vocabulary import Vocabulary
 from atlantis.training.base import Base
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
 BYTES_PER_WEIGHT = 16  # the weight, its gradient and AdamW's two moments, in float32
