@@ -184,6 +184,22 @@ def test_a_seed_is_a_dataset():
     assert draw[0] == draw[1] != draw[2]
 
 
+def test_smaller_first_is_the_same_pairs_with_a_coin_only_between_real_and_virtual():
+    world = Line(100, 50)
+    draws = {
+        "distance": lambda order: sample_distance(world, 400, streams(1, "d"), order),
+        "inter": lambda order: sample_inter(world, 400, streams(1, "i"), order=order),
+        "cross": lambda order: sample_cross(world, 2_000, 0.3, streams(1, "c"), order=order)[0],
+    }
+    for draw in draws.values():
+        fair, ordered = draw("fair"), draw("smaller_first")
+        assert np.array_equal(fair.keys(), ordered.keys()) and np.array_equal(fair.km, ordered.km)
+        mixed = ordered.slice == 1
+        assert (ordered.first < ordered.second)[~mixed].all()
+        assert np.array_equal(fair.first[mixed], ordered.first[mixed])
+        assert 0.4 < (fair.first < fair.second)[~mixed].mean() < 0.6
+
+
 def test_the_inter_share_is_capped_and_said():
     pairs, notes = sample_cross(Line(5_075, 100), 110_128, 0.1, streams(42, "cross"))
     assert notes == [

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from atlantis import Dataset, DatasetConfig, TrainingConfig, World
 from atlantis.data.rows import Batch, Rows
+from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.flat import Attention, FlatLoss
 from atlantis.model.transformer import attend, attend_shared, rotary_table, rotate
 from atlantis.settings import RunConfig
-from atlantis.training import graph, train
+from atlantis.training import graph, scaling, state, steps, train
 from atlantis.training.engine import Engine, NotFinite
 from atlantis.training.graph import StepGraph
 from atlantis.vocabulary import SYMBOLS, Vocabulary
@@ -147,11 +148,11 @@ def engines(limit: float) -> tuple[Engine, Engine, Rows]:
 @pytest.mark.parametrize("limit", [1e-2, 100.0])
 def test_many_steps_at_once_are_those_one_by_one(limit: float) -> None:
     one, many, rows = engines(limit)
-    steps = Unrecorded(many, rows, 16, plain_attention)
+    graphed = Unrecorded(many, rows, 16, plain_attention)
     chosen = np.random.default_rng(0).integers(0, len(rows) + 1, (6, 16))
     rates = np.linspace(0, 1e-2, 6)
     expected = [one.step(rows.prefix, rows.batch(torch.from_numpy(c)), r) for c, r in zip(chosen, rates, strict=True)]
-    found = steps.run(chosen[:4], rates[:4]) + steps.run(chosen[4:], rates[4:])
+    found = graphed.run(chosen[:4], rates[:4]) + graphed.run(chosen[4:], rates[4:])
     assert found == pytest.approx(expected, rel=1e-4)
     for ours, theirs in zip(many.model.parameters(), one.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
@@ -160,16 +161,80 @@ def test_many_steps_at_once_are_those_one_by_one(limit: float) -> None:
 
 def test_a_step_that_is_no_number_and_all_after_it_change_nothing() -> None:
     _, engine, rows = engines(1.0)
-    steps = Unrecorded(engine, rows, 16, plain_attention)
+    graphed = Unrecorded(engine, rows, 16, plain_attention)
     chosen, rates = np.arange(48).reshape(3, 16), np.full(3, 1e-3)
-    steps.run(chosen[:1], rates[:1])
+    graphed.run(chosen[:1], rates[:1])
     before = [p.detach().clone() for p in engine.model.parameters()]
     engine.model.norm.weight.data.fill_(torch.inf)
     with pytest.raises(NotFinite, match="the loss is nan") as caught:
-        steps.run(chosen[1:], rates[1:])
+        graphed.run(chosen[1:], rates[1:])
     assert caught.value.losses == []
     for name, parameter, was in zip(*zip(*engine.model.named_parameters(), strict=True), before, strict=True):
         assert name == "norm.weight" or torch.equal(parameter, was), name
+
+
+def fp16_engines(first_scale: float, monkeypatch: pytest.MonkeyPatch) -> tuple[Engine, Engine, Rows]:
+    monkeypatch.setattr(scaling, "FIRST_SCALE", first_scale)
+    monkeypatch.setattr(scaling, "PATIENCE", 3)
+    one, many, rows = engines(1.0)
+    training = one.training.model_copy(update={"precision": "fp16"})
+    ours, other = (Engine(engine.model, training, torch.device("cpu")) for engine in (one, many))
+    return ours, other, rows
+
+
+@pytest.mark.parametrize("first_scale", [2.0**10, 2.0**30])
+def test_fp16_steps_are_those_of_a_gradient_scaler(first_scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eight steps, from a scale that fits and from one with which the first gradients overflow."""
+    ours, theirs, rows = fp16_engines(first_scale, monkeypatch)
+    peer = torch.amp.GradScaler("cpu", init_scale=first_scale, growth_interval=3)
+    chosen = np.random.default_rng(0).integers(0, len(rows), (12, 16))
+    for row in chosen:
+        batch = rows.batch(torch.from_numpy(row))
+        ours.step(rows.prefix, batch, 1e-3)
+        for group in theirs.optimizer.param_groups:
+            group["lr"] = 1e-3
+        theirs.optimizer.zero_grad(set_to_none=True)
+        total, count = theirs.loss(rows.prefix, batch)
+        peer.scale(total / count).backward()
+        peer.unscale_(theirs.optimizer)
+        torch.nn.utils.clip_grad_norm_(theirs.model.parameters(), 1.0)
+        peer.step(theirs.optimizer)
+        peer.update()
+    assert ours.scaling is not None and ours.scaling.scale.item() == peer.get_scale()
+    for mine, other in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-7)
+    expected = 12 if first_scale < 2**20 else 12 - round(np.log2(first_scale / ours.scaling.scale.item()))
+    assert {int(state["step"]) for state in ours.optimizer.state.values()} <= set(range(1, expected + 3))
+
+
+@pytest.mark.parametrize("first_scale", [2.0**10, 2.0**30])
+def test_fp16_steps_at_once_are_those_one_by_one(first_scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, many, rows = fp16_engines(first_scale, monkeypatch)
+    graphed = Unrecorded(many, rows, 16, plain_attention)
+    assert many.scaling is not None and one.scaling is not None
+    many.scaling.restore({"scale": torch.tensor(first_scale), "streak": torch.tensor(0, dtype=torch.int32)})
+    chosen = np.random.default_rng(0).integers(0, len(rows), (8, 16))
+    rates = np.full(8, 1e-3)
+    expected = [one.step(rows.prefix, rows.batch(torch.from_numpy(c)), r) for c, r in zip(chosen, rates, strict=True)]
+    found = graphed.run(chosen[:4], rates[:4]) + graphed.run(chosen[4:], rates[4:])
+    assert found == pytest.approx(expected, rel=2e-2)
+    assert many.scaling.scale.item() == one.scaling.scale.item()
+
+
+def test_fp16_goes_on_from_a_saved_scale(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    engine, other, rows = fp16_engines(2.0**30, monkeypatch)
+    for row in np.arange(96).reshape(6, 16) % len(rows):
+        engine.step(rows.prefix, rows.batch(torch.from_numpy(row)), 1e-3)
+    state.save_state(tmp_path, engine, {"step": 6, "log_bytes": 0, "losses": [], "origin": {}, "checkpoints": {}})
+    state.load_state(tmp_path / "state" / "state-6", other)
+    assert engine.scaling is not None and other.scaling is not None
+    assert other.scaling.scale == engine.scaling.scale < 2**30 and other.scaling.streak == engine.scaling.streak
+
+
+def test_fp16_needs_a_gpu(small_config: RunConfig) -> None:
+    training = small_config.training.model_copy(update={"precision": "fp16", "device": "cpu"})
+    with pytest.raises(UserError, match=r"training\.precision: fp16 is for a GPU"):
+        train(small_config.model_copy(update={"training": training}))
 
 
 def losses_of(run: Path) -> dict[tuple[int, str], float]:
@@ -188,6 +253,7 @@ def test_a_run_by_many_steps_at_once_is_one_by_single_steps(
             sizes.append(len(chosen))
             return super().run(chosen, rates)
 
+    monkeypatch.setattr(steps, "MOMENT_S", 1e9)  # however slow this machine is
     monkeypatch.setattr(graph, "takes", lambda engine, rows: True)
     monkeypatch.setattr(graph, "StepGraph", lambda engine, rows, size: Noted(engine, rows, size, plain_attention))
     many = losses_of(train(small_config.model_copy(update={"name": "many_at_once"})))

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -183,6 +183,10 @@ InterRatio = Annotated[
 Offset = Annotated[
     int | None, typer.Option(metavar="N", min=0, help="First virtual id.  [default: found from the world]")
 ]
+FirstCity = Annotated[
+    Literal["fair", "smaller_first"],
+    typer.Option("--order", help="Which city is first: a coin decides, or the smaller id (real and virtual: a coin)."),
+]
 WorldFolder = Annotated[
     Path | None, typer.Option("--world", metavar="DIR", help="Saved world.  [default: shipped cities and Atlantis]")
 ]
@@ -208,6 +212,7 @@ def data_distance(
     n_val: NVal = 128,
     n_test: NTest = 10_000,
     seed: Seed = 42,
+    order: FirstCity = "fair",
     world: WorldFolder = None,
     sibling: Sibling = None,
 ) -> None:
@@ -217,7 +222,7 @@ def data_distance(
     Example:
       atlantis data distance --n-train 100000 --out outputs/datasets/dist_100k
     """
-    _build_data("distance", out, world, sibling, n_train=n_train, n_val=n_val, n_test=n_test, seed=seed)
+    _build_data("distance", out, world, sibling, n_train=n_train, n_val=n_val, n_test=n_test, seed=seed, order=order)
 
 
 @data_app.command("inter")
@@ -227,6 +232,7 @@ def data_inter(
     n_val: NVal = 128,
     n_test: NTest = 500,
     seed: Seed = 42,
+    order: FirstCity = "fair",
     offset: Offset = None,
     world: WorldFolder = None,
     sibling: Sibling = None,
@@ -238,7 +244,7 @@ def data_inter(
       atlantis data inter --out outputs/datasets/inter
     """
     sizes = {"n_train": n_train, "n_val": n_val, "n_test": n_test}
-    _build_data("inter", out, world, sibling, **sizes, seed=seed, offset=offset)
+    _build_data("inter", out, world, sibling, **sizes, seed=seed, order=order, offset=offset)
 
 
 @data_app.command("cross")
@@ -248,6 +254,7 @@ def data_cross(
     n_val: NVal = 128,
     n_test: NTest = 10_000,
     seed: Seed = 42,
+    order: FirstCity = "fair",
     inter_ratio: InterRatio = 0.1,
     offset: Offset = None,
     world: WorldFolder = None,
@@ -262,7 +269,7 @@ def data_cross(
       atlantis data cross --world outputs/worlds/two --inter-ratio 0.05 --out outputs/datasets/cross
     """
     sizes = {"n_train": n_train, "n_val": n_val, "n_test": n_test}
-    _build_data("cross", out, world, sibling, **sizes, seed=seed, inter_ratio=inter_ratio, offset=offset)
+    _build_data("cross", out, world, sibling, **sizes, seed=seed, order=order, inter_ratio=inter_ratio, offset=offset)
 
 
 @data_app.command("mixed")
@@ -280,6 +287,7 @@ def data_mixed(
     n_val: NVal = 128,
     n_test: NTest = 0,
     seed: Seed = 42,
+    order: FirstCity = "fair",
     inter_ratio: InterRatio = 0.1,
     offset: Offset = None,
     world: WorldFolder = None,
@@ -301,7 +309,7 @@ def data_mixed(
         parts = {"n_distance": old, "n_cross": n_train - old}
     parts = {key: value for key, value in parts.items() if value is not None}
     sizes = {"n_val": n_val, "n_test": n_test, **parts}
-    _build_data("mixed", out, world, sibling, **sizes, seed=seed, inter_ratio=inter_ratio, offset=offset)
+    _build_data("mixed", out, world, sibling, **sizes, seed=seed, order=order, inter_ratio=inter_ratio, offset=offset)
 
 
 def _build_data(kind: str, out: Path, world: Path | None, siblings: list[Path] | None, **settings: Any) -> None:

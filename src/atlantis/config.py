@@ -372,6 +372,8 @@ def _that_counts(config: Settings) -> dict[str, Any]:
     found = config.model_dump(mode="json", exclude=set(BOOKKEEPING))
     if not config.strategies:  # a run without counts as before there were any; so with anchors
         del found["strategy"]
+    if config.dataset.order == "fair":
+        del found["dataset"]["order"]
     if config.training.anchors is None:
         del found["training"]["anchors"]
     if config.probe.measures:

@@ -112,6 +112,11 @@ class DatasetConfig(Settings):
     n_val: Count | None = None
     n_test: Count | None = None
     seed: Seed = 42
+    order: Literal["fair", "smaller_first"] = Field(
+        default="fair",
+        description="which city comes first: a fair coin decides; smaller_first: the smaller id, except in pairs of a "
+        "real and a virtual city (as the study of 2025 had it)",
+    )
     inter_ratio: float = Field(default=0.1, ge=0, le=1, description="cross: share of pairs with both cities virtual")
     offset: Count | None = Field(default=None, description="first virtual id; null: found from the world")
     n_distance: Count = Field(default=20_000, description="mixed: pairs of the world among n_train")
@@ -193,8 +198,10 @@ class TrainingConfig(Settings):
     anchors: AnchorsConfig | None = Field(default=None, description="null: all pairs from the first step on")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compile: Literal["auto", "yes", "no"] = "auto"
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="auto: bf16 on a GPU, fp32 on a CPU; bf16 pays with AMX or AVX512_BF16"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        default="auto",
+        description="auto: bf16 on a GPU, fp32 on a CPU; bf16 pays with AMX or AVX512_BF16; fp16 scales the loss and "
+        "needs a GPU",
     )
 
 

@@ -14,6 +14,11 @@ WHAT = {
     "mixed": "Pairs of real cities (old data) together with pairs of which at least one is in Atlantis.",
 }
 
+FIRST_CITY = {
+    "fair": "a fair coin decides which city comes first",
+    "smaller_first": "the smaller id comes first, and a fair coin decides between a real and a virtual city",
+}
+
 
 def readme(record: Mapping[str, Any], command: str = "") -> str:
     """The card, as Markdown, from the content of dataset.json."""
@@ -32,7 +37,7 @@ def readme(record: Mapping[str, Any], command: str = "") -> str:
 
 ## How it was made
 
-Unordered pairs drawn without replacement, none in two splits; a fair coin decides which city comes first. Distances
+Unordered pairs drawn without replacement, none in two splits; {FIRST_CITY[config.get("order", "fair")]}. Distances
 are great-circle kilometres on a sphere of radius 6371 km, rounded. Seed {config["seed"]}, with separate streams for
 which pairs, which split and which order.
 
@@ -57,6 +62,8 @@ def default_command(config: Mapping[str, Any]) -> str:
     options = {**sizes, "--seed": config["seed"]}
     if config["kind"] in ("cross", "mixed"):
         options["--inter-ratio"] = config["inter_ratio"]
+    if "order" in config:
+        options["--order"] = config["order"]
     if config["offset"] is not None:
         options["--offset"] = config["offset"]
     words = [f"{option} {value}" for option, value in options.items()]

@@ -105,11 +105,14 @@ class Dataset:
         and in dataset.json. `command` is shown in the card. Raises UserError if something is there already (with
         `overwrite`: something else than a dataset).
         """
+        config = self.config.model_dump(mode="json")
+        if self.config.order == "fair":
+            del config["order"]  # a dataset of the default order has the bytes that it had before there was another
         record = {
             "format": FORMAT,
             "name": self.name,
             "kind": self.kind,
-            "config": self.config.model_dump(mode="json"),
+            "config": config,
             "world_digest": self.world_digest,
             "real_cities_digest": self.real_cities_digest,
             "counts": self.counts,
@@ -174,6 +177,8 @@ def dataset_digest(config: DatasetConfig, world_digest: str) -> str:
         asked["offset"] = config.offset
     if config.kind in ("cross", "mixed"):
         asked["inter_ratio"] = config.inter_ratio
+    if config.order != "fair":
+        asked["order"] = config.order
     if config.kind == "mixed":
         asked |= {"n_distance": config.n_distance, "n_cross": config.n_cross}
     return artifacts.digest_of({"format": FORMAT, "config": asked, "world": world_digest})

@@ -12,7 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from atlantis.world import World
 
 Ints = NDArray[np.int64]
+Order = Literal["fair", "smaller_first"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,26 +139,26 @@ def most_cross(n_real: int, n_virtual: int, inter_ratio: float) -> int:
 # which pairs
 
 
-def sample_distance(world: World, n: int, rng: Streams) -> Pairs:
+def sample_distance(world: World, n: int, rng: Streams, order: Order = "fair") -> Pairs:
     """n pairs of real cities in random order. Raises UserError if fewer exist."""
     most = n_pairs(world.n_real)
     if n > most:
         raise UserError(f"{n:,} distance pairs asked for; {world.n_real:,} real cities have {most:,}")
-    return _ordered(world, *unrank_triangular(distinct(rng.which, most, n)), rng.order)
+    return _ordered(world, *unrank_triangular(distinct(rng.which, most, n)), rng.order, order)
 
 
-def sample_inter(world: World, n: int, rng: Streams, offset: int | None = None) -> Pairs:
+def sample_inter(world: World, n: int, rng: Streams, offset: int | None = None, order: Order = "fair") -> Pairs:
     """n pairs within Atlantis in random order. Raises UserError if fewer exist or there is no Atlantis."""
     atlantis = virtual_ids(world, offset)
     most = n_pairs(len(atlantis))
     if n > most:
         raise UserError(f"{n:,} inter pairs asked for; {len(atlantis):,} virtual cities have {most:,}")
     smaller, larger = unrank_triangular(distinct(rng.which, most, n))
-    return _ordered(world, atlantis.start + smaller, atlantis.start + larger, rng.order)
+    return _ordered(world, atlantis.start + smaller, atlantis.start + larger, rng.order, order)
 
 
 def sample_cross(
-    world: World, n: int, inter_ratio: float, rng: Streams, offset: int | None = None
+    world: World, n: int, inter_ratio: float, rng: Streams, offset: int | None = None, order: Order = "fair"
 ) -> tuple[Pairs, list[str]]:
     """n pairs with at least one city in Atlantis, in random order, and what must be said about them.
 
@@ -186,12 +187,17 @@ def sample_cross(
     lower = np.concatenate([atlantis.start + smaller, real])
     upper = np.concatenate([atlantis.start + larger, atlantis.start + virtual])
     pool = shuffled(rng.split, n)
-    return _ordered(world, lower[pool], upper[pool], rng.order), notes
+    return _ordered(world, lower[pool], upper[pool], rng.order, order), notes
 
 
-def _ordered(world: World, lower: Ints, upper: Ints, rng: np.random.Generator) -> Pairs:
-    """The pairs with their distances, the city that comes first decided by a coin."""
-    heads = _raw(rng, len(lower)) >> np.uint64(63) == 1
+def _ordered(world: World, lower: Ints, upper: Ints, rng: np.random.Generator, order: Order) -> Pairs:
+    """The pairs with their distances. A coin decides which city comes first.
+
+    `smaller_first`: except where both are real or both virtual; there it is the smaller id.
+    """
+    heads = _raw(rng, len(lower)) >> np.uint64(63) == 1  # the top bit of a draw is the coin
+    if order == "smaller_first":
+        heads &= world.is_virtual[lower] != world.is_virtual[upper]
     first = np.where(heads, upper, lower).astype(np.int32)
     second = np.where(heads, lower, upper).astype(np.int32)
     km = np.asarray(world.distance_km(first, second)).astype(np.int32)

@@ -47,12 +47,13 @@ def resolved(config: DatasetConfig, world: World) -> DatasetConfig:
 def default_name(config: DatasetConfig, world: World) -> str:
     """The study's name of a dataset, such as dist_100k_1M_42: cities above 100k people, 1M training pairs, seed 42."""
     n_train = _short(config.sizes[0])
+    end = f"{config.seed}" if config.order == "fair" else f"{config.seed}_{config.order}"
     if config.kind == "distance":
         cities = "100k" if world.n_real == STUDY_CITIES else f"{world.n_real}cities"
-        return f"dist_{cities}_{n_train}_{config.seed}"
+        return f"dist_{cities}_{n_train}_{end}"
     if config.kind == "mixed":
-        return f"mixed_dist{_short(config.n_distance)}_cross{_short(config.n_cross)}_{config.seed}"
-    return f"atlantis_{config.kind}_{n_train}_{config.seed}"
+        return f"mixed_dist{_short(config.n_distance)}_cross{_short(config.n_cross)}_{end}"
+    return f"atlantis_{config.kind}_{n_train}_{end}"
 
 
 def _short(n: int) -> str:
@@ -72,11 +73,11 @@ def sample_splits(world: World, config: DatasetConfig) -> tuple[Splits, list[str
     _check_sizes(world, config)
     n, rng, notes = sum(config.sizes), streams(config.seed, config.kind), []
     if config.kind == "distance":
-        pairs = sample_distance(world, n, rng)
+        pairs = sample_distance(world, n, rng, config.order)
     elif config.kind == "inter":
-        pairs = sample_inter(world, n, rng, config.offset)
+        pairs = sample_inter(world, n, rng, config.offset, config.order)
     else:
-        pairs, notes = sample_cross(world, n, config.inter_ratio, rng, config.offset)
+        pairs, notes = sample_cross(world, n, config.inter_ratio, rng, config.offset, config.order)
     _, n_val, n_test = config.sizes
     held_out = n_val + n_test
     return {"train": pairs[held_out:], "validation": pairs[:n_val], "test": pairs[n_val:held_out]}, notes

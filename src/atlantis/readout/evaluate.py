@@ -76,6 +76,7 @@ def evaluation_pairs(
             seed=dataset.config.seed,
             inter_ratio=dataset.config.inter_ratio,
             offset=dataset.config.offset,
+            order=dataset.config.order,
         )
         pools.append(_held_out(Dataset.build(world, cross)))
         note += ", and of the cross dataset it draws from"
@@ -85,7 +86,7 @@ def evaluation_pairs(
     pool = _new_to(dataset.splits["train"], Pairs.concatenate(pools))
     if not (pool.slice == 0).any():
         n = min(2 * n_per_slice, world.n_real * (world.n_real - 1) // 2)
-        drawn = Dataset.build(world, DatasetConfig(kind="distance", n_train=n, n_val=0, n_test=0, seed=seed))
+        drawn = Dataset.build(world, DatasetConfig(n_train=n, n_val=0, n_test=0, seed=seed, order=dataset.config.order))
         pool = Pairs.concatenate([pool, drawn.splits["train"]])
         note += "; world-world pairs at random, some of which the base may have been trained on"
     rng = np.random.Generator(np.random.PCG64(seed))

@@ -20,7 +20,10 @@ from atlantis.progress import say
 from atlantis.settings import TrainingConfig
 from atlantis.strategies.common.composed import Composed
 from atlantis.training import ranks
+from atlantis.training.scaling import LossScale
 from atlantis.vocabulary import PAD
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 PIECE = 512
 """Rows that the kernels take at a time: their largest tensor stays below what glibc serves from kept memory, 32 MiB."""
@@ -83,13 +86,20 @@ class Engine:
 
     def __init__(self, model: Transformer, training: TrainingConfig, device: torch.device) -> None:
         self.model, self.training, self.device = model.to(device), training, device
-        self.bf16 = training.precision == "bf16" or (training.precision == "auto" and device.type == "cuda")
+        automatic = training.compile == "auto"
+        precision = training.precision
+        if precision == "auto":
+            precision = "bf16" if device.type == "cuda" else "fp32"
+        self.precision: str = precision
+        self.dtype = DTYPES[precision]
+        self.bf16 = precision == "bf16"
+        self.scaling = LossScale(device) if precision == "fp16" else None
         self.trained = dict(model.named_parameters())
         self.optimizer = self._adamw()
         self.strategy: Composed | None = None
         self.penalty = 0.0
-        automatic = training.compile == "auto"
-        self.kernels = automatic and device.type == "cpu" and kernels.library() is not None
+        on_cpu = device.type == "cpu" and self.scaling is None
+        self.kernels = automatic and on_cpu and kernels.library() is not None
         self.compiled = self._compile()
         self.shared: nn.Module | None = None
         if device.type == "cpu":
@@ -157,8 +167,13 @@ class Engine:
             return tree_loss(self.model, prefix, batch, self.bf16)
         return self._or_eager(lambda: self._loss(prefix, batch))
 
+    def _mixed(self) -> torch.autocast:
+        """Matrix products in the half precision of this run, if it has one."""
+        half = self.dtype if self.dtype != torch.float32 else None
+        return torch.autocast(self.device.type, dtype=half or torch.bfloat16, enabled=half is not None)
+
     def _loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+        with self._mixed():
             logits = self.model(prefix, batch.tokens, batch.positions)
         return completion_loss(logits.float(), batch.targets)
 
@@ -176,7 +191,7 @@ class Engine:
         """Logits (M, O) of a model of this engine's kind at the M targets of a batch that are not `<pad>`."""
         if self.kernels:
             return tree_logits(model, tree_of(prefix, batch), self.bf16)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+        with self._mixed():
             logits = model(prefix, batch.tokens, batch.positions)
         return logits[batch.targets != PAD].float()
 
@@ -194,13 +209,17 @@ class Engine:
     def step(self, prefix: Tensor, batch: Batch, learning_rate: float) -> float:
         """One step of AdamW on the mean loss over the batch's targets, shared by all ranks; returns that loss.
 
-        Raises NotFinite before the weights change if the loss or the gradient's norm is NaN or infinite.
+        Raises NotFinite before the weights change if the loss or the gradient's norm is NaN or infinite. In fp16 a
+        step whose gradients overflow is left out instead.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         # The ranks' losses and gradients are averaged: each divides its sum by a rank's share of all targets.
         value = ranks.mean(self.backward(prefix, ranks.share(batch), (batch.targets != PAD).sum() / ranks.n_ranks()))
+        if self.scaling is not None:
+            gradients = [p.grad for p in self.trained.values() if p.grad is not None]
+            torch._foreach_div_(gradients, self.scaling.scale)
         if self.strategy is not None:
             self.penalty = self.strategy.penalties()
             self.strategy.gradients()
@@ -208,7 +227,11 @@ class Engine:
         norm = nn.utils.clip_grad_norm_(self.trained.values(), math.inf if limit is None else limit)
         if not math.isfinite(value):
             raise NotFinite(f"the loss is {value}")
-        if not math.isfinite(norm.item()):
+        if self.scaling is not None:
+            self.scaling.update((~norm.isfinite()).float())
+            if not norm.isfinite():
+                return value
+        if not norm.isfinite():
             raise NotFinite(f"the gradient's norm is {norm.item()} (the loss is {value:.4f})")
         self.optimizer.step()
         if self.strategy is not None:
@@ -222,7 +245,7 @@ class Engine:
         for piece in parts:
             with ranks.exchange(self.shared, piece is parts[-1]):
                 loss = self.loss(prefix, piece)[0] / count
-                loss.backward()
+                (loss if self.scaling is None else loss * self.scaling.scale).backward()
             value += loss.item()
         return value
 

@@ -39,8 +39,7 @@ class StepGraph:
             attention = SharedAttention.apply
         self.engine, self.rows = engine, rows
         device, model = engine.device, engine.model
-        dtype = torch.bfloat16 if engine.bf16 else torch.float32
-        self.loss = FlatLoss(model, dtype, attention, engine.compiled)
+        self.loss = FlatLoss(model, engine.dtype, attention, engine.compiled)
         self.chosen = torch.zeros(STEPS, batch_size, dtype=torch.long, device=device)
         self.rates = torch.zeros(STEPS, device=device)
         self.done = torch.zeros(1, dtype=torch.long, device=device)
@@ -50,10 +49,12 @@ class StepGraph:
         self.shrink = torch.ones((), device=device)  # what gradients are divided by
         for group in engine.optimizer.param_groups:
             group["capturable"], group["lr"] = True, self.rate
-        engine.optimizer.found_inf, engine.optimizer.grad_scale = self.bad, self.shrink  # type: ignore[attr-defined]
+        self.left_out = self.bad if engine.scaling is None else torch.ones((), device=device)
+        engine.optimizer.found_inf, engine.optimizer.grad_scale = self.left_out, self.shrink  # type: ignore[attr-defined]
         self._record()
 
     def _record(self) -> None:
+        scaling = {} if self.engine.scaling is None else {k: v.clone() for k, v in self.engine.scaling.state.items()}
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
@@ -65,20 +66,34 @@ class StepGraph:
             self._step()
         self.replay = graph.replay
         self.bad.zero_()
+        if self.engine.scaling is not None:
+            self.engine.scaling.restore(scaling)
 
     def _step(self) -> None:
         batch = self.rows.batch(self.chosen.index_select(0, self.done)[0])
         self.rate.copy_(self.rates.index_select(0, self.done)[0])
         total, count = self.loss.loss(self.rows.prefix, batch)
-        loss = total / count
-        self.loss.backward(loss)
+        loss, scaling = total / count, self.engine.scaling
+        self.loss.backward(loss if scaling is None else loss * scaling.scale)
         norm = nn.utils.get_total_norm(self.loss.gradients, foreach=True)
+        if scaling is not None:
+            norm = norm / scaling.scale
+        shrink = torch.ones_like(norm)
         if (limit := self.engine.training.max_grad_norm) is not None:
-            self.shrink.copy_(((norm + CLIP_EPS) / limit).clamp(min=1.0))
+            shrink = ((norm + CLIP_EPS) / limit).clamp(min=1.0)
         found = torch.stack([loss.detach(), norm])
         self.found.index_copy_(1, self.done, found[:, None])
-        self.bad.copy_(torch.maximum(self.bad, (~found.isfinite()).any().float()))
-        self.engine.optimizer.step()
+        overflow = (~norm.isfinite()).float()
+        if scaling is None:
+            self.shrink.copy_(shrink)
+            self.bad.copy_(torch.maximum(self.bad, (~found.isfinite()).any().float()))
+            self.engine.optimizer.step()
+        else:  # a step that overflows is left out, and the ones after it are taken
+            self.shrink.copy_(shrink * scaling.scale)
+            self.bad.copy_(torch.maximum(self.bad, (~loss.isfinite()).float()))
+            self.left_out.copy_(torch.maximum(self.bad, overflow))
+            self.engine.optimizer.step()
+            scaling.update(overflow)
         self.done += 1
 
     def run(self, chosen: np.ndarray, rates: np.ndarray) -> list[float]:
@@ -96,7 +111,7 @@ class StepGraph:
         for i, (loss, norm) in enumerate(zip(losses, norms, strict=True)):
             if not math.isfinite(loss):
                 raise NotFinite(f"the loss is {loss}", losses[:i])
-            if not math.isfinite(norm):
+            if not math.isfinite(norm) and self.engine.scaling is None:
                 raise NotFinite(f"the gradient's norm is {norm} (the loss is {loss:.4f})", losses[:i])
         return losses
 

@@ -517,7 +517,6 @@ def conditions(engine: Engine) -> dict[str, Any]:
 
 def _device_facts(engine: Engine) -> dict[str, Any]:
     name = torch.cuda.get_device_name() if engine.device.type == "cuda" else "CPU"
-    precision = "bf16" if engine.bf16 else "fp32"
-    facts = {"name": name, "threads": torch.get_num_threads(), "precision": precision}
+    facts = {"name": name, "threads": torch.get_num_threads(), "precision": engine.precision}
     facts |= {"compiled": engine.compiled, "kernels": engine.kernels}
     return facts if ranks.n_ranks() == 1 else facts | {"processes": ranks.n_ranks()}

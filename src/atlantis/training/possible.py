@@ -8,8 +8,9 @@ from atlantis.errors import UserError
 from atlantis.model.checkpoint import check_world
 from atlantis.model.folder import n_weights, read_config, rope_theta
 from atlantis.readout.probes import check_probe
-from atlantis.settings import RunConfig
+from atlantis.settings import RunConfig, TrainingConfig
 from atlantis.training.base import Base
+from atlantis.training.engine import choose_device
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
@@ -20,6 +21,7 @@ BYTES_PER_PAIR = 64
 def check_request(config: RunConfig, world: World) -> None:
     """UserError for more pairs than exist, too few cities for the probe, long ids, and sizes that no memory holds."""
     check_possible(config.dataset, world)
+    check_precision(config.training)
     if config.evaluation.probe:
         try:
             check_probe(world, config.probe)
@@ -43,6 +45,12 @@ def check_request(config: RunConfig, world: World) -> None:
     _check_memory(f"model: its {weights:,} weights", BYTES_PER_WEIGHT * weights)
     pairs = sum(config.dataset.sizes)
     _check_memory(f"dataset: its {pairs:,} pairs", BYTES_PER_PAIR * pairs)
+
+
+def check_precision(training: TrainingConfig) -> None:
+    """UserError for fp16 on a CPU."""
+    if training.precision == "fp16" and choose_device(training.device).type != "cuda":
+        raise UserError("training.precision: fp16 is for a GPU; on a CPU use fp32, or bf16 where it is fast, or auto")
 
 
 def _check_memory(what: str, needed: int) -> None:

@@ -44,6 +44,8 @@ def save_state(run: Path, engine: Engine, progress: Mapping[str, Any]) -> None:
         for name, parameter in engine.trained.items():
             for key, value in engine.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = torch.as_tensor(value)
+        if engine.scaling is not None:
+            tensors |= {f"scaling.{name}": value for name, value in engine.scaling.state.items()}
         if engine.strategy is not None:
             tensors |= {f"strategy.{name}": value for name, value in engine.strategy.memory.items()}
         with artifacts.new_folder(folder, kind="state", overwrite=True) as aside:
@@ -177,6 +179,8 @@ def load_state(folder: Path, engine: Engine) -> dict[str, Any]:
         }
         if moments:
             engine.optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
+    if engine.scaling is not None:
+        engine.scaling.restore(part(tensors, "scaling."))
     if engine.strategy is not None:
         memory = part(tensors, "strategy.")
         try:
@@ -194,6 +198,9 @@ def _refuse_other_kinds(folder: Path, engine: Engine, tensors: Mapping[str, Tens
         if any(key in tensors for key in keys):  # one that never had a gradient has none
             kinds = [(torch.float32, torch.Size()), *[(parameter.dtype, parameter.shape)] * 2]
             expected |= dict(zip(keys, kinds, strict=True))
+    if engine.scaling is not None:
+        scaling = engine.scaling.state
+        expected |= {f"scaling.{name}": (value.dtype, value.shape) for name, value in scaling.items()}
     found = {name: (value.dtype, value.shape) for name, value in tensors.items() if not name.startswith("strategy.")}
     wrong = [name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)]
     if wrong:
