@@ -14,13 +14,13 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from atlantis.data.draw import Pairs
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, completion_loss, kernels
 from atlantis.model.tree import grow, tree_loss, tree_of
 from atlantis.settings import TrainingConfig
 from atlantis.training.engine import Engine
 from atlantis.vocabulary import Vocabulary
+from tests.distances import distances
 
 pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="needs a C++ compiler")
 
@@ -36,7 +36,7 @@ def new_model(kind: str, width: int = 64) -> tuple[Transformer, Vocabulary]:
 
 def rows_of(first: list[int], second: list[int], km: list[int], vocabulary: Vocabulary) -> Rows:
     columns = [np.array(column, np.int32) for column in (first, second, km)]
-    return Rows(Pairs(*columns, np.zeros(len(first), np.uint8)), vocabulary)
+    return Rows(distances(*columns), vocabulary)
 
 
 def loss_and_gradients(model: Transformer, rows: Rows, chosen: torch.Tensor, by_tree: bool, bf16: bool = False):

@@ -244,7 +244,7 @@ def data_inter(
       atlantis data inter --out outputs/datasets/inter
     """
     sizes = {"n_train": n_train, "n_val": n_val, "n_test": n_test}
-    _build_data("inter", out, world, sibling, **sizes, seed=seed, order=order, offset=offset)
+    _build_data("inter", out, world, sibling, **sizes, seed=seed, order=order, first_virtual=offset)
 
 
 @data_app.command("cross")
@@ -269,7 +269,9 @@ def data_cross(
       atlantis data cross --world outputs/worlds/two --inter-ratio 0.05 --out outputs/datasets/cross
     """
     sizes = {"n_train": n_train, "n_val": n_val, "n_test": n_test}
-    _build_data("cross", out, world, sibling, **sizes, seed=seed, order=order, inter_ratio=inter_ratio, offset=offset)
+    _build_data(
+        "cross", out, world, sibling, **sizes, seed=seed, order=order, inter_ratio=inter_ratio, first_virtual=offset
+    )
 
 
 @data_app.command("mixed")
@@ -309,7 +311,9 @@ def data_mixed(
         parts = {"n_distance": old, "n_cross": n_train - old}
     parts = {key: value for key, value in parts.items() if value is not None}
     sizes = {"n_val": n_val, "n_test": n_test, **parts}
-    _build_data("mixed", out, world, sibling, **sizes, seed=seed, order=order, inter_ratio=inter_ratio, offset=offset)
+    _build_data(
+        "mixed", out, world, sibling, **sizes, seed=seed, order=order, inter_ratio=inter_ratio, first_virtual=offset
+    )
 
 
 def _build_data(kind: str, out: Path, world: Path | None, siblings: list[Path] | None, **settings: Any) -> None:
@@ -414,8 +418,9 @@ def evaluate(
 ) -> None:
     """Let a checkpoint answer a dataset's test prompts and score the answers, slice by slice.
 
-    The score is |answer - true| in km: mean, median, standard deviation, extremes, and the share of answers that are
-    numbers at all. One that is not counts as half the Earth's circumference. Nothing is written unless --out is given.
+    The errors of distances are |answer - true| in km: mean, median, standard deviation and extremes. One that is no
+    number counts as half the Earth's circumference; parsed is the share that are, and skill is 1 - mean / mean error of
+    the best constant answer. Nothing is written unless --out is given.
 
     \b
     Example:
@@ -429,7 +434,7 @@ def evaluate(
     if out is not None:
         from atlantis.artifacts import write_json
 
-        write_json(out, scores)
+        write_json(out, {"scores": [score._asdict() for score in scores]})
     _console().print(score_table(scores))
 
 

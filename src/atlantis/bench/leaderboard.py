@@ -20,7 +20,7 @@ from atlantis.bench.quantities import (
 )
 from atlantis.bench.records import Record
 from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, boards, mean_and_interval
-from atlantis.data.draw import SLICES
+from atlantis.names import SLICES
 from atlantis.report.tables import ABSENT
 from atlantis.statistics import interquartile_mean
 

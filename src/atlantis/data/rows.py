@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from atlantis.data.draw import Pairs
-from atlantis.vocabulary import MAX_KM_DIGITS, PAD, PairTokens, Vocabulary
+from atlantis.data.encoding import encode_questions
+from atlantis.tasks import Questions
+from atlantis.vocabulary import PAD, Vocabulary
 
 
 class Batch(NamedTuple):
@@ -42,9 +43,9 @@ class Batch(NamedTuple):
 class Rows:
     """All rows of one split, encoded once: n rows of L tokens without the prefix that all share."""
 
-    def __init__(self, pairs: Pairs, vocabulary: Vocabulary, device: torch.device | str = "cpu") -> None:
-        self.prefix = torch.tensor(vocabulary.prefix(), device=device)
-        encoded: PairTokens = vocabulary.encode_pairs(pairs.first, pairs.second, pairs.km)
+    def __init__(self, questions: Questions, vocabulary: Vocabulary, device: torch.device | str = "cpu") -> None:
+        shared, encoded = encode_questions(questions, vocabulary)
+        self.prefix = torch.tensor(shared, device=device)
         # One more row, all padding: the filler of incomplete batches.
         n, length = encoded.tokens.shape
         tokens = np.full((n + 1, length), PAD, dtype=encoded.tokens.dtype)
@@ -52,7 +53,7 @@ class Rows:
         self.tokens = torch.as_tensor(tokens, device=device)
         starts = np.append(encoded.prompt_length, 1).astype(np.int16)
         self.starts = torch.as_tensor(starts, device=device)  # where the completion begins
-        self.span = torch.arange(MAX_KM_DIGITS + 1, device=device)
+        self.span = torch.arange(max(task.form.answer_length for task in questions.tasks), device=device)
 
     def __len__(self) -> int:
         return len(self.tokens) - 1
