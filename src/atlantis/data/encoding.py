@@ -10,7 +10,7 @@ Rows are encoded from their numbers, not from text: fixed-width columns and a ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,8 +121,7 @@ def encode_questions(questions: Questions, vocabulary: Vocabulary) -> tuple[list
     ]
     if len(parts) == 1:
         return prefixes[0], encoded[0]
-    differ = np.flatnonzero([len(set(column)) > 1 for column in zip(*prefixes, strict=False)])
-    shared = prefixes[0][: differ[0] if len(differ) else min(map(len, prefixes))]
+    shared = prefixes[0][: common_length(prefixes)]
     width = max(len(start) + part.tokens.shape[1] - len(shared) for start, part in zip(prefixes, encoded, strict=True))
     tokens = np.full((len(questions), width), PAD, vocabulary.dtype)
     prompt_length, length = np.empty(len(questions), np.int32), np.empty(len(questions), np.int32)
@@ -132,6 +131,12 @@ def encode_questions(questions: Questions, vocabulary: Vocabulary) -> tuple[list
         tokens[rows, len(own) : len(own) + part.tokens.shape[1]] = part.tokens
         prompt_length[rows], length[rows] = part.prompt_length + len(own), part.length + len(own)
     return shared, TokenRows(tokens, prompt_length, length)
+
+
+def common_length(prefixes: Sequence[Sequence[int]]) -> int:
+    """How many tokens all of them begin with."""
+    differ = (i for i, column in enumerate(zip(*prefixes, strict=False)) if len(set(column)) > 1)
+    return next(differ, min(map(len, prefixes)))
 
 
 def probe_prompt(form: Form, vocabulary: Vocabulary, ids: ArrayLike) -> tuple[Tokens, NDArray[np.int32]]:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from atlantis.data.encoding import encode, prefix, read_answers
-from atlantis.model import Transformer, kernels
-from atlantis.model.tree import greedy
+from atlantis.model import Transformer
+from atlantis.model.fast import kernels
+from atlantis.model.fast.tree import greedy
 from atlantis.tasks import Questions, Task
 from atlantis.vocabulary import EOS, PAD, Vocabulary
 
@@ -22,8 +23,8 @@ def answer_tokens(model: Transformer, vocabulary: Vocabulary, questions: Questio
     """Greedy completions of the questions' prompts: int tokens (n, C), `<pad>` after `<eos>`; C = 6 for distances.
 
     The same tokens as transformers' `generate(do_sample=False)`. On a CPU prompts are sorted, and what neighbours have
-    in common is computed once (`model.tree`). Else rows are grouped by the length of their prompt, so that no row is
-    padded; a group's keys and values are kept, and each further token costs one position.
+    in common is computed once (`model.fast.tree`). Else rows are grouped by the length of their prompt, so that no row
+    is padded; a group's keys and values are kept, and each further token costs one position.
     """
     width = max(task.form.answer_length for task in questions.tasks)
     answers = np.full((len(questions), width), PAD, dtype=np.int64)
