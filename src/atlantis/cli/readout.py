@@ -25,7 +25,7 @@ def evaluate(
 
     The error of a distance is |answer - true| in km; an answer that is no number counts as half the Earth's
     circumference. Shown are the errors' mean, median, standard deviation and extremes, the share of answers that can be
-    read (parsed), and skill: 1 - mean / mean error of the best constant answer. Nothing is written unless --out is given.
+    read (parsed), and skill: 1 - mean / mean error of the best constant answer. Nothing is written without --out.
 
     \b
     Example:
