@@ -15,6 +15,7 @@ from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.checkpoint import check_dataset, load_checkpoint
+from atlantis.model.fast.shared import shared_logits
 from atlantis.names import ALL, SLICES
 from atlantis.readout.generate import answers_km
 from atlantis.settings import DatasetConfig
@@ -54,7 +55,7 @@ def mean_loss(model: Transformer, rows: Rows, batch: int = 1024) -> float:
     total = count = 0.0
     for chunk in torch.arange(len(rows), device=rows.tokens.device).split(batch):
         part = rows.batch(chunk)
-        loss, n = completion_loss(model(part.prefix, part.tokens, part.positions), part.targets)
+        loss, n = completion_loss(shared_logits(model, part), part.targets)
         total, count = total + loss.item(), count + n.item()
     return total / count
 

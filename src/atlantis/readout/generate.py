@@ -11,6 +11,7 @@ from torch import Tensor
 from atlantis.data.pairs import Pairs
 from atlantis.model import Transformer
 from atlantis.model.fast import kernels
+from atlantis.model.fast.cache import extend
 from atlantis.model.fast.tree import greedy
 from atlantis.tasks import distance
 from atlantis.tokens import EOS, MAX_KM_DIGITS, PAD, Vocabulary
@@ -56,8 +57,8 @@ def same_length(lengths: np.ndarray, batch: int) -> Iterator[tuple[np.ndarray, i
 def _decode(model: Transformer, prefix: Tensor, prompts: Tensor) -> Tensor:
     """Completions (B, 6) of prompts (B, T) that all have the same length and continue `prefix` (P,)."""
     n_rows, last = len(prompts), [len(model.blocks) - 1]
-    _, cache = model.extend(prefix[None], last)
-    (x,), cache = model.extend(prompts, last, cache, rows=torch.zeros_like(prompts[:, 0]))
+    _, cache = extend(model, prefix[None], last)
+    (x,), cache = extend(model, prompts, last, cache, rows=torch.zeros_like(prompts[:, 0]))
     answer = torch.full((n_rows, MAX_KM_DIGITS + 1), PAD, device=prompts.device)
     open_rows = torch.ones(n_rows, dtype=torch.bool, device=prompts.device)
     for i in range(MAX_KM_DIGITS + 1):
@@ -66,7 +67,7 @@ def _decode(model: Transformer, prefix: Tensor, prompts: Tensor) -> Tensor:
         open_rows &= token != EOS
         if i == MAX_KM_DIGITS or not open_rows.any():
             break
-        (x,), cache = model.extend(token[:, None], last, cache)
+        (x,), cache = extend(model, token[:, None], last, cache)
     return answer
 
 

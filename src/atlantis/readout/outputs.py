@@ -8,6 +8,7 @@ import torch
 from atlantis.data.pairs import Pairs, n_pairs, sample_distance, streams
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer
+from atlantis.model.fast.shared import shared_logits
 from atlantis.tokens import PAD, Vocabulary
 from atlantis.world import World
 
@@ -27,7 +28,7 @@ def answer_distributions(model: Transformer, vocabulary: Vocabulary, pairs: Pair
     """
     rows = Rows(pairs, vocabulary, model.embedding.weight.device)
     batch = rows.batch(torch.arange(len(rows), device=rows.tokens.device))
-    logits = model(batch.prefix, batch.tokens, batch.positions).double().log_softmax(-1)
+    logits = shared_logits(model, batch).double().log_softmax(-1)
     logits[batch.targets == PAD] = torch.nan
     return logits.cpu().numpy()
 
