@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from atlantis.artifacts import write_bytes, write_text
-from atlantis.bench import Record, read_records
+from atlantis.bench import BenchRecord, read_records
 from atlantis.bench.findings import figures, findings, picture_name
 from atlantis.bench.findings_plot import findings_plot
 from atlantis.bench.standing import boards
@@ -26,12 +26,12 @@ from atlantis.report.style import rendered
 PROSE = Path(__file__).with_name("findings.md")
 
 
-def page(records: Sequence[Record]) -> tuple[str, list[str]]:
+def page(records: Sequence[BenchRecord]) -> tuple[str, list[str]]:
     """The page, and what is missing from it."""
     return findings(PROSE.read_text(encoding="utf-8"), records)
 
 
-def write_pictures(records: Sequence[Record], folder: Path) -> None:
+def write_pictures(records: Sequence[BenchRecord], folder: Path) -> None:
     everything = boards(records)
     for asked in figures(PROSE.read_text(encoding="utf-8")):
         chosen = [board for board in everything if board.scenario in asked.split("+") and board.best()]

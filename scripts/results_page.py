@@ -13,8 +13,8 @@ from pathlib import Path
 
 from atlantis.artifacts import write_text
 from atlantis.errors import UserError
-from atlantis.report.record import read_records
 from atlantis.report.results import page
+from atlantis.report.study_record import read_records
 
 
 def main() -> None:

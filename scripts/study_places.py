@@ -26,21 +26,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
 
-from atlantis.bench.records import Record as BenchRecord
+from atlantis.bench.record import BenchRecord
 from atlantis.errors import UserError
 from atlantis.report import bases
 from atlantis.report.bases import bases_of
 from atlantis.report.groups import Group, groups_of, mean_and_interval, number, pairs_of
-from atlantis.report.record import REAL, Record, read_record
 from atlantis.report.results import MAP_KM, on_map, on_task
 from atlantis.report.study_numbers import BASE_MAPS, TUNED_MAPS
+from atlantis.report.study_record import REAL, StudyRecord, read_record
 from atlantis.statistics import IDENTITY, LOG, Scale
 
 PLACE = re.compile(r"\{\{([^{}]+)\}\}")
 OPTIONAL = "{{optional}}"
 
 
-def filled(prose: str, records: Sequence[Record], bench: Sequence[BenchRecord], folder: Path) -> str:
+def filled(prose: str, records: Sequence[StudyRecord], bench: Sequence[BenchRecord], folder: Path) -> str:
     """The prose with its places filled; `folder` holds the files that `one` names.
 
     Raises UserError for a place that means nothing, or that no record fills.
@@ -51,7 +51,7 @@ def filled(prose: str, records: Sequence[Record], bench: Sequence[BenchRecord], 
 
 
 class _Places:
-    def __init__(self, records: Sequence[Record], bench: Sequence[BenchRecord], folder: Path) -> None:
+    def __init__(self, records: Sequence[StudyRecord], bench: Sequence[BenchRecord], folder: Path) -> None:
         self.bases, self.groups, self.folder = bases_of(records), groups_of(records), folder
         self.benched = bench
 
@@ -100,7 +100,7 @@ class _Places:
         return self._less(run, other, bases.less_at_equal_steps)
 
     def _less(self, run: str, other: str, difference: Callable[..., float | None]) -> str:
-        def value(one: Record, two: Record) -> float | None:
+        def value(one: StudyRecord, two: StudyRecord) -> float | None:
             return difference(one, two, MAP_KM.take)
 
         return _mean([base.difference(run, other, value) for base in self.bases])
@@ -159,7 +159,7 @@ class _Places:
         return _mean([fmean(values) for values in by_seed.values()], LOG)
 
 
-def _virtual_km(record: Record) -> float | None:
+def _virtual_km(record: StudyRecord) -> float | None:
     """How far from its places the second protocol's probe sees the first virtual region at the end, in km."""
     values = [bases.at_end(record, on_map("sphere", name, "mean_km").take) for name in record.virtual_regions]
     return values[0] if values else None

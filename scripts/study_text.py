@@ -14,7 +14,7 @@ from pathlib import Path
 from atlantis.artifacts import write_text
 from atlantis.bench import read_records as read_bench_records
 from atlantis.errors import UserError
-from atlantis.report.record import read_records
+from atlantis.report.study_record import read_records
 from scripts.study_places import filled
 
 ROOT = Path(__file__).parents[1]

@@ -7,7 +7,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -26,9 +26,8 @@ from atlantis.bench.continual import average_skill, backward_transfer, continual
 from atlantis.bench.leaderboard import page
 from atlantis.bench.methods import METHODS, REVISED, TRIALS, read_method
 from atlantis.bench.pareto_plot import spread
-from atlantis.bench.pool import Pool
 from atlantis.bench.protocol import Attempt, Plan, choose, runs_of
-from atlantis.bench.records import Record, Trial, read_records, write_record
+from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import DEVELOPMENT_OCEAN, SCENARIOS, Setup, development
 from atlantis.bench.scores import Numbers, Scores, constant_km, scores_of
 from atlantis.bench.standing import boards
@@ -36,13 +35,13 @@ from atlantis.bench.tiers import TIERS
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
 from atlantis.strategies import known
-from atlantis.sweep import Job, Outcome
+from atlantis.sweep import Local, Outcome, Queue
 from atlantis.training.possible import check_request
 from atlantis.world import OCEANS, World
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "leaderboard.py"
-SOURCE = Path(cli.__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -289,7 +288,7 @@ def test_parts_of_a_tier(tmp_path: Path) -> None:
 def test_what_no_task_accepts_is_refused_before_anything_runs(tmp_path: Path) -> None:
     plan = Plan.of("gpu", "A1,A2/new_rows", tmp_path)
     with pytest.raises(UserError, match="no task in A1, A2 accepts new_rows"):
-        bench.carry_out(plan, lambda folder: Failing())
+        bench.score(plan, lambda folder: Failing())
     assert not list(tmp_path.glob("sweeps/*"))
 
 
@@ -335,19 +334,19 @@ class Failing:
     def stop(self, at_once: bool = False) -> None:
         pass
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        for job in jobs:
-            yield Outcome(job.name, "failed", "no luck")
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        yield from (Outcome(job.name, "failed", "no luck") for job in queue.due())
+        assert queue.due() == []
 
 
 def test_failures_are_recorded_and_not_replaced(tmp_path: Path) -> None:
     plan = Plan.of("smoke", "A1/naive,replay", tmp_path)
-    records, n_failed = bench.carry_out(plan, lambda folder: Failing())
+    records, n_failed = bench.score(plan, lambda folder: Failing())
     assert n_failed == len(records) == 2 and [record.scores for record in records] == [None, None]
     kept = read_records([plan.folder / "records"])
     assert {record.method for record in kept} == {"naive", "replay"} and all(record.error for record in kept)
     tuned = replace(plan, tier=replace(plan.tier, tuned=True))
-    records, n_failed = bench.carry_out(tuned, lambda folder: Failing())
+    records, n_failed = bench.score(tuned, lambda folder: Failing())
     assert n_failed == 2 and all((record.error or "").startswith("every trial failed") for record in records)
     assert [len(record.trials) for record in records] == [TRIALS, TRIALS] and records[0].value is None
     assert "failed: naive, seed 42: every trial failed" in page(records)
@@ -356,13 +355,13 @@ def test_failures_are_recorded_and_not_replaced(tmp_path: Path) -> None:
 # --- the leaderboard
 
 
-def planted(method: str, seed: int, scores: tuple[float, float, float] | None, **more: Any) -> Record:
+def planted(method: str, seed: int, scores: tuple[float, float, float] | None, **more: Any) -> BenchRecord:
     found = None if scores is None else dict(zip(Scores.model_fields, scores, strict=True))
     given = {"tier": "cpu", "scenario": "A1", "variant": "", "repeat": 0, "method": method, "seed": seed}
     given |= {"needs": METHODS[method].needs, "setting": "x", "value": 1.0, "trials": [], "strategy": []}
     given |= {"command": f"atlantis bench --tier cpu --only A1/{method}", "config_digest": "d"}
     given |= {"scores": found, "numbers": None if found is None else numbers().model_dump()}
-    return Record.model_validate(given | {"error": None if found else "it broke"} | more)
+    return BenchRecord.model_validate(given | {"error": None if found else "it broke"} | more)
 
 
 def test_a_record_that_cannot_be_is_refused(tmp_path: Path) -> None:
@@ -585,7 +584,7 @@ def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytes
     tier = replace(TIERS["smoke"], scenarios=["A0", "A3", "A4", "A6", "A7"], methods=["naive"], fewer={})
     monkeypatch.setitem(TIERS, "smoke", tier)
     plan = Plan.of("smoke", output_root=tmp_path)
-    records, n_failed = bench.carry_out(plan, lambda folder: Pool(2))
+    records, n_failed = bench.score(plan, lambda folder: Local(2))
     assert n_failed == 0, [record.error for record in records]
     by_title = {(record.scenario, record.variant): record for record in records}
     assert set(by_title["A3", "at once"].numbers.ratio) == {"Atlantis", "Lemuria"}  # type: ignore[union-attr]
@@ -602,7 +601,7 @@ def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.slow
 def test_the_smoke_tier_scores_every_strategy(tmp_path: Path) -> None:
-    records, _ = bench.carry_out(Plan.of("smoke", output_root=tmp_path), lambda folder: Pool())
+    records, _ = bench.score(Plan.of("smoke", output_root=tmp_path), lambda folder: Local())
     missing = {record.method: record.error for record in records if record.scores is None}
     assert set(missing) <= {"lora"} and all("peft" in (error or "") for error in missing.values())
     assert {record.method for record in records} == set(METHODS)

@@ -17,10 +17,10 @@ from scipy import stats
 from atlantis.bench import scenarios
 from atlantis.bench.chance import constant_km, measured_answers_km, measured_chance_km, untrained_km
 from atlantis.bench.continual import Continual, SequenceErrors, above_chance, continual, forward_transfer
-from atlantis.bench.hypotheses import DATE, HYPOTHESES, in_words, outcomes
+from atlantis.bench.hypotheses import DATE, HYPOTHESES, in_words, tested
 from atlantis.bench.leaderboard import page
 from atlantis.bench.quantities import continual_of, is_km, scale_of, value
-from atlantis.bench.records import Record, read_records
+from atlantis.bench.record import BenchRecord, read_records
 from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.standing import boards
 from atlantis.bench.tiers import SHIPPED, SHIPPED_CITY, TIERS
@@ -34,7 +34,9 @@ RECORDS = ROOT / "experiments" / "2026-11-24_benchmark" / "records"
 MEASURED = ROOT / "experiments" / "2026-11-27_chance_by_region" / "record.json"
 
 
-def planted(method: str = "naive", seed: int = 1, scenario: str = "A1", variant: str = "", **numbers: Any) -> Record:
+def planted(
+    method: str = "naive", seed: int = 1, scenario: str = "A1", variant: str = "", **numbers: Any
+) -> BenchRecord:
     of_record = {
         key: numbers.pop(key) for key in ("continual", "sequence", "format", "tier", "scores") if key in numbers
     }
@@ -45,7 +47,7 @@ def planted(method: str = "naive", seed: int = 1, scenario: str = "A1", variant:
     record = {"tier": "gpu", "scenario": scenario, "variant": variant, "repeat": 0, "method": method, "needs": []}
     record |= {"seed": seed, "setting": "x", "value": 1.0, "trials": [], "strategy": [], "command": "c"}
     record |= {"config_digest": "d", "scores": {"retention": 0.75, "acquisition": 0.45, "integration": 0.5}}
-    return Record.model_validate(record | {"numbers": given | numbers} | of_record)
+    return BenchRecord.model_validate(record | {"numbers": given | numbers} | of_record)
 
 
 # --- readings
@@ -256,7 +258,7 @@ def test_what_orders_the_volume() -> None:
     assert boards([*records, nothing])[0].variance_shares()["integration"] == pytest.approx(1)
 
 
-def pairs(n: int, contrary: int) -> Iterator[Record]:
+def pairs(n: int, contrary: int) -> Iterator[BenchRecord]:
     """H1's rows of n seeds: replay keeps more old answers, and less, by little, in the first `contrary`."""
     for seed in range(n):
         gain = 1.0 + 0.01 * seed if seed < contrary else 2.0 + 0.1 * seed
@@ -267,7 +269,7 @@ def pairs(n: int, contrary: int) -> Iterator[Record]:
 
 def test_ten_seeds_can_show_a_named_comparison_with_one_seed_against_it() -> None:
     def p(n: int, contrary: int) -> float:
-        return next(one.p for one in outcomes(boards(list(pairs(n, contrary)))) if one.hypothesis.name == "H1")
+        return next(one.p for one in tested(boards(list(pairs(n, contrary)))) if one.hypothesis.name == "H1")
 
     assert p(10, 0) == pytest.approx(6 * 2 / 2**10) and p(10, 1) == pytest.approx(6 * 4 / 2**10)
     assert p(10, 1) < 0.05, "24 methods in one family had 0.094"
@@ -275,9 +277,9 @@ def test_ten_seeds_can_show_a_named_comparison_with_one_seed_against_it() -> Non
 
 
 def test_a_comparison_without_records_counts_in_the_family() -> None:
-    found = {one.hypothesis.name: one for one in outcomes(boards(list(pairs(10, 0))))}
+    found = {one.hypothesis.name: one for one in tested(boards(list(pairs(10, 0))))}
     assert len(found) == len(HYPOTHESES) and found["H6"].comparison is None and found["H6"].p == 1.0
-    assert outcomes([])[0].comparison is None
+    assert tested([])[0].comparison is None
 
 
 def test_named_comparisons_are_of_rows_that_there_are_and_stand_in_the_docs(tmp_path: Path) -> None:

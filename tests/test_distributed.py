@@ -28,6 +28,7 @@ PLANTED = """
 import os, signal, sys, time
 from pathlib import Path
 from atlantis import cli
+from atlantis.cli import failures
 from atlantis import config as configs
 from atlantis.errors import Interrupted
 from atlantis.training import train
@@ -72,7 +73,7 @@ def faults():
 
 Engine.step, Engine.loss = planted_step, planted_loss
 if what == "faults":
-    together(faults, cli._explain)
+    together(faults, failures.explain)
 sys.exit(cli.main(["train", str(config), f"name={what}"]))
 """
 

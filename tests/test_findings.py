@@ -17,7 +17,7 @@ from atlantis.bench.continual import SequenceErrors
 from atlantis.bench.findings import PLACE, figures, findings, picture_name
 from atlantis.bench.methods import METHODS
 from atlantis.bench.protocol import Plan, attempts_of
-from atlantis.bench.records import Record, read_records, write_record
+from atlantis.bench.record import BenchRecord, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.scores import Scores
 from atlantis.errors import UserError
@@ -26,7 +26,9 @@ ROOT = Path(__file__).parents[1]
 SCRIPT, PROSE = ROOT / "scripts" / "findings.py", ROOT / "scripts" / "findings.md"
 
 
-def planted(scenario: str, method: str, seed: int, scores: tuple[float, float, float] | None, **more: Any) -> Record:
+def planted(
+    scenario: str, method: str, seed: int, scores: tuple[float, float, float] | None, **more: Any
+) -> BenchRecord:
     found = None if scores is None else dict(zip(Scores.model_fields, scores, strict=True))
     km = {"start": 100.0, "end": 1000.0 + 100 * seed, "untrained": 6000.0}
     numbers = {f"km_{name}": value for name, value in km.items()} | {"skill_start": 0.9, "skill_end": 0.8}
@@ -37,11 +39,11 @@ def planted(scenario: str, method: str, seed: int, scores: tuple[float, float, f
     given |= {"needs": METHODS[method].needs, "setting": "x", "value": 1.0, "trials": [], "strategy": []}
     given |= {"command": "c", "config_digest": "d", "scores": found, "numbers": numbers if found else None}
     given |= {"device": {"name": "CPU", "precision": "fp32"}, "versions": {"torch": "2.0"}}
-    return Record.model_validate(given | {"error": None if found else "it\nbroke"} | more)
+    return BenchRecord.model_validate(given | {"error": None if found else "it\nbroke"} | more)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
+def whole(tmp_path_factory: pytest.TempPathFactory) -> list[BenchRecord]:
     """A record of every attempt of the cpu tier, with made-up scores that differ everywhere."""
     plan = Plan.of("cpu", output_root=tmp_path_factory.mktemp("tier"))
     attempts = attempts_of(plan, plan.tier.setup(plan.output_root), {m.name: m.values[0] for m in plan.methods})
@@ -64,7 +66,7 @@ def student_t(values: Any, centre: float | None = None) -> np.ndarray:
 SEQUENCE_OF_ONE = SequenceErrors(names=["real", "Atlantis"], km=[[1.0, 2.0], [1.0, 2.0]], chance_km=[3.0, 3.0])
 
 
-def three(scenario: str, method: str, *firsts: float, **more: Any) -> list[Record]:
+def three(scenario: str, method: str, *firsts: float, **more: Any) -> list[BenchRecord]:
     return [planted(scenario, method, seed, (first, 0.5, 0.5), **more) for seed, first in enumerate(firsts)]
 
 
@@ -175,7 +177,7 @@ def test_records_of_two_tiers_are_not_mixed() -> None:
 # the prose
 
 
-def test_the_prose_asks_for_what_the_cpu_tier_has(whole: list[Record]) -> None:
+def test_the_prose_asks_for_what_the_cpu_tier_has(whole: list[BenchRecord]) -> None:
     text, missing = findings(PROSE.read_text(encoding="utf-8"), whole)
     assert not missing and "{{" not in text and "not run" not in text and not re.search(r"\bnan\b", text)
     assert set(re.findall(r"images/(\S+\.png)", text)) == {picture_name(asked) for asked in figures(PROSE.read_text())}
@@ -183,7 +185,7 @@ def test_the_prose_asks_for_what_the_cpu_tier_has(whole: list[Record]) -> None:
         assert f"`atlantis bench --tier cpu --only {scenario}`" in text
 
 
-def test_every_record_is_asked_for(whole: list[Record]) -> None:
+def test_every_record_is_asked_for(whole: list[BenchRecord]) -> None:
     """Of whatever is left out, the page says so."""
     for scenario in ("A0", "A3", "A5", "A7"):
         left = [record for record in whole if record.scenario != scenario]
@@ -205,7 +207,7 @@ def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300)
 
 
-def test_the_script_writes_page_and_pictures_twice_the_same(whole: list[Record], tmp_path: Path) -> None:
+def test_the_script_writes_page_and_pictures_twice_the_same(whole: list[BenchRecord], tmp_path: Path) -> None:
     for record in whole:
         write_record(tmp_path / "records", record)
     written = []
@@ -219,7 +221,7 @@ def test_the_script_writes_page_and_pictures_twice_the_same(whole: list[Record],
     assert all(written[0][name].startswith(b"\x89PNG") for name in pictures)
 
 
-def test_the_script_refuses_a_page_with_holes_unless_it_is_a_draft(whole: list[Record], tmp_path: Path) -> None:
+def test_the_script_refuses_a_page_with_holes_unless_it_is_a_draft(whole: list[BenchRecord], tmp_path: Path) -> None:
     for record in whole:
         if record.scenario != "A5":
             write_record(tmp_path / "records", record)

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from atlantis import artifacts, cli, names, show, sweep, trust
 from atlantis import config as configs
-from atlantis.bench.pool import Pool
 from atlantis.data.dataset import Dataset
 from atlantis.errors import PartFailed, UserError
 from atlantis.interpolate import interpolate
@@ -30,7 +29,8 @@ from atlantis.report.export import run_tables
 from atlantis.report.page import write_report
 from atlantis.report.tables import ABSENT, run_rows
 from atlantis.settings import ProbeConfig, RunConfig
-from atlantis.sweep.plan import planned
+from atlantis.sweep import Local
+from atlantis.sweep.plan import sweep_of
 from atlantis.sweep.results import MEASURES, gather, measures
 from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import loop, train
@@ -393,8 +393,8 @@ def test_one_run_that_cannot_be_read_takes_no_other_with_it(copy: Path, capsys: 
     damaged = dynamics.read_bytes()
     dynamics.write_bytes(damaged[:-2] + b"7\n")
     runs = [config, config.model_copy(update={"name": "other"})]
-    plan = planned("both", runs, [{"a": 1}, {"a": 2}])
-    outcomes = sweep.carry_out(plan, Pool(1))
+    plan = sweep_of("both", runs, [{"a": 1}, {"a": 2}])
+    outcomes = sweep.carry_out(plan, Local(1))
     assert [outcome.state for outcome in outcomes] == ["failed", "was done"]
     assert "its numbers cannot be read" in outcomes[0].message and "has been changed" in outcomes[0].message
     assert set(pd.read_parquet(plan.results)["run"]) == {"other"}
@@ -414,8 +414,8 @@ def test_a_finished_run_without_its_probe_is_taken_up_by_a_sweep(copy: Path) -> 
     config = configs.load(copy / "config.yaml", [f"output_root={copy.parents[1]}"])
     whole = contents(copy)
     shutil.rmtree(copy / "analysis" / "sphere")
-    plan = planned("one", [config])
-    assert [outcome.state for outcome in sweep.carry_out(plan, Pool(1))] == ["done"]
+    plan = sweep_of("one", [config])
+    assert [outcome.state for outcome in sweep.carry_out(plan, Local(1))] == ["done"]
     assert contents(copy) == whole
     assert len(pd.read_parquet(plan.results)) > 0
 

@@ -16,9 +16,18 @@ from atlantis import config as configs
 from atlantis import study
 from atlantis.errors import UserError
 from atlantis.report.groups import groups_of, mean_and_interval
-from atlantis.report.record import RUNS, Evaluation, MapScore, Origin, Record, TaskScore, read_records, write_record
 from atlantis.report.results import page
 from atlantis.report.study_numbers import BASE_MAPS, BASE_REGION_KM, TUNED_MAPS
+from atlantis.report.study_record import (
+    RUNS,
+    Evaluation,
+    MapScore,
+    Origin,
+    StudyRecord,
+    TaskScore,
+    read_records,
+    write_record,
+)
 from atlantis.settings import EvaluationConfig
 from atlantis.statistics import LOG
 from atlantis.training.schedule import evaluation_steps
@@ -52,7 +61,7 @@ def planted(run: str, seed: int, km: dict[int, float], base: str | None = None, 
                 step=step, loss=value / 1e3, task=slices, seed={"real": score, **regions}, sphere={"real": folds}
             )
         )
-    return Record(
+    return StudyRecord(
         run=run,
         name=planned.name,
         seed=seed,

@@ -7,21 +7,23 @@ import json
 import os
 import shlex
 import signal
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from atlantis import cli, progress, study, trust
+from atlantis import cli, study
 from atlantis import config as configs
 from atlantis.errors import Interrupted, UserError
 from atlantis.report import run_data
 from atlantis.report.groups import groups_of
-from atlantis.report.record import RUNS, Record, read_record, write_record
 from atlantis.report.results import page
-from atlantis.training import step as engine
+from atlantis.report.study_record import RUNS, StudyRecord, read_record, write_record
+from atlantis.sweep import Local, Outcome, Queue
+from atlantis.sweep.child import Runner
 from atlantis.training.base import find_base
 
 TINY = (
@@ -29,6 +31,15 @@ TINY = (
     "model.mlp_size=64 training.max_steps=4 evaluation.n_items=16 evaluation.steps=[0,2] evaluation.fractions=[] "
     "probe.repeats=3"
 )
+
+SOURCE = Path(cli.__file__).parents[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def children_find_the_package() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH", "")])))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +52,16 @@ def tiny(thirty_cities: Path) -> list[str]:
 def root(tiny: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Output root of a finished study: base and cross, two seeds."""
     folder = tmp_path_factory.mktemp("study")
-    outcomes = study.carry_out(study.plan([42, 43], ["base", "cross"], None, folder, tiny))
-    assert [outcome.error for outcome in outcomes] == [None] * 4
+    outcomes = make(study.plan([42, 43], ["base", "cross"], None, folder, tiny))
+    assert [outcome.state for outcome in outcomes] == ["done"] * 4
     return folder
 
 
-def records(root: Path) -> dict[str, Record]:
+def make(runs: list[study.StudyRun]) -> list[Outcome]:
+    return study.make(runs, Local(workers=2))
+
+
+def records(root: Path) -> dict[str, StudyRecord]:
     return {file.stem: read_record(file) for file in sorted(study.records_folder(root).glob("*.json"))}
 
 
@@ -86,14 +101,6 @@ def test_the_help_names_the_runs_and_the_seeds(capsys: pytest.CaptureFixture) ->
     text = capsys.readouterr().out
     assert f"Some of {','.join(RUNS)}." in text and ",".join(map(str, study.SEEDS)) in text
     assert all(key in text for key in study.SEEDED)
-
-
-def test_a_terminal_shows_which_run_it_is_at(
-    root: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> None:
-    monkeypatch.setattr(progress, "console", lambda: Console(force_terminal=True, width=90))
-    study.carry_out(study.plan([42], ["base", "cross"], None, root, tiny))
-    assert "2 of 2: atlantis_cross_finetune_seed42" in capsys.readouterr().out
 
 
 def test_a_seed_changes_three_settings_and_the_base() -> None:
@@ -217,12 +224,12 @@ def test_a_record_is_read_as_it_was_written(root: Path, tmp_path: Path) -> None:
 def test_the_command_in_a_record_makes_the_run(
     root: Path, monkeypatch: pytest.MonkeyPatch, thirty_cities: Path
 ) -> None:
-
     monkeypatch.chdir(thirty_cities.parent)  # where the name of the cities' file means that file
     record = records(root)["atlantis_cross_finetune_seed43"]
     seen = {}
-    monkeypatch.setattr(study, "carry_out", lambda plan: seen.update({p.run: p for p in plan}) or [])
-    assert cli.main(shlex.split(record.command)[1:]) == 0
+    whole = study.sweep_of
+    monkeypatch.setattr(study, "sweep_of", lambda plan: seen.update({p.run: p for p in plan}) or whole(plan))
+    assert cli.main([*shlex.split(record.command)[1:], "--dry-run"]) == 0
     assert list(seen) == ["base", "cross"]
     assert configs.digest(study.portable_config(seen["cross"].config)) == record.config_digest
 
@@ -251,7 +258,7 @@ def test_what_is_recorded_is_not_made_again(
     def never(*args: Any, **settings: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr("atlantis.training.train", never)
+    monkeypatch.setattr(Runner, "train", never)
     before = files(root)
     assert cli.main(["study", "--seeds", "42,43", "--only", "base,cross", "--output-root", str(root), *tiny]) == 0
     output = capfd.readouterr()
@@ -265,71 +272,80 @@ def test_a_finished_run_without_record_is_recorded_and_not_trained(root: Path, t
     kept = planned[0].record.read_bytes()
     planned[0].record.unlink()
     before = files(planned[0].folder / "checkpoints")
-    (outcome,) = study.carry_out(planned)
-    assert not outcome.was_there and planned[0].record.read_bytes() == kept
+    (outcome,) = make(planned)
+    assert outcome.state == "was done" and planned[0].record.read_bytes() == kept
     assert files(planned[0].folder / "checkpoints") == before
 
 
 def test_a_record_of_another_config_is_kept(root: Path, tiny: list[str]) -> None:
     planned = study.plan([43], ["cross"], None, root, [*tiny, "training.learning_rate=1e-3"])
     before = files(root)
-    (outcome,) = study.carry_out(planned)
-    assert isinstance(outcome.error, UserError) and "training.learning_rate: 5e-05 -> 0.001" in str(outcome.error)
+    (outcome,) = make(planned)
+    assert outcome.state == "failed" and "training.learning_rate: 5e-05 -> 0.001" in outcome.message
     assert files(root) == before
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, call: int, stop: Any) -> None:
-    original, calls = engine.Engine.step, []
-
-    def step(self: engine.Engine, *args: Any) -> float:
-        calls.append(None)
-        if len(calls) == call:
-            stop()
-        return original(self, *args)
-
-    monkeypatch.setattr(engine.Engine, "step", step)
 
 
 def test_a_run_that_fails_stops_no_other_and_is_taken_up_again(
     root: Path, tiny: list[str], tmp_path: Path, capfd: pytest.CaptureFixture
 ) -> None:
-    def fail() -> None:
-        raise RuntimeError("a planted failure")
-
-    command = ["study", "--seeds", "42,43", "--only", "base", "--output-root", str(tmp_path), *tiny]
-    with pytest.MonkeyPatch.context() as patch:
-        stop_at(patch, 4, fail)  # the last step of seed 42
-        assert cli.main(command) == 1
-    said = capfd.readouterr().err.splitlines()
-    assert said[-1].startswith(f"failed: {RUNS['base']}_seed42: unexpected RuntimeError: a planted failure")
-    assert list(records(tmp_path)) == [f"{RUNS['base']}_seed43"]
-    run = tmp_path / "experiments" / f"{RUNS['base']}_seed42"
-    trust.write_record(run, trust.read_record(run) | {"training_seconds": 1000.0})  # what was spent before counts too
-    assert cli.main(command) == 0
-    resumed, whole = records(tmp_path)[f"{RUNS['base']}_seed42"], records(root)[f"{RUNS['base']}_seed42"]
-    assert resumed.evaluations == whole.evaluations
-    assert resumed.seconds >= 1000.0
+    command = ["study", "--seeds", "42,43", "--only", "base,cross", "--output-root", str(tmp_path), *tiny]
+    base = tmp_path / "experiments" / f"{RUNS['base']}_seed42"
+    base.parent.mkdir()
+    base.write_text("a file where a folder is needed")
+    assert cli.main([*command, "--workers", "2"]) == 1
+    said = capfd.readouterr().err
+    assert f"failed: {base.name}: {base}: is a file" in said
+    assert f"failed: {RUNS['cross']}_seed42: its base {base.name} was not finished" in said
+    assert [record.seed for record in records(tmp_path).values()] == [43, 43]
+    base.unlink()
+    assert cli.main([*command, "--threads", "1"]) == 0
+    assert "4 of 4: " in capfd.readouterr().err
+    for name, record in records(tmp_path).items():
+        assert record.evaluations == records(root)[name].evaluations
 
 
 def test_a_fine_tune_of_a_base_that_is_missing_says_so(tmp_path: Path, tiny: list[str]) -> None:
-    (outcome,) = study.carry_out(study.plan([42], ["cross"], None, tmp_path, tiny))
-    assert "its base dist_100k_1M_20epochs_seed42 is not there" in str(outcome.error)
+    (outcome,) = make(study.plan([42], ["cross"], None, tmp_path, tiny))
+    assert "its base dist_100k_1M_20epochs_seed42 is not there" in outcome.message
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_signal_stops_the_study_and_the_same_command_goes_on(
-    root: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = study.plan([42, 43], ["base"], None, tmp_path, tiny)
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3, lambda: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(Interrupted, match="seed42: stopped, its state is saved; the same command goes on"):
-            study.carry_out(plan)
+def test_the_fine_tunes_of_a_seed_begin_when_its_base_is_trained(root: Path, tiny: list[str], tmp_path: Path) -> None:
+    begun = []
+
+    class Seen(Local):
+        def run(self, queue: Queue) -> Iterator[Outcome]:
+            while jobs := queue.due():
+                begun.append({job.name for job in jobs})
+                yield from (Outcome(job.name, "failed", "a planted failure") for job in jobs)
+
+    plan = study.plan([42], ["base", "cross", "inter"], None, tmp_path, tiny)
+    assert [o.state for o in study.make(plan, Seen())] == ["failed"] * 3 and begun == [{plan[0].name}]
+    given = str(root / "experiments" / f"{RUNS['base']}_seed42")
+    begun.clear()
+    plan = study.plan([1, 2], ["cross", "inter"], given, tmp_path, tiny)
+    study.make(plan, Seen())
+    assert begun == [{run.name for run in plan}], "at once"
+
+
+def test_a_signal_stops_the_study_and_the_same_command_goes_on(tiny: list[str], tmp_path: Path) -> None:
+    plan = study.plan([42, 43], ["base"], None, tmp_path, [*tiny, "training.max_steps=600", "training.epochs=600"])
+
+    def stop() -> None:
+        log = plan[0].folder / "metrics.jsonl"
+        while not (log.is_file() and log.read_text().count("\n") > 3):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=stop, daemon=True).start()
+    with pytest.raises(Interrupted, match="study: stopped by SIGINT, 0 of 2 runs are done; the same command goes on"):
+        study.make(plan, Local(workers=1))
     assert not study.records_folder(tmp_path).exists()
     assert not plan[1].folder.exists(), "the others do not begin"
-    assert [outcome.error for outcome in study.carry_out(plan[:1])] == [None]
-    name = plan[0].name
-    assert records(tmp_path)[name].evaluations == records(root)[name].evaluations
+    (outcome,) = make(plan[:1])
+    log = (tmp_path / "study" / "logs" / f"{plan[0].name}.log").read_text()
+    assert (outcome.state, outcome.attempts) == ("done", 2) and "stopped by SIGTERM after step" in log
+    assert records(tmp_path)[plan[0].name].steps == 600
 
 
 # --- a given base, and the page of real records
@@ -337,8 +353,8 @@ def test_a_signal_stops_the_study_and_the_same_command_goes_on(
 
 def test_a_given_base_is_shared_and_said(root: Path, tiny: list[str], tmp_path: Path) -> None:
     base = root / "experiments" / f"{RUNS['base']}_seed42"
-    outcomes = study.carry_out(study.plan([1, 2], ["cross"], str(base), tmp_path, tiny))
-    assert [outcome.error for outcome in outcomes] == [None, None]
+    outcomes = make(study.plan([1, 2], ["cross"], str(base), tmp_path, tiny))
+    assert [outcome.state for outcome in outcomes] == ["done", "done"]
     one, two = records(tmp_path).values()
     assert one.name == f"atlantis_cross_finetune_from_{base.name}_seed1"
     assert one.base is not None and two.base is not None and one.base.weights == two.base.weights

@@ -10,8 +10,8 @@ import pytest
 
 from atlantis.errors import UserError
 from atlantis.report.bases import added, bases_of, known, less
-from atlantis.report.record import read_records
 from atlantis.report.results import MAP_KM
+from atlantis.report.study_record import read_records
 from atlantis.statistics import Interval, seed_interval
 from scripts import study_text
 from scripts.study_places import filled

@@ -22,13 +22,13 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.report import run_data
 from atlantis.settings import RunConfig
-from atlantis.sweep import Job, Local, Outcome
-from atlantis.sweep.board import Board
+from atlantis.sweep import Job, Local, Outcome, Queue
 from atlantis.sweep.child import Runner
-from atlantis.sweep.plan import NAME_LENGTH, Planned, planned
+from atlantis.sweep.display import Display
+from atlantis.sweep.plan import NAME_LENGTH, Planned, sweep_of
 from atlantis.sweep.results import measures
 
-SOURCE = Path(cli.__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[2]
 TINY = """
 world: {{cities: {cities}, regions: [{{count: 8}}]}}
 dataset: {{kind: distance, n_train: 300, n_val: 32, n_test: 64}}
@@ -211,12 +211,14 @@ def test_a_mistake_in_a_python_file_is_named(text: str, message: str, tmp_path: 
 def test_bases_come_first(folder: Path) -> None:
     fine = f"extends: tiny.yaml\nbase: ground\nbase_config: tiny.yaml\nseeds: [1, 2]\noutput_root: {folder / 'none'}"
     plan = sweep.read(write(folder, fine))
-    assert [[run.name for run in stage] for stage in plan.stages()] == [["ground"], ["some_seed=1", "some_seed=2"]]
+    assert [(run.name, run.after) for run in plan.runs] == [
+        ("ground", None), ("some_seed=1", "ground"), ("some_seed=2", "ground")
+    ]  # fmt: skip
     assert plan.runs[0].factors is None and plan.runs[0].config.training.max_steps == 20
-    chain = planned("chain", [RunConfig(name="b", base="a"), RunConfig(name="a"), RunConfig(name="c", base="b")])
-    assert [[run.name for run in stage] for stage in chain.stages()] == [["a"], ["b"], ["c"]]
+    chain = sweep_of("chain", [RunConfig(name="b", base="a"), RunConfig(name="a"), RunConfig(name="c", base="b")])
+    assert {run.name: run.after for run in chain.runs} == {"a": None, "b": "a", "c": "b"}
     with pytest.raises(UserError, match="starts from"):
-        planned("circle", [RunConfig(name="a", base="b"), RunConfig(name="b", base="a")])
+        sweep_of("circle", [RunConfig(name="a", base="b"), RunConfig(name="b", base="a")])
 
 
 def test_a_dry_run_lists_and_writes_nothing(folder: Path, tmp_path: Path, capsys: Any) -> None:
@@ -271,7 +273,7 @@ def test_a_killed_run_has_the_weights_of_one_that_was_not(eight: Any, tmp_path: 
 @pytest.mark.slow
 def test_what_is_done_is_not_done_again(eight: Any, folder: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, _, _ = eight
-    monkeypatch.setattr(Runner, "carry_out", lambda *_: pytest.fail("carried out again"))
+    monkeypatch.setattr(Runner, "train", lambda *_: pytest.fail("carried out again"))
     before = plan.results.read_bytes()
     assert cli.main(["sweep", str(folder / "eight.yaml"), f"output_root={folder / 'out'}"]) == 0
     said = capfd.readouterr()
@@ -343,9 +345,10 @@ def test_a_base_is_made_once_and_first(folder: Path, tmp_path: Path) -> None:
 
 def test_what_starts_from_a_base_that_failed_is_not_begun(folder: Path, tmp_path: Path) -> None:
     class Failing(Local):
-        def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-            assert [job.name for job in jobs] == ["ground"]
+        def run(self, queue: Queue) -> Iterator[Outcome]:
+            assert [job.name for job in queue.due()] == ["ground"] and len(queue.jobs) == 2
             yield Outcome("ground", "failed", "a planted failure")
+            assert queue.due() == []
 
     outcomes = sweep.carry_out(of_a_base(folder, tmp_path), Failing())
     assert [outcome.message for outcome in outcomes] == ["a planted failure", "its base ground was not finished"]
@@ -353,8 +356,9 @@ def test_what_starts_from_a_base_that_failed_is_not_begun(folder: Path, tmp_path
 
 def test_a_spreadsheet_runs_nothing_in_the_failures(folder: Path, tmp_path: Path) -> None:
     class Failing(Local):
-        def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+        def run(self, queue: Queue) -> Iterator[Outcome]:
             yield Outcome("ground", "failed", '=HYPERLINK("x")\nmore')
+            assert queue.due() == []
 
     plan = of_a_base(folder, tmp_path)
     sweep.carry_out(plan, Failing())
@@ -386,7 +390,7 @@ def test_what_died_is_tried_again_and_a_mistake_is_not(
         return made[-1], f"code {made[-1]}"
 
     monkeypatch.setattr(Runner, "_attempt", attempt)
-    outcome = Runner().carry_out(job(tmp_path))
+    outcome = Runner().train(job(tmp_path))
     assert (outcome.state, len(made)) == (state, n)
     assert state == "done" or f"code {codes[n - 1]}" in outcome.message
     assert outcome.died == (codes[n - 1] == -9)
@@ -410,7 +414,7 @@ def test_what_saved_its_state_when_it_was_preempted_uses_up_no_retry(
         return code, f"x: stopped by SIGX after step {step}; go on with the same command and --resume"
 
     monkeypatch.setattr(Runner, "_attempt", attempt)
-    outcome = Runner().carry_out(job(tmp_path, retries=1))
+    outcome = Runner().train(job(tmp_path, retries=1))
     assert (outcome.state, len(stops) - len(list(left))) == (state, n)
 
 
@@ -426,7 +430,7 @@ def test_a_run_that_another_process_works_on_is_waited_for(tmp_path: Path, monke
     holder.stdout.readline()
     assert artifacts.is_locked(tmp_path / "x")
     outcomes: list[Outcome] = []
-    waiting = threading.Thread(target=lambda: outcomes.append(Runner().carry_out(job(tmp_path, retries=0))))
+    waiting = threading.Thread(target=lambda: outcomes.append(Runner().train(job(tmp_path, retries=0))))
     waiting.start()
     time.sleep(0.2)
     assert outcomes == []
@@ -552,16 +556,16 @@ def test_factors_of_any_kind_are_columns(small_run: Path) -> None:
 
 def test_the_table_of_progress(small_config: RunConfig, small_run: Path, tmp_path: Path) -> None:
     others = [small_config.model_copy(update={"name": name}) for name in ("waits", "fails")]
-    plan = planned("shown", [small_config, *others])
-    board = Board(plan, {})
+    plan = sweep_of("shown", [small_config, *others])
+    display = Display(plan, {})
     log = plan.folder / "logs" / f"{small_config.name}.log"
     log.parent.mkdir(parents=True)
     log.write_text("begun")
     os.utime(log, (time.time() + 5, time.time() + 5))
-    board.note(Outcome("fails", "failed", "a planted mistake\nand more"))
+    display.note(Outcome("fails", "failed", "a planted mistake\nand more"))
     screen = Console(width=120)
     with screen.capture() as capture:
-        screen.print(board.table())
+        screen.print(display.table())
     shown = capture.get()
     assert "shown: 1 running, 1 waiting, 1 failed" in shown
     assert "20 of 20" in shown and "a planted mistake" in shown and "and more" not in shown and "waits" not in shown

@@ -1,9 +1,12 @@
 """The whole study as one command: for every seed the base run, then the fine-tunes from it, and a record of each.
 
-    outcomes = carry_out(plan(seeds=[42, 43], only=["base", "cross"]))
+    outcomes = make(plan(seeds=[42, 43], only=["base", "cross"]), Local(workers=2))
+
+It is a sweep (`atlantis.sweep`) that keeps a record of each run instead of one table of all.
 
 - A seed changes `SEEDED` and nothing else: the world, the evaluation's and the probe's seeds stay as the configs say.
   With a base that is given (`base="shipped"`), the seeds therefore share their starting point.
+- Fine-tunes begin as soon as the base run of their seed is trained; those from a given base begin at once.
 - A run that has a record is done. One that was interrupted goes on where it stopped. One that fails is reported, and
   the others go on.
 """
@@ -12,30 +15,30 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from atlantis import config as configs
-from atlantis.errors import Interrupted, UserError
+from atlantis import sweep as sweeps
+from atlantis.errors import UserError
 from atlantis.names import REAL
-from atlantis.progress import heading, say
+from atlantis.progress import say
 from atlantis.report import run_data
-from atlantis.report.record import (
+from atlantis.report.record import portable, portable_config, provenance
+from atlantis.report.study_record import (
     RUNS,
     SEEDED,
     SEEDS,
     Origin,
-    Record,
+    StudyRecord,
     command,
     evaluations_of,
-    portable,
-    portable_config,
     read_record,
     write_record,
 )
-from atlantis.settings import RunConfig
+from atlantis.sweep import Backend, Outcome, Planned, Sweep
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -44,45 +47,27 @@ if TYPE_CHECKING:
 
 OWN = ("name", "base", "base_config", "output_root", *SEEDED)  # set here, so not by an override
 SHIPPED = f"pretrained/{RUNS['base']}"
+FOLDER = "study"
+"""In the output root: what a sweep keeps, and records/."""
 
 
-@dataclass(frozen=True)
-class Planned:
-    """One run to be: its short name and seed, its config, and what --base and the overrides said."""
+@dataclass(frozen=True, kw_only=True)
+class StudyRun(Planned):
+    """A run of the study: its short name and seed, and what --base and the overrides were."""
 
     run: str
     seed: int
-    config: RunConfig
     base: str | None
     overrides: tuple[str, ...]
-
-    @property
-    def name(self) -> str:
-        assert self.config.name is not None
-        return self.config.name
-
-    @property
-    def folder(self) -> Path:
-        return Path(self.config.output_root) / "experiments" / self.name
 
     @property
     def record(self) -> Path:
         return records_folder(Path(self.config.output_root)) / f"{self.name}.json"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a planned run: its record, whether that was there before, or the error that stopped the run."""
-
-    planned: Planned
-    record: Record | None = None
-    was_there: bool = False
-    error: Exception | None = None
-
-
 def records_folder(output_root: Path) -> Path:
     """Where the study below `output_root` keeps its records."""
-    return output_root / "study" / "records"
+    return output_root / FOLDER / "records"
 
 
 # --- plan
@@ -101,7 +86,7 @@ def plan(
     base: str | None = None,
     output_root: Path | str = "outputs",
     overrides: Sequence[str] = (),
-) -> list[Planned]:
+) -> list[StudyRun]:
     """The runs of a study in their order. Nothing is read but the configs, and nothing written.
 
     `base`: None for the seed's own base run, "shipped", or the path of a run or checkpoint. Raises UserError for an
@@ -122,143 +107,152 @@ def plan(
     return [_planned(run, seed, base, str(output_root), overrides) for seed in dict.fromkeys(seeds) for run in runs]
 
 
-def _planned(run: str, seed: int, base: str | None, output_root: str, overrides: Sequence[str]) -> Planned:
+def _planned(run: str, seed: int, base: str | None, output_root: str, overrides: Sequence[str]) -> StudyRun:
     settings = [*overrides, *(f"{key}={seed}" for key in SEEDED)]
     config = configs.load(configs.find(RUNS[run]), settings)
-    own_base = f"{RUNS['base']}_seed{seed}"
-    name, start = RUNS[run], None
+    base_of_seed = f"{RUNS['base']}_seed{seed}"
+    name, start, after = RUNS[run], None, None
     if run != "base" and base is not None:
         name += "_from_" + re.sub(r"[^\w.+=-]", "-", Path(base).name)
     if run != "base":
-        start = {None: own_base, "shipped": SHIPPED}.get(base, base)
+        start = {None: base_of_seed, "shipped": SHIPPED}.get(base, base)
+        after = base_of_seed if base is None else None
     of_the_study = {"name": f"{name}_seed{seed}", "base": start, "base_config": None, "output_root": output_root}
     config = config.model_copy(update=of_the_study)
-    return Planned(run, seed, config, base, tuple(overrides))
+    factors = {"run": run, "seed": seed}
+    return StudyRun(config, factors, after, run=run, seed=seed, base=base, overrides=tuple(overrides))
 
 
-# --- carry out
+def sweep_of(runs: Sequence[StudyRun]) -> Sweep:
+    """The runs as a sweep, whose folder is that of the study."""
+    return Sweep("study", runs, place=FOLDER)
 
 
-def carry_out(runs: Sequence[Planned]) -> list[Outcome]:
-    """Make every planned run that has no record yet, and write its record.
+# --- make
 
-    A run that fails does not stop the others; its error is in its outcome. Raises UserError for a given base that is
-    not there, and Interrupted after a signal: the same plan, carried out again, goes on.
+
+def make(runs: Sequence[StudyRun], backend: Backend, threads: int = 1, retries: int = 2) -> list[Outcome]:
+    """Make every planned run that has no record yet, each in its own process, and write its record.
+
+    `threads`, `retries`: see `sweep.carry_out`. A run that fails does not stop the others; its message is in its
+    outcome. Raises UserError for a given base that is not there, and Interrupted after a signal: the same plan, carried
+    out again, goes on.
     """
-    for planned in runs:
-        if planned.base is not None and not planned.record.is_file():
-            _check_base(planned)
-    outcomes = []
-    for number, planned in enumerate(runs, start=1):
-        heading(f"{number} of {len(runs)}: {planned.name}")
-        try:
-            outcomes.append(_carry_out(planned))
-        except Interrupted as stop:
-            message = f"{planned.name}: stopped, its state is saved; the same command goes on"
-            raise Interrupted(message, stop.signum) from None
-        except Exception as error:
-            say(f"{planned.name}: failed, the others go on: {error}")
-            outcomes.append(Outcome(planned, error=error))
-    return outcomes
+    names = {run.name for run in runs if not run.record.is_file()}
+    for run in runs:
+        if run.base is not None and run.name in names:
+            _check_base(run)
+    known = [outcome for run in runs if (outcome := _known(run, names)) is not None]
+    if len(known) == len(runs):
+        return known
+    records = {run.name: run for run in runs}
+    return sweeps.carry_out(
+        sweep_of(runs), backend, threads, retries, known, record=lambda run: _write_record(records[run.name])
+    )
 
 
-def _carry_out(planned: Planned) -> Outcome:
-    if planned.record.is_file():
-        record = read_record(planned.record)
-        if difference := configs.difference(record.config, portable_config(planned.config)):
-            raise UserError(
-                f"{planned.record}: is the record of another config; give another --output-root, or move it away. "
-                "The difference:\n  " + "\n  ".join(difference)
-            )
-        return Outcome(planned, record, was_there=True)
-    from atlantis.training import train
-
-    _check_base(planned)
-    train(planned.config, resume=True)
-    record = record_of(planned)
-    write_record(planned.record, record)
-    return Outcome(planned, record)
+def _known(run: StudyRun, due: Collection[str]) -> Outcome | None:
+    """What became of a run that is not to be made: it has a record, or its base is neither there nor due."""
+    try:
+        if run.name not in due:
+            _check_record(run)
+            return Outcome(run.name, "was done")
+        if run.after not in due:
+            _check_base(run)
+    except UserError as error:
+        say(f"{run.name}: failed, the others go on: {error}")
+        return Outcome(run.name, "failed", str(error))
+    return None
 
 
-def _check_base(planned: Planned) -> None:
+def _check_record(run: StudyRun) -> None:
+    """UserError if the record that is there is that of another config."""
+    record = read_record(run.record)
+    if difference := configs.difference(record.config, portable_config(run.config)):
+        raise UserError(
+            f"{run.record}: is the record of another config; give another --output-root, or move it away. "
+            "The difference:\n  " + "\n  ".join(difference)
+        )
+
+
+def _check_base(run: StudyRun) -> None:
     from atlantis.training.base import find_base
 
-    if planned.config.base is not None and find_base(planned.config) is None:
-        said = "have it made first (--only base; if only its record is left, move that away)"
-        said = "--base names no run and no checkpoint" if planned.base else said
-        raise UserError(f"{planned.name}: its base {planned.config.base} is not there; {said}")
+    if run.config.base is not None and find_base(run.config) is None:
+        advice = "have it made first (--only base; if only its record is left, move that away)"
+        advice = "--base names no run and no checkpoint" if run.base else advice
+        raise UserError(f"{run.name}: its base {run.config.base} is not there; {advice}")
 
 
-def summary(outcomes: Sequence[Outcome]) -> Table:
+def _write_record(run: StudyRun) -> None:
+    write_record(run.record, record_of(run))
+
+
+def summary(runs: Sequence[StudyRun], outcomes: Sequence[Outcome]) -> Table:
     """A row for each run: what became of it, and the probe's error on real cities at its first and its last step."""
     from rich.table import Table
 
     table = Table("run", "seed", "", "steps", "probe km\nreal cities", title="study", title_justify="left")
-    for outcome in outcomes:
-        record = outcome.record
-        state = "failed" if record is None else "was done" if outcome.was_there else "done"
+    for run, outcome in zip(runs, outcomes, strict=True):
+        record = read_record(run.record) if outcome.finished else None
         steps = "" if record is None else f"{record.steps:,}"
         ends = () if record is None else (record.evaluations[0], record.evaluations[-1])
         km = " -> ".join(f"{row.seed[REAL].mean_km:,.0f}" for row in ends if REAL in row.seed)
-        table.add_row(outcome.planned.run, str(outcome.planned.seed), state, steps, km)
+        table.add_row(run.run, str(run.seed), outcome.state, steps, km)
     return table
 
 
 # --- record
 
 
-def record_of(planned: Planned) -> Record:
+def record_of(run: StudyRun) -> StudyRecord:
     """The record of a finished run, from its folder."""
     from atlantis.training.base import find_base
     from atlantis.training.schedule import total_steps
 
-    config = planned.config
-    run = run_data.load(planned.folder)
-    about = run.about
+    config = run.config
+    data = run_data.load(run.folder)
+    about = data.about
     base = None if config.base is None else find_base(config)
     training = config.training.model_copy(update={"max_steps": None})
-    return Record(
-        run=planned.run,
-        name=planned.name,
-        seed=planned.seed,
+    return StudyRecord(
+        run=run.run,
+        name=run.name,
+        seed=run.seed,
         seeds=about["seeds"],
-        command=_command(planned, base),
+        command=_command(run, base),
         config_digest=configs.digest(portable_config(config)),
         config=portable_config(config),
-        base=None if base is None else _origin(planned, base),
+        base=None if base is None else _origin(run, base),
         dataset=about["dataset"],
         world=about["digests"]["world"],
-        device=about["device"],
-        versions=about["versions"],
-        commit=about["commit"],
-        steps=about["steps"],
         full_steps=total_steps(training, sum(about["dataset"]["counts"]["train"].values())),
-        seconds=about["training_seconds"],
-        evaluations=evaluations_of(run),
+        evaluations=evaluations_of(data),
         intervals=2,
+        **provenance([about]),
     )
 
 
-def _command(planned: Planned, base: Base | None) -> str:
+def _command(run: StudyRun, base: Base | None) -> str:
     """What makes this run in an empty folder: with its base run, if the same overrides make that too."""
-    only = [planned.run]
-    if base is not None and planned.base is None:
-        own = _planned("base", planned.seed, None, planned.config.output_root, planned.overrides).config
+    only = [run.run]
+    if base is not None and run.base is None:
+        made = _planned("base", run.seed, None, run.config.output_root, run.overrides).config
         if base.config is not None:  # measures are of no effect on a base's weights
-            probe = own.probe.model_copy(update={"measures": base.config.probe.measures})
-            same = not configs.difference(base.config, own.model_copy(update={"probe": probe}))
+            probe = made.probe.model_copy(update={"measures": base.config.probe.measures})
+            same = not configs.difference(base.config, made.model_copy(update={"probe": probe}))
             only = ["base", *only] if same else only
-    pairs = [override.partition("=") for override in planned.overrides]
+    pairs = [override.partition("=") for override in run.overrides]
     overrides = [f"{key}={portable(value)}" for key, _, value in pairs]
-    return command(only, [planned.seed], planned.base and portable(planned.base), overrides)
+    return command(only, [run.seed], run.base and portable(run.base), overrides)
 
 
-def _origin(planned: Planned, base: Base) -> Origin:
+def _origin(run: StudyRun, base: Base) -> Origin:
     with open(base.checkpoint / "model.safetensors", "rb") as file:
         weights = hashlib.file_digest(file, "sha256").hexdigest()
     return Origin(
-        option=planned.base and portable(planned.base),
-        name=portable(str(planned.config.base)),
+        option=run.base and portable(run.base),
+        name=portable(str(run.config.base)),
         weights=weights,
         config=None if base.config is None else portable_config(base.config),
     )

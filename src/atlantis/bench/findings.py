@@ -40,7 +40,7 @@ from atlantis.bench.quantities import (
     WITH_ANSWERS,
     is_km,
 )
-from atlantis.bench.records import Record
+from atlantis.bench.record import BenchRecord
 from atlantis.bench.scenarios import BUDGETS
 from atlantis.bench.standing import Board, Standing, boards, mean_and_interval
 from atlantis.errors import UserError
@@ -53,7 +53,7 @@ NOT_SHOWN = "not shown"
 """Of a difference whose interval holds 0: it is not shown to be one, nor to be none."""
 
 
-def findings(prose: str, records: Sequence[Record], pictures: str = "images") -> tuple[str, list[str]]:
+def findings(prose: str, records: Sequence[BenchRecord], pictures: str = "images") -> tuple[str, list[str]]:
     """The page, and what it asks for and no record has. Raises UserError for a place that means nothing."""
     page = _Page(records, pictures)
     text = "\n\n".join(page.paragraph(part) for part in prose.split("\n\n"))
@@ -73,7 +73,7 @@ def picture_name(scenarios: str) -> str:
 class _Page:
     """Fills places, and notes what is missing."""
 
-    def __init__(self, records: Sequence[Record], pictures: str) -> None:
+    def __init__(self, records: Sequence[BenchRecord], pictures: str) -> None:
         tiers = sorted({record.tier for record in records})
         if len(tiers) != 1:
             raise UserError(f"findings are of one tier, and these records are of {', '.join(tiers) or 'none'}")

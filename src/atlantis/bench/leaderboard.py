@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, outcomes
+from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, tested
 from atlantis.bench.quantities import (
     KEPT_ANSWERS,
     KEPT_MAP,
@@ -18,7 +18,7 @@ from atlantis.bench.quantities import (
     is_km,
     rate_factor,
 )
-from atlantis.bench.records import Record
+from atlantis.bench.record import BenchRecord
 from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, boards, mean_and_interval
 from atlantis.data.pairs import SLICES
 from atlantis.report.tables import ABSENT
@@ -65,7 +65,7 @@ SMALL = (
 )
 
 
-def page(records: Sequence[Record], pictures: str | None = "images") -> str:
+def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str:
     """The whole page; `pictures`: the folder that `write_pictures` wrote to, relative to the page."""
     parts = [INTRODUCTION.format(n=len(records))]
     found = boards(records)
@@ -82,7 +82,7 @@ def page(records: Sequence[Record], pictures: str | None = "images") -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _about(records: Sequence[Record]) -> str:
+def _about(records: Sequence[BenchRecord]) -> str:
     """Seeds, device and version, and how little the seeds say."""
     seeds = sorted({record.seed for record in records})
     devices = sorted({f"{record.device['name']}, {record.device['precision']}" for record in records if record.device})
@@ -200,7 +200,7 @@ def _continual(board: Board) -> str:
 
 def _named(of_tier: Sequence[Board]) -> str:
     """The hypotheses with what the records say."""
-    rows = [_tested(one) for one in outcomes(of_tier)]
+    rows = [_tested(one) for one in tested(of_tier)]
     header = ["", "expected", "difference", "seeds", f"p, Holm over {len(HYPOTHESES)}"]
     note = (
         f"Named on {DATE}, before any run of the gpu tier; the cpu tier had been seen, so for it they are no "
@@ -253,7 +253,7 @@ def picture_name(board: Board) -> str:
     return f"leaderboard_{words}.png"
 
 
-def write_pictures(records: Sequence[Record], folder: Path) -> list[Path]:
+def write_pictures(records: Sequence[BenchRecord], folder: Path) -> list[Path]:
     """A Pareto plot for every variant that has a score; the same records give the same bytes."""
     from atlantis import artifacts
     from atlantis.bench.pareto_plot import pareto_plot

@@ -1,6 +1,6 @@
 """The benchmark from beginning to end: trials on the development ocean, the choice, the runs that count, the records.
 
-    result = carry_out(Plan.of("smoke"), backend=lambda folder: Local())
+    records, n_failed = score(Plan.of("smoke"), backend=lambda folder: Local())
 
 Both parts are sweeps: what is finished is skipped, what died goes on, and a run that fails stops no other. The same
 call therefore goes on where it was stopped.
@@ -18,16 +18,16 @@ from atlantis import config as configs
 from atlantis import sweep as sweeps
 from atlantis.bench.continual import SequenceErrors, continual
 from atlantis.bench.methods import METHODS, Method
-from atlantis.bench.records import Record, Trial, write_record
+from atlantis.bench.record import BenchRecord, Trial, write_record
 from atlantis.bench.scenarios import SEQUENCE, Setup, Task, development
 from atlantis.bench.scores import Numbers, numbers_of, scores_of, sequence_of
 from atlantis.bench.tiers import DEVELOPMENT_SEED, TIERS, Tier
 from atlantis.errors import UserError
 from atlantis.progress import heading, say
-from atlantis.report.record import portable_config
+from atlantis.report.record import portable_config, provenance
 from atlantis.settings import RunConfig
 from atlantis.sweep import Backend, Outcome
-from atlantis.sweep.plan import planned
+from atlantis.sweep.plan import sweep_of
 from atlantis.trust import checked_record
 
 BackendIn = Callable[[Path], Backend]
@@ -144,7 +144,7 @@ class Ended:
     """Of oceans that were learned one after the other."""
 
 
-def _carry_out(
+def _attempted(
     plan: Plan, setup: Setup, name: str, attempts: Sequence[Attempt], backend: BackendIn
 ) -> tuple[list[Ended], int]:
     """A sweep of the attempts and the bases that they start from, and how many of the runs failed."""
@@ -155,7 +155,7 @@ def _carry_out(
     bases = [base for base in plan.tier.bases(setup, _seeds(attempts)) if base.name in wanted]
     factors: list[dict[str, Any]] = [{} for _ in bases]
     factors += [{"seed": run.training.seed, "scenario": _scenario(run, tasks)} for run in runs.values()]
-    sweep = planned(name, [*bases, *runs.values()], factors)
+    sweep = sweep_of(name, [*bases, *runs.values()], factors)
     outcomes = {outcome.name: outcome for outcome in sweeps.carry_out(sweep, backend(sweep.folder))}
     ended = [_ended(attempt, task, outcomes) for attempt, task in zip(attempts, tasks, strict=True)]
     return ended, sum(not outcome.finished for outcome in outcomes.values())
@@ -196,7 +196,7 @@ def tune(plan: Plan, setup: Setup, methods: Sequence[Method], backend: BackendIn
         for method in methods
         for value in method.values
     ]
-    ended, _ = _carry_out(plan, setup, f"bench_{plan.tier.name}_tuning", attempts, backend)
+    ended, _ = _attempted(plan, setup, f"bench_{plan.tier.name}_tuning", attempts, backend)
     trials: dict[str, list[Trial]] = {}
     for one in ended:
         volume = None if one.numbers is None else scores_of(one.numbers).volume
@@ -250,7 +250,7 @@ def counts(plan: Plan) -> tuple[int, int]:
     return sum(map(len, trials)), len(runs)
 
 
-def carry_out(plan: Plan, backend: BackendIn) -> tuple[list[Record], int]:
+def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     """Carry out the plan and write a record of each attempt; the records, and how many runs that count failed.
 
     A method whose trials all failed has a record with its error for every task, and is counted there.
@@ -265,7 +265,7 @@ def carry_out(plan: Plan, backend: BackendIn) -> tuple[list[Record], int]:
     for name in values.keys() - found.keys():
         say(f"{name}: every trial failed, so it is not scored: {trials[name][0].error}")
     attempts = attempts_of(plan, setup, found)
-    ended = _carry_out(plan, setup, f"bench_{plan.tier.name}", attempts, backend)[0] if attempts else []
+    ended = _attempted(plan, setup, f"bench_{plan.tier.name}", attempts, backend)[0] if attempts else []
     ended += [
         Ended(attempt, attempt.task, None, f"every trial failed: {trials[attempt.method.name][0].error}")
         for attempt in attempts_of(plan, setup, {name: firsts[name] for name in firsts.keys() - found.keys()})
@@ -276,20 +276,16 @@ def carry_out(plan: Plan, backend: BackendIn) -> tuple[list[Record], int]:
     return records, sum(record.error is not None for record in records)
 
 
-def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, float]) -> Record:
+def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, float]) -> BenchRecord:
     attempt, task, method = ended.attempt, ended.task, ended.attempt.method
     facts: dict[str, Any] = {}
     if ended.numbers is not None:
         abouts = [checked_record(Path(run.output_root) / "experiments" / str(run.name)) for run in task.runs]
-        last = abouts[-1]
-        facts |= {"scores": scores_of(ended.numbers), "numbers": ended.numbers}
+        facts |= provenance(abouts) | {"scores": scores_of(ended.numbers), "numbers": ended.numbers}
         if ended.sequence is not None:
             facts |= {"sequence": ended.sequence, "continual": continual(ended.sequence.skills())}
-        facts |= {"steps": sum(about["steps"] for about in abouts)}
-        facts |= {"seconds": sum(about["training_seconds"] for about in abouts)}
-        facts |= {key: last[key] for key in ("device", "versions", "commit")}
     value = values.get(method.name)
-    return Record(
+    return BenchRecord(
         tier=plan.tier.name,
         scenario=task.scenario,
         variant=task.variant,

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from atlantis.bench.chance import measured_answers_km, measured_chance_km
 from atlantis.bench.continual import Continual, above_chance
 from atlantis.bench.methods import RATE
-from atlantis.bench.records import Record
+from atlantis.bench.record import BenchRecord
 from atlantis.bench.scores import DAMAGE, OLD, REAL, Numbers, Scores
 from atlantis.bench.tiers import SHIPPED, SHIPPED_CITY
 from atlantis.errors import UserError
@@ -41,7 +41,7 @@ POINT = (KEPT_MAP, KEPT_ANSWERS, LEARNED, "integration")
 """What methods are compared by side by side: no other is as good in all and better in one."""
 
 
-def value(record: Record, quantity: str) -> float | None:
+def value(record: BenchRecord, quantity: str) -> float | None:
     """A quantity of one record; None where it has none. Raises UserError for a name that there is not."""
     read = _reader(quantity)
     return None if record.numbers is None or record.scores is None else read(record, record.numbers, record.scores)
@@ -62,7 +62,7 @@ def scale_of(quantity: str) -> Scale:
     return LOG if is_km(quantity) else SCALES.get(quantity, IDENTITY)
 
 
-def continual_of(record: Record) -> Continual | None:
+def continual_of(record: BenchRecord) -> Continual | None:
     """The measures of a sequence, with each region's own chance as zero; None: it is no sequence, or chance is unknown.
 
     Records from before 2026-11-28 are put right by the chance that was measured afterwards.
@@ -83,7 +83,7 @@ def learned(numbers: Numbers) -> dict[str, float]:
     }
 
 
-def rate_factor(record: Record) -> float:
+def rate_factor(record: BenchRecord) -> float:
     """The learning rate as a multiple of the scenario's, as trials chose it."""
     scales_the_rate = record.setting in (RATE, "factor")  # `early` and `new_rows` have a factor of their own
     return record.value if scales_the_rate and record.value is not None else 1.0
@@ -92,10 +92,10 @@ def rate_factor(record: Record) -> float:
 # --- readings
 
 
-Reader = Callable[[Record, Numbers, Scores], float | None]
+Reader = Callable[[BenchRecord, Numbers, Scores], float | None]
 
 
-def _answers_start(record: Record, numbers: Numbers) -> float | None:
+def _answers_start(record: BenchRecord, numbers: Numbers) -> float | None:
     if numbers.answers_km_start is not None:
         return numbers.answers_km_start
     if record.tier != "cpu":
@@ -109,20 +109,20 @@ def _kept(start: float | None, end: float | None) -> float | None:
     return 1.0 if end <= start else start / end
 
 
-def _map_kept(record: Record, numbers: Numbers, scores: Scores) -> float | None:
+def _map_kept(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
     return _kept(numbers.km_start, numbers.km_end) if numbers.skill_start > 0 else None
 
 
-def _answers_kept(record: Record, numbers: Numbers, scores: Scores) -> float | None:
+def _answers_kept(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
     return _kept(_answers_start(record, numbers), numbers.task_km.get(OLD))
 
 
-def _learned(record: Record, numbers: Numbers, scores: Scores) -> float | None:
+def _learned(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
     of_slices = learned(numbers)
     return sum(of_slices.values()) / len(of_slices) if of_slices else None
 
 
-def _volume(record: Record, numbers: Numbers, scores: Scores) -> float | None:
+def _volume(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
     point = [read(record, numbers, scores) for read in (_map_kept, _answers_kept, _learned)]
     known = [reading for reading in point if reading is not None]
     return hypervolume([[*known, scores.integration]]) if len(known) == len(point) else None
@@ -139,7 +139,7 @@ _READINGS: dict[str, Reader] = {
 
 
 def _measure(name: str) -> Reader:
-    def read(record: Record, numbers: Numbers, scores: Scores) -> float | None:
+    def read(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
         measures = continual_of(record)
         return None if measures is None else getattr(measures, name)
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from atlantis.bench.methods import NEEDS
 from atlantis.bench.quantities import POINT, SCORES, scale_of, value
-from atlantis.bench.records import Record
+from atlantis.bench.record import BenchRecord
 from atlantis.statistics import IDENTITY, Interval, hypervolume, pareto, probability_of_improvement, seed_interval
 
 REFERENCES = ("naive", "replay_1pct")
@@ -29,7 +29,7 @@ class Standing:
     seeds: tuple[int, ...]
     failed: tuple[int, ...]
     scores: np.ndarray
-    records: tuple[Record, ...]
+    records: tuple[BenchRecord, ...]
 
     @property
     def volumes(self) -> np.ndarray:
@@ -140,9 +140,9 @@ def mean_and_interval(values: np.ndarray, quantity: str) -> tuple[float, float, 
     return float(values.mean()), found.low, found.high
 
 
-def boards(records: Sequence[Record]) -> list[Board]:
+def boards(records: Sequence[BenchRecord]) -> list[Board]:
     """One for each variant of each scenario of each tier, in the order of their names."""
-    places: dict[tuple[str, str, str], dict[str, list[Record]]] = {}
+    places: dict[tuple[str, str, str], dict[str, list[BenchRecord]]] = {}
     for record in records:
         place = (record.tier, record.scenario, record.variant)
         places.setdefault(place, {}).setdefault(record.method, []).append(record)
@@ -159,9 +159,9 @@ def _place_order(place: tuple[str, str, str]) -> tuple[str, str, int, str]:
     return tier, scenario, int(digits) if digits.isdigit() else 0, variant
 
 
-def _standing(records: list[Record]) -> Standing:
+def _standing(records: list[BenchRecord]) -> Standing:
     records = sorted(records, key=lambda record: (record.seed, record.repeat))
-    by_seed: dict[int, list[Record]] = {}
+    by_seed: dict[int, list[BenchRecord]] = {}
     for record in records:
         by_seed.setdefault(record.seed, []).append(record)
     points, failed = {}, []

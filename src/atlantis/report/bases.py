@@ -13,7 +13,7 @@ from statistics import fmean
 
 import numpy as np
 
-from atlantis.report.record import Evaluation, Record
+from atlantis.report.study_record import Evaluation, StudyRecord
 
 Pick = Callable[[Evaluation], float | None]
 
@@ -23,10 +23,10 @@ class Base:
     """A base's whole fine-tunes: by run, its records by seed."""
 
     weights: str
-    runs: dict[str, dict[int, Record]]
+    runs: dict[str, dict[int, StudyRecord]]
 
     @property
-    def records(self) -> list[Record]:
+    def records(self) -> list[StudyRecord]:
         return [record for of_run in self.runs.values() for record in of_run.values()]
 
     @property
@@ -39,27 +39,29 @@ class Base:
         """A number of the base itself: at step 0 of the first of its records that was evaluated there."""
         return next(iter(known([at_start(record, pick) for record in self.records])), None)
 
-    def mean(self, run: str, value: Callable[[Record], float | None]) -> float | None:
+    def mean(self, run: str, value: Callable[[StudyRecord], float | None]) -> float | None:
         """Mean of a number over the draws of a run; None if there is none."""
         values = [value(record) for record in self.runs.get(run, {}).values()]
         known = [number for number in values if number is not None]
         return fmean(known) if known else None
 
-    def pairs(self, run: str, other: str) -> list[tuple[Record, Record]]:
+    def pairs(self, run: str, other: str) -> list[tuple[StudyRecord, StudyRecord]]:
         """Records of both runs with the same seed."""
         ours, theirs = self.runs.get(run, {}), self.runs.get(other, {})
         return [(ours[seed], theirs[seed]) for seed in sorted(ours) if seed in theirs]
 
-    def difference(self, run: str, other: str, value: Callable[[Record, Record], float | None]) -> float | None:
+    def difference(
+        self, run: str, other: str, value: Callable[[StudyRecord, StudyRecord], float | None]
+    ) -> float | None:
         """Mean over the draws that both runs have; None if there is none."""
         values = [value(*pair) for pair in self.pairs(run, other)]
         known = [number for number in values if number is not None]
         return fmean(known) if known else None
 
 
-def bases_of(records: Iterable[Record]) -> list[Base]:
+def bases_of(records: Iterable[StudyRecord]) -> list[Base]:
     """The bases that the whole fine-tunes among the records started from, each seed of a run once; a given one last."""
-    by_weights: dict[str, dict[str, dict[int, Record]]] = {}
+    by_weights: dict[str, dict[str, dict[int, StudyRecord]]] = {}
     for record in sorted(records, key=lambda record: (record.run, record.seed, record.device["precision"])):
         if record.base is not None and record.steps == record.full_steps:
             of_base = by_weights.setdefault(record.base.weights, {})
@@ -67,21 +69,21 @@ def bases_of(records: Iterable[Record]) -> list[Base]:
     return sorted((Base(*item) for item in by_weights.items()), key=lambda base: (base.label[0] == "`", base.label))
 
 
-def at_end(record: Record, pick: Pick) -> float | None:
+def at_end(record: StudyRecord, pick: Pick) -> float | None:
     return pick(record.evaluations[-1])
 
 
-def at_start(record: Record, pick: Pick) -> float | None:
+def at_start(record: StudyRecord, pick: Pick) -> float | None:
     return pick(record.evaluations[0])
 
 
-def added(record: Record, pick: Pick) -> float | None:
+def added(record: StudyRecord, pick: Pick) -> float | None:
     """What a run adds to a number from its step 0 to its end."""
     before, after = at_start(record, pick), at_end(record, pick)
     return None if before is None or after is None else after - before
 
 
-def at_step(record: Record, step: int, pick: Pick) -> float | None:
+def at_step(record: StudyRecord, step: int, pick: Pick) -> float | None:
     """A number at a step, on the straight line between the evaluated steps around it; None beyond the last one."""
     known = [(row.step, value) for row in record.evaluations if (value := pick(row)) is not None]
     if not known or step > known[-1][0]:
@@ -90,13 +92,13 @@ def at_step(record: Record, step: int, pick: Pick) -> float | None:
     return float(np.interp(step, steps, values))
 
 
-def less(one: Record, other: Record, pick: Pick) -> float | None:
+def less(one: StudyRecord, other: StudyRecord, pick: Pick) -> float | None:
     """What the first ends with less what the second ends with."""
     ours, theirs = at_end(one, pick), at_end(other, pick)
     return None if ours is None or theirs is None else ours - theirs
 
 
-def less_at_equal_steps(one: Record, other: Record, pick: Pick) -> float | None:
+def less_at_equal_steps(one: StudyRecord, other: StudyRecord, pick: Pick) -> float | None:
     """The same after as many steps as the shorter of the two has."""
     steps = min(one.steps, other.steps)
     ours, theirs = at_step(one, steps, pick), at_step(other, steps, pick)

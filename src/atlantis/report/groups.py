@@ -9,8 +9,8 @@ from statistics import fmean
 from typing import NamedTuple
 
 from atlantis.errors import UserError
-from atlantis.report.record import RUNS, SEEDS, Evaluation, Origin, Record, command
 from atlantis.report.study_numbers import StudyMap
+from atlantis.report.study_record import RUNS, SEEDS, Evaluation, Origin, StudyRecord, command
 from atlantis.report.tables import ABSENT
 from atlantis.statistics import IDENTITY, SCALES, Scale, seed_interval
 
@@ -32,14 +32,14 @@ class Group:
 
     run: str
     number: int
-    records: tuple[Record, ...] = ()
+    records: tuple[StudyRecord, ...] = ()
     given: Origin | None = None
     """The base that all of them start from."""
     precision: str = ""
     """Where another group differs in nothing else."""
 
     @property
-    def first(self) -> Record:
+    def first(self) -> StudyRecord:
         return self.records[0]
 
     @property
@@ -101,7 +101,7 @@ class Group:
         return mean_and_interval(values, digits)
 
 
-def pairs_of(one: Group, other: Group) -> list[tuple[Record, Record]]:
+def pairs_of(one: Group, other: Group) -> list[tuple[StudyRecord, StudyRecord]]:
     """Records of both that have the same seed and start from the same weights.
 
     None if one is shortened, unless both have as many steps: a shortened run's schedule ends with it.
@@ -115,7 +115,7 @@ def pairs_of(one: Group, other: Group) -> list[tuple[Record, Record]]:
     return [(a, b) for a, b in pairs if a.base is not None and b.base is not None and a.base.weights == b.base.weights]
 
 
-def _at(record: Record, step: int, pick: Callable[[Evaluation], float | None]) -> float | None:
+def _at(record: StudyRecord, step: int, pick: Callable[[Evaluation], float | None]) -> float | None:
     return next((pick(row) for row in record.evaluations if row.step == step), None)
 
 
@@ -131,7 +131,7 @@ def mean_and_interval(values: Sequence[float | None], digits: int, scale: Scale 
     return f"{text} ({number(around.low, digits)} to {number(around.high, digits)})" if around.exists else text
 
 
-def groups_of(records: Iterable[Record]) -> list[Group]:
+def groups_of(records: Iterable[StudyRecord]) -> list[Group]:
     """Records by run and setup, in the order of `RUNS`; a group without records for a run that has none.
 
     A base that one record was given and another made itself (the same weights) is a given one for both. Raises
@@ -140,7 +140,7 @@ def groups_of(records: Iterable[Record]) -> list[Group]:
     records = sorted(records, key=lambda record: (record.seed, record.device["name"]))
     origins = [record.base for record in records if record.base is not None]
     given = {origin.weights: origin for origin in origins if origin.option is not None}
-    by_setup: dict[tuple[str, str], list[Record]] = {}
+    by_setup: dict[tuple[str, str], list[StudyRecord]] = {}
     for record in records:
         by_setup.setdefault((record.run, record.setup(given)), []).append(record)
     for same in by_setup.values():

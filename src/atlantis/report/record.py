@@ -1,138 +1,21 @@
-"""A run's record: all that the results page says about a run, in one small JSON file that can be committed.
+"""What all records have in common: small JSON files with a line per fact, which can be committed.
 
-It holds no absolute path and no name of a machine. `atlantis.study` writes one for each run of the study.
+A record holds no absolute path and no name of a machine. `study_record` is of a run of the study, `bench.record` of a
+method of the benchmark.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from atlantis import artifacts
-from atlantis.config import BOOKKEEPING, checked
 from atlantis.errors import UserError
-from atlantis.names import REAL
 from atlantis.reading import read_json
-from atlantis.report.run_data import Run, rows_where
-from atlantis.settings import RunConfig, Settings
-
-RUNS = {
-    "base": "dist_100k_1M_20epochs",
-    "cross": "atlantis_cross_finetune",
-    "cross_bs64": "atlantis_cross_finetune_bs64",
-    "inter": "atlantis_inter_finetune",
-    "inter_bs64": "atlantis_inter_finetune_bs64",
-    "mixed": "mixed_dist20k_cross100k_finetune",
-}
-"""The study's runs, in their order: a short name for each, and its config in `configs/`."""
-
-SEEDS = (42, 43, 44)
-SEEDED = ("dataset.seed", "model.seed", "training.seed")
-"""What a study's seed sets: which pairs are drawn, the new model's weights, the order of batches."""
-
-
-class TaskScore(Settings):
-    """How far off the answers to `n` items are; `parsed` is the share of readable ones."""
-
-    n: int
-    mean_km: float
-    median_km: float
-    parsed: float
-
-
-class MapScore(Settings):
-    """Where the probe sees `n` cities. The interval of the mean is over folds (sphere) or splits (seed)."""
-
-    n: int
-    lon_r2: float | None = None
-    lat_r2: float | None = None
-    mean_km: float
-    median_km: float
-    mean_km_low: float | None = None
-    mean_km_high: float | None = None
-
-
-class Evaluation(Settings):
-    """One step: validation loss, task by slice, and by each probe protocol the map by group.
-
-    The groups are `REAL` and the virtual regions; at the first and the last step the real regions too.
-    """
-
-    step: int
-    loss: float | None = None
-    task: dict[str, TaskScore]
-    seed: dict[str, MapScore]
-    sphere: dict[str, MapScore]
-
-
-class Origin(Settings):
-    """The base a run started from. `option` is what --base said (null: the base run of the same seed)."""
-
-    option: str | None
-    name: str
-    weights: str  # SHA-256 of model.safetensors
-    config: RunConfig | None  # of the run that made it; null: not known
-
-
-class Record(Settings):
-    """One finished run."""
-
-    format: Literal[1] = 1
-    run: str
-    name: str
-    seed: int
-    seeds: dict[str, Any]
-    command: str
-    config_digest: str
-    config: RunConfig
-    base: Origin | None
-    dataset: dict[str, Any]
-    world: str  # its digest
-    device: dict[str, Any]
-    versions: dict[str, str]
-    commit: str | None
-    steps: int
-    full_steps: int  # without training.max_steps
-    seconds: float  # training and task evaluation; not the probes
-    evaluations: list[Evaluation]
-    intervals: Literal[1, 2] = 1
-    """2: those of the evaluations are as `atlantis.statistics` has them. 1: the folds' are too narrow."""
-
-    @property
-    def where(self) -> str:
-        """Device and precision."""
-        name, threads = self.device["name"], self.device["threads"]
-        cores = f", {threads} thread{'s' * (threads > 1)}" if name == "CPU" else ""
-        return f"{name}{cores}, {self.device['precision']}"
-
-    @property
-    def virtual_regions(self) -> list[str]:
-        return [region.name for region in self.config.world.regions]
-
-    def setup(self, given: Collection[str] = ()) -> str:
-        """Digest of all that counts but the study's seeds: settings, world, precision, and how the base was made.
-
-        A base that was given, or whose weights are among `given`, counts as those weights.
-        """
-        start = None
-        if self.base is not None:
-            own = self.base.config if self.base.option is None and self.base.weights not in given else None
-            start = self.base.weights if own is None else _without_seeds(own)
-        facts = {"world": self.world, "precision": self.device["precision"], "base": start}
-        return artifacts.digest_of({"settings": _without_seeds(self.config), **facts})
-
-
-def _without_seeds(config: RunConfig) -> dict[str, Any]:
-    """The settings that count, but for `SEEDED`, those recorded apart (world, base, device), and those of no effect."""
-    settings = config.model_dump(mode="json", exclude={*BOOKKEEPING, "world", "base"})
-    for key in (*SEEDED, "training.device", "training.compile", "training.precision", "probe.measures"):
-        stage, _, name = key.partition(".")
-        del settings[stage][name]
-    return settings
+from atlantis.settings import RunConfig
 
 
 def portable(path: str) -> str:
@@ -151,86 +34,42 @@ def portable_config(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"world": world, **paths})
 
 
-def command(only: Sequence[str], seeds: Iterable[int], base: str | None = None, overrides: Sequence[str] = ()) -> str:
-    """The command that makes the runs `only` with these seeds. `Record.command` of one seed begins the same way."""
-    given = [] if base is None else ["--base", base]
-    options = ["--seeds", ",".join(map(str, seeds)), "--only", ",".join(only), *given]
-    return shlex.join(["atlantis", "study", *options, *overrides])
+def provenance(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """From the `run.json` of runs, one after the other: what the last was made with, steps and seconds of all."""
+    last = runs[-1]
+    seconds = sum(run["training_seconds"] for run in runs)
+    made_with = {key: last[key] for key in ("device", "versions", "commit")}
+    return made_with | {"steps": sum(run["steps"] for run in runs), "seconds": seconds}
 
 
-def evaluations_of(run: Run) -> list[Evaluation]:
-    """What a record holds of a run's steps."""
-    found = []
-    for step, loss in zip(run.evaluations["step"], run.evaluations["loss"], strict=True):
-        task = rows_where(run.task, run.task["step"] == step).to_dict("records")
-        regions = step in (run.evaluations["step"].iloc[0], run.evaluations["step"].iloc[-1])
-        found.append(
-            Evaluation(
-                step=int(step),
-                loss=_number(loss),
-                task={row["slice"]: TaskScore.model_validate(_numbers(row, TaskScore)) for row in task},
-                seed=_map(run, "seed", step, regions),
-                sphere=_map(run, "sphere", step, regions),
-            )
-        )
-    return found
-
-
-def _map(run: Run, protocol: str, step: int, regions: bool) -> dict[str, MapScore]:
-    """Scores on cities that the probe was not fitted on; of the real regions only if `regions`."""
-    if protocol not in run.probes:
-        return {}
-    probe = run.probes[protocol]
-    rows = rows_where(probe.dynamics, probe.dynamics["step"] == step)
-    rows = rows_where(rows, rows["split"].isin(["test", "virtual"]))
-    kept = {REAL, *probe.virtual_regions}
-    return {
-        row["group"]: MapScore.model_validate(_numbers(row, MapScore))
-        for row in rows.to_dict("records")
-        if regions or row["group"] in kept
-    }
-
-
-def _numbers(row: dict[str, Any], model: type[Settings]) -> dict[str, Any]:
-    """The fields of `model` that are in `row`."""
-    return {key: _number(row[key]) for key in model.model_fields if key in row}
-
-
-def _number(value: float) -> float | None:
-    """Six significant digits, a whole number as such; None for what is no number."""
+def rounded(value: float, digits: int) -> float | None:
+    """A number with so many significant digits, a whole number as such; None for what is no number."""
     if isinstance(value, int):
         return value
-    return float(f"{value:.6g}") if math.isfinite(value) else None
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 
-def write_record(file: Path, record: Record) -> None:
-    """Write `record` as JSON with a line for each of its facts and of its evaluations."""
-    data = record.model_dump(mode="json", exclude={"evaluations"})
-    facts = ",\n ".join(f"{json.dumps(key)}: {json.dumps(value)}" for key, value in data.items())
-    rows = ",\n  ".join(row.model_dump_json(exclude_none=True) for row in record.evaluations)
-    artifacts.write_text(file, f'{{\n {facts},\n "evaluations": [\n  {rows}\n ]\n}}\n')
+def write_facts(file: Path, facts: Mapping[str, Any], **texts: str) -> None:
+    """Write a record, a line for each fact; last those that are JSON `texts` already."""
+    lines = {key: json.dumps(value) for key, value in facts.items()} | texts
+    body = ",\n ".join(f"{json.dumps(key)}: {text}" for key, text in lines.items())
+    artifacts.write_text(file, f"{{\n {body}\n}}\n")
 
 
-def read_record(file: Path) -> Record:
-    """The record in `file`. Raises UserError if it is none."""
+def read_facts(file: Path) -> dict[str, Any]:
+    """The facts in a record. Raises UserError if it is none."""
     try:
-        data = read_json(file)
+        return read_json(file)
     except FileNotFoundError:
         raise UserError(f"{file}: there is no such record") from None
     except UserError as error:
         raise UserError(f"{error}; restore it, or remove it to have it written again") from None
-    if data.get("run") not in list(RUNS):
-        raise UserError(f"{file}: not a record of one of the study's runs ({', '.join(RUNS)})")
-    return checked(Record, data, str(file))
 
 
-def read_records(places: Iterable[Path]) -> list[Record]:
-    """The records in files, and in folders of them, in the order of run and seed. Raises UserError for none at all."""
-    records = []
+def record_files(places: Iterable[Path]) -> Iterator[Path]:
+    """The records among files and in folders of them. Raises UserError for a folder that has none."""
     for place in places:
         files = sorted(place.glob("*.json")) if place.is_dir() else [place]
         if not files:
             raise UserError(f"{place}: no record (*.json) in it")
-        records += [read_record(file) for file in files]
-    order = list(RUNS)
-    return sorted(records, key=lambda record: (order.index(record.run), record.seed, record.setup()))
+        yield from files

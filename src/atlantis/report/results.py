@@ -14,7 +14,6 @@ from atlantis.names import REAL, SLICES
 from atlantis.report import bases
 from atlantis.report.bases import Base, bases_of
 from atlantis.report.groups import NEAR, NOT_RUN, Group, Pick, groups_of, mean_and_interval, number, pairs_of
-from atlantis.report.record import RUNS, Record
 from atlantis.report.study_numbers import (
     BASE_END,
     BASE_MAPS,
@@ -27,11 +26,12 @@ from atlantis.report.study_numbers import (
     TUNED_MAPS,
     StudyMap,
 )
+from atlantis.report.study_record import RUNS, StudyRecord
 from atlantis.report.tables import ABSENT
 from atlantis.statistics import SCALES
 
 
-def page(records: Sequence[Record]) -> str:
+def page(records: Sequence[StudyRecord]) -> str:
     """The whole page. Raises UserError for two records of one run and seed."""
     groups = groups_of(records)
     base = [group for group in groups if group.run == "base"]

@@ -11,13 +11,14 @@
   folders at the same paths.
 """
 
-from atlantis.sweep.child import Job, Outcome
+from atlantis.sweep.child import Job, Outcome, Queue
 from atlantis.sweep.cluster import Ray, Slurm
 from atlantis.sweep.conduct import Backend, carry_out
 from atlantis.sweep.local import Local
-from atlantis.sweep.plan import Planned, Sweep, grid, read
+from atlantis.sweep.plan import Planned, Sweep, grid, read, sweep_of
 from atlantis.sweep.results import gather
 
 __all__ = [
-    "Backend", "Job", "Local", "Outcome", "Planned", "Ray", "Slurm", "Sweep", "carry_out", "gather", "grid", "read",
+    "Backend", "Job", "Local", "Outcome", "Planned", "Queue", "Ray", "Slurm", "Sweep", "carry_out", "gather",
+    "grid", "read", "sweep_of",
 ]  # fmt: skip

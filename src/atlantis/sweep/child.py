@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -62,8 +62,20 @@ class Outcome:
         return self.state in ("done", "was done")
 
 
+@dataclass(frozen=True)
+class Queue:
+    """The jobs of a sweep. `due` gives those that may begin now, each once: a run waits for the base it starts from.
+
+    A backend asks for what is due at first, and again whenever one of its outcomes has been taken. It has ended when
+    nothing is due and nothing runs.
+    """
+
+    jobs: Sequence[Job]
+    due: Callable[[], list[Job]]
+
+
 class Runner:
-    """Carries out jobs, in as many threads as one likes; `stop` ends all of them, and those that were to begin."""
+    """Trains what jobs say, in as many threads as one likes; `stop` ends all of them, and those that were to begin."""
 
     def __init__(self) -> None:
         self.stopping = False
@@ -83,7 +95,7 @@ class Runner:
         for child in list(self._children):
             os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # `child.wait` may be what was interrupted
 
-    def carry_out(self, job: Job, environment: Mapping[str, str] | None = None) -> Outcome:
+    def train(self, job: Job, environment: Mapping[str, str] | None = None) -> Outcome:
         """Train until the run is finished, fails by its own fault, or has died more than `job.retries` times.
 
         A run that was stopped by a signal and has saved its state is gone on with, and that counts as no death as long

@@ -10,6 +10,7 @@ import platform
 import re
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from atlantis.errors import UserError
-from atlantis.sweep.child import Job, Outcome, Runner
+from atlantis.sweep.child import Job, Outcome, Queue, Runner
 from atlantis.yaml12 import scalar
 
 POLL_S, KNOCK_S = 0.5, 10.0
@@ -64,12 +65,12 @@ class Ray:
     def stop(self, at_once: bool = False) -> None:
         self._stopping, self._at_once = True, at_once
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def run(self, queue: Queue) -> Iterator[Outcome]:
         """Outcomes in the order in which the runs end."""
-        waiting, running = list(jobs), {}
+        waiting, running = queue.due(), {}
         cancelled: set[Any] = set()
         while waiting or running:
-            while waiting and not self._stopping and len(running) < (self.workers or len(jobs)):
+            while waiting and not self._stopping and len(running) < (self.workers or len(queue.jobs)):
                 job = waiting.pop(0)
                 running[self._submit(job)] = job
             if self._stopping:
@@ -81,12 +82,13 @@ class Ray:
             ended, _ = self._ray.wait([*running], timeout=POLL_S) if running else ([], [])
             for reference in ended:
                 yield self._outcome(running.pop(reference), reference)
+            waiting += queue.due()
 
     def _submit(self, job: Job) -> Any:
         gpus = self.gpus_per_run
         if gpus is None:
             gpus = 1.0 if job.device != "cpu" and self._ray.cluster_resources().get("GPU", 0) else 0.0
-        task = self._ray.remote(_carry_out).options(
+        task = self._ray.remote(_train).options(
             num_cpus=job.threads, num_gpus=gpus, max_retries=job.retries, name=job.name, runtime_env=_environment()
         )
         return task.remote(job)
@@ -120,8 +122,8 @@ def _knock(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=KNOCK_S).close()
 
 
-def _carry_out(job: Job) -> Outcome:
-    return Runner().carry_out(job)
+def _train(job: Job) -> Outcome:
+    return Runner().train(job)
 
 
 def _environment() -> dict[str, Any]:
@@ -166,38 +168,46 @@ class Slurm:
     def stop(self, at_once: bool = False) -> None:
         self._stopping, self._at_once = True, at_once
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def run(self, queue: Queue) -> Iterator[Outcome]:
         """Outcomes in the order in which the runs end; one that died is submitted again up to its `retries` times."""
-        at_a_time = len(jobs) if self.cluster == "slurm" else self.workers or 1  # an array bounds itself
-        due = list(jobs)
-        tries: dict[str, int] = {}
-        while due:
-            now, due = due[:at_a_time], due[at_a_time:]
-            for job, outcome in self._submit_and_wait(now):
-                tries[job.name] = tries.get(job.name, 0) + 1
-                if outcome.died and tries[job.name] <= job.retries and not self._stopping:
-                    due.append(job)
+        waiting, running = queue.due(), {}
+        starts: Counter[str] = Counter()
+        cancelled = False
+        while waiting or running:
+            if self._stopping:
+                yield from (Outcome(job.name, "stopped") for job in waiting)
+                waiting.clear()
+                for handle in () if cancelled else running.values():
+                    handle.cancel(check=False)
+                cancelled = True
+            now = waiting[: self._n_free(len(waiting), len(running))]
+            waiting = waiting[len(now) :]
+            running |= self._submit(now)
+            ended = [job for job, handle in running.items() if self._at_once or handle.done()]
+            for job in ended:
+                outcome = self._outcome(job, running.pop(job))
+                starts[job.name] += 1
+                if outcome.died and starts[job.name] <= job.retries and not self._stopping:
+                    waiting.append(job)
                 else:
                     yield outcome
+            waiting += queue.due()
+            if running and not ended:
+                time.sleep(POLL_S)
 
-    def _submit_and_wait(self, jobs: Sequence[Job]) -> Iterator[tuple[Job, Outcome]]:
-        if self._stopping:
-            yield from ((job, Outcome(job.name, "stopped")) for job in jobs)
-            return
+    def _n_free(self, n_waiting: int, n_running: int) -> int:
+        """How many more runs may be submitted. With `workers` an array bounds itself, so there is one at a time."""
+        if self.cluster != "slurm":
+            return (self.workers or 1) - n_running
+        return n_waiting if self.workers is None or not n_running else 0
+
+    def _submit(self, jobs: Sequence[Job]) -> dict[Job, Any]:
+        """An array of these jobs, by job what SLURM calls it."""
+        if not jobs:
+            return {}
         self._executor.update_parameters(cpus_per_task=max(job.threads for job in jobs))
         once = [replace(job, retries=0) for job in jobs]
-        submitted = dict(zip(jobs, self._executor.map_array(SlurmTask(), once), strict=True))
-        told = False
-        while submitted:
-            if self._stopping and not told:
-                for handle in submitted.values():
-                    handle.cancel(check=False)
-                told = True
-            ended = [job for job, handle in submitted.items() if self._at_once or handle.done()]
-            for job in ended:
-                yield job, self._outcome(job, submitted.pop(job))
-            if submitted:
-                time.sleep(POLL_S)
+        return dict(zip(jobs, self._executor.map_array(SlurmTask(), once), strict=True))
 
     def _outcome(self, job: Job, handle: Any) -> Outcome:
         if self._at_once:
@@ -234,7 +244,7 @@ class SlurmTask:
 
     def __call__(self, job: Job) -> Outcome:
         self._runner = Runner()
-        return self._runner.carry_out(job)
+        return self._runner.train(job)
 
     def checkpoint(self, job: Job) -> Any:
         """Let the run save its state; returns what to submit again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,17 +19,19 @@ from atlantis.errors import Interrupted, UserError
 from atlantis.progress import say
 from atlantis.report.export import csv_text
 from atlantis.settings import RunConfig
-from atlantis.sweep.board import Board
-from atlantis.sweep.child import Job, Outcome, attempts
+from atlantis.sweep.child import Job, Outcome, Queue, attempts
+from atlantis.sweep.display import Display
 from atlantis.sweep.plan import Planned, Sweep
 from atlantis.sweep.results import gather
 
+UNREAD = "is trained and finished, but its numbers cannot be read: {}"
+
 
 class Backend(AbstractContextManager["Backend"], Protocol):
-    """Where runs are carried out. Entered before the first stage and left after the last."""
+    """Where runs are carried out. Entered before the first of them and left after the last."""
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        """One outcome for each job, in any order."""
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        """One outcome for each job that the queue gives, in any order."""
         ...
 
     def stop(self, at_once: bool = False) -> None:
@@ -37,29 +39,37 @@ class Backend(AbstractContextManager["Backend"], Protocol):
         ...
 
 
-def carry_out(sweep: Sweep, backend: Backend, threads: int = 1, retries: int = 2) -> list[Outcome]:
-    """Carry out every run that is not finished, and gather the results of those that are.
+def carry_out(
+    sweep: Sweep,
+    backend: Backend,
+    threads: int = 1,
+    retries: int = 2,
+    known: Sequence[Outcome] = (),
+    record: Callable[[Planned], None] | None = None,
+) -> list[Outcome]:
+    """Carry out every run that is not finished, and keep the numbers of those that are.
 
-    One that cannot be read is left out of the table, and has failed.
-    `threads`: for each run's process. `retries`: how often a run that died is started again. A run that fails stops
-    no other; its message is in its outcome, in `sweep.json` and in `failures.csv`. Raises Interrupted after a signal:
-    the same call goes on.
+    `threads`: for each run's process. `retries`: how often a run that died is started again. `known`: what became of
+    runs that are left alone. `record` keeps a run's numbers, as soon as it is finished; without it they are gathered as
+    one table at the end. A run whose numbers cannot be read has failed.
+    A run that fails stops no other; its message is in its outcome, in `sweep.json` and in `failures.csv`. Raises
+    Interrupted after a signal: the same call goes on.
     """
     outcomes: dict[str, Outcome] = {}
-    board = Board(sweep, outcomes)
+    display = Display(sweep, outcomes)
     by_name = {run.name: run for run in sweep.runs}
-    with backend, _recorded(sweep, outcomes), board.shown(), _stopped_by_signals(backend) as received:
-        jobs = {run.name: _job(sweep, run, threads, retries) for run in sweep.runs}
-        _take_stock(sweep, board)
-        for stage in sweep.stages():
-            for run in stage:
-                if run.name not in outcomes and run.after is not None and not _is_trained(by_name[run.after], outcomes):
-                    state = "stopped" if received else "failed"
-                    board.note(Outcome(run.name, state, f"its base {run.after} was not finished"))
-            due = [jobs[run.name] for run in stage if run.name not in outcomes]
-            for outcome in backend.run(due) if due else ():
-                board.note(outcome)
-        if not received:
+
+    def note(outcome: Outcome) -> None:
+        display.note(outcome if outcome in known else _recorded(by_name[outcome.name], outcome, record))
+
+    with backend, _summed_up(sweep, outcomes), display.shown(), _stopped_by_signals(backend) as received:
+        for outcome in known:
+            note(outcome)
+        _take_stock(sweep, outcomes, note)
+        queue = _queue(sweep, outcomes, note, lambda run: _job(sweep, run, threads, retries), received)
+        for outcome in backend.run(queue):
+            note(outcome)
+        if record is None and not received:
             _gather(sweep, outcomes)
     if received:
         done = sum(outcome.finished for outcome in outcomes.values())
@@ -69,6 +79,34 @@ def carry_out(sweep: Sweep, backend: Backend, threads: int = 1, retries: int = 2
             received[0],
         )
     return [outcomes[run.name] for run in sweep.runs]
+
+
+def _queue(
+    sweep: Sweep,
+    outcomes: dict[str, Outcome],
+    note: Callable[[Outcome], None],
+    job: Callable[[Planned], Job],
+    received: Sequence[int],
+) -> Queue:
+    """The runs without an outcome. One starts when its base is trained, and has failed where that has."""
+    waiting = {run.name: run for run in sweep.runs if run.name not in outcomes}
+    jobs = {name: job(run) for name, run in waiting.items()}
+    by_name = {run.name: run for run in sweep.runs}
+
+    def due() -> list[Job]:
+        begin: list[Job] = []
+        while settled := [run for run in waiting.values() if run.after not in by_name or run.after in outcomes]:
+            for run in settled:
+                del waiting[run.name]
+                base = by_name.get(run.after or "")
+                if base is None or _is_trained(base, outcomes):
+                    begin.append(jobs[run.name])
+                else:
+                    state = "stopped" if received else "failed"
+                    note(Outcome(run.name, state, f"its base {base.name} was not finished"))
+        return begin
+
+    return Queue(list(jobs.values()), due)
 
 
 def _is_trained(run: Planned, outcomes: dict[str, Outcome]) -> bool:
@@ -89,8 +127,17 @@ def _gather(sweep: Sweep, outcomes: dict[str, Outcome]) -> None:
     gather(sweep, [run for run in sweep.runs if run.factors is not None and _is_trained(run, outcomes)], unread)
     for name, reason in unread.items():
         if outcomes[name].finished:
-            message = f"is trained and finished, but its numbers cannot be read: {reason}"
-            outcomes[name] = replace(outcomes[name], state="failed", message=message)
+            outcomes[name] = replace(outcomes[name], state="failed", message=UNREAD.format(reason))
+
+
+def _recorded(run: Planned, outcome: Outcome, record: Callable[[Planned], None] | None) -> Outcome:
+    """The outcome of a run, once `record` has kept its numbers: it has failed if they cannot be read."""
+    try:
+        if record is not None and outcome.finished:
+            record(run)
+    except (UserError, OSError) as error:
+        return replace(outcome, state="failed", message=UNREAD.format(error))
+    return outcome
 
 
 def _job(sweep: Sweep, run: Planned, threads: int, retries: int) -> Job:
@@ -106,7 +153,7 @@ def _log(sweep: Sweep, run: Planned) -> Path:
     return sweep.folder / "logs" / f"{run.name}.log"
 
 
-def _take_stock(sweep: Sweep, board: Board) -> None:
+def _take_stock(sweep: Sweep, outcomes: Mapping[str, Outcome], note: Callable[[Outcome], None]) -> None:
     """Note what is finished and what cannot begin, and build the worlds and datasets of the rest, each once."""
     from atlantis.readout.analysis import is_probed
     from atlantis.training import build_inputs
@@ -116,6 +163,8 @@ def _take_stock(sweep: Sweep, board: Board) -> None:
     built: dict[str, str] = {}
     compared: set[str] = set()
     for run in sweep.runs:
+        if run.name in outcomes:
+            continue
         try:
             folder = RunFolder(run.folder, run.config, resume=True)
             if folder.finished and folder.damage is None:
@@ -126,10 +175,10 @@ def _take_stock(sweep: Sweep, board: Board) -> None:
                     say(f"{run.name}: was made with another version of {cities}; under another name it is made anew")
                 compared.add(world)
                 if not run.config.evaluation.probe or is_probed(run.folder, run.config.probe):
-                    board.note(Outcome(run.name, "was done", attempts=attempts(_log(sweep, run))))
+                    note(Outcome(run.name, "was done", attempts=attempts(_log(sweep, run))))
                 continue
         except UserError as error:
-            board.note(Outcome(run.name, "failed", str(error)))
+            note(Outcome(run.name, "failed", str(error)))
             continue
         inputs = _inputs_digest(run.config)
         if inputs not in built:
@@ -139,7 +188,7 @@ def _take_stock(sweep: Sweep, board: Board) -> None:
             except UserError as error:
                 built[inputs] = str(error)
         if built[inputs]:
-            board.note(Outcome(run.name, "failed", built[inputs]))
+            note(Outcome(run.name, "failed", built[inputs]))
 
 
 def _inputs_digest(config: RunConfig) -> str:
@@ -147,15 +196,15 @@ def _inputs_digest(config: RunConfig) -> str:
 
 
 @contextmanager
-def _recorded(sweep: Sweep, outcomes: dict[str, Outcome]) -> Iterator[None]:
+def _summed_up(sweep: Sweep, outcomes: dict[str, Outcome]) -> Iterator[None]:
     """At the end of the block, however it ends, write what became of the runs."""
     try:
         yield
     finally:
-        _record(sweep, outcomes)
+        _sum_up(sweep, outcomes)
 
 
-def _record(sweep: Sweep, outcomes: dict[str, Outcome]) -> None:
+def _sum_up(sweep: Sweep, outcomes: dict[str, Outcome]) -> None:
     """Write what became of every run to `sweep.json`, and the failures to `failures.csv`, if there are any."""
     rows = []
     for run in sweep.runs:

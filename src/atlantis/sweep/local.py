@@ -1,15 +1,16 @@
-"""This machine: a few child processes at a time, bounded by its cores or its GPUs, handed out by joblib."""
+"""This machine: a few child processes at a time, bounded by its cores or its GPUs."""
 
 from __future__ import annotations
 
 import os
-import queue
 from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from typing import Any
 
 from atlantis import limits
 from atlantis.errors import UserError
-from atlantis.sweep.child import Job, Outcome, Runner
+from atlantis.sweep.child import Job, Outcome, Queue, Runner
 
 RUN_BYTES = 1 << 29  # Python, PyTorch and a small model take some 450 MB
 
@@ -39,26 +40,33 @@ class Local:
     def stop(self, at_once: bool = False) -> None:
         self._runner.stop(at_once)
 
-    def run(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
+    def run(self, queue: Queue) -> Iterator[Outcome]:
         """Outcomes in the order in which the runs end."""
-        from joblib import Parallel, delayed
-
-        places = self._places(jobs)
-        free: queue.SimpleQueue[dict[str, str]] = queue.SimpleQueue()
+        places = self._places(queue.jobs)
+        free: SimpleQueue[dict[str, str]] = SimpleQueue()
         for place in places:
             free.put(place)
 
-        def carry_out(job: Job) -> Outcome:
+        def train(job: Job) -> Outcome:
             place = free.get()
             try:
-                return self._runner.carry_out(job, place)
+                return self._runner.train(job, place)
             finally:
                 free.put(place)
 
-        side_by_side: Any = Parallel(
-            n_jobs=len(places), backend="threading", pre_dispatch="all", return_as="generator_unordered"
-        )  # threads: each only waits for its child process
-        yield from side_by_side(delayed(carry_out)(job) for job in jobs)
+        threads = ThreadPoolExecutor(len(places))  # each only waits for its child process
+        try:
+            running = {threads.submit(train, job) for job in queue.due()}
+            while running:
+                ended, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    yield future.result()
+                running |= {threads.submit(train, job) for job in queue.due()}
+        except BaseException:
+            self._runner.stop()
+            raise
+        finally:
+            threads.shutdown(cancel_futures=True)
 
     def _places(self, jobs: Sequence[Job]) -> list[dict[str, str]]:
         """For each worker the environment that says which GPU is its own."""
@@ -74,6 +82,17 @@ class Local:
 def usual_workers(threads: int) -> int:
     """How many runs on the CPU, of so many threads each, fit side by side into what this process may use."""
     return max(1, min(limits.cpus() // threads, limits.memory_bytes() // RUN_BYTES))
+
+
+def shared_threads(workers: int | None, gpus_per_run: float | None) -> int:
+    """CPU threads of each run, where the runs at a time share those that PyTorch would take in this process.
+
+    At a time are as many as `Local` begins: `workers`, or else what the GPUs hold, or one.
+    """
+    import torch
+
+    n_gpus = 0 if gpus_per_run == 0 else len(visible_gpus())
+    return max(1, torch.get_num_threads() // (workers or n_gpus * int(1 / (gpus_per_run or 1)) or 1))
 
 
 def visible_gpus() -> list[str]:

@@ -28,7 +28,7 @@ from atlantis import config as configs
 from atlantis import yaml12
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
-from atlantis.report.record import SEEDED
+from atlantis.report.study_record import SEEDED
 from atlantis.settings import RunConfig
 
 NAME_LENGTH, VALUE_LENGTH = 120, 32
@@ -58,28 +58,22 @@ class Planned:
 
 @dataclass(frozen=True)
 class Sweep:
-    """A named set of runs with distinct names and one output root; bases that others start from come first."""
+    """A named set of runs with distinct names and one output root; bases that others start from come first.
+
+    `place`: its folder in the output root; default: `sweeps/<name>`.
+    """
 
     name: str
-    runs: list[Planned]
+    runs: Sequence[Planned]
+    place: str | None = None
 
     @property
     def folder(self) -> Path:
-        return Path(self.runs[0].config.output_root) / "sweeps" / self.name
+        return Path(self.runs[0].config.output_root) / (self.place or f"sweeps/{self.name}")
 
     @property
     def results(self) -> Path:
         return self.folder / "results.parquet"
-
-    def stages(self) -> Iterator[list[Planned]]:
-        """The runs in the fewest groups in which none starts from another of its own group."""
-        left = {planned.name: planned for planned in self.runs}
-        while left:
-            stage = [planned for planned in left.values() if planned.after not in left]
-            assert stage, "a circle of bases, which `planned` refuses"
-            yield stage
-            for planned in stage:
-                del left[planned.name]
 
 
 # --- reading
@@ -96,12 +90,12 @@ def read(path: Path | str, overrides: Sequence[str] = ()) -> Sweep:
             f"{path}: no such sweep file; give a YAML file with `grid:`, or a Python file with `def runs()`"
         )
     if path.suffix == ".py":
-        return planned(*_from_python(path, overrides))
+        return sweep_of(*_from_python(path, overrides))
     base, beside = _load(path, overrides)
     settings, seeds = _checked_grid(path, beside, overrides)
     varied = _grid(base, settings, seeds, path.parent, f"{path}: grid: ")
     assert base.name is not None
-    return planned(base.name, [config for config, _ in varied], [factors for _, factors in varied])
+    return sweep_of(base.name, [config for config, _ in varied], [factors for _, factors in varied])
 
 
 def grid(
@@ -116,7 +110,7 @@ def grid(
     return [run for run, _ in _grid(base, settings, seeds, Path.cwd(), "grid: ")]
 
 
-def planned(name: str, runs: Sequence[RunConfig], factors: Sequence[dict[str, Any]] | None = None) -> Sweep:
+def sweep_of(name: str, runs: Sequence[RunConfig], factors: Sequence[dict[str, Any]] | None = None) -> Sweep:
     """A sweep of these runs, checked, with the bases that have to be made first.
 
     `factors` defaults to the settings in which the runs differ. Raises UserError with all mistakes.

@@ -1,11 +1,10 @@
 """The record of one method on one task with one seed: all that the leaderboard says about it, as a small JSON file.
 
-It holds no path and no name of a machine. A failure has a record too.
+A failure has a record too.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,13 +12,12 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from atlantis import artifacts
 from atlantis.bench.continual import Continual, SequenceErrors
 from atlantis.bench.scores import Numbers, Scores
 from atlantis.config import checked
 from atlantis.errors import UserError
 from atlantis.progress import say
-from atlantis.reading import read_json
+from atlantis.report.record import read_facts, record_files, rounded, write_facts
 from atlantis.settings import Settings
 from atlantis.strategies import Need
 
@@ -32,7 +30,7 @@ class Trial(Settings):
     error: str | None = None
 
 
-class Record(Settings):
+class BenchRecord(Settings):
     """What became of it: `scores`, or the `error` that stopped it."""
 
     format: Literal[1, 2] = 2
@@ -65,7 +63,7 @@ class Record(Settings):
     commit: str | None = None
 
     @model_validator(mode="after")
-    def _one_outcome(self) -> Record:
+    def _one_outcome(self) -> BenchRecord:
         if (self.scores is None) == (self.error is None):
             raise ValueError("a record has either scores or an error")
         if self.scores is not None and not all(0 <= score <= 1 for score in self.scores.point):
@@ -82,15 +80,13 @@ class Record(Settings):
         return "_".join(re.sub(r"[^\w+=-]+", "-", part) for part in parts if part) + ".json"
 
 
-def write_record(folder: Path, record: Record) -> Path:
+def write_record(folder: Path, record: BenchRecord) -> Path:
     """Write `record` into `folder`, a line for each of its facts. A failure takes no place of a record with scores."""
     file = folder / record.file_name
     if record.error is not None and file.is_file() and read_record(file).error is None:
         say(f"{file.name}: is left as it was, with its scores; this attempt failed: {record.error}")
         return file
-    data = record.model_dump(mode="json")
-    facts = ",\n ".join(f"{json.dumps(key)}: {json.dumps(_short(value))}" for key, value in data.items())
-    artifacts.write_text(file, f"{{\n {facts}\n}}\n")
+    write_facts(file, _short(record.model_dump(mode="json")))
     return file
 
 
@@ -100,30 +96,23 @@ def _short(value: Any) -> Any:
         return {key: _short(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_short(inner) for inner in value]
-    return float(f"{value:.7g}") if isinstance(value, float) else value
+    return rounded(value, 7) if isinstance(value, float) else value
 
 
-def read_record(file: Path) -> Record:
+def read_record(file: Path) -> BenchRecord:
     """The record in `file`. Raises UserError if it is none."""
-    try:
-        return checked(Record, read_json(file), str(file))
-    except FileNotFoundError:
-        raise UserError(f"{file}: there is no such record") from None
+    return checked(BenchRecord, read_facts(file), str(file))
 
 
-def read_records(places: Iterable[Path]) -> list[Record]:
+def read_records(places: Iterable[Path]) -> list[BenchRecord]:
     """The records in files, and in folders of them. Raises UserError for none at all, and for two of the same run."""
-    found: dict[tuple[Any, ...], Path] = {}
+    files: dict[tuple[str, str], Path] = {}
     records = []
-    for place in places:
-        files = sorted(place.glob("*.json")) if place.is_dir() else [place]
-        if not files:
-            raise UserError(f"{place}: no record (*.json) in it")
-        for file in files:
-            record = read_record(file)
-            key = (record.tier, record.file_name)
-            if key in found:
-                raise UserError(f"{file}: {found[key]} is a record of the same run; leave one of them out")
-            found[key] = file
-            records.append(record)
+    for file in record_files(places):
+        record = read_record(file)
+        key = (record.tier, record.file_name)
+        if key in files:
+            raise UserError(f"{file}: {files[key]} is a record of the same run; leave one of them out")
+        files[key] = file
+        records.append(record)
     return records

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TAIL_BYTES = 8192
 
 
-class Board:
+class Display:
     """The state of every run of a sweep; `outcomes` is filled by `note`."""
 
     def __init__(self, sweep: Sweep, outcomes: dict[str, Outcome]) -> None:
