@@ -21,7 +21,6 @@ from atlantis.model import Transformer, save_model
 from atlantis.model.fast.kernels import fast_bf16
 from atlantis.model.folder import qwen2_config
 from atlantis.tasks import distance
-
 from atlantis.training.order import Order
 from atlantis.training.step import Engine
 from atlantis.training.steps import Steps
@@ -55,6 +54,7 @@ def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, **changes: s
     settings = TrainingConfig.model_validate({"batch_size": batch, **changes})
     ours = Engine(new_model(s), settings, torch.device(device))
     assert settings.compile != "yes" or ours.compiled, "compilation is not possible here"
+    way = "tree" if ours.kernels else "neither" if settings.compile == "no" else "both"
     pairs, vocabulary = some_pairs(N_BATCHES * batch)
     rows = Rows(pairs, vocabulary, device)
     seen, done = Steps(ours, rows, Order(len(rows), batch, seed=0), total=1_000_000), 0
@@ -63,7 +63,7 @@ def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, **changes: s
         while done < until:
             done += len(seen.take(done, until))
         synchronize(device)
-        lap({"way": "tree" if ours.kernels else "both", "gpu_mb": gpu_mb(device)})
+        lap({"way": way, "gpu_mb": gpu_mb(device)})
 
 
 class TextRows(torch.utils.data.Dataset):
