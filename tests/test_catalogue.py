@@ -23,6 +23,7 @@ from atlantis.report.export import run_tables
 from atlantis.report.panels import PANELS, SECTIONS
 from atlantis.report.run_data import load
 from atlantis.statistics import LOG
+from atlantis.tasks.score import scores_of
 from benchmarks.page import read_records
 from scripts.demo_pages import RECORDS, metrics_page
 
@@ -39,7 +40,7 @@ def test_all_that_is_measured_is_in_the_catalogue_and_all_of_the_catalogue_is_me
     measured = set(pd.read_parquet(analysis / "map" / "measures.parquet")["metric"])
     columns = set(pd.read_csv(analysis / "seed" / "representation_dynamics.csv").columns)
     file = small_run / "checkpoints" / "checkpoint-20" / "eval_results.json"
-    scores = set(json.loads(file.read_text())["slices"]["all"]) - {"n"}
+    scores = {score.metric for score in scores_of(json.loads(file.read_text()))}
     assert measured <= set(METRICS) and set(SCORES) < columns and scores < set(METRICS)
     with_islands = {"integration_reference_km", "integration_ratio"}  # thirty cities have none
     assert set(METRICS) == measured | set(SCORES) | scores | with_islands | {"loss"}

@@ -120,11 +120,11 @@ PROBES = [
            what="mean absolute error of latitude",
            reading="0: exact. A degree is 111 km"),
     Metric("mean_km", "map", "mean km", KM, "low", LOG, panel="km", course=False,
-           what="mean great-circle distance from the true place; of answers, mean |answer - true|",
+           what="mean great-circle distance from the true place",
            reading="0: every city where it belongs"),
     Metric("median_km", "map", "median km", KM, "low", LOG, panel=None, course=False,
            what="the median of the same",
-           reading="half of the cities, or answers, are nearer than this"),
+           reading="half of the cities are nearer than this"),
 ]
 
 ANSWERS = [
@@ -134,15 +134,21 @@ ANSWERS = [
     Metric("task_km", "map", "task km", KM, "low", LOG, panel="task",
            what="mean |answer - true| of a slice of the task, as it was evaluated while training",
            reading="0: every answer exact"),
-    Metric("std_km", "map", "std km", KM, panel=None,
-           what="standard deviation of |answer - true|"),
-    Metric("min_km", "map", "min km", KM, panel=None,
-           what="the least |answer - true|"),
-    Metric("max_km", "map", "max km", KM, panel=None,
-           what="the greatest |answer - true|"),
+    Metric("mean", "map", "mean", TASKS, "low", LOG, panel=None,
+           what="mean error of the answers to a task, an unreadable one counted with the task's penalty",
+           reading="0: every answer exact"),
+    Metric("median", "map", "median", TASKS, "low", LOG, panel=None,
+           what="the median of the same errors",
+           reading="half of the answers are nearer than this"),
+    Metric("std", "map", "std", TASKS, panel=None, what="their standard deviation"),
+    Metric("min", "map", "min", TASKS, panel=None, what="the least of them"),
+    Metric("max", "map", "max", TASKS, panel=None, what="the greatest of them"),
     Metric("parsed", "map", "parsed", NUMBER, "high", SHARE, panel=None,
-           what="share of answers that can be read; the others count as half the Earth's circumference",
+           what="share of answers that can be read",
            reading="1: all"),
+    Metric("skill", "map", "skill", NUMBER, "high", BELOW_ONE, panel=None,
+           what="1 - mean error / mean error of the best constant answer; it has no unit, so tasks share an axis by it",
+           reading="1: exact; 0: no better than always giving one and the same answer"),
 ]
 
 READINGS = [

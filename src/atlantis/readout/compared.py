@@ -28,7 +28,8 @@ from atlantis.readout.skill import Estimate, over_folds, predict_held_out, shift
 from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.statistics import cells_of, mean_over_cities
-from atlantis.tokens import Vocabulary
+from atlantis.tasks import Task
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
 ENERGY = 0.99
@@ -64,17 +65,17 @@ class Places:
 
 
 class Constants:
-    """What is the same at every checkpoint of a run in `world`, probed by `config`."""
+    """What is the same at every checkpoint of a run in `world`, probed by `config` on prompts of `task`."""
 
-    def __init__(self, world: World, config: ProbeConfig) -> None:
-        self.world, self.config = world, config
+    def __init__(self, world: World, config: ProbeConfig, task: Task) -> None:
+        self.world, self.config, self.task = world, config, task
         self.layer = layer_name(config.layers)
         self.fold = folds(world, config)
         self.cell, self.small_cell = (cells_of(world.lon, world.lat, degrees) for degrees in (10.0, REGION_CELLS))
         self.real = slice(0, world.n_real)
         self.lon, self.lat = world.lon[self.real], world.lat[self.real]
         self.targets = unit_vectors(self.lon, self.lat)
-        self.prompts = old_prompts(world, config.seed)
+        self.prompts = old_prompts(world, config.seed, task)
         self.compact = [region for region in world.virtual_regions if region.kind != "scattered"]
         self.anywhere = Anywhere(self.lon, self.lat, len(self.compact), config.seed) if self.compact else None
         self.islands: dict[str, list[Island]] = {}
@@ -135,7 +136,8 @@ class Compared:
         shuffled = np.random.Generator(np.random.PCG64(seed)).permutation(world.n_real)
         permuted = np.concatenate([self.features[shuffled], self.features[world.offset :]])
         new = like(model, seed)
-        untrained = probe_features(new, vocabulary, np.arange(len(self.features)), self.config.layers)
+        everywhere, form = np.arange(len(self.features)), self.constants.task.form
+        untrained = probe_features(new, vocabulary, everywhere, self.config.layers, form=form)
         chance = {"permuted": self._chance(permuted), "untrained": self._chance(untrained.astype(np.float64))}
         subspaces = {name: principal_subspace(cloud.gram, ENERGY) for name, cloud in self.clouds.items()}
         return First(self.step, self.fits, self.answers, self.refit, self.clouds, subspaces, chance)

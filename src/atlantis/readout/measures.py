@@ -6,7 +6,7 @@ One row per step, layer, group and metric; docs/metrics.md says what each one me
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from copy import copy
 from typing import NamedTuple
 
@@ -43,7 +43,10 @@ from atlantis.readout.skill import (
 )
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
-from atlantis.tokens import Vocabulary
+from atlantis.tasks import Task
+from atlantis.tasks.distance import DISTANCE
+from atlantis.tasks.score import Score
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
 VERSION = 2
@@ -80,8 +83,8 @@ class Measures:
     read, copies of this (`another`) read the others, in any order and in threads of their own, and `add` gathers them.
     """
 
-    def __init__(self, world: World, config: ProbeConfig) -> None:
-        self.constants = Constants(world, config)
+    def __init__(self, world: World, config: ProbeConfig, task: Task = DISTANCE) -> None:
+        self.constants = Constants(world, config, task)
         self.first: First | None = None
         self.step = 0
         self.rows: list[tuple] = []
@@ -110,10 +113,11 @@ class Measures:
                 self._add(row)
         self.cities.append(compared.cities())
 
-    def add_scores(self, slices: dict[str, dict[str, float]]) -> None:
-        """Add the task's mean error per slice, as the last checkpoint read was saved with."""
-        for name, scores in slices.items():
-            self._add(Row("task_km", Estimate(scores["mean_km"], n=int(scores["n"])), name, ANSWERS))
+    def add_scores(self, scores: Iterable[Score]) -> None:
+        """Add the mean error of answered distances per slice, as the last checkpoint read was saved with."""
+        for score in scores:
+            if (score.task, score.metric) == (DISTANCE.name, "mean") and score.value is not None:
+                self._add(Row("task_km", Estimate(score.value, n=score.n), score.slice, ANSWERS))
 
     def table(self) -> pd.DataFrame:
         """All rows so far."""
