@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, tested
+from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, judged
 from atlantis.bench.quantities import (
     KEPT_ANSWERS,
     KEPT_MAP,
@@ -200,7 +200,7 @@ def _continual(board: Board) -> str:
 
 def _named(of_tier: Sequence[Board]) -> str:
     """The hypotheses with what the records say."""
-    rows = [_tested(one) for one in tested(of_tier)]
+    rows = [_tested(one) for one in judged(of_tier)]
     header = ["", "expected", "difference", "seeds", f"p, Holm over {len(HYPOTHESES)}"]
     note = (
         f"Named on {DATE}, before any run of the gpu tier; the cpu tier had been seen, so for it they are no "
