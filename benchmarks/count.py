@@ -36,7 +36,7 @@ import torch
 
 from atlantis import Dataset, DatasetConfig, ProbeConfig, World
 from atlantis.data.rows import Rows
-from atlantis.model.tree import Tree, tree_of
+from atlantis.model.fast.tree import Tree, tree_of
 from atlantis.readout.activations import N_POSITIONS
 from atlantis.tokens import MAX_KM_DIGITS, SYMBOLS, Vocabulary
 from benchmarks.common import Options
@@ -154,7 +154,7 @@ def trees(vocabulary: Vocabulary, world: World, batch: int, n: int) -> list[Tree
     """The trees of `n` batches of random pairs."""
     pairs = Dataset.build(world, DatasetConfig(n_train=n * batch, n_val=0, n_test=0)).splits["train"]
     rows = Rows(pairs, vocabulary)
-    return [tree_of(rows.prefix, rows.batch(torch.arange(i * batch, (i + 1) * batch))) for i in range(n)]
+    return [tree_of(rows.batch(torch.arange(i * batch, (i + 1) * batch))) for i in range(n)]
 
 
 def training(s: Sizes, vocabulary: Vocabulary, world: World, batch: int = BATCH, itemsize: int = 4) -> dict[str, Need]:

@@ -22,7 +22,7 @@ from torch import Tensor
 from atlantis import TrainingConfig
 from atlantis.data.rows import Rows
 from atlantis.model import transformer
-from atlantis.training import engine as engines
+from atlantis.training import step as engines
 from benchmarks import count
 from benchmarks.common import Lap, Options, race, ratio, summary
 from benchmarks.count import Sizes
@@ -73,7 +73,7 @@ def steps(
     while True:
         for _ in range(2 if done else 1):
             chosen = torch.arange(batch) + done % N_BATCHES * batch
-            engine.step(rows.prefix, rows.batch(chosen), settings.learning_rate)
+            engine.step(rows.batch(chosen), settings.learning_rate)
             done += 1
         lap(None)
 

@@ -58,7 +58,7 @@ def fine_tune(lap: Lap, config: RunConfig, steps: int) -> None:
             if engine.strategy is not None:
                 engine.strategy.at(step)
                 batch = engine.strategy.batch(batch, rows)
-            engine.step(task.rows.prefix, batch, 1e-5)
+            engine.step(batch, 1e-5)
             step += 1
         lap(begun)
 

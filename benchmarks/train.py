@@ -18,12 +18,12 @@ from atlantis import Dataset, DatasetConfig, TrainingConfig, World
 from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, save_model
+from atlantis.model.fast.kernels import fast_bf16
 from atlantis.model.folder import qwen2_config
-from atlantis.model.kernels import fast_bf16
 from atlantis.tasks import distance
 from atlantis.tokens import SYMBOLS, TOKEN, Vocabulary
-from atlantis.training.engine import Engine
 from atlantis.training.order import Order
+from atlantis.training.step import Engine
 from atlantis.training.steps import Steps
 from benchmarks import count
 from benchmarks.ceiling import ceiling, synchronize, weight_products

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,11 @@ from typing import Any
 from faults.common import Options, fork
 
 WATCHED = {
-    "artifacts": (
-        *("_fsync", "_sha256", "_seal", "_move_into_place", "verify", "clear_leftovers"),
-        *("write_bytes", "append_text", "remove", "is_complete", "_check_target"),
-    ),
+    "artifacts.disk": ("fsync", "sha256"),
+    "artifacts.files": ("write_bytes", "append_text"),
+    "artifacts.folders": ("_seal", "_move_into_place", "_check_target", "remove"),
+    "artifacts.leftovers": ("clear_leftovers",),
+    "artifacts.manifests": ("verify", "is_complete"),
     "training.state": ("usable_state", "keep_newest"),
     "training.run": ("_code",),
 }
@@ -56,7 +58,7 @@ def _watched_run(lab: Path, steps: int) -> int:
     for module_name, names in WATCHED.items():
         module = import_module(f"atlantis.{module_name}")
         for name in names:
-            setattr(module, name, watched(name, getattr(module, name)))
+            _exchange(getattr(module, name), watched(name, getattr(module, name)))
     started = time.perf_counter()
     code = cli.main(["train", "demo", f"output_root={lab}/outputs", f"training.max_steps={steps}", "--no-report"])
     seconds = time.perf_counter() - started
@@ -69,3 +71,10 @@ def _watched_run(lab: Path, steps: int) -> int:
     }
     (lab / "cost.json").write_text(json.dumps(result))
     return code
+
+
+def _exchange(function: Callable[..., Any], other: Callable[..., Any]) -> None:
+    """Put `other` wherever a module of ours has `function`, under whatever name."""
+    for module in [module for name, module in sys.modules.items() if name.startswith("atlantis.")]:
+        for name in [name for name, value in vars(module).items() if value is function]:
+            setattr(module, name, other)

@@ -53,7 +53,7 @@ def stopped_run(lab: Path) -> Path:
     import os
     import signal
 
-    from atlantis.training.engine import Engine
+    from atlantis.training.step import Engine
 
     folder = copy(lab / "new", "stopped")
     step, n = Engine.step, 0

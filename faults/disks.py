@@ -266,7 +266,7 @@ def _at_home(trial: Path, variables: dict[str, str | None]) -> Outcome:
 
     def work() -> int:
         from atlantis import home
-        from atlantis.model import kernels
+        from atlantis.model.fast import kernels
 
         def unknown(uid: int) -> Any:
             raise KeyError(f"getpwuid(): uid not found: {uid}")

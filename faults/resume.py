@@ -72,7 +72,7 @@ def _train(folder: Path, before_step: Callable[[int], None], loss: Callable[[int
     def work() -> int:
         from atlantis.data.rows import Rows
         from atlantis.training import steps
-        from atlantis.training.engine import Engine
+        from atlantis.training.step import Engine
 
         rate_of, step_of, loss_of, batch_of = steps.learning_rate, Engine.step, Engine.loss, Rows.batch
         now: dict[str, Any] = {}

@@ -80,10 +80,10 @@ def imported() -> None:
     import atlantis.report.page
     import atlantis.sweep
     import atlantis.training  # noqa: F401
-    from atlantis import cli
-    from atlantis.model.kernels import library
+    from atlantis.cli import entry
+    from atlantis.model.fast.kernels import library
 
-    cli.app = typer.main.get_command(cli.app)  # pyright: ignore[reportAttributeAccessIssue]  # once, not for every case
+    entry.app = typer.main.get_command(entry.app)  # pyright: ignore  # once, not for every case
     pa.set_cpu_count(1)
     pa.set_io_thread_count(1)
     library()
@@ -99,5 +99,5 @@ def resealed(folder: Path) -> None:
     for file in sorted(folder.rglob("*")):
         if file.is_file() and file.name != "manifest.json" and file.stat().st_size < 1 << 26:
             name = file.relative_to(folder).as_posix()
-            files[name] = {"sha256": artifacts._sha256(file), "bytes": file.stat().st_size}
+            files[name] = {"sha256": artifacts.sha256(file), "bytes": file.stat().st_size}
     artifacts.write_text(folder / "manifest.json", artifacts.sealed(found | {"files": files}))

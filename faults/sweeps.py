@@ -300,7 +300,7 @@ def _nursery(steps: Path) -> socket.socket:
 def _work(asked: Mapping[str, Any], descriptors: Sequence[int], steps: Path) -> None:
     """The worker's side: `atlantis train`, which notes every step that it does; never returns."""
     from atlantis.training import steps as of_a_run
-    from atlantis.training.engine import Engine
+    from atlantis.training.step import Engine
 
     code = 70
     try:

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from atlantis import artifacts, cli
+from atlantis import artifacts
+from atlantis.cli import failures
 from faults.common import (
     Options,
     Outcome,
@@ -73,8 +74,8 @@ def _writers(lab: Path) -> dict[str, tuple[Path, Writer]]:
     from atlantis.settings import TrainingConfig
     from atlantis.tokens import Vocabulary
     from atlantis.training import state
-    from atlantis.training.engine import Engine
     from atlantis.training.run import RunFolder
+    from atlantis.training.step import Engine
     from atlantis.world import World
 
     os.chdir(lab / "new")
@@ -186,7 +187,7 @@ def _as_command(write: Writer) -> Callable[[], int]:
             write()
             return 0
         except Exception as error:
-            return cli._explain(error)
+            return failures.explain(error)
 
     return work
 

@@ -135,7 +135,7 @@ def test_two_at_once(tmp_path):
             "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path; from atlantis import artifacts\n"
         )
         other += "with artifacts.new_folder(Path(sys.argv[1]), kind='world') as f: (f / 'winner').touch()"
-        source = Path(artifacts.__file__).parents[1]
+        source = Path(artifacts.__file__).parents[2]
         subprocess.run([sys.executable, "-c", other, tmp_path / "b", source], check=True)
     assert (tmp_path / "b" / "winner").exists()
 
@@ -147,7 +147,7 @@ def test_a_killed_process_leaves_nothing_at_the_target(tmp_path):
     script += (
         "with artifacts.new_folder(Path(sys.argv[1]), kind='world') as f: (f / 'half').touch(); os.kill(os.getpid(), 9)"
     )
-    done = subprocess.run([sys.executable, "-c", script, tmp_path / "world", Path(artifacts.__file__).parents[1]])
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "world", Path(artifacts.__file__).parents[2]])
     assert done.returncode == -9 and not (tmp_path / "world").exists()
     make(tmp_path / "world")
     assert beside(tmp_path / "world") == ["world"]

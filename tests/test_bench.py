@@ -41,7 +41,7 @@ from atlantis.world import OCEANS, World
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "leaderboard.py"
-SOURCE = Path(cli.__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

@@ -21,8 +21,8 @@ from tracked import copied
 from atlantis import Dataset, DatasetConfig, ProbeConfig, World
 from atlantis.data.rows import Rows
 from atlantis.model import completion_loss
+from atlantis.model.fast.tree import tree_logits
 from atlantis.model.folder import qwen2_config
-from atlantis.model.tree import tree_logits
 from atlantis.readout.activations import probe_features
 from atlantis.readout.generate import answer_tokens
 from atlantis.tokens import Vocabulary

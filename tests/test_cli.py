@@ -15,8 +15,9 @@ import pytest
 import atlantis.report
 from atlantis import cli
 from atlantis.errors import UserError
+from atlantis.settings import STUDY_SIZES
 
-SOURCE = Path(cli.__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[2]
 CONFIGS = Path(__file__).parents[1] / "configs"
 COMMANDS = [
     [], ["world"], ["world", "build"], ["data"], *(["data", kind] for kind in ("distance", "inter", "cross", "mixed")),
@@ -95,7 +96,10 @@ def test_version(capsys):
         (["show", "nowhere"], "nowhere: there is nothing there"),
         (["show", "."], ".: not a run, checkpoint, dataset or world"),
         (["train", "nothing"], "nothing: no such config file"),
-        (["data", "cross"], "Missing option '--out'; see `atlantis data cross --help`"),
+        (["data", "cross"], "Missing option '--out'; see `atlantis data --help`"),
+        (["data", "frog", "--out", "d"], "frog: is no kind of dataset; the kinds are distance, inter, cross, mixed"),
+        (["data", "distance", "--inter-ratio", "0.1", "--out", "d"], "--inter-ratio: is for cross and mixed, not for"),
+        (["data", "cross", "--n-distance", "3", "--out", "d"], "--n-distance: is for mixed, not for cross"),
         (["data", "cross", "--n-train", "x", "--out", "d"], "--n-train"),
         (["data", "inter", "--n-train", "5000", "--out", "d"], "n_train at most 4,322"),
         (["data", "cross", "--world", "nowhere", "--out", "d"], "nowhere: no saved world there"),
@@ -207,6 +211,14 @@ def test_world_and_data_are_built_once_and_shown(capsys):
     assert cli.main([*command[:-1], "f", "--seed", "7", "--sibling", "d"]) == 0
     assert "pairs of d" in capsys.readouterr().out
     assert sorted(os.listdir()) == ["d", "f", "w"]
+
+
+def test_the_help_of_data_says_the_sizes_of_every_kind(capsys):
+    cli.main(["data", "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    for kind, (n_train, _, n_test) in STUDY_SIZES.items():
+        first = next(line for line in lines if line.startswith(f"  {kind} "))
+        assert first.split()[-2:] == [str(n_train), str(n_test)]
 
 
 def test_mixed_shares_its_pairs_as_the_study_did(capsys):

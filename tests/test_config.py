@@ -10,8 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from atlantis import config, yaml12
-from atlantis.config import AnchorsConfig, ProbeConfig, RunConfig, TrainingConfig, VirtualRegionConfig, WorldConfig
 from atlantis.errors import UserError
+from atlantis.settings import (
+    AnchorsConfig,
+    EvaluationConfig,
+    ProbeConfig,
+    RunConfig,
+    TrainingConfig,
+    VirtualRegionConfig,
+    WorldConfig,
+)
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -118,7 +126,7 @@ def test_paths_are_relative_to_the_config_and_overrides_to_the_current_folder(tm
 
 
 def test_steps_start_at_zero():
-    assert config.EvaluationConfig(steps=[5, 2, 5]).steps == [0, 2, 5]
+    assert EvaluationConfig(steps=[5, 2, 5]).steps == [0, 2, 5]
 
 
 # --- refusing

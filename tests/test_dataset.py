@@ -12,10 +12,10 @@ import pytest
 
 import atlantis
 from atlantis import artifacts
-from atlantis.config import DatasetConfig
 from atlantis.data import SLICES, Dataset, overlaps
 from atlantis.data.dataset import COLUMNS, dataset_digest
 from atlantis.errors import UserError
+from atlantis.settings import DatasetConfig
 from atlantis.tasks import distance
 from atlantis.tokens import Vocabulary
 from atlantis.world import OCEANS, VirtualRegion, World
@@ -276,7 +276,7 @@ def test_same_bytes_in_every_process(small, tmp_path):
     cities.write_text("\n".join(["name,lat,lon,country,population", *rows]) + "\n")
     script = (
         "import sys; from atlantis.world import World, VirtualRegion; from atlantis.data import Dataset\n"
-        "from atlantis.config import DatasetConfig\n"
+        "from atlantis.settings import DatasetConfig\n"
         "world = World.build(sys.argv[1], regions=[VirtualRegion(count=12)])\n"
         "Dataset.build(world, DatasetConfig(kind='cross', n_train=40, n_val=5, n_test=7)).save(sys.argv[2])"
     )

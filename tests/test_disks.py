@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from atlantis import artifacts
+from atlantis.artifacts.disk import NO_FOLDER_FSYNC
+from atlantis.artifacts.folders import NO_RENAME_ONTO_A_FOLDER, _rename_onto
 
 
 def fsync_failing(monkeypatch: pytest.MonkeyPatch, number: int, folders: bool) -> None:
@@ -28,7 +30,7 @@ def make(path: Path) -> None:
         (folder / "a").write_text("a")
 
 
-@pytest.mark.parametrize("number", sorted(artifacts.NO_FOLDER_FSYNC))
+@pytest.mark.parametrize("number", sorted(NO_FOLDER_FSYNC))
 def test_a_folder_that_cannot_be_flushed(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync_failing(monkeypatch, number, folders=True)
     make(tmp_path / "deep" / "world")
@@ -51,7 +53,7 @@ def test_what_the_disk_fails_to_write_is_an_error(
         artifacts.write_text(tmp_path / "b" / "a.txt", "a")
 
 
-@pytest.mark.parametrize("number", sorted(artifacts.NO_RENAME_ONTO_A_FOLDER))
+@pytest.mark.parametrize("number", sorted(NO_RENAME_ONTO_A_FOLDER))
 def test_a_file_system_that_renames_onto_no_folder(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,5 +70,5 @@ def test_a_file_system_that_renames_onto_no_folder(
     assert artifacts.is_whole(tmp_path / "world") and os.listdir(tmp_path) == ["world"]
     make(tmp_path / "other")
     with pytest.raises(OSError) as error:
-        artifacts._rename_onto(tmp_path / "other", tmp_path / "world")
+        _rename_onto(tmp_path / "other", tmp_path / "world")
     assert error.value.errno == number and artifacts.is_whole(tmp_path / "world")

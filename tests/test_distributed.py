@@ -19,7 +19,8 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import RunConfig
-from atlantis.training import engine, ranks, train
+from atlantis.training import ranks, train
+from atlantis.training import step as engine
 from atlantis.training.state import state_steps
 
 SOURCE = Path(atlantis.__file__).parents[1]
@@ -28,11 +29,12 @@ PLANTED = """
 import os, signal, sys, time
 from pathlib import Path
 from atlantis import cli
+from atlantis.cli import failures
 from atlantis import config as configs
 from atlantis.errors import Interrupted
 from atlantis.training import train
 from atlantis.training.distributed import together
-from atlantis.training.engine import Engine, NotFinite
+from atlantis.training.step import Engine, NotFinite
 
 what, config, rank = sys.argv[1], Path(sys.argv[2]), int(os.environ["RANK"])
 step, loss, n_steps = Engine.step, Engine.loss, 0
@@ -51,8 +53,8 @@ def planted_step(self, *arguments):
     return step(self, *arguments)
 
 
-def planted_loss(self, prefix, batch):
-    total, count = loss(self, prefix, batch)
+def planted_loss(self, batch):
+    total, count = loss(self, batch)
     if what == "faults" and rank == 1:
         if n_steps == 20 + 6:  # the first run's 20 steps, and 6 of the next
             return total * float("nan"), count
@@ -72,7 +74,7 @@ def faults():
 
 Engine.step, Engine.loss = planted_step, planted_loss
 if what == "faults":
-    together(faults, cli._explain)
+    together(faults, failures.explain)
 sys.exit(cli.main(["train", str(config), f"name={what}"]))
 """
 

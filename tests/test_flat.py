@@ -19,13 +19,13 @@ from atlantis import Dataset, DatasetConfig, TrainingConfig, World
 from atlantis.data.rows import Batch, Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
-from atlantis.model.flat import Attention, FlatLoss
+from atlantis.model.fast.flat import Attention, FlatLoss
 from atlantis.model.transformer import attend, attend_shared, rotary_table, rotate
 from atlantis.settings import RunConfig
 from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import graph, scaling, state, steps, train
-from atlantis.training.engine import Engine, NotFinite
 from atlantis.training.graph import StepGraph
+from atlantis.training.step import Engine, NotFinite
 
 interpreted = os.environ.get("TRITON_INTERPRET") == "1"
 needs_kernels = pytest.mark.skipif(
@@ -69,10 +69,10 @@ def model_of(vocabulary: Vocabulary, width: int, n_layers: int, n_heads: int) ->
 
 def check_equal(model: Transformer, rows: Rows, batch: Batch, attention: Attention, compiled: bool = False) -> None:
     """Loss and gradients in float32 are the plain model's."""
-    expected, n = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)
+    expected, n = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)
     gradients = torch.autograd.grad(expected, list(model.parameters()))
     flat = FlatLoss(model, torch.float32, attention, compiled)
-    loss, count = flat.loss(rows.prefix, batch)
+    loss, count = flat.loss(batch)
     assert count == n
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
     flat.backward(loss)
@@ -94,10 +94,10 @@ def test_gradients_in_bfloat16_are_near() -> None:
     world = World.build(regions=())
     rows, model = rows_of("characters", 64, world), model_of(Vocabulary("characters", len(world)), 64, 2, 4)
     batch = rows.batch(torch.arange(64))
-    expected = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)[0]
+    expected = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)[0]
     gradients = torch.autograd.grad(expected, list(model.parameters()))
     flat = FlatLoss(model, torch.bfloat16, plain_attention, compiled=False)
-    flat.backward(flat.loss(rows.prefix, batch)[0])
+    flat.backward(flat.loss(batch)[0])
     for parameter, theirs in zip(model.parameters(), gradients, strict=True):
         assert parameter.grad is not None
         assert (parameter.grad - theirs).norm() < 0.05 * theirs.norm()
@@ -106,7 +106,7 @@ def test_gradients_in_bfloat16_are_near() -> None:
 @needs_kernels
 @pytest.mark.parametrize("sizes", [(8, 18, 5, 4, 32), (8, 5, 3, 2, 32), (3, 20, 2, 1, 64), (5, 40, 2, 2, 32)])
 def test_the_kernels_are_the_plain_attention(sizes: tuple[int, int, int, int, int]) -> None:
-    from atlantis.model.attention import SharedAttention, fits
+    from atlantis.model.fast.attention import SharedAttention, fits
 
     n_shared, length, n_rows, n_heads, head_width = sizes
     assert fits(n_shared, length, n_heads * head_width, n_heads)
@@ -151,7 +151,7 @@ def test_many_steps_at_once_are_those_one_by_one(limit: float) -> None:
     graphed = Unrecorded(many, rows, 16, plain_attention)
     chosen = np.random.default_rng(0).integers(0, len(rows) + 1, (6, 16))
     rates = np.linspace(0, 1e-2, 6)
-    expected = [one.step(rows.prefix, rows.batch(torch.from_numpy(c)), r) for c, r in zip(chosen, rates, strict=True)]
+    expected = [one.step(rows.batch(torch.from_numpy(c)), r) for c, r in zip(chosen, rates, strict=True)]
     found = graphed.run(chosen[:4], rates[:4]) + graphed.run(chosen[4:], rates[4:])
     assert found == pytest.approx(expected, rel=1e-4)
     for ours, theirs in zip(many.model.parameters(), one.model.parameters(), strict=True):
@@ -190,11 +190,11 @@ def test_fp16_steps_are_those_of_a_gradient_scaler(first_scale: float, monkeypat
     chosen = np.random.default_rng(0).integers(0, len(rows), (12, 16))
     for row in chosen:
         batch = rows.batch(torch.from_numpy(row))
-        ours.step(rows.prefix, batch, 1e-3)
+        ours.step(batch, 1e-3)
         for group in theirs.optimizer.param_groups:
             group["lr"] = 1e-3
         theirs.optimizer.zero_grad(set_to_none=True)
-        total, count = theirs.loss(rows.prefix, batch)
+        total, count = theirs.loss(batch)
         peer.scale(total / count).backward()
         peer.unscale_(theirs.optimizer)
         torch.nn.utils.clip_grad_norm_(theirs.model.parameters(), 1.0)
@@ -215,7 +215,7 @@ def test_fp16_steps_at_once_are_those_one_by_one(first_scale: float, monkeypatch
     many.scaling.restore({"scale": torch.tensor(first_scale), "streak": torch.tensor(0, dtype=torch.int32)})
     chosen = np.random.default_rng(0).integers(0, len(rows), (8, 16))
     rates = np.full(8, 1e-3)
-    expected = [one.step(rows.prefix, rows.batch(torch.from_numpy(c)), r) for c, r in zip(chosen, rates, strict=True)]
+    expected = [one.step(rows.batch(torch.from_numpy(c)), r) for c, r in zip(chosen, rates, strict=True)]
     found = graphed.run(chosen[:4], rates[:4]) + graphed.run(chosen[4:], rates[4:])
     assert found == pytest.approx(expected, rel=2e-2)
     assert many.scaling.scale.item() == one.scaling.scale.item()
@@ -224,7 +224,7 @@ def test_fp16_steps_at_once_are_those_one_by_one(first_scale: float, monkeypatch
 def test_fp16_goes_on_from_a_saved_scale(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     engine, other, rows = fp16_engines(2.0**30, monkeypatch)
     for row in np.arange(96).reshape(6, 16) % len(rows):
-        engine.step(rows.prefix, rows.batch(torch.from_numpy(row)), 1e-3)
+        engine.step(rows.batch(torch.from_numpy(row)), 1e-3)
     state.save_state(tmp_path, engine, {"step": 6, "log_bytes": 0, "losses": [], "origin": {}, "checkpoints": {}})
     state.load_state(tmp_path / "state" / "state-6", other)
     assert engine.scaling is not None and other.scaling is not None

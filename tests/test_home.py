@@ -14,7 +14,7 @@ import pytest
 from atlantis import cli, home
 
 SHIMS = Path(__file__).with_name("inputs") / "shims"
-SOURCE = Path(cli.__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +132,7 @@ def test_no_place_for_temporary_files_is_one_message(
         raise FileNotFoundError(2, "No usable temporary directory found in ['/a', '/b']")
 
     monkeypatch.setattr(tempfile, "gettempdir", nowhere)
-    monkeypatch.setattr(cli, "app", lambda **_: tempfile.gettempdir())
+    monkeypatch.setattr("atlantis.cli.entry.app", lambda **_: tempfile.gettempdir())
     assert cli.main([]) == 2
     said = capsys.readouterr().err
     assert said == (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from atlantis.progress import printable
 from atlantis.reading import by_step, read_bytes, read_json
 from atlantis.settings import OwnStrategySettings, TrainingConfig
 from atlantis.training import state
-from atlantis.training.engine import Engine
+from atlantis.training.step import Engine
 from faults.cases import links, payloads
 from faults.cases.links import Elements
 from faults.scene import resealed
@@ -77,7 +78,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
     (run / ".lock").symlink_to(precious)
     with pytest.raises(UserError, match="a link"), artifacts.lock(run):
         pass
-    (run / f".x.tmp-{artifacts.os.getpid()}").symlink_to(precious)
+    (run / f".x.tmp-{os.getpid()}").symlink_to(precious)
     artifacts.write_bytes(run / "x", b"new")
     assert precious.read_text() == "mine" and (run / "x").read_bytes() == b"new"
 
@@ -91,7 +92,7 @@ def test_a_folder_above_that_becomes_a_link_is_noticed(tmp_path: Path, monkeypat
         above.rename(tmp_path / "moved")
         above.symlink_to(kept)
 
-    monkeypatch.setattr(artifacts, "make_folders", exchanged)
+    monkeypatch.setattr("atlantis.artifacts.folders.make_folders", exchanged)
     with (
         pytest.raises(UserError, match="checkpoints: is a symbolic link"),
         artifacts.new_folder(above / "checkpoint-0", kind="checkpoint"),

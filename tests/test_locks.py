@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from atlantis import artifacts, leases, locks
+from atlantis import artifacts
+from atlantis.artifacts import flock, leases
 from atlantis.errors import UserError
 
 SHIMS = Path(__file__).with_name("inputs") / "shims"
-SOURCE = Path(artifacts.__file__).parents[1]
+SOURCE = Path(artifacts.__file__).parents[2]
 CODES = ("ENOLCK", "EOPNOTSUPP", "ENOSYS", "EINVAL", "ENOTSUP")
 
 
@@ -35,11 +36,11 @@ def python(code: str, *arguments: object, shim: str = "noflock", **variables: st
 def refuse(monkeypatch: pytest.MonkeyPatch, code: str = "ENOLCK") -> None:
     number = getattr(errno, code)
 
-    def flock(descriptor: int, kind: int) -> None:
+    def no_flock(descriptor: int, kind: int) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(locks, "_said", False)
+    monkeypatch.setattr(fcntl, "flock", no_flock)
+    monkeypatch.setattr(flock, "_said", False)
 
 
 def claims(folder: Path) -> list[str]:
@@ -107,10 +108,11 @@ def test_folders_are_made_without_flock(tmp_path: Path, monkeypatch: pytest.Monk
 RACE = """
 import os, sys, time
 from pathlib import Path
-from atlantis import artifacts, locks
+from atlantis import artifacts
+from atlantis.artifacts import flock
 from atlantis.errors import UserError
 run, inside, end = Path(sys.argv[1]), Path(sys.argv[1] + ".inside"), time.monotonic() + float(sys.argv[2])
-locks._said = True
+flock._said = True
 
 def work():
     wins = meetings = 0
@@ -150,10 +152,11 @@ def test_two_of_many_never_meet(tmp_path: Path) -> None:
 STEAL = """
 import os, sys, time
 from pathlib import Path
-from atlantis import artifacts, leases, locks
+from atlantis import artifacts
+from atlantis.artifacts import flock, leases
 from atlantis.errors import UserError
 run = Path(sys.argv[1]); run.mkdir()
-locks._said = True
+flock._said = True
 for turn in range(20):
     dead = run / f".lock.lease-{leases.machine()}-4194305-0-{os.urandom(8).hex()}"
     dead.write_text("here\\nheld\\n")
@@ -305,7 +308,7 @@ def test_a_lease_is_touched_again_and_again(tmp_path: Path, monkeypatch: pytest.
 
 def test_who_has_lost_its_lease_leaves(tmp_path: Path) -> None:
     code = """
-import sys, time; from pathlib import Path; from atlantis import leases
+import sys, time; from pathlib import Path; from atlantis.artifacts import leases
 leases.BEAT_S = 0.1
 with leases.held(Path(sys.argv[1])):
     print(flush=True); time.sleep(30)

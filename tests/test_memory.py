@@ -16,14 +16,15 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import RunConfig
-from atlantis.training import engine, loop, train
+from atlantis.training import loop, train
+from atlantis.training import step as engine
 from atlantis.training.state import state_steps
 
 LIMITED = """
 import resource, sys
 from pathlib import Path
 from atlantis import cli
-from atlantis.training.engine import Engine
+from atlantis.training.step import Engine
 
 step = Engine.step
 
@@ -41,7 +42,7 @@ sys.exit(cli.main(["train", *sys.argv[1:]]))
 PIECES = """
 from pathlib import Path
 import torch
-from atlantis.training.engine import keep_freed_memory, release_freed_memory
+from atlantis.training.step import keep_freed_memory, release_freed_memory
 
 
 def held():
@@ -70,8 +71,8 @@ def test_out_of_memory_names_a_batch_that_fits(
 ) -> None:
     original, tried = engine.Engine.loss, []
 
-    def limited(self: engine.Engine, prefix, batch):
-        total, count = original(self, prefix, batch)
+    def limited(self: engine.Engine, batch):
+        total, count = original(self, batch)
         tried.append(None)
         if len(tried) > 4 and len(batch.tokens) > limit:  # the fifth step, and what is tried then
             raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried ...")
@@ -89,7 +90,7 @@ def test_out_of_memory_names_a_batch_that_fits(
 
 
 def test_another_error_is_not_taken_for_it(small_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(self, prefix, batch):
+    def broken(self, batch):
         raise RuntimeError("shapes do not fit")
 
     monkeypatch.setattr(engine.Engine, "loss", broken)

@@ -58,7 +58,7 @@ def test_logits_hidden_states_and_gradients_equal_transformers(kind: str, tmp_pa
     rows = Rows(some_pairs(), vocabulary)
     batch = rows.batch(torch.arange(40))
     tokens, n = whole_rows(rows, batch), len(rows.prefix)
-    logits = model(rows.prefix, batch.tokens, batch.positions)
+    logits = model(batch.prefix, batch.tokens, batch.positions)
     output = theirs(tokens, output_hidden_states=True)
     expected = output.logits[torch.arange(40)[:, None], n + batch.positions][..., :44]
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
@@ -114,7 +114,7 @@ def test_a_filler_changes_neither_loss_nor_gradient() -> None:
     for chosen in (torch.arange(6), torch.tensor([0, 1, 2, 3, 4, 5, 40, 40])):
         batch = rows.batch(chosen)
         model.zero_grad()
-        loss, count = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)
+        loss, count = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)
         (loss / count).backward()
         assert model.blocks[1].gate_up.weight.grad is not None
         results.append((loss / count, model.blocks[1].gate_up.weight.grad.clone()))

@@ -18,7 +18,8 @@ from threadpoolctl import threadpool_limits
 from transformers import AutoModelForCausalLM
 
 from atlantis.data.pairs import Pairs
-from atlantis.model import Transformer, kernels, save_model
+from atlantis.model import Transformer, save_model
+from atlantis.model.fast import kernels
 from atlantis.readout.activations import probe_features, probe_states
 from atlantis.readout.evaluate import score
 from atlantis.readout.probes import folds, metrics, r2, read_seed, read_sphere, seed_split

@@ -22,8 +22,8 @@ import torch
 
 from atlantis import config as configs
 from atlantis.data.dataset import Dataset
-from atlantis.model import kernels
 from atlantis.model.checkpoint import load_checkpoint
+from atlantis.model.fast import kernels
 from atlantis.settings import DatasetConfig, WorldConfig
 from atlantis.training import train
 from atlantis.world import World

@@ -14,7 +14,7 @@ import pytest
 
 from atlantis import cli, signals
 
-SOURCE = Path(cli.__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)

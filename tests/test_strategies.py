@@ -35,8 +35,9 @@ from atlantis.strategies.gpm import basis, off
 from atlantis.strategies.integration import principal, share_outside, states
 from atlantis.strategies.wise import interpolated
 from atlantis.tokens import PAD
-from atlantis.training import engine, train
-from atlantis.training.engine import Engine
+from atlantis.training import step as engine
+from atlantis.training import train
+from atlantis.training.step import Engine
 from atlantis.world import World
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -133,7 +134,7 @@ class Bench:
         rows = torch.arange(48)
         self.composed.at(step)
         batch = self.composed.batch(self.task.rows.batch(rows), rows)
-        return self.engine.step(self.task.rows.prefix, batch, rate)
+        return self.engine.step(batch, rate)
 
     def shift(self, size: float = 0.01) -> None:
         """Move every weight, as if the model had learned."""
@@ -475,7 +476,7 @@ def test_lwfs_loss_by_hand(fine: RunConfig) -> None:
     p, q = (base / 2).softmax(-1), (logits / 2).softmax(-1)
     expected = 3 * 4 * (p * (p.log() - q.log())).sum()
     assert bench.strategy.output_loss(logits, batch).item() == pytest.approx(expected.item(), rel=1e-4)
-    total, count = bench.engine.loss(bench.task.rows.prefix, batch)
+    total, count = bench.engine.loss(batch)
     plain = torch.nn.functional.cross_entropy(logits, batch.targets[batch.targets != PAD], reduction="sum")
     assert total.item() == pytest.approx((plain + expected).item(), rel=1e-4)
     assert int(count) == int((batch.targets != PAD).sum())
@@ -580,8 +581,8 @@ def test_flows_weights(fine: RunConfig) -> None:
     by_hand = bench.strategy.memory["weights"]
     assert by_hand.mean().item() == pytest.approx(1.0, abs=1e-5)
     assert batch.weights is not None and batch.weights.tolist() == [by_hand[3], by_hand[5], 0.0]
-    total, _ = bench.engine.loss(table.prefix, batch)
-    parts = [bench.engine.loss(table.prefix, table.batch(rows[i : i + 1]))[0] * by_hand[rows[i]] for i in (0, 1)]
+    total, _ = bench.engine.loss(batch)
+    parts = [bench.engine.loss(table.batch(rows[i : i + 1]))[0] * by_hand[rows[i]] for i in (0, 1)]
     assert total.item() == pytest.approx(sum(parts).item(), rel=1e-5)  # type: ignore[union-attr]
 
 

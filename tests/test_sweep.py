@@ -28,7 +28,7 @@ from atlantis.sweep.display import Display
 from atlantis.sweep.plan import NAME_LENGTH, Planned, sweep_of
 from atlantis.sweep.results import measures
 
-SOURCE = Path(cli.__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[2]
 TINY = """
 world: {{cities: {cities}, regions: [{{count: 8}}]}}
 dataset: {{kind: distance, n_train: 300, n_val: 32, n_test: 64}}

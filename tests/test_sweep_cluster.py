@@ -19,7 +19,7 @@ import pytest
 from atlantis import cli, sweep
 from atlantis.errors import UserError
 
-SOURCE = Path(cli.__file__).parents[1]
+SOURCE = Path(cli.__file__).parents[2]
 TINY = """
 world: {{cities: {cities}, regions: [{{count: 8}}]}}
 dataset: {{kind: distance, n_train: 300, n_val: 32, n_test: 64}}

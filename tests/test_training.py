@@ -24,7 +24,8 @@ from atlantis.data.pairs import Pairs
 from atlantis.errors import Interrupted, UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import AnchorsConfig, EvaluationConfig, RunConfig, TrainingConfig
-from atlantis.training import engine, train
+from atlantis.training import step as engine
+from atlantis.training import train
 from atlantis.training.order import Order, anchored, order_of
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
 from atlantis.training.state import state_steps
@@ -406,7 +407,7 @@ def test_compiled_equals_eager(small_config: RunConfig) -> None:
         settings = small_config.training.model_copy(update={"compile": choice})
         run = engine.Engine(_tiny(), settings, torch.device("cpu"))
         assert run.compiled == (choice == "yes")
-        losses[choice] = [run.step(*_batch(), 1e-3) for _ in range(3)]
+        losses[choice] = [run.step(_batch(), 1e-3) for _ in range(3)]
     assert losses["yes"] == pytest.approx(losses["no"], rel=1e-4)
 
 
@@ -425,7 +426,7 @@ def test_a_compiler_that_fails_is_said_and_the_run_goes_on_eager(
 
     monkeypatch.setattr(run.model, "last_block", fail)
     eager = engine.Engine(_tiny(), small_config.training.model_copy(update={"compile": "no"}), torch.device("cpu"))
-    assert run.step(*_batch(), 1e-3) == pytest.approx(eager.step(*_batch(), 1e-3))
+    assert run.step(_batch(), 1e-3) == pytest.approx(eager.step(_batch(), 1e-3))
     assert not run.compiled
     error = capfd.readouterr().err
     assert "no compiler today" in error and "goes on in plain PyTorch" in error
@@ -446,7 +447,7 @@ def _batch():
 
     ids = np.arange(16, dtype=np.int32)
     table = Rows(Pairs(ids, ids[::-1].copy(), ids * 100, np.zeros(16, np.uint8)), Vocabulary("characters", 16))
-    return table.prefix, table.batch(torch.arange(16))
+    return table.batch(torch.arange(16))
 
 
 # trackers

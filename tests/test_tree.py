@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Rows
-from atlantis.model import Transformer, completion_loss, kernels
-from atlantis.model.tree import grow, tree_loss, tree_of
+from atlantis.model import Transformer, completion_loss
+from atlantis.model.fast import kernels
+from atlantis.model.fast.tree import grow, tree_loss, tree_of
 from atlantis.settings import TrainingConfig
 from atlantis.tokens import Vocabulary
-from atlantis.training.engine import Engine
+from atlantis.training.step import Engine
 
 pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="needs a C++ compiler")
 
@@ -44,13 +45,13 @@ def loss_and_gradients(model: Transformer, rows: Rows, chosen: torch.Tensor, by_
     batch = rows.batch(chosen)
     model.zero_grad()
     if by_tree:
-        total, count = tree_loss(model, rows.prefix, batch, bf16)
+        total, count = tree_loss(model, batch, bf16)
     elif bf16:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = model(rows.prefix, batch.tokens, batch.positions)
+            logits = model(batch.prefix, batch.tokens, batch.positions)
         total, count = completion_loss(logits.float(), batch.targets)
     else:
-        total, count = completion_loss(model(rows.prefix, batch.tokens, batch.positions), batch.targets)
+        total, count = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)
     (total / count).backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return total.item(), int(count), gradients
@@ -169,7 +170,7 @@ def test_kernels_do_not_depend_on_the_number_of_threads(dtype: torch.dtype) -> N
     n = 300
     first, second = (rng.integers(0, N_CITIES, n).tolist() for _ in range(2))
     rows = rows_of(first, second, rng.integers(0, 20_000, n).tolist(), vocabulary)
-    tree = tree_of(rows.prefix, rows.batch(torch.arange(n)))
+    tree = tree_of(rows.batch(torch.arange(n)))
     model, _ = new_model("characters")
     cos, sin = model.cos.squeeze(1), model.sin.squeeze(1)
     inputs = torch.randn(len(tree.token), 3 * 64, generator=torch.Generator().manual_seed(0))
@@ -204,21 +205,19 @@ def test_what_is_no_number_stays_none(wrong: float) -> None:
     rows = rows_of([1, 2], [3, 4], [5, 6], vocabulary)
     with torch.no_grad():
         model.layers[0].gate_up.weight[3, 5] = wrong
-    assert not np.isfinite(tree_loss(model, rows.prefix, rows.batch(torch.arange(2)))[0].item())
+    assert not np.isfinite(tree_loss(model, rows.batch(torch.arange(2)))[0].item())
 
 
 def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch taken in pieces of three rows steps like the whole one."""
     weights = []
     for size in (3, 512):
-        monkeypatch.setattr("atlantis.training.engine.PIECE", size)
+        monkeypatch.setattr("atlantis.training.step.PIECE", size)
         model, vocabulary = new_model("characters")
         rows = rows_of([1, 22, 333, 4_444, 1, 7, 70], [5, 6, 7, 8, 9, 10, 11], [1, 20, 300, 4_000, 5, 6, 7], vocabulary)
         engine = Engine(model, TrainingConfig(), torch.device("cpu"))
         assert engine.kernels
-        weights.append(
-            (engine.step(rows.prefix, rows.batch(torch.arange(8)), 1e-3), model.layers[0].qkv.weight.detach())
-        )
+        weights.append((engine.step(rows.batch(torch.arange(8)), 1e-3), model.layers[0].qkv.weight.detach()))
     assert weights[0][0] == pytest.approx(weights[1][0], rel=1e-6)
     torch.testing.assert_close(weights[0][1], weights[1][1], rtol=1e-4, atol=2e-5)
 
@@ -236,7 +235,7 @@ def test_without_the_kernels_training_goes_on_and_says_so(
         "import torch\n"
         "from atlantis import TrainingConfig\n"
         "from atlantis.model import Transformer\n"
-        "from atlantis.training.engine import Engine\n"
+        "from atlantis.training.step import Engine\n"
         "model = Transformer(44, 44, width=16, n_layers=2, n_heads=2, mlp_width=8)\n"
         "assert not Engine(model, TrainingConfig(), torch.device('cpu')).kernels\n"
     )

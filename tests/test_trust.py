@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from atlantis import artifacts, cli, trust
 from atlantis import config as configs
 from atlantis.errors import UserError
-from atlantis.model import kernels
+from atlantis.model.fast import kernels
 from atlantis.settings import RunConfig
 from atlantis.training.mend import mend
 from atlantis.training.run import RunFolder

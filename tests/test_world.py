@@ -19,6 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from atlantis.errors import UserError
+from atlantis.settings import VirtualRegionConfig, WorldConfig
 from atlantis.sphere import haversine_km
 from atlantis.world import COLUMNS, OCEANS, VirtualRegion, World
 from atlantis.world.cities import read_cities_csv, shipped_cities
@@ -515,9 +516,8 @@ def test_the_card_holds_a_config_that_builds_the_same_world(world: World, tmp_pa
 
 
 def test_a_config_builds_its_world(world: World) -> None:
-    config = pytest.importorskip("atlantis.config")
-    assert World.from_config(config.WorldConfig()) == world
-    section = config.WorldConfig(seed=7, regions=[config.VirtualRegionConfig(kind="scattered", count=3)])
+    assert World.from_config(WorldConfig()) == world
+    section = WorldConfig(seed=7, regions=[VirtualRegionConfig(kind="scattered", count=3)])
     assert World.from_config(section) == World.build(regions=[VirtualRegion(kind="scattered", count=3)], seed=7)
 
 

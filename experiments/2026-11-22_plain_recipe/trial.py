@@ -21,12 +21,12 @@ from torch.nn import functional as F
 from atlantis import Dataset, DatasetConfig, ProbeConfig, World
 from atlantis.data.rows import Batch, Rows
 from atlantis.model import Transformer
-from atlantis.model.tree import tree_logits, tree_loss, tree_of
+from atlantis.model.fast.tree import tree_logits, tree_loss, tree_of
 from atlantis.readout.activations import probe_features
 from atlantis.readout.probes import read_seed
 from atlantis.tokens import PAD, SYMBOLS, Vocabulary
-from atlantis.training.engine import keep_freed_memory, release_freed_memory
 from atlantis.training.order import Order
+from atlantis.training.step import keep_freed_memory, release_freed_memory
 
 
 class Muon(torch.optim.Optimizer):
@@ -82,12 +82,10 @@ def optimizers(model: Transformer, options: argparse.Namespace) -> list[torch.op
     return found
 
 
-def weighted_loss(
-    model: Transformer, prefix: Tensor, batch: Batch, options: argparse.Namespace
-) -> tuple[Tensor, Tensor]:
+def weighted_loss(model: Transformer, batch: Batch, options: argparse.Namespace) -> tuple[Tensor, Tensor]:
     """The batch's mean loss, and with each place of the answer weighted by `--counts`."""
     asked = batch.targets != PAD
-    logits = tree_logits(model, tree_of(prefix, batch), options.bf16)
+    logits = tree_logits(model, tree_of(batch), options.bf16)
     losses = F.cross_entropy(logits, batch.targets[asked], reduction="none")
     weights = torch.tensor(options.counts).expand(len(asked), -1)[asked]
     return losses.detach().mean(), (losses * weights).sum() / weights.sum()
@@ -163,9 +161,9 @@ def main() -> None:
             chosen = order.rows(step)
         batch = rows.batch(torch.as_tensor(chosen))
         if step < options.count_steps:
-            loss, weighted = weighted_loss(model, rows.prefix, batch, options)
+            loss, weighted = weighted_loss(model, batch, options)
         else:
-            total, count = tree_loss(model, rows.prefix, batch, options.bf16)
+            total, count = tree_loss(model, batch, options.bf16)
             loss = weighted = total / count
         model.zero_grad()
         weighted.backward()

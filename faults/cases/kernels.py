@@ -27,7 +27,7 @@ BAD_COMPILERS = {
 
 def tally(every: int) -> Tally:
     """Attacks on the library in a cache, and compilers that fail; none at all where there is no compiler."""
-    from atlantis.model import kernels
+    from atlantis.model.fast import kernels
 
     found, compiler = Tally(), kernels.compiler()
     if compiler is None:
@@ -71,7 +71,7 @@ def _digest(folder: Path) -> Outcome:
     def work() -> int:
         import sys
 
-        from atlantis.model import kernels
+        from atlantis.model.fast import kernels
 
         os.environ["PATH"] = f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")

@@ -22,7 +22,7 @@ def stop_at(folder: Path, step: int, arguments: tuple[str, ...]) -> Outcome:
 
 def at_step(folder: Path, step: int, arguments: tuple[str, ...], act: Callable[[], object]) -> Outcome:
     """A command in which `act` is called as its `step`-th training step begins."""
-    from atlantis.training.engine import Engine
+    from atlantis.training.step import Engine
 
     take, n = Engine.step, 0
 

@@ -70,7 +70,7 @@ class Tier:
 
     def setup(self, output_root: Path) -> Setup:
         """What its tasks share; the smoke tier's needs a table of cities that `prepare` writes."""
-        from atlantis.model.kernels import fast_bf16  # takes PyTorch with it
+        from atlantis.model.fast.kernels import fast_bf16  # takes PyTorch with it
 
         data = {key: dict(value) for key, value in self.settings.items()}
         if self.name == "cpu" and fast_bf16():

@@ -13,11 +13,13 @@ from atlantis.tokens import MAX_KM_DIGITS, PAD, PairTokens, Vocabulary
 
 
 class Batch(NamedTuple):
-    """B rows: tokens (B, T), and the positions (B, C) that predict the targets (B, C); `<pad>` is no target.
+    """B rows that all begin with `prefix` (P,) and go on with their `tokens` (B, T).
 
+    positions (B, C): the columns of `tokens` that predict the targets (B, C), of which `<pad>` is none.
     weights (B,): what the loss of each row counts; None: all the same.
     """
 
+    prefix: Tensor
     tokens: Tensor
     positions: Tensor
     targets: Tensor
@@ -25,7 +27,9 @@ class Batch(NamedTuple):
 
     def select(self, rows: slice | Tensor) -> Batch:
         """The batch of some of its rows."""
-        return Batch(*(None if part is None else part[rows].contiguous() for part in self))  # type: ignore[arg-type]
+        tokens, positions, targets = (part[rows].contiguous() for part in (self.tokens, self.positions, self.targets))
+        weights = None if self.weights is None else self.weights[rows].contiguous()
+        return Batch(self.prefix, tokens, positions, targets, weights)
 
     def join(self, other: Batch) -> Batch:
         """The rows of both; those of a batch without weights count 1 beside weighted ones."""
@@ -35,8 +39,8 @@ class Batch(NamedTuple):
             weights = torch.cat(
                 [torch.ones(len(b.tokens), device=b.tokens.device) if b.weights is None else b.weights for b in both]
             )
-        tokens, positions, targets = (torch.cat(pair) for pair in zip(self[:3], other[:3], strict=True))
-        return Batch(tokens, positions, targets, weights)
+        tokens, positions, targets = (torch.cat(pair) for pair in zip(self[1:4], other[1:4], strict=True))
+        return Batch(self.prefix, tokens, positions, targets, weights)
 
 
 class Rows:
@@ -64,4 +68,4 @@ class Rows:
         inside = at < tokens.shape[1]
         at = at.clamp_(max=tokens.shape[1] - 1)
         targets = torch.where(inside, tokens.gather(1, at), PAD)
-        return Batch(tokens[:, :-1], at - 1, targets)
+        return Batch(self.prefix, tokens[:, :-1], at - 1, targets)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from atlantis.model import Transformer, kernels
-from atlantis.model.tree import grow, tree_states
+from atlantis.model import Transformer
+from atlantis.model.fast import kernels
+from atlantis.model.fast.tree import grow, tree_states
 from atlantis.readout.generate import same_length
 from atlantis.tokens import Vocabulary
 
@@ -40,7 +41,7 @@ def probe_states(
     """Hidden states at the last tokens of the prompts of cities `ids` (n,): float32 (n, n_positions, len(layers), D).
 
     -1 names the embedding. What ids begin with (`<bos>dist(c_123` for ten of them) is computed once per batch: on a
-    CPU by the tree (`model.tree`), else from keys and values that are kept.
+    CPU by the tree (`model.fast.tree`), else from keys and values that are kept.
     """
     tokens, last = vocabulary.probe_prompt(ids)
     end = ",c_" if vocabulary.kind == "characters" else ","

@@ -54,7 +54,7 @@ def mean_loss(model: Transformer, rows: Rows, batch: int = 1024) -> float:
     total = count = 0.0
     for chunk in torch.arange(len(rows), device=rows.tokens.device).split(batch):
         part = rows.batch(chunk)
-        loss, n = completion_loss(model(rows.prefix, part.tokens, part.positions), part.targets)
+        loss, n = completion_loss(model(part.prefix, part.tokens, part.positions), part.targets)
         total, count = total + loss.item(), count + n.item()
     return total / count
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from atlantis.data.pairs import Pairs
-from atlantis.model import Transformer, kernels
-from atlantis.model.tree import greedy
+from atlantis.model import Transformer
+from atlantis.model.fast import kernels
+from atlantis.model.fast.tree import greedy
 from atlantis.tasks import distance
 from atlantis.tokens import EOS, MAX_KM_DIGITS, PAD, Vocabulary
 
@@ -22,8 +23,8 @@ def answer_tokens(model: Transformer, vocabulary: Vocabulary, pairs: Pairs, batc
     """Greedy completions of the pairs' prompts: int tokens (n, 6), `<pad>` after `<eos>`.
 
     The same tokens as transformers' `generate(do_sample=False)`. On a CPU prompts are sorted, and what neighbours have
-    in common is computed once (`model.tree`). Else rows are grouped by the length of their prompt, so that no row is
-    padded; a group's keys and values are kept, and each further token costs one position.
+    in common is computed once (`model.fast.tree`). Else rows are grouped by the length of their prompt, so that no row
+    is padded; a group's keys and values are kept, and each further token costs one position.
     """
     encoded = vocabulary.encode_pairs(pairs.first, pairs.second, pairs.km)
     device = model.embedding.weight.device

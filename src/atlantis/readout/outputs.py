@@ -27,7 +27,7 @@ def answer_distributions(model: Transformer, vocabulary: Vocabulary, pairs: Pair
     """
     rows = Rows(pairs, vocabulary, model.embedding.weight.device)
     batch = rows.batch(torch.arange(len(rows), device=rows.tokens.device))
-    logits = model(rows.prefix, batch.tokens, batch.positions).double().log_softmax(-1)
+    logits = model(batch.prefix, batch.tokens, batch.positions).double().log_softmax(-1)
     logits[batch.targets == PAD] = torch.nan
     return logits.cpu().numpy()
 

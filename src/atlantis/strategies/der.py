@@ -52,7 +52,9 @@ class DarkExperienceReplay(Strategy):
         self.memory = remembered(batch, base_logits(self.context, batch))
 
     def penalty(self) -> Tensor:
-        dark, base = recalled(self.memory, np.searchsorted(self.asked, self.dark.rows(self.step)))
+        dark, base = recalled(
+            self.context.rows.prefix, self.memory, np.searchsorted(self.asked, self.dark.rows(self.step))
+        )
         light = self.rows.batch(torch.as_tensor(self.light.rows(self.step), device=self.context.device))
         logits = self.context.logits(dark.join(light))
         error = F.mse_loss(logits[: len(base)], base)

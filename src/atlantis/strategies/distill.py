@@ -52,5 +52,5 @@ class Distill(Strategy):
         self.memory = remembered(batch, base_logits(self.context, batch))
 
     def penalty(self) -> Tensor:
-        batch, base = recalled(self.memory, self.stream.rows(self.step))
+        batch, base = recalled(self.context.rows.prefix, self.memory, self.stream.rows(self.step))
         return self.settings.weight * kl_to(base, self.context.logits(batch)) / len(base)

@@ -31,9 +31,9 @@ from atlantis.errors import Interrupted
 from atlantis.model.folder import new_model, qwen2_config
 from atlantis.settings import TrainingConfig
 from atlantis.training import memory, ranks
-from atlantis.training.engine import Engine, NotFinite, choose_device
 from atlantis.training.order import Order
 from atlantis.training.schedule import learning_rate
+from atlantis.training.step import Engine, NotFinite, choose_device
 
 PATIENCE = timedelta(days=365)  # rank 0 may evaluate for hours; it is torchrun that notices a process that has died
 GRACE_S = 5.0
@@ -177,8 +177,8 @@ def _train_along(job: Job, received: list[int]) -> None:
             return
         batch = job.rows.batch(torch.as_tensor(job.order.rows(step), device=engine.device))
         try:
-            with memory.explained(engine, job.rows.prefix, batch):
-                engine.step(job.rows.prefix, batch, learning_rate(settings, step, job.total))
+            with memory.explained(engine, batch):
+                engine.step(batch, learning_rate(settings, step, job.total))
         except NotFinite:  # on all ranks at once; rank 0 says so
             return
 

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from atlantis.data.rows import Rows
-from atlantis.model.flat import Attention, FlatLoss
-from atlantis.training.engine import Engine, NotFinite
+from atlantis.model.fast.flat import Attention, FlatLoss
+from atlantis.training.step import Engine, NotFinite
 
 STEPS = 100
 """Steps that are replayed before the host looks at their losses, at most."""
@@ -34,7 +34,7 @@ class StepGraph:
 
     def __init__(self, engine: Engine, rows: Rows, batch_size: int, attention: Attention | None = None) -> None:
         if attention is None:
-            from atlantis.model.attention import SharedAttention  # not without Triton
+            from atlantis.model.fast.attention import SharedAttention  # not without Triton
 
             attention = SharedAttention.apply
         self.engine, self.rows = engine, rows
@@ -72,7 +72,7 @@ class StepGraph:
     def _step(self) -> None:
         batch = self.rows.batch(self.chosen.index_select(0, self.done)[0])
         self.rate.copy_(self.rates.index_select(0, self.done)[0])
-        total, count = self.loss.loss(self.rows.prefix, batch)
+        total, count = self.loss.loss(batch)
         loss, scaling = total / count, self.engine.scaling
         self.loss.backward(loss if scaling is None else loss * scaling.scale)
         norm = nn.utils.get_total_norm(self.loss.gradients, foreach=True)
@@ -121,7 +121,7 @@ def takes(engine: Engine, rows: Rows) -> bool:
     if engine.device.type != "cuda" or not engine.compiled or engine.strategy is not None or engine.shared is not None:
         return False
     try:
-        from atlantis.model.attention import fits
+        from atlantis.model.fast.attention import fits
     except ImportError:  # no Triton
         return False
     sizes = len(rows.prefix), rows.tokens.shape[1] - 1, engine.model.width, engine.model.n_heads

@@ -28,8 +28,9 @@ from atlantis.data.pairs import Pairs
 from atlantis.data.recipes import resolved
 from atlantis.data.rows import Rows
 from atlantis.errors import Interrupted, PartFailed, UserError, in_a_line
-from atlantis.model import Transformer, kernels
+from atlantis.model import Transformer
 from atlantis.model import checkpoint as ckpt
+from atlantis.model.fast import kernels
 from atlantis.progress import bar, say
 from atlantis.readout.analysis import probe_checkpoints
 from atlantis.readout.evaluate import evaluation_pairs, mean_loss, results, score
@@ -40,13 +41,13 @@ from atlantis.strategies.common.interface import Context
 from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import distributed, ranks, state
 from atlantis.training.base import Base, base_digests, experiments, find_base
-from atlantis.training.engine import Engine, NotFinite, choose_device, release_freed_memory
 from atlantis.training.mend import mend
 from atlantis.training.order import order_of
 from atlantis.training.past import Past, checked_base
 from atlantis.training.possible import check_base, check_request
 from atlantis.training.run import RunFolder
 from atlantis.training.schedule import evaluation_steps, total_steps
+from atlantis.training.step import Engine, NotFinite, choose_device, release_freed_memory
 from atlantis.training.steps import Steps
 from atlantis.training.trackers import Trackers, check_trackers
 from atlantis.world import World

@@ -11,7 +11,7 @@ from atlantis.readout.probes import check_probe
 from atlantis.settings import RunConfig, TrainingConfig
 from atlantis.tokens import Vocabulary
 from atlantis.training.base import Base
-from atlantis.training.engine import choose_device
+from atlantis.training.step import choose_device
 from atlantis.world import World
 
 BYTES_PER_WEIGHT = 16  # the weight, its gradient and AdamW's two moments, in float32

@@ -24,7 +24,7 @@ from atlantis.errors import UserError
 from atlantis.model.checkpoint import FACTS
 from atlantis.progress import say
 from atlantis.reading import by_step, read_json
-from atlantis.training.engine import Engine
+from atlantis.training.step import Engine
 
 KEPT = 2
 PROGRESS = "progress.json"

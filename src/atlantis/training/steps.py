@@ -11,9 +11,9 @@ from atlantis.data.rows import Batch, Rows
 from atlantis.errors import in_a_line, is_out_of_memory
 from atlantis.progress import say
 from atlantis.training import graph, memory
-from atlantis.training.engine import Engine, NotFinite
 from atlantis.training.order import Order
 from atlantis.training.schedule import learning_rate
+from atlantis.training.step import Engine, NotFinite
 
 MOMENT_S = 0.1
 """Steps that take less than this are taken together in twice the number."""
@@ -58,12 +58,12 @@ class Steps:
         if engine.strategy is not None:
             engine.strategy.at(step)
             batch = engine.strategy.batch(batch, chosen)
-        with memory.explained(engine, self.rows.prefix, batch):
-            return engine.step(self.rows.prefix, batch, self.rate(step))
+        with memory.explained(engine, batch):
+            return engine.step(batch, self.rate(step))
 
     def _record(self, step: int) -> None:
         """Record the step as a graph; where that fails, say so and go on without."""
-        with memory.explained(self.engine, self.rows.prefix, self._batch(step)):
+        with memory.explained(self.engine, self._batch(step)):
             try:
                 self.graph = graph.StepGraph(self.engine, self.rows, self.engine.training.batch_size)
             except NotFinite:

@@ -12,7 +12,7 @@ import numpy as np
 from atlantis.world.regions import colours
 
 if TYPE_CHECKING:
-    from atlantis.world import World
+    from atlantis.world.world import World
 
 ATTRIBUTION = (
     "Real cities: [GeoNames](https://www.geonames.org/), licence "

@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from atlantis.artifacts import new_folder, write_bytes, write_json, write_text
 from atlantis.errors import UserError
 from atlantis.reading import read_bytes, read_json
 from atlantis.world import card
+from atlantis.world.canonical import COLUMNS, table_digest
 from atlantis.world.containers import read_table
 from atlantis.world.virtual import VirtualRegion, rounded
 
 if TYPE_CHECKING:
-    from atlantis.world import World
+    from atlantis.world.world import World
 
 FORMAT = 1
 
 
 def write(world: World, folder: Path, overwrite: bool) -> None:
     """See `World.save`."""
-    from atlantis.artifacts import new_folder, write_bytes, write_json, write_text
-
     record = {
         "format": FORMAT,
         "digest": world.digest,
@@ -81,8 +81,6 @@ def _read_record(path: Path, folder: Path) -> dict[str, Any]:
 
 def _read_unchanged(path: Path, digest: str) -> pd.DataFrame | None:
     """The table at `path`, if its bytes are those that were saved: then it need not be checked line by line."""
-    from atlantis.world import COLUMNS, table_digest
-
     try:
         data = read_bytes(path)
     except FileNotFoundError:
@@ -97,8 +95,6 @@ def _read_unchanged(path: Path, digest: str) -> pd.DataFrame | None:
 
 def _read_table(path: Path) -> pd.DataFrame:
     """The table at `path`, which somebody has changed since it was saved. Raises UserError for the first mistake."""
-    from atlantis.world import COLUMNS
-
     file = read_table(path)
     if tuple(file.header) != COLUMNS:
         raise UserError(f"{path}, line 1: the columns of a world are {','.join(COLUMNS)}, not {','.join(file.header)}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from atlantis.errors import UserError
 from atlantis.reading import read_json
-from atlantis.world import World
+from atlantis.world.world import World
 
 if TYPE_CHECKING:
     from atlantis.settings import RunConfig

@@ -41,7 +41,7 @@ Need = Literal["old data", "old prompts", "base weights", "optimizer state"]
 """What a strategy may use beside the new data. `old prompts`: the names of old cities, without any answer."""
 
 Parameters = dict[str, nn.Parameter]
-LogitsOf = Callable[[Transformer, Tensor, Batch], Tensor]
+LogitsOf = Callable[[Transformer, Batch], Tensor]
 
 
 @dataclass
@@ -86,12 +86,12 @@ class Context:
 
     def logits(self, batch: Batch) -> Tensor:
         """Of the model that learns, (M, O)."""
-        return self.logits_of(self.model, self.rows.prefix, batch)
+        return self.logits_of(self.model, batch)
 
     @torch.no_grad()
     def base_logits(self, batch: Batch) -> Tensor:
         """Of the base, (M, O)."""
-        return self.logits_of(self.base, self.rows.prefix, batch)
+        return self.logits_of(self.base, batch)
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy (nats) of a batch's targets under the model that learns."""

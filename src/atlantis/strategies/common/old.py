@@ -72,14 +72,14 @@ def answered(context: Context, pairs: Pairs, seed: int) -> Batch:
     tokens[torch.arange(tokens.shape[1], device=tokens.device) >= starts[:, None]] = PAD
     targets = torch.as_tensor(answers, device=tokens.device)
     tokens.scatter_(1, at, targets)
-    return Batch(tokens[:, :-1], at - 1, targets)
+    return Batch(rows.prefix, tokens[:, :-1], at - 1, targets)
 
 
 @torch.no_grad()
 def base_logits(context: Context, batch: Batch) -> Tensor:
     """The base's logits (B, C, O) at all of a batch's positions; 0 where there is no target.
 
-    Rows are taken in the order of their tokens: on a CPU neighbours then have much in common (`model.tree`).
+    Rows are taken in the order of their tokens: on a CPU neighbours then have much in common (`model.fast.tree`).
     """
     found = torch.zeros(*batch.targets.shape, context.base.unembedding.out_features, device=context.device)
     order = np.lexsort(batch.tokens.cpu().numpy().T[::-1])
@@ -96,10 +96,10 @@ def remembered(batch: Batch, outputs: Tensor) -> dict[str, Tensor]:
     return {"tokens": batch.tokens, "positions": batch.positions, "targets": batch.targets, "outputs": outputs}
 
 
-def recalled(memory: dict[str, Tensor], rows: np.ndarray) -> tuple[Batch, Tensor]:
-    """Some rows of what `remembered` keeps: their batch, and the logits (M, O) at its targets."""
+def recalled(prefix: Tensor, memory: dict[str, Tensor], rows: np.ndarray) -> tuple[Batch, Tensor]:
+    """Some rows of what `remembered` keeps, which begin with `prefix` (P,): their batch, and logits (M, O)."""
     chosen = torch.as_tensor(rows, device=memory["tokens"].device)
-    batch = Batch(*(memory[key][chosen] for key in ("tokens", "positions", "targets")))
+    batch = Batch(prefix, *(memory[key][chosen] for key in ("tokens", "positions", "targets")))
     return batch, memory["outputs"][chosen][batch.targets != PAD]
 
 

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from atlantis import leases
-from atlantis.leases import Busy
+from atlantis.artifacts import leases
+from atlantis.artifacts.leases import Busy
 from atlantis.progress import say
 
 REFUSED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}

@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from atlantis.data.rows import Batch
 from atlantis.errors import UserError, in_a_line
-from atlantis.model import Transformer, completion_loss, kernels
-from atlantis.model.tree import tree_logits, tree_loss, tree_of
+from atlantis.model import Transformer, completion_loss
+from atlantis.model.fast import kernels
+from atlantis.model.fast.tree import tree_logits, tree_loss, tree_of
 from atlantis.progress import say
 from atlantis.settings import TrainingConfig
 from atlantis.strategies.common.composed import Composed
@@ -156,43 +157,43 @@ class Engine:
         """From now on every backward pass exchanges its gradients with the other ranks; they all do this together."""
         self.shared = ranks.parallel(_Loss(self.model, self._own_loss), self.device)
 
-    def loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed loss of a batch and the number of its targets; falls back to eager if the compiler fails."""
-        return self._own_loss(prefix, batch) if self.shared is None else self.shared(prefix, batch)
+        return self._own_loss(batch) if self.shared is None else self.shared(batch)
 
-    def _own_loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _own_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         if batch.weights is not None or (self.strategy is not None and self.strategy.has_output_loss):
-            return self._or_eager(lambda: self._strategy_loss(prefix, batch))
+            return self._or_eager(lambda: self._strategy_loss(batch))
         if self.kernels:
-            return tree_loss(self.model, prefix, batch, self.bf16)
-        return self._or_eager(lambda: self._loss(prefix, batch))
+            return tree_loss(self.model, batch, self.bf16)
+        return self._or_eager(lambda: self._loss(batch))
 
     def _mixed(self) -> torch.autocast:
         """Matrix products in the half precision of this run, if it has one."""
         half = self.dtype if self.dtype != torch.float32 else None
         return torch.autocast(self.device.type, dtype=half or torch.bfloat16, enabled=half is not None)
 
-    def _loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         with self._mixed():
-            logits = self.model(prefix, batch.tokens, batch.positions)
+            logits = self.model(batch.prefix, batch.tokens, batch.positions)
         return completion_loss(logits.float(), batch.targets)
 
-    def _strategy_loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _strategy_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The summed loss with each row's weight and with what a strategy adds to it."""
         wanted = batch.targets != PAD
-        logits = self.logits(self.model, prefix, batch)
+        logits = self.logits(self.model, batch)
         loss = F.cross_entropy(logits, batch.targets[wanted], reduction="none")
         if batch.weights is not None:
             loss = loss * batch.weights[:, None].expand_as(wanted)[wanted]
         more = None if self.strategy is None else self.strategy.output_loss(logits, batch)
         return loss.sum() if more is None else loss.sum() + more, wanted.sum()
 
-    def logits(self, model: Transformer, prefix: Tensor, batch: Batch) -> Tensor:
+    def logits(self, model: Transformer, batch: Batch) -> Tensor:
         """Logits (M, O) of a model of this engine's kind at the M targets of a batch that are not `<pad>`."""
         if self.kernels:
-            return tree_logits(model, tree_of(prefix, batch), self.bf16)
+            return tree_logits(model, tree_of(batch), self.bf16)
         with self._mixed():
-            logits = model(prefix, batch.tokens, batch.positions)
+            logits = model(batch.prefix, batch.tokens, batch.positions)
         return logits[batch.targets != PAD].float()
 
     def _or_eager(self, compute: Callable[[], tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
@@ -206,7 +207,7 @@ class Engine:
             self.forget_compilation()
             return compute()
 
-    def step(self, prefix: Tensor, batch: Batch, learning_rate: float) -> float:
+    def step(self, batch: Batch, learning_rate: float) -> float:
         """One step of AdamW on the mean loss over the batch's targets, shared by all ranks; returns that loss.
 
         Raises NotFinite before the weights change if the loss or the gradient's norm is NaN or infinite. In fp16 a
@@ -216,7 +217,7 @@ class Engine:
             group["lr"] = learning_rate
         self.optimizer.zero_grad(set_to_none=True)
         # The ranks' losses and gradients are averaged: each divides its sum by a rank's share of all targets.
-        value = ranks.mean(self.backward(prefix, ranks.share(batch), (batch.targets != PAD).sum() / ranks.n_ranks()))
+        value = ranks.mean(self.backward(ranks.share(batch), (batch.targets != PAD).sum() / ranks.n_ranks()))
         if self.scaling is not None:
             gradients = [p.grad for p in self.trained.values() if p.grad is not None]
             torch._foreach_div_(gradients, self.scaling.scale)
@@ -238,13 +239,13 @@ class Engine:
             self.strategy.after_update()
         return value
 
-    def backward(self, prefix: Tensor, batch: Batch, count: Tensor) -> float:
+    def backward(self, batch: Batch, count: Tensor) -> float:
         """Add the gradients of the batch's summed loss divided by `count`; returns that quotient."""
         value = 0.0
         parts = list(pieces(batch, PIECE if self.kernels else len(batch.tokens)))
         for piece in parts:
             with ranks.exchange(self.shared, piece is parts[-1]):
-                loss = self.loss(prefix, piece)[0] / count
+                loss = self.loss(piece)[0] / count
                 (loss if self.scaling is None else loss * self.scaling.scale).backward()
             value += loss.item()
         return value
@@ -253,12 +254,12 @@ class Engine:
 class _Loss(nn.Module):
     """A model's loss as a module, which is what DistributedDataParallel takes."""
 
-    def __init__(self, model: Transformer, loss: Callable[[Tensor, Batch], tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, model: Transformer, loss: Callable[[Batch], tuple[Tensor, Tensor]]) -> None:
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self.loss(prefix, batch)
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        return self.loss(batch)
 
 
 def _is_compiler_error(error: Exception) -> bool:

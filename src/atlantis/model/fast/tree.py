@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlantis.data.rows import Batch
-from atlantis.model import kernels
-from atlantis.model.kernels import Tree
+from atlantis.model.fast import kernels
+from atlantis.model.fast.kernels import Tree
 from atlantis.model.transformer import RMS_EPS, Block, Transformer
 from atlantis.tokens import EOS, PAD
 
@@ -52,8 +52,9 @@ def grow(rows: np.ndarray, asked: np.ndarray, wanted: np.ndarray) -> Tree:
     return Tree(token, position, path, first, answer, torch.from_numpy(nodes), torch.from_numpy(index))
 
 
-def tree_of(prefix: Tensor, batch: Batch) -> Tree:
-    """The tree of a batch whose rows continue `prefix` (P,), asked at the positions that have a target."""
+def tree_of(batch: Batch) -> Tree:
+    """The tree of a batch, asked at the positions that have a target."""
+    prefix = batch.prefix
     rows = np.concatenate([np.broadcast_to(prefix, (len(batch.tokens), len(prefix))), batch.tokens], axis=1)
     return grow(rows, batch.positions.numpy() + len(prefix), batch.targets.numpy() != PAD)
 
@@ -111,10 +112,10 @@ def tree_states(model: Transformer, tree: Tree, layers: Sequence[int]) -> list[T
     return [x[tree.place] for x in _go_on(model, [table] * len(model.blocks), 0, tree, layers)]
 
 
-def tree_loss(model: Transformer, prefix: Tensor, batch: Batch, bf16: bool = False) -> tuple[Tensor, Tensor]:
+def tree_loss(model: Transformer, batch: Batch, bf16: bool = False) -> tuple[Tensor, Tensor]:
     """Summed cross-entropy (nats) of a batch's targets, and how many these are: `completion_loss`, by the tree."""
     targets = batch.targets[batch.targets != PAD]
-    logits = tree_logits(model, tree_of(prefix, batch), bf16)
+    logits = tree_logits(model, tree_of(batch), bf16)
     return F.cross_entropy(logits, targets, reduction="sum"), torch.tensor(len(targets))
 
 

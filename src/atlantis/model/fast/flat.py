@@ -135,14 +135,14 @@ class FlatLoss:
             parts = [torch.compile(part, fullgraph=True, dynamic=False) for part in parts]
         self.enter, self.between, self.leave = parts
 
-    def loss(self, prefix: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Summed loss of a batch without row weights, and the number of its targets."""
         self._prepare()
-        model, n_shared, (n_rows, length) = self.model, len(prefix), batch.tokens.shape
+        model, n_shared, (n_rows, length) = self.model, len(batch.prefix), batch.tokens.shape
         cos, sin = model.cos.squeeze(1), model.sin.squeeze(1)
         into = list(zip(self.qkv.leaves, self.bias.leaves, strict=True))
         rest = list(zip(self.out.leaves, self.gate_up.leaves, self.down.leaves, strict=True))
-        ids = torch.cat([prefix, batch.tokens.flatten()])
+        ids = torch.cat([batch.prefix, batch.tokens.flatten()])
         x = Lookup.apply(self.embedding.leaves[0], ids, self.dtype)
         qkv = self.enter(x, *into[0])
         for i in range(len(into) - 1):

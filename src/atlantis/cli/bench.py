@@ -1,0 +1,75 @@
+"""`atlantis bench`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from atlantis.cli.backend import Address, Backend, GpusPerRun, SlurmSettings, Workers, backend_of
+from atlantis.errors import PART_FAILED, UserError
+from atlantis.progress import printable
+
+
+def bench(
+    tier: Annotated[str, typer.Option(metavar="NAME", help="smoke (minutes), cpu (hours) or gpu (days).")],
+    only: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SCENARIO/METHOD", help="Some of it: A1/replay, A1, /replay; commas for several."),
+    ] = None,
+    enter: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A method of your own, as YAML; repeatable.")
+    ] = None,
+    output_root: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("outputs"),
+    backend: Backend = "local",
+    workers: Workers = None,
+    gpus_per_run: GpusPerRun = None,
+    address: Address = None,
+    slurm: SlurmSettings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what there is to do.")] = False,
+) -> None:
+    """Score strategies against forgetting: the old map kept, the new cities learned, both on one map.
+
+    By the protocol of docs/benchmark.md: every method is tuned by the same number of trials on an ocean that is used
+    for nothing else, and then runs on every scenario with every seed. Both parts are sweeps: what is finished is
+    skipped, what died goes on, a run that fails is reported and stops no other (exit code 1). Ctrl-C lets the runs
+    save their state; the same command goes on.
+
+    Writes the runs to outputs/experiments/, and to outputs/bench/TIER/: records/ (a small file per method, task and
+    seed), leaderboard.md (its path is the last line printed) and images/.
+
+    \b
+    Examples:
+      atlantis bench --tier smoke
+      atlantis bench --tier cpu --only A1/replay
+      atlantis bench --tier cpu --only /mine --enter mine.yaml
+      atlantis bench --tier gpu --backend ray --address auto --gpus-per-run 0.25
+    """
+    from atlantis import bench as benchmark
+    from atlantis.artifacts import refuse_file, write_text
+
+    refuse_file(output_root, "--output-root")
+    entered = {str(file): benchmark.read_method(file) for file in enter or ()}
+    if only and len(only) > 1:
+        raise UserError("--only: give it once, with commas in each part, such as A1,A2/naive,replay; or run it again")
+    plan = benchmark.Plan.of(tier, only[0] if only else None, output_root, entered)
+    if dry_run:
+        trials, runs = benchmark.counts(plan)
+        print(f"{trials} trials for tuning, {runs} runs that count")
+        return
+
+    def where(folder: Path) -> Any:
+        return backend_of(backend, folder / "slurm", workers, gpus_per_run, address, slurm or [])
+
+    records, n_failed = benchmark.score(plan, where)
+    everything = benchmark.read_records([plan.folder / "records"])
+    benchmark.write_pictures(everything, plan.folder / "images")
+    write_text(plan.folder / "leaderboard.md", benchmark.page(everything))
+    for record in records:
+        if record.error is not None:
+            print(printable(f"failed: {record.file_name.removesuffix('.json')}: {record.error}"), file=sys.stderr)
+    print(plan.folder / "leaderboard.md")
+    if n_failed:
+        raise typer.Exit(PART_FAILED)

@@ -1,0 +1,171 @@
+"""`atlantis evaluate`, `probe` and `interpolate`: what is read out of a trained model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from atlantis.cli.folders import last_checkpoint, run_folder
+from atlantis.cli.output import console
+from atlantis.errors import PartFailed, UserError
+
+
+def evaluate(
+    checkpoint: Annotated[
+        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's folder, or a run's (its last checkpoint).")
+    ],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset's folder, as `atlantis data` makes.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the numbers to this JSON file as well.")
+    ] = None,
+) -> None:
+    """Let a checkpoint answer a dataset's test prompts and score the answers, slice by slice.
+
+    The score is |answer - true| in km: mean, median, standard deviation, extremes, and the share of answers that are
+    numbers at all. One that is not counts as half the Earth's circumference. Nothing is written unless --out is given.
+
+    \b
+    Example:
+      atlantis evaluate outputs/experiments/demo/checkpoints/final outputs/datasets/cross --out scores.json
+    """
+    from atlantis.data.dataset import Dataset
+    from atlantis.readout.evaluate import evaluate_checkpoint
+    from atlantis.show import score_table
+
+    scores = evaluate_checkpoint(last_checkpoint(run_folder(checkpoint)), Dataset.load(dataset))
+    if out is not None:
+        from atlantis.artifacts import write_json
+
+        write_json(out, scores)
+    console().print(score_table(scores))
+
+
+def probe(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PATH", help="A run's folder, or its name in outputs/experiments/; or one model's folder."
+        ),
+    ],
+    table: Annotated[
+        bool, typer.Option("--table", help="Also every layer and position of the prompt, one by one.")
+    ] = False,
+    measures: Annotated[
+        bool | None,
+        typer.Option(
+            "--measures/--no-measures",
+            help="A run: with or without map/.  [default: as its config says]",
+            show_default=False,
+        ),
+    ] = None,
+    world: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="A model's folder: its saved world.  [default: shipped cities and Atlantis]"),
+    ] = None,
+    layers: Annotated[
+        str | None, typer.Option(metavar="N,...", help="A model's folder: blocks to read, from 0.  [default: 3,4]")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A model's folder: where results go.  [default: nowhere]")
+    ] = None,
+) -> None:
+    """Read the map out of every checkpoint of a run, again or for the first time; or out of one model.
+
+    A linear probe predicts each city's longitude and latitude from the model's hidden states. Writes the run's
+    analysis/ by two protocols: seed/ (the study's, to compare with it) and sphere/ (without its flaws), in each
+    representation_dynamics.csv (per step and region, with intervals) and predictions.parquet (per city). With --table,
+    layers/ has R2 and km at every layer and position of the prompt. map/ says what became of the map since the first
+    step (docs/metrics.md): lost, bent, turned or shifted, drift, damage; it takes most of the time, and a run whose
+    config has probe.measures: false has none until --measures asks for it. A checkpoint that cannot be read is named at
+    the end.
+
+    PATH may be any transformers folder whose tokenizer reads the task's texts as ours does: a checkpoint, or a causal
+    language model of any architecture, saved with save_pretrained. Its world, layers and --out are then said here.
+
+    \b
+    Examples:
+      atlantis probe outputs/experiments/demo
+      atlantis probe demo --table
+      atlantis probe my_llama --world outputs/worlds/mine --layers 1,2 --out outputs/my_llama
+    """
+    from atlantis import show
+    from atlantis.report.tables import run_table
+
+    unread = None
+    folder = run_folder(path)
+    given = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
+    if (folder / "config.json").is_file() or (folder.is_dir() and given and not (folder / "config.yaml").is_file()):
+        if measures is not None:
+            raise UserError("--measures: is for a run; one model has nothing to be compared with")
+        by_layer = _probe_model(folder, world, layers, out, table)
+    elif given:
+        raise UserError(f"{given[0]}: is for the folder of one model; a run has its own in its config.yaml")
+    else:
+        by_layer, unread = _probe_run(folder, table, measures)
+        console().print(run_table(folder), show.region_table(folder))
+    if by_layer is not None:
+        console().print(show.layer_table(by_layer))
+    if unread is not None:
+        raise unread
+
+
+def _probe_run(folder: Path, by_layer: bool, measures: bool | None) -> tuple[Any, PartFailed | None]:
+    """Probe a run; returns its layer table, if asked for, and what names the checkpoints that could not be read."""
+    from atlantis.readout.analysis import probe_run
+    from atlantis.readout.layers import run_layer_table
+
+    unread = None
+    try:
+        probe_run(folder, measures)
+    except PartFailed as problem:  # what can be read is written
+        unread = problem
+    if not by_layer:
+        return None, unread
+    table, problems = run_layer_table(folder)
+    return table, unread or (PartFailed("; ".join(map(str, problems))) if problems else None)
+
+
+def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path | None, by_layer: bool) -> Any:
+    """Probe one transformers folder and print what was read; returns its layer table, if asked for."""
+    from atlantis import show
+    from atlantis.config import checked
+    from atlantis.readout.analysis import probe_folder
+    from atlantis.settings import ProbeConfig
+    from atlantis.world import World
+    from atlantis.yaml12 import scalar
+
+    asked = {"layers": [scalar(text) for text in layers.split(",")]} if layers is not None else {}
+    config = checked(ProbeConfig, asked, f"--layers {layers}")
+    the_world = World.load(world) if world else World.build()
+    readings, found = probe_folder(folder, the_world, config, out, by_layer)
+    console().print(show.reading_table(readings, folder.name))
+    return found
+
+
+def interpolate(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder, or its name.")],
+    alphas: Annotated[
+        str, typer.Option(metavar="A,...", help="From 0, the base, to 1, fine-tuned.")
+    ] = "0,0.2,0.4,0.6,0.8,1",
+) -> None:
+    """Score and probe weights between a run's base and its fine-tuned ones.
+
+    They are (1 - A) * base + A * fine-tuned. Nothing is trained, and any finished run will do. Writes
+    analysis/interpolation/ of the run: scores.csv (errors in km per slice) and probe.csv (the map).
+
+    \b
+    Example:
+      atlantis interpolate demo --alphas 0,0.25,0.5,0.75,1
+    """
+    from rich.table import Table
+
+    from atlantis.interpolate import alphas_in
+    from atlantis.interpolate import interpolate as interpolate_run
+
+    found = interpolate_run(run_folder(run), alphas_in(alphas))
+    table = Table("alpha", *(f"{name} km" for name in found.columns[1:-1]), "map of real cities km")
+    for row in found.itertuples(index=False):
+        table.add_row(*(f"{value:g}" if i == 0 else f"{value:,.0f}" for i, value in enumerate(row)))
+    console().print(table)

@@ -1,0 +1,71 @@
+"""`atlantis report` and `show`: what a person looks at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from atlantis.cli.folders import run_folder
+from atlantis.cli.output import console, show_folder
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or names in outputs/experiments/.")
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Folder, or a file .html for the page alone.")
+    ] = None,
+) -> None:
+    """Write the report of a run, or of several on the same axes: a page, and pictures and tables for papers.
+
+    The page is one file that works offline, from disk: the map with a slider over the checkpoints and a switch between
+    the probes, curves, what became of the map, tables that sort, settings and the command to reproduce. Its path is
+    the last line printed. A run that is still training, or has not been probed, gets what there is.
+
+    \b
+    Writes, to RUN/report/ (several runs: report/comparison/ of the first) or to --out:
+      index.html                the page
+      figures/  *.png *.svg     curves, what became of the map, first and last map; evolution.gif
+      tables/   *.csv *.tex     checkpoints, regions by each probe, variants, when it happened
+      (several runs: both in a folder for each run, and comparison.csv, comparison.tex)
+    \b
+    Examples:
+      atlantis report demo                                   a name in outputs/experiments/, or a folder
+      atlantis report demo half_rate --out outputs/compared
+      atlantis report demo --out demo.html                   the page alone, to send to someone
+    """
+    write_report_of([run_folder(run) for run in runs], out)
+
+
+def show(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="Folder of a run, checkpoint, dataset or world; or a config file.")
+    ],
+) -> None:
+    """Say what is in a folder: a run, a checkpoint, a dataset, a world; or what a config comes to. Writes nothing.
+
+    \b
+    Examples:
+      atlantis show outputs/experiments/demo
+      atlantis show outputs/datasets/cross
+      atlantis show configs/demo.yaml
+    """
+    show_folder(path)
+
+
+def write_report_of(folders: Sequence[Path], out: Path | None) -> None:
+    """Write the page of these runs; raises PartFailed that names those which could not be read."""
+    from atlantis.report.page import left_out, load_all, write_report
+    from atlantis.report.tables import run_table
+
+    runs, unread = load_all(folders)
+    page = write_report(runs, out)
+    for run in runs:
+        console().print(run_table(run))
+    print(page)
+    if unread:
+        raise left_out(unread, "the page has the others")

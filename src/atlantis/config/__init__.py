@@ -1,0 +1,10 @@
+"""Configs: YAML in, YAML out, a digest of what counts, and mistakes said with their line.
+
+Use: `load("configs/demo.yaml", ["training.max_steps=20"]).training.batch_size`. `atlantis.settings` has the settings.
+"""
+
+from atlantis.config.digests import BOOKKEEPING, difference, digest, flat
+from atlantis.config.explain import checked
+from atlantis.config.files import changed, dump, find, load, load_with
+
+__all__ = ["BOOKKEEPING", "changed", "checked", "difference", "digest", "dump", "find", "flat", "load", "load_with"]

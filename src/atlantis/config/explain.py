@@ -1,0 +1,118 @@
+"""What is wrong with settings, said to who wrote them: which file, line and key, what is wrong, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from atlantis.errors import UserError
+from atlantis.settings import VirtualRegionConfig
+from atlantis.yaml12 import Keys
+
+S = TypeVar("S", bound=BaseModel)
+Place = tuple[str, int | None]  # where a key was set: file and line, or an override and no line
+MAX_MISTAKES = 20  # that are told
+EXPECTED = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "text (in quotes if it looks like a number)",
+    "bool_type": "true or false",
+    "list_type": "a list, such as [1, 2]",
+    "tuple_type": "a list, such as [0.9, 0.999]",
+    "dict_type": "a group of keys",
+    "model_type": "a group of keys",
+}
+
+
+def checked(model: type[S], values: dict[str, Any], source: str = "command line") -> S:
+    """`model(**values)` with every mistake in one UserError that names `source`."""
+    return validated(model, values, {}, source)
+
+
+def validated(
+    model: type[S], data: dict[str, Any], places: dict[Keys, Place], source: str, context: str | None = None
+) -> S:
+    try:
+        return model.model_validate(data, context=context)
+    except ValidationError as error:
+        problems = error.errors()[:MAX_MISTAKES]
+        lines = [line for _, line in sorted(_explain(problem, model, places, source) for problem in problems)]
+        n = error.error_count()
+        if n > len(lines):
+            lines.append(f"and {n - len(lines):,} more")
+        raise UserError(lines[0] if n == 1 else "\n  ".join([f"{n:,} mistakes:", *lines])) from None
+
+
+def _explain(problem: Any, model: type[BaseModel], places: dict[Keys, Place], default: str) -> tuple[Any, str]:
+    """Order and text of one of pydantic's errors: where, which key, what is wrong, what to do."""
+    keys: Keys = tuple(problem["loc"])
+    above = [keys[:n] for n in range(len(keys), 0, -1) if keys[:n] in places]
+    inside = [place for place in places if place[: len(keys)] == keys] if keys else []
+    source, line = places[(above or inside)[0]] if above or inside else (default, None)
+    where = source if line is None else f"{source}:{line}"
+    named = "" if not keys or source.startswith(dotted(keys) + "=") else f"{dotted(keys)}: "
+    return (line is None, source, line or 0), f"{where}: {named}{_what(problem, model, keys)}"
+
+
+def _what(problem: Any, model: type[BaseModel], keys: Keys) -> str:
+    kind, message, value = problem["type"], problem["msg"], problem.get("input")
+    if kind == "extra_forbidden":
+        return "unknown key" + _meant(model, keys)
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    if kind in EXPECTED:
+        return f"must be {EXPECTED[kind]}, not {shown(value)}"
+    if kind == "missing":
+        return "is missing; give it a value"
+    if kind in ("too_short", "too_long"):
+        wanted = problem["ctx"]["min_length" if kind == "too_short" else "max_length"]
+        bound = "at least" if kind == "too_short" else "at most"
+        return f"must have {bound} {wanted:,} {'item' if wanted == 1 else 'items'}, not {shown(value)}"
+    options = re.findall(r"'([^']*)'", message) if kind == "literal_error" else []
+    return f"{message.replace('Input should', 'must')}, not {shown(value)}{did_you_mean(str(value), options)}"
+
+
+def _meant(model: type[BaseModel], keys: Keys) -> str:
+    """What the unknown key `keys` was probably meant to be, else what there is in its place."""
+    every = list(_every_key(model))
+    words = [key for key in keys if isinstance(key, str)]
+    last = {key.split(".")[-1]: key for key in reversed(every)}
+    if words[-1] in last:
+        return f"; did you mean {last[words[-1]]}?"
+    siblings = [key for key in every if key.split(".")[:-1] == words[:-1]]
+    for word, options in ((".".join(words), siblings), (".".join(words), every), (words[-1], list(last))):
+        close = difflib.get_close_matches(word, options, n=1)
+        if close:
+            return f"; did you mean {last.get(close[0], close[0])}?"
+    return f"; known here: {', '.join(key.split('.')[-1] for key in siblings)}"
+
+
+def _every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """All dotted keys of a model; those of a list's items under the list's own name."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        annotation = VirtualRegionConfig if name == "regions" else field.annotation
+        for inner in (annotation, *get_args(annotation)):  # or None
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _every_key(inner, f"{prefix}{name}.")
+
+
+def did_you_mean(word: str, options: Sequence[str]) -> str:
+    """`; did you mean x?` with the closest of the options; empty if none is close."""
+    close = difflib.get_close_matches(word, options, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def dotted(keys: Keys) -> str:
+    return ".".join(map(str, keys))
+
+
+def shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,186 @@
+"""Configs as YAML: read, with overrides on top and the files they extend below; and written.
+
+- A config says only how it differs from the defaults in `atlantis.settings`, or from the file it `extends`.
+- A file named inside a config (`extends`, `base_config`, `world.cities`) is meant relative to that config.
+- All mistakes of a config are reported at once, each with its file, line and key, in one UserError.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from atlantis import yaml12
+from atlantis.config.explain import Place, did_you_mean, dotted, shown, validated
+from atlantis.errors import UserError
+from atlantis.reading import read_text
+from atlantis.settings import READ_ONLY, RunConfig, Settings
+from atlantis.yaml12 import Keys
+
+FILES = (("base_config",), ("world", "cities"))  # keys that name a file
+MAX_BYTES = 200_000
+MAX_DEPTH = 10  # of an override's key
+
+
+def find(name: str) -> Path:
+    """The config file that `name` means: a path, or the bare name of one in `configs/`, here or in the checkout."""
+    path = Path(name)
+    if path.is_file():
+        return path
+    for folder in (Path("configs"), Path(__file__).parents[3] / "configs"):
+        bare = folder / f"{name}.yaml"
+        if path.name == name and bare.is_file():
+            return bare
+    if path.is_dir():
+        raise UserError(f"{name}: is a folder; give a config file")
+    known = sorted(file.stem for file in Path("configs").glob("*.yaml"))
+    hint = did_you_mean(path.stem, known) or (f"; configs/ has {', '.join(known)}" if known else "")
+    raise UserError(f"{name}: no such config file{hint}")
+
+
+def load(path: Path | str, overrides: Sequence[str] = (), own_code: bool = True) -> RunConfig:
+    """The run that the YAML file `path` describes, with `overrides` such as `training.max_steps=20` on top.
+
+    The name defaults to the file's; `base_config` and `world.cities` come out as absolute paths.
+    A strategy of one's own (`my_module:MyStrategy`) is imported, unless `own_code` is false: as it is where a folder is
+    only looked at, which somebody else may have made. Raises UserError with every mistake, each with its file, line and
+    key.
+    """
+    return load_with(path, overrides, own_code=own_code)[0]
+
+
+def load_with(
+    path: Path | str, overrides: Sequence[str] = (), extra: Sequence[str] = (), own_code: bool = True
+) -> tuple[RunConfig, dict[str, Any]]:
+    """As `load`, of a file that may hold the keys `extra` too; what it says under them, as plain data."""
+    path = Path(path)
+    data, places = _read_with_parents(path, ())
+    beside = {key: data.pop(key) for key in extra if key in data}
+    for override in overrides:
+        if (key := override.partition("=")[0].partition(".")[0].strip()) in extra:
+            raise UserError(f"{override}: {key} is not part of a run's config; set it in {path} itself")
+        _override(data, places, override, Path.cwd())
+    if data.get("name") is None:
+        data["name"] = path.stem
+    return validated(RunConfig, data, places, str(path), None if own_code else READ_ONLY), beside
+
+
+def changed(config: RunConfig, overrides: Sequence[str], folder: Path | str = ".") -> RunConfig:
+    """`config` with overrides such as `training.max_steps=20` on top; files in them are named relative to `folder`."""
+    data, places = config.model_dump(mode="json"), {}
+    for override in overrides:
+        _override(data, places, override, Path(folder))
+    return validated(RunConfig, data, places, str(config.name))
+
+
+def dump(config: Settings, folder: Path | None = None) -> str:
+    """YAML, every setting written out, that loads back equal.
+
+    With `folder`, the place where the text will lie, files are named relative to it, so that both can move together.
+    """
+    data = config.model_dump(mode="json")
+    if folder is not None and isinstance(config, RunConfig):
+        for *parents, key in FILES:
+            inner = data
+            for parent in parents:
+                inner = inner[parent]
+            if inner[key] is not None:
+                inner[key] = os.path.relpath(inner[key], folder)
+    return yaml12.dump(data)
+
+
+def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, Any], dict[Keys, Place]]:
+    """The file's data over those of the files it extends, and where each key was set."""
+    if path.resolve() in seen:
+        raise UserError(f"{path}: extends itself: {' -> '.join(p.name for p in (*seen, path))}; break the circle")
+    data, lines = _read(path)
+    places: dict[Keys, Place] = {keys: (str(path), line) for keys, line in lines.items() if keys}
+    _anchor_files(data, path.parent)
+    if "extends" not in data:
+        return data, places
+    parent, where = data.pop("extends"), f"{path}:{lines['extends',]}: extends"
+    if not isinstance(parent, str):
+        raise UserError(f"{where}: must be the name of one config file, not {shown(parent)}")
+    if not (path.parent / parent).is_file():
+        raise UserError(f"{where}: there is no file {path.parent / parent}")
+    below, places_below = _read_with_parents(path.parent / parent, (*seen, path.resolve()))
+    for own in ("name", "description"):
+        below.pop(own, None)
+    return _merge(below, data), places_below | places
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
+    """One YAML file and the line of each of its keys."""
+    try:
+        text = read_text(path, MAX_BYTES)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such config file") from None
+    data, lines = yaml12.parse(text, str(path))
+    if data is None:
+        raise UserError(f"{path}: is empty; write at least one setting, such as `description: my run`")
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: must hold `key: value` lines, not {shown(data)}")
+    return data, lines
+
+
+def _override(data: dict[str, Any], places: dict[Keys, Place], override: str, folder: Path) -> None:
+    """Set one `key.sub=value` in `data`; a number counts items of a list (`world.regions.0.count=50`)."""
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts) or len(parts) > MAX_DEPTH:
+        raise UserError(f"{override}: write key=value, for example training.max_steps=20")
+    keys: Keys = ()
+    inner: Any = data
+    for depth, part in enumerate(parts):
+        step = _step(inner, part, keys, override)
+        keys = (*keys, step)
+        if depth + 1 == len(parts):
+            inner[step], _ = yaml12.parse(text, override, one_line=True)
+        else:
+            if isinstance(inner, dict) and inner.get(step) is None:
+                inner[step] = _default(keys)
+            inner = inner[step]
+    for place in [place for place in places if place[: len(keys)] == keys]:
+        del places[place]
+    places[keys] = (override, None)
+    _anchor_files(data, folder)
+
+
+def _step(inner: Any, part: str, keys: Keys, override: str) -> str | int:
+    """The key or position that `part` means inside `inner`, found at `keys`."""
+    if isinstance(inner, dict):
+        return part
+    if not isinstance(inner, list):
+        raise UserError(f"{override}: {dotted(keys)} is {shown(inner)} and has no {part} inside")
+    if part not in map(str, range(len(inner))):
+        raise UserError(f"{override}: {dotted(keys)} has items 0 to {len(inner) - 1}, not {part}")
+    return int(part)
+
+
+def _default(keys: Keys) -> Any:
+    """What an override starts from where the file says nothing: a list of the defaults if there is one."""
+    found: Any = RunConfig().model_dump(mode="json")
+    for key in keys:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, list) else {}
+
+
+def _anchor_files(data: dict[str, Any], folder: Path) -> None:
+    """Make the files named in `data` absolute, in place; a relative name is meant relative to `folder`."""
+    for *parents, key in FILES:
+        inner: Any = data
+        for parent in parents:
+            inner = inner.get(parent) if isinstance(inner, dict) else None
+        if isinstance(inner, dict) and isinstance(inner.get(key), str):
+            inner[key] = os.path.abspath(folder / Path(inner[key]).expanduser())
+
+
+def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """`above` over `below`, key by key; lists and values are replaced whole."""
+    merged = dict(below)
+    for key, value in above.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged

@@ -1,0 +1,1 @@
+"""Fast ways to the logits and the loss that `transformer.py` defines."""
