@@ -21,10 +21,11 @@ import pandas as pd
 
 from atlantis.artifacts import write_text
 from atlantis.errors import UserError
+from atlantis.markdown import with_part
 from atlantis.readout.integration import find_islands, mean_gap_km
 from atlantis.report.map_data import MapData
 from atlantis.report.run_data import Run, load, rows_where
-from atlantis.report.tables import cell, run_rows
+from atlantis.report.tables import markdown_rows, run_rows
 from atlantis.world import World
 from benchmarks.common import commit, machine
 from benchmarks.page import Records, read_records, render
@@ -143,23 +144,11 @@ def metrics_page(records: Records) -> str:
 
 
 def readme_section(records: Records) -> str:
-    """README's section about the demo, up to and without `END`."""
+    """README's section about the demo, between `BEGIN` and `END`."""
     found = records["demo"]["results"]["table"]
-    columns = [name.replace("R2", "R²") for name in found["columns"]]
-    rows = [[cell(name, value) for name, value in zip(found["columns"], row, strict=True)] for row in found["rows"]]
-    lines = [f"| {' | '.join(cells)} |" for cells in (columns, *rows)]
-    lines.insert(1, "|---:" * len(columns) + "|")
-    prose = README_PROSE.read_text(encoding="utf-8").replace("{{table}}", "\n".join(lines))
-    return render(prose, records)
-
-
-def with_section(readme: str, section: str) -> str:
-    """README with its section about the demo replaced. Raises UserError where it does not begin or end."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f"{README}: has no {BEGIN.strip()!r} that is followed by {END!r}")
-    return before + section + end + after
+    table = markdown_rows(found["columns"], found["rows"])
+    prose = README_PROSE.read_text(encoding="utf-8").replace("{{table}}", table)
+    return render(prose, records).removeprefix(BEGIN)
 
 
 def main() -> None:
@@ -171,7 +160,7 @@ def main() -> None:
             write_text(RECORDS / "demo.json", json.dumps(record_of(load(options.run)), indent=1) + "\n")
         records = read_records(RECORDS)
         write_text(PAGE, metrics_page(records))
-        write_text(README, with_section(README.read_text(encoding="utf-8"), readme_section(records)))
+        write_text(README, with_part(README.read_text(encoding="utf-8"), BEGIN, END, readme_section(records)))
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from atlantis.markdown import table
 from atlantis.names import PROTOCOLS, REAL
 from atlantis.progress import printable
 from atlantis.report.run_data import Run, load, rows_where
@@ -96,21 +98,22 @@ def run_table(run: Run | Path | str, protocol: str = "seed") -> Table:
         else f"not probed yet: atlantis probe {run.path}"
     )
     layout: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "header_style": "bold"}
-    table = Table(title=escape(printable(run.name)), caption=escape(printable(caption)), **layout)
+    shown = Table(title=escape(printable(run.name)), caption=escape(printable(caption)), **layout)
     for heading in _headings(list(rows.columns)):
-        table.add_column(escape(printable(heading)), justify="right", vertical="bottom", no_wrap=True)
+        shown.add_column(escape(printable(heading)), justify="right", vertical="bottom", no_wrap=True)
     for values in rows.itertuples(index=False):
         cells = [cell(column, value) for column, value in zip(rows.columns, values, strict=True)]
-        table.add_row(*cells, style="bold" if values[0] == 0 else None)
-    return table
+        shown.add_row(*cells, style="bold" if values[0] == 0 else None)
+    return shown
 
 
 def markdown(run: Run | Path | str, protocol: str = "seed") -> str:
     """The same as a Markdown table, ending in a newline."""
     rows = run_rows(run, protocol)
-    titles = [column.replace("|", "\\|").replace("R2", "R²") for column in rows.columns]
-    lines = [f"| {' | '.join(titles)} |", "|" + "---:|" * len(titles)]
-    for values in rows.itertuples(index=False):
-        cells = (cell(column, value) for column, value in zip(rows.columns, values, strict=True))
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines) + "\n"
+    return markdown_rows(list(rows.columns), rows.itertuples(index=False)) + "\n"
+
+
+def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[float]]) -> str:
+    """Rows of `run_rows`, without an index, as a Markdown table."""
+    cells = ([cell(column, value) for column, value in zip(columns, row, strict=True)] for row in rows)
+    return table([column.replace("R2", "R²") for column in columns], cells, align="r" * len(columns), narrow=True)
