@@ -25,7 +25,7 @@ from atlantis.readout.outputs import kl_per_token
 from atlantis.readout.probes import read_sphere
 from atlantis.readout.skill import SHARES
 from atlantis.settings import ProbeConfig, RunConfig
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 from atlantis.world.virtual import VirtualRegion
 

@@ -32,10 +32,10 @@ from atlantis.settings import ProbeConfig, RunConfig
 from atlantis.sweep import Local
 from atlantis.sweep.plan import sweep_of
 from atlantis.sweep.results import MEASURES, gather, measures
-from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import loop, train
 from atlantis.training.base import find_base
 from atlantis.training.past import Past
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.world import VirtualRegion, World
 from atlantis.world.of_run import recorded_digest, saved_world, world_of
 
@@ -381,7 +381,7 @@ def test_a_run_without_its_file_is_interpolated_and_built_upon(copy: Path) -> No
     (copy.parents[2] / "plain.csv").unlink()
     assert base is not None and base.folder == copy
     past = Past(base, config, world, lambda run, made: Dataset.build(made, run.dataset).splits["train"])
-    assert len(past.pairs()) == 300 and len(past.city_ids()) == world.n_real == 60
+    assert len(past.questions()) == 300 and len(past.city_ids()) == world.n_real == 60
     assert list(interpolate(copy, [0, 1])["alpha"]) == [0, 1]
 
 

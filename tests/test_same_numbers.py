@@ -24,7 +24,7 @@ from atlantis import config as configs
 from atlantis.data.dataset import Dataset
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.model.fast import kernels
-from atlantis.settings import DatasetConfig, WorldConfig
+from atlantis.settings import DatasetConfig, RunConfig, WorldConfig
 from atlantis.training import train
 from atlantis.world import World
 
@@ -86,7 +86,7 @@ def trained(name: str, root: Path) -> dict[str, Any]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        run = train(configs.checked(configs.RunConfig, settings, name))
+        run = train(configs.checked(RunConfig, settings, name))
     finally:
         torch.set_num_threads(threads)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -116,7 +116,7 @@ def logits_of(base: str) -> list[float]:
         for text in texts:
             tokens, _ = vocabulary.encode([text])
             ids = torch.as_tensor(tokens.astype(np.int64))
-            rows += model.extend(ids, [len(model.blocks) - 1])[0]
+            rows += model.hidden_states(ids, [len(model.blocks) - 1])
         return torch.cat([model.logits(x[:, -1])[0, 34:44] for x in rows]).tolist()
 
 

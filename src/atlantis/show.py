@@ -22,9 +22,8 @@ from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_json
+from atlantis.tasks.score import Score, by_slice, named, scores_of
 from atlantis.trust import read_record
-
-SCORES = ("n", "mean_km", "median_km", "std_km", "min_km", "max_km", "parsed")
 
 
 class Unread(UserError):
@@ -59,16 +58,31 @@ def summary(path: Path | str) -> RenderableType:
     raise UserError(f"{path}: not a run, checkpoint, dataset or world")
 
 
-def score_table(scores: Mapping[str, Any]) -> RenderableType:
-    """Task scores by slice, as `evaluate_checkpoint` gives them and `eval_results.json` holds them."""
-    table = Table("slice", *(name.replace("_km", " km") for name in SCORES), title="task scores")
+def score_table(scores: Sequence[Score]) -> RenderableType:
+    """Scores of answers: a table for each task, with a row per slice."""
+    return Group(*(_score_table(scores, task) for task in dict.fromkeys(score.task for score in scores)))
+
+
+def _score_table(scores: Sequence[Score], task: str) -> Table:
+    mine = [score for score in scores if score.task == task]
+    titles = {named(score): score.metric if score.unit is None else f"{score.metric} {score.unit}" for score in mine}
+    table = Table("slice", "n", *map(printable, titles.values()), title=printable(f"{task} scores"))
     for column in table.columns[1:]:
         column.justify = "right"
-    slices = scores.get("slices") or {name: values for name, values in scores.items() if isinstance(values, dict)}
-    for name, values in slices.items():
-        table.add_row(Text(printable(name)), *(_number(values.get(key), key) for key in SCORES))
-    facts = {key: _number(value, key) for key, value in scores.items() if isinstance(value, int | float)}
-    return Group(_facts(facts), table) if facts else table
+    for name, values in by_slice(mine, task).items():
+        table.add_row(Text(printable(name)), *(_number(values.get(key), key) for key in ("n", *titles)))
+    return table
+
+
+def _results(path: Path) -> RenderableType:
+    """What `eval_results.json` holds. Raises UserError for scores that are none."""
+    row = _json(path)
+    facts = {key: _number(value, key) for key, value in row.items() if isinstance(value, int | float)}
+    try:
+        table = score_table(scores_of(row))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; the checkpoint is damaged") from None
+    return Group(_facts(facts), table)
 
 
 def reading_table(readings: Mapping[str, Any], title: str) -> RenderableType:
@@ -234,7 +248,7 @@ def _checkpoint(path: Path) -> RenderableType:
     }
     if not (path / "eval_results.json").is_file():
         return _facts(facts)
-    return Group(_facts(facts), score_table(_json(path / "eval_results.json")))
+    return Group(_facts(facts), _results(path / "eval_results.json"))
 
 
 def _parameters(file: Path) -> int:

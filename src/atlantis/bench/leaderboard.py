@@ -20,8 +20,8 @@ from atlantis.bench.quantities import (
 )
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, boards, mean_and_interval
-from atlantis.data.pairs import SLICES
 from atlantis.markdown import table
+from atlantis.names import SLICES
 from atlantis.report.tables import ABSENT
 from atlantis.statistics import interquartile_mean
 

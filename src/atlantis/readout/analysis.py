@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from atlantis import artifacts, limits, trust
 from atlantis import config as configs
 from atlantis.errors import PartFailed, UserError
 from atlantis.forgetting import when_table
-from atlantis.model.checkpoint import checkpoint_folders
+from atlantis.model.checkpoint import checkpoint_folders, probed_task
 from atlantis.names import ANSWERS, REAL
 from atlantis.progress import bar, say
 from atlantis.reading import read_json
@@ -24,6 +24,9 @@ from atlantis.readout.probes import Reading, read_seed, read_sphere, without_r2
 from atlantis.readout.source import open_checkpoint, open_source
 from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
+from atlantis.tasks import Task
+from atlantis.tasks.distance import DISTANCE
+from atlantis.tasks.score import Score, scores_of
 from atlantis.world import World
 from atlantis.world.of_run import world_of
 
@@ -111,7 +114,7 @@ def _read(
     If the first step of what is done cannot be read any more, or an earlier one can, all are read: measures compare
     with the first.
     """
-    measures = Measures(world, config) if config.measures else None
+    measures = Measures(world, config, _task_of(checkpoints)) if config.measures else None
     readings: dict[int, dict[str, Reading]] = {}
     problems: dict[int, UserError] = {}
     n_bytes = 1  # that a checkpoint takes
@@ -166,22 +169,30 @@ def _read(
     return tables, problems
 
 
-def _scores(checkpoint: Path) -> dict[str, dict[str, float]]:
-    """The task's scores per slice that the checkpoint was saved with; none for one that was not evaluated."""
+def _task_of(checkpoints: Mapping[int, Path]) -> Task:
+    """The task whose prompts are probed; a checkpoint that cannot say which is a problem of its own."""
+    for checkpoint in checkpoints.values():
+        try:
+            return probed_task(checkpoint)
+        except UserError:
+            continue
+    return DISTANCE
+
+
+def _scores(checkpoint: Path) -> list[Score]:
+    """The scores that the checkpoint was saved with; none for one that was not evaluated."""
     file = checkpoint / "eval_results.json"
     try:
-        slices = read_json(file).get("slices")
+        row = read_json(file)
     except FileNotFoundError:
-        return {}
-    if not isinstance(slices, dict) or not all(map(_has_scores, slices.values())):
+        return []
+    try:
+        scores = scores_of(row)
+    except ValueError:
+        scores = []
+    if not any(score.metric == "mean" for score in scores):
         raise UserError(f"{file}: has no scores by slice; the checkpoint is damaged")
-    return slices
-
-
-def _has_scores(scores: Any) -> bool:
-    """Whether a slice has the two numbers that are read, and they are ones."""
-    numbers = [scores.get(key) for key in ("mean_km", "n")] if isinstance(scores, dict) else [None]
-    return all(isinstance(number, int | float) and abs(number) < 1e12 for number in numbers)
+    return scores
 
 
 def _stacked(readings: dict[int, Reading]) -> Tables:

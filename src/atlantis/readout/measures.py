@@ -6,7 +6,7 @@ change from step to step (the frozen probes, the first clouds, the islands, chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from typing import Any
 
@@ -61,7 +61,10 @@ from atlantis.readout.skill import (
 from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.statistics import SCALES, cells_of, interval, mean_over_cities, splits_share
-from atlantis.tokens import Vocabulary
+from atlantis.tasks import Task
+from atlantis.tasks.distance import DISTANCE
+from atlantis.tasks.score import Score
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
 ENERGY = 0.99
@@ -113,8 +116,8 @@ class Measures:
     read, copies of this (`another`) read the others, in any order and in threads of their own, and `add` gathers them.
     """
 
-    def __init__(self, world: World, config: ProbeConfig) -> None:
-        self.world, self.config = world, config
+    def __init__(self, world: World, config: ProbeConfig, task: Task = DISTANCE) -> None:
+        self.world, self.config, self.task = world, config, task
         self.rows: list[dict[str, Any]] = []
         self.cities: list[pd.DataFrame] = []
         self.clouds: dict[str, Cloud] = {}
@@ -124,7 +127,7 @@ class Measures:
         self.real = slice(0, world.n_real)
         self.lon, self.lat = world.lon[self.real], world.lat[self.real]
         self.targets = unit_vectors(self.lon, self.lat)
-        self.prompts = old_prompts(world, config.seed)
+        self.prompts = old_prompts(world, config.seed, task)
         self.compact = [region for region in world.virtual_regions if region.kind != "scattered"]
         self.anywhere = Anywhere(self.lon, self.lat, len(self.compact), config.seed) if self.compact else None
         self.islands: dict[str, list[Island]] = {}
@@ -166,10 +169,11 @@ class Measures:
         self._shift(frozen, shifted)
         self._damage(frozen, shifted)
 
-    def add_scores(self, slices: dict[str, dict[str, float]]) -> None:
-        """Add the task's mean error per slice, as the last checkpoint read was saved with."""
-        for name, scores in slices.items():
-            self._add("task_km", Estimate(scores["mean_km"], n=int(scores["n"])), name, ANSWERS)
+    def add_scores(self, scores: Iterable[Score]) -> None:
+        """Add the mean error of answered distances per slice, as the last checkpoint read was saved with."""
+        for score in scores:
+            if (score.task, score.metric) == (DISTANCE.name, "mean") and score.value is not None:
+                self._add("task_km", Estimate(score.value, n=score.n), score.slice, ANSWERS)
 
     def table(self) -> pd.DataFrame:
         """All rows so far."""
@@ -201,7 +205,8 @@ class Measures:
         shuffled = np.random.Generator(np.random.PCG64(self.config.seed)).permutation(self.world.n_real)
         permuted = np.concatenate([features[shuffled], features[self.world.offset :]])
         new = like(model, self.config.seed)
-        untrained = probe_features(new, vocabulary, np.arange(len(features)), self.config.layers).astype(np.float64)
+        everywhere, form = np.arange(len(features)), self.task.form
+        untrained = probe_features(new, vocabulary, everywhere, self.config.layers, form=form).astype(np.float64)
         for name, null in (("permuted", permuted), ("untrained", untrained)):
             chance = Places(self.world, null, read_sphere(null, self.world, self.config).fits, self.fold)
             self._add(f"km_{name}", over_folds(chance.km[self.real], self.fold))
