@@ -22,11 +22,12 @@ import pandas as pd
 
 from atlantis.artifacts import write_text
 from atlantis.errors import UserError
+from atlantis.markdown import table, with_part
 from atlantis.readout.catalogue import Metric, in_section
 from atlantis.readout.integration import find_islands, mean_gap_km
 from atlantis.report.map_data import MapData
 from atlantis.report.run_data import Run, load, rows_where
-from atlantis.report.tables import cell, run_sheet
+from atlantis.report.tables import cell, markdown_rows, run_sheet
 from atlantis.world import World
 from benchmarks.common import commit, machine
 from benchmarks.page import Records, read_records, render
@@ -37,9 +38,6 @@ PROSE, README_PROSE = (Path(__file__).with_name(name) for name in ("metrics.md",
 PAGE, README = ROOT / "docs" / "metrics.md", ROOT / "README.md"
 BEGIN, END = "## What the demo shows\n", "<!-- written by scripts/study_text.py -->"
 """README's section: from one to the other. What follows END is not about the demo."""
-
-BAR = "\\|"
-"""A bar inside a cell of a table."""
 
 
 # --- the record
@@ -149,27 +147,20 @@ def _islands(world: World) -> dict[str, float]:
 
 
 def metrics_page(records: Records) -> str:
-    def table(match: re.Match[str]) -> str:
+    def of_section(match: re.Match[str]) -> str:
         return metrics_table(match[1], records["demo"]["results"])
 
-    return render(re.sub(r"\{\{metrics:(\w+)\}\}", table, PROSE.read_text(encoding="utf-8")), records)
+    return render(re.sub(r"\{\{metrics:(\w+)\}\}", of_section, PROSE.read_text(encoding="utf-8")), records)
 
 
 def metrics_table(section: str, results: dict[str, Any]) -> str:
     """The catalogue's metrics of a section: unit, the better way, definition, reading, and the demo's number."""
-    lines = ["| metric | unit | better | what it is | how to read it | in the demo |", "|---|---|---|---|---|---|"]
     at = results["first" if section == "chance" else "last"]
-    for metric in in_section(section):
-        cells = [
-            f"`{metric.name}`",
-            metric.unit,
-            metric.better or "",
-            metric.what,
-            metric.reading,
-            _in_demo(metric, at),
-        ]
-        lines.append(f"| {' | '.join(cell.replace('|', BAR) for cell in cells)} |")
-    return "\n".join(lines)
+    rows = [
+        [f"`{metric.name}`", metric.unit, metric.better or "", metric.what, metric.reading, _in_demo(metric, at)]
+        for metric in in_section(section)
+    ]
+    return table(["metric", "unit", "better", "what it is", "how to read it", "in the demo"], rows, narrow=True)
 
 
 def _in_demo(metric: Metric, at: dict[str, Any]) -> str:
@@ -187,23 +178,11 @@ def _in_demo(metric: Metric, at: dict[str, Any]) -> str:
 
 
 def readme_section(records: Records) -> str:
-    """README's section about the demo, up to and without `END`."""
+    """README's section about the demo, between `BEGIN` and `END`."""
     found = records["demo"]["results"]["table"]
-    columns = [name.replace("R2", "R²") for name in found["columns"]]
     rows = [[cell(value, digits) for digits, value in zip(found["digits"], row, strict=True)] for row in found["rows"]]
-    lines = [f"| {' | '.join(cells)} |" for cells in (columns, *rows)]
-    lines.insert(1, "|---:" * len(columns) + "|")
-    prose = README_PROSE.read_text(encoding="utf-8").replace("{{table}}", "\n".join(lines))
-    return render(prose, records)
-
-
-def with_section(readme: str, section: str) -> str:
-    """README with its section about the demo replaced. Raises UserError where it does not begin or end."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise UserError(f"{README}: has no {BEGIN.strip()!r} that is followed by {END!r}")
-    return before + section + end + after
+    prose = README_PROSE.read_text(encoding="utf-8").replace("{{table}}", markdown_rows(found["columns"], rows))
+    return render(prose, records).removeprefix(BEGIN)
 
 
 def main() -> None:
@@ -215,7 +194,7 @@ def main() -> None:
             write_text(RECORDS / "demo.json", json.dumps(record_of(load(options.run)), indent=1) + "\n")
         records = read_records(RECORDS)
         write_text(PAGE, metrics_page(records))
-        write_text(README, with_section(README.read_text(encoding="utf-8"), readme_section(records)))
+        write_text(README, with_part(README.read_text(encoding="utf-8"), BEGIN, END, readme_section(records)))
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
 

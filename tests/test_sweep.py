@@ -358,6 +358,7 @@ def test_what_starts_from_a_base_that_failed_is_not_begun(folder: Path, tmp_path
 def test_a_spreadsheet_runs_nothing_in_the_failures(folder: Path, tmp_path: Path) -> None:
     class Failing(Local):
         def run(self, queue: Queue) -> Iterator[Outcome]:
+            assert len(queue.due()) == 1
             yield Outcome("ground", "failed", '=HYPERLINK("x")\nmore')
             assert queue.due() == []
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from atlantis.markdown import table
 from atlantis.names import SLICES
 from atlantis.tasks import Task
 from atlantis.tasks.form import ABSENT
@@ -70,15 +71,14 @@ def _notes(record: Mapping[str, Any]) -> str:
 
 def _readme_of_parts(record: Mapping[str, Any], tasks: Sequence[Task]) -> str:
     config = record["config"]
-    rows = [f"| {part['task']} | {_cities(part['cities'])} | {part['n_train']:,} |" for part in config["parts"]]
-    parts = "\n".join(["| task | cities | training questions |", "|---|---|---:|", *rows])
+    rows = [[part["task"], _cities(part["cities"]), f"{part['n_train']:,}"] for part in config["parts"]]
     about = "\n".join(_about(task) for task in tasks)
     columns = DISTANCES if [task.name for task in tasks] == ["distance"] else OF_TASKS
     return f"""# {record["name"]}
 
 Questions of {len(tasks)} {"task" if len(tasks) == 1 else "tasks"}. World: digest `{record["world_digest"]}`.
 
-{parts}
+{table(["task", "cities", "training questions"], rows, align="llr", narrow=True)}
 
 {about}
 
@@ -134,12 +134,12 @@ def default_command(config: Mapping[str, Any]) -> str:
 
 
 def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
-    rows = [f"| split | {' | '.join(SLICES)} | all |", "|---|" + "---:|" * (len(SLICES) + 1)]
+    rows = []
     for split, by_slice in counts.items():
         total = sum(by_slice.values())
-        cells = [f"{by_slice[name]:,} ({100 * by_slice[name] / total:.1f} %)" for name in SLICES]
-        rows.append(f"| {split} | {' | '.join(cells)} | {total:,} |")
-    return "\n".join(rows)
+        shares = [f"{by_slice[name]:,} ({100 * by_slice[name] / total:.1f} %)" for name in SLICES]
+        rows.append([split, *shares, f"{total:,}"])
+    return table(["split", *SLICES, "all"], rows, align="l" + "r" * (len(SLICES) + 1), narrow=True)
 
 
 def _overlap_notes(overlaps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
+from atlantis.markdown import table
 from atlantis.names import PROTOCOLS, REAL
 from atlantis.progress import printable
 from atlantis.readout.catalogue import METRICS, Metric
@@ -124,18 +125,20 @@ def run_table(run: Run | Path | str, protocol: str = "seed") -> Table:
         else f"not probed yet: atlantis probe {run.path}"
     )
     layout: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "header_style": "bold"}
-    table = Table(title=escape(printable(run.name)), caption=escape(printable(caption)), **layout)
+    shown = Table(title=escape(printable(run.name)), caption=escape(printable(caption)), **layout)
     for heading in ("step", *map(_heading, run_columns(run, protocol))):
-        table.add_column(escape(printable(heading)), justify="right", vertical="bottom", no_wrap=True)
+        shown.add_column(escape(printable(heading)), justify="right", vertical="bottom", no_wrap=True)
     for step, cells in zip(sheet.rows["step"], sheet.cells(), strict=True):
-        table.add_row(*cells, style="bold" if step == 0 else None)
-    return table
+        shown.add_row(*cells, style="bold" if step == 0 else None)
+    return shown
 
 
 def markdown(run: Run | Path | str, protocol: str = "seed") -> str:
     """The same as a Markdown table, ending in a newline."""
     sheet = run_sheet(run, protocol)
-    titles = [column.replace("|", "\\|").replace("R2", "R²") for column in sheet.rows.columns]
-    lines = [f"| {' | '.join(titles)} |", "|" + "---:|" * len(titles)]
-    lines += [f"| {' | '.join(cells)} |" for cells in sheet.cells()]
-    return "\n".join(lines) + "\n"
+    return markdown_rows(list(sheet.rows.columns), sheet.cells()) + "\n"
+
+
+def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The cells of a sheet as a Markdown table."""
+    return table([column.replace("R2", "R²") for column in columns], rows, align="r" * len(columns), narrow=True)
