@@ -15,16 +15,16 @@ from typing import Any
 import torch
 
 from atlantis import Dataset, DatasetConfig, TrainingConfig, World
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, save_model
 from atlantis.model.fast.kernels import fast_bf16
 from atlantis.model.folder import qwen2_config
 from atlantis.tasks import distance
-from atlantis.tokens import SYMBOLS, TOKEN, Vocabulary
 from atlantis.training.order import Order
 from atlantis.training.step import Engine
 from atlantis.training.steps import Steps
+from atlantis.vocabulary import SYMBOLS, TOKEN, Vocabulary
 from benchmarks import count
 from benchmarks.ceiling import ceiling, synchronize, weight_products
 from benchmarks.common import Lap, Options, five_digits, race, ratio, summary
@@ -54,6 +54,7 @@ def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, **changes: s
     settings = TrainingConfig.model_validate({"batch_size": batch, **changes})
     ours = Engine(new_model(s), settings, torch.device(device))
     assert settings.compile != "yes" or ours.compiled, "compilation is not possible here"
+    way = "tree" if ours.kernels else "neither" if settings.compile == "no" else "both"
     pairs, vocabulary = some_pairs(N_BATCHES * batch)
     rows = Rows(pairs, vocabulary, device)
     seen, done = Steps(ours, rows, Order(len(rows), batch, seed=0), total=1_000_000), 0
@@ -62,7 +63,7 @@ def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, **changes: s
         while done < until:
             done += len(seen.take(done, until))
         synchronize(device)
-        lap({"way": "tree" if ours.kernels else "both", "gpu_mb": gpu_mb(device)})
+        lap({"way": way, "gpu_mb": gpu_mb(device)})
 
 
 class TextRows(torch.utils.data.Dataset):

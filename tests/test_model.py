@@ -10,13 +10,18 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atlantis.data.pairs import Pairs
-from atlantis.data.rows import Batch, Rows
+from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss, load_model, save_model
 from atlantis.model.checkpoint import grow
-from atlantis.tokens import PAD, Vocabulary
+from atlantis.model.fast.cache import extend
+from atlantis.model.fast.shared import shared_logits
+from atlantis.model.transformer import answer_logits
+from atlantis.tasks import Questions
+from atlantis.vocabulary import PAD, Vocabulary
 from atlantis.world import World
+from tests.distances import distances
+from tests.distances import prompt as prompt_of
 
 N_CITIES = 120
 
@@ -28,10 +33,10 @@ def new_model(kind: str, seed: int = 0) -> tuple[Transformer, Vocabulary]:
     return model, vocabulary
 
 
-def some_pairs(n: int = 40) -> Pairs:
+def some_pairs(n: int = 40) -> Questions:
     rng = np.random.default_rng(3)
     first, second = rng.integers(0, N_CITIES, (2, n)).astype(np.int32)
-    return Pairs(first, second, rng.integers(0, 20_000, n).astype(np.int32), np.zeros(n, np.uint8))
+    return distances(first, second, rng.integers(0, 20_000, n))
 
 
 def peer(model: Transformer, vocabulary: Vocabulary, folder: Path):
@@ -41,10 +46,6 @@ def peer(model: Transformer, vocabulary: Vocabulary, folder: Path):
     save_model(model, folder)
     vocabulary.save_transformers(folder)
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-
-
-def whole_rows(rows: Rows, batch: Batch) -> torch.Tensor:
-    return torch.cat([rows.prefix.expand(len(batch.tokens), -1), batch.tokens], dim=1)
 
 
 def test_the_studys_model_has_1588096_parameters() -> None:
@@ -57,8 +58,8 @@ def test_logits_hidden_states_and_gradients_equal_transformers(kind: str, tmp_pa
     theirs = peer(model, vocabulary, tmp_path)
     rows = Rows(some_pairs(), vocabulary)
     batch = rows.batch(torch.arange(40))
-    tokens, n = whole_rows(rows, batch), len(rows.prefix)
-    logits = model(batch.prefix, batch.tokens, batch.positions)
+    tokens, n = batch.whole(), len(batch.prefix)
+    logits = answer_logits(model, batch)
     output = theirs(tokens, output_hidden_states=True)
     expected = output.logits[torch.arange(40)[:, None], n + batch.positions][..., :44]
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
@@ -81,7 +82,6 @@ def test_greedy_answers_equal_transformers_generate(kind: str, tmp_path: Path) -
     from transformers import AutoTokenizer
 
     from atlantis.readout.generate import answer_tokens
-    from atlantis.tasks import distance
 
     model, vocabulary = new_model(kind)
     theirs = peer(model, vocabulary, tmp_path)
@@ -89,7 +89,7 @@ def test_greedy_answers_equal_transformers_generate(kind: str, tmp_path: Path) -
     pairs = some_pairs()
     ours = answer_tokens(model, vocabulary, pairs, batch=7)
     for i in range(len(pairs)):
-        prompt = tokenizer(distance.prompt(pairs.first[i], pairs.second[i]), return_tensors="pt")["input_ids"]
+        prompt = tokenizer(prompt_of(*pairs.cities[i]), return_tensors="pt")["input_ids"]
         out = theirs.generate(prompt, max_new_tokens=6, do_sample=False, attention_mask=torch.ones_like(prompt))
         answer = out[0, prompt.shape[1] :].tolist()
         assert ours[i].tolist() == answer + [PAD] * (6 - len(answer))
@@ -101,10 +101,34 @@ def test_rows_point_at_the_answer() -> None:
     rows = Rows(pairs, vocabulary)
     batch = rows.batch(torch.tensor([0, 4, 5]))  # 5 is the filler
     for place, i in enumerate((0, 4)):
-        assert vocabulary.decode(batch.targets[place : place + 1].numpy()) == [f"{pairs.km[i]}<eos>"]
+        assert vocabulary.decode(batch.targets[place : place + 1].numpy()) == [f"{pairs.answer[i]}<eos>"]
         before = batch.tokens[place, batch.positions[place, 0]].item()
         assert vocabulary.decode(np.array([[before]])) == ["="]
     assert (batch.targets[2] == PAD).all()
+
+
+@pytest.mark.parametrize("kind", ["characters", "city"])
+def test_the_shared_prefix_gives_the_plain_logits_and_gradients(kind: str) -> None:
+    model, vocabulary = new_model(kind)
+    rows = Rows(some_pairs(), vocabulary)
+    batch = rows.batch(torch.tensor([*range(24), 3, len(rows)]))
+    plain, shared = answer_logits(model, batch), shared_logits(model, batch)
+    wanted = batch.targets != PAD
+    torch.testing.assert_close(shared[wanted], plain[wanted], rtol=1e-5, atol=1e-5)
+    results = [
+        torch.autograd.grad(completion_loss(x, batch.targets)[0], list(model.parameters())) for x in (plain, shared)
+    ]
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_go_on_from_kept_keys_are_whole_rows() -> None:
+    model, vocabulary = new_model("characters")
+    whole = Rows(some_pairs(6), vocabulary).batch(torch.arange(6)).whole()
+    expected = model.hidden_states(whole, [-1, 1, 2])
+    _, cache = extend(model, whole[:1, :8], [2])  # the prefix, the same for all
+    states, _ = extend(model, whole[:, 8:], [-1, 1, 2], cache, rows=torch.zeros(6, dtype=torch.long))
+    for ours, theirs in zip(states, expected, strict=True):
+        torch.testing.assert_close(ours, theirs[:, 8:], rtol=1e-5, atol=1e-5)
 
 
 def test_a_filler_changes_neither_loss_nor_gradient() -> None:
@@ -114,7 +138,7 @@ def test_a_filler_changes_neither_loss_nor_gradient() -> None:
     for chosen in (torch.arange(6), torch.tensor([0, 1, 2, 3, 4, 5, 40, 40])):
         batch = rows.batch(chosen)
         model.zero_grad()
-        loss, count = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)
+        loss, count = completion_loss(answer_logits(model, batch), batch.targets)
         (loss / count).backward()
         assert model.blocks[1].gate_up.weight.grad is not None
         results.append((loss / count, model.blocks[1].gate_up.weight.grad.clone()))
@@ -173,11 +197,12 @@ def test_a_dataset_of_another_world_is_not_evaluated(small_run: Path, small_worl
     from atlantis.data.dataset import Dataset
     from atlantis.readout.evaluate import evaluate_checkpoint
     from atlantis.settings import DatasetConfig
+    from atlantis.tasks.score import by_slice
     from atlantis.world import OCEANS
 
     final = small_run / "checkpoints" / "final"
     asked = DatasetConfig(kind="cross", n_train=20, n_val=5, n_test=30)
-    assert evaluate_checkpoint(final, Dataset.build(small_world, asked))["all"]["n"] == 30
+    assert by_slice(evaluate_checkpoint(final, Dataset.build(small_world, asked)))["all"]["n"] == 30
     shuffled = World.build(thirty_cities, regions=(OCEANS["atlantic"],), seed=7)
     with pytest.raises(UserError, match="another world"):
         evaluate_checkpoint(final, Dataset.build(shuffled, asked))

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from atlantis.errors import UserError
 from atlantis.names import is_reserved
 from atlantis.progress import printable
-from atlantis.statistics import SCALES
+from atlantis.readout.catalogue import METRICS
 
 DYNAMICS_COLUMNS = ("step", "group", "split", "lon_r2", "lat_r2", "mean_km")
 PREDICTION_COLUMNS = ("step", "id", "name", "region", "is_virtual", "lon", "lat", "pred_lon", "pred_lat", "error_km")
@@ -107,10 +107,10 @@ def read_probe(run: Path, protocol: str) -> Probe | None:
 def _within_bounds(dynamics: pd.DataFrame) -> pd.DataFrame:
     """The table without intervals that pass a bound of their metric, as an R2 above 1: older versions wrote them."""
     kept = dynamics.copy()
-    for metric, scale in SCALES.items():
-        ends = [f"{metric}_low", f"{metric}_high"]
-        if set(ends) <= set(kept.columns):
+    for metric in METRICS.values():
+        ends = [f"{metric.name}_low", f"{metric.name}_high"]
+        if metric.scale and set(ends) <= set(kept.columns):
             low, high = (pd.Series(pd.to_numeric(kept[name], errors="coerce")).to_numpy(np.float64) for name in ends)
-            beyond = (low < scale.low) | (high > scale.high)
+            beyond = (low < metric.scale.low) | (high > metric.scale.high)
             kept.loc[beyond, ends] = np.nan
     return kept

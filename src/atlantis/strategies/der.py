@@ -23,7 +23,7 @@ from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import base_logits, n_beside, old_buffer, recalled, remembered
 from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 
 class DarkExperienceReplay(Strategy):

@@ -18,7 +18,7 @@ from atlantis.fields import StrategySettings
 from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import base_logits
 from atlantis.strategies.common.strategy import Strategy
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 CHUNK = 1 << 15
 

@@ -24,7 +24,7 @@ from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.strategies.common.context import Context, Parameters
 from atlantis.strategies.common.old import answered, old_prompts
 from atlantis.strategies.common.strategy import Strategy
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 
 def basis(gram: Tensor, energy: float) -> Tensor:
@@ -66,7 +66,7 @@ class GradientProjectionMemory(Strategy):
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         context, settings = self.context, self.settings
         batch = answered(context, old_prompts(context, settings.rows, settings.seed), settings.seed)
-        tokens = torch.cat([batch.prefix.expand(len(batch.tokens), -1), batch.tokens], dim=1)
+        tokens = batch.whole()
         read = tokens != PAD
         gram: dict[str, Tensor] = {}
 

@@ -5,19 +5,16 @@ A strategy is imported when its name is met in a config, and by its file's name 
 
 from __future__ import annotations
 
-import ast
 import difflib
-import os
-import sys
 from importlib import import_module
-from inspect import getmembers, getsource, isclass
+from inspect import getmembers, isclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from atlantis.artifacts import digest_of
+from atlantis import own_code
 from atlantis.fields import StrategySettings
 from atlantis.strategies.common.strategy import Strategy
 
@@ -32,7 +29,7 @@ def known() -> list[str]:
 def find(name: str) -> type[Strategy]:
     """The class that `name` means: of a file here, or `my_module:MyStrategy`. Raises ValueError if there is none."""
     if ":" in name:
-        return _own(name)
+        return own_code.own_class(name, Strategy)
     if name not in known():
         close = difflib.get_close_matches(name, known(), n=1)
         hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known())}; or give my_module:MyStrategy"
@@ -43,36 +40,8 @@ def find(name: str) -> type[Strategy]:
 
 
 def code_digest(name: str) -> str | None:
-    """Digest of the module that a user's class `my_module:MyStrategy` is in; None for a strategy that is a file here.
-
-    Comments, blank lines and the layout of the source do not count; nor does what the module imports. None, too, where
-    there is no source: of a module that is compiled.
-    """
-    if ":" not in name:
-        return None
-    try:
-        source = getsource(sys.modules[_own(name).__module__])
-    except (OSError, TypeError):
-        return None
-    return digest_of(ast.unparse(ast.parse(source)))
-
-
-def _own(name: str) -> type[Strategy]:
-    """A user's class `my_module:MyStrategy`."""
-    module, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        found = getattr(import_module(module), attribute, None)
-    except ImportError as error:
-        raise ValueError(f"{module!r} cannot be imported ({error}); run from the folder it is in") from None
-    except Exception as error:  # whatever a user's module does wrong while it is imported
-        where = f"{error.filename}, line {error.lineno}: " if isinstance(error, SyntaxError) else ""
-        reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ValueError(f"{module!r} cannot be imported: {where}{type(error).__name__}: {reason}") from None
-    if not (isclass(found) and issubclass(found, Strategy)):
-        raise ValueError(f"{name!r}: the module has no subclass of atlantis.strategies.Strategy named {attribute!r}")
-    return found
+    """Digest of the module of a user's class `my_module:MyStrategy`; None for a strategy that is a file here."""
+    return own_code.code_digest(find(name)) if ":" in name else None
 
 
 def checked_settings(value: Any) -> StrategySettings:

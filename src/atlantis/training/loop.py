@@ -24,8 +24,8 @@ import torch
 from atlantis import artifacts, signals, trust
 from atlantis import config as configs
 from atlantis.data.dataset import Dataset, dataset_digest
-from atlantis.data.pairs import Pairs
-from atlantis.data.recipes import resolved
+from atlantis.data.encoding import needed_by
+from atlantis.data.mixture import resolved
 from atlantis.data.rows import Rows
 from atlantis.errors import Interrupted, PartFailed, UserError, in_a_line
 from atlantis.model import Transformer
@@ -33,23 +33,26 @@ from atlantis.model import checkpoint as ckpt
 from atlantis.model.fast import kernels
 from atlantis.progress import bar, say
 from atlantis.readout.analysis import probe_checkpoints
-from atlantis.readout.evaluate import evaluation_pairs, mean_loss, results, score
-from atlantis.readout.generate import answers_km
+from atlantis.readout.evaluate import evaluation_questions, mean_loss, results
+from atlantis.readout.generate import answers
 from atlantis.settings import DatasetConfig, RunConfig
 from atlantis.strategies.common.composed import Composed
 from atlantis.strategies.common.context import Context
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.tasks import Questions
+from atlantis.tasks.score import score
 from atlantis.training import distributed, ranks, state
 from atlantis.training.base import Base, base_digests, experiments, find_base
+from atlantis.training.device import choose_device, release_freed_memory
 from atlantis.training.mend import mend
 from atlantis.training.order import order_of
 from atlantis.training.past import Past, checked_base
 from atlantis.training.possible import check_base, check_request
 from atlantis.training.run import RunFolder
 from atlantis.training.schedule import evaluation_steps, total_steps
-from atlantis.training.step import Engine, NotFinite, choose_device, release_freed_memory
+from atlantis.training.step import Engine, NotFinite
 from atlantis.training.steps import Steps
 from atlantis.training.trackers import Trackers, check_trackers
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 from atlantis.world.of_run import changed_world, recorded_digest, world_of
 
@@ -63,10 +66,12 @@ class Task:
 
     world: World
     vocabulary: Vocabulary
-    pairs: Pairs
+    questions: Questions
     rows: Rows
     validation: Rows | None
-    items: Pairs
+    items: Questions
+    names: list[str]
+    """Of its tasks, as the config has them."""
 
 
 def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: bool = False) -> Path:
@@ -250,9 +255,9 @@ def load_task(config: RunConfig, world: World, base: Base | None, strict: bool =
     for note in dataset.notes:
         say(note)
     old = base.config.dataset if base is not None and base.config is not None else None
-    items, note = evaluation_pairs(world, dataset, old, config.evaluation.n_items, config.evaluation.seed)
+    items, note = evaluation_questions(world, dataset, old, config.evaluation.n_items, config.evaluation.seed)
     device = choose_device(config.training.device)
-    vocabulary = Vocabulary(config.tokenizer.kind, len(world))
+    vocabulary = Vocabulary(config.tokenizer.kind, len(world), _version(dataset, items, base))
     validation = dataset.splits.get("validation")
     task = Task(
         world,
@@ -261,8 +266,14 @@ def load_task(config: RunConfig, world: World, base: Base | None, strict: bool =
         Rows(dataset.splits["train"], vocabulary, device),
         None if validation is None else Rows(validation, vocabulary, device),
         items,
+        ["distance"] if (parts := config.dataset.parts) is None else list(dict.fromkeys(part.task for part in parts)),
     )
     return task, dataset, note
+
+
+def _version(dataset: Dataset, items: Questions, base: Base | None) -> int:
+    """The symbols' version: the base's, or the first that has what the tasks are written with."""
+    return needed_by((*dataset.tasks, *items.tasks)) if base is None else Vocabulary.load(base.checkpoint).version
 
 
 def _model(config: RunConfig, task: Task, base: Base | None) -> Transformer:
@@ -271,7 +282,7 @@ def _model(config: RunConfig, task: Task, base: Base | None) -> Transformer:
     if base is None:
         model = Transformer(
             task.vocabulary.size,
-            len(SYMBOLS),
+            task.vocabulary.first_city,
             width=sizes.hidden_size,
             n_layers=sizes.n_layers,
             n_heads=sizes.n_heads,
@@ -290,9 +301,9 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
     total = total_steps(settings, len(task.rows))
     due = set(evaluation_steps(config.evaluation, total))
     engine = new_engine(config, task, base, total)
-    order = order_of(settings, task.pairs)
+    order = order_of(settings, task.questions)
     if 0 < total <= order.until:
-        say(f"training.anchors.steps: all {total:,} steps of this run see pairs with an anchor, and no others")
+        say(f"training.anchors.steps: all {total:,} steps of this run see questions with an anchor, and no others")
     if settings.warmup_steps >= total > 0:
         say(
             f"training.warmup_steps: {settings.warmup_steps:,}, and the run has {total:,} steps: the rate never "
@@ -343,7 +354,7 @@ def _train(run: RunFolder, task: Task, base: Base | None) -> None:
             _save_state(run, engine, step, window)
             raise _interrupted(received[0], run.path, step)
         run.note(device=_device_facts(engine) | {"recorded": steps.graph is not None})
-    facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total)
+    facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total, task.names)
     artifacts.refuse_moved(run.path)
     if not _is_final(run, total):
         with _shown(engine) as model:
@@ -369,7 +380,7 @@ def _final_from_state(run: RunFolder, world: World) -> None:
     task, _, _ = load_task(run.config, world, base)
     engine = new_engine(run.config, task, base, total)
     state.load_state(found, engine)
-    facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total)
+    facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, total, task.names)
     with _shown(engine) as model:
         ckpt.save_checkpoint(run.checkpoints / "final", model, task.vocabulary, facts, None)
 
@@ -381,21 +392,21 @@ def new_engine(config: RunConfig, task: Task, base: Base | None, total: int) -> 
         return engine
     base = checked_base(config, base)
 
-    def pairs_of(run: RunConfig, world: World) -> Pairs:
+    def questions_of(run: RunConfig, world: World) -> Questions:
         return _dataset(run.dataset, world, config.output_root).splits["train"]
 
-    past = Past(base, config, task.world, pairs_of)
+    past = Past(base, config, task.world, questions_of)
     context = Context(
         config=config,
         world=task.world,
         vocabulary=task.vocabulary,
         model=engine.model,
-        new_pairs=task.pairs,
+        new_questions=task.questions,
         rows=task.rows,
         checkpoint=base.checkpoint,
         load_base=lambda: _model(config, task, base),
         old_ids=past.city_ids(),
-        load_old_pairs=past.pairs,
+        load_old_questions=past.questions,
         total=total,
         logits_of=engine.logits,
     )
@@ -471,9 +482,9 @@ def _evaluate_and_save(run: RunFolder, task: Task, engine: Engine, step: int, tr
     artifacts.refuse_moved(run.path)
     with torch.no_grad(), _shown(engine) as model:
         loss = float("nan") if task.validation is None else mean_loss(model, task.validation)
-        scores = score(answers_km(model, task.vocabulary, task.items), task.items)
+        scores = score(answers(model, task.vocabulary, task.items), task.items)
         row = dict(results(scores, loss, step))
-        facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, step)
+        facts = ckpt.facts_of(task.world, task.vocabulary, run.path.name, step, task.names)
         folder = run.checkpoints / f"checkpoint-{step}"
         ckpt.save_checkpoint(folder, model, task.vocabulary, facts, row)
     run.seals[str(step)] = trust.checkpoint_seal(folder) or ""

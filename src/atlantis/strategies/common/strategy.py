@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from atlantis.data.rows import Batch
     from atlantis.strategies.common.context import Context, Parameters
-    from atlantis.tokens import Kind
+    from atlantis.vocabulary import Kind
 
 Need = Literal["old data", "old prompts", "base weights", "optimizer state"]
 """What a strategy may use beside the new data. `old prompts`: the names of old cities, without any answer."""
