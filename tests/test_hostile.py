@@ -24,9 +24,9 @@ from atlantis.reading import by_step, read_bytes, read_json
 from atlantis.settings import TrainingConfig
 from atlantis.training import state
 from atlantis.training.step import Engine
-from faults.cases import links, payloads
-from faults.cases.links import Elements
-from faults.scene import resealed
+from checks.faults.cases import links, payloads
+from checks.faults.cases.links import Elements
+from checks.faults.scene import resealed
 from tests.test_inputs import quick
 
 

@@ -39,7 +39,7 @@ from atlantis.data.rows import Rows
 from atlantis.model.fast.tree import Tree, tree_of
 from atlantis.readout.activations import N_POSITIONS
 from atlantis.vocabulary import MAX_KM_DIGITS, SYMBOLS, Vocabulary
-from benchmarks.common import Options
+from checks.benchmarks.common import Options
 
 BATCH = 512
 PEER_BATCH = 64

@@ -24,7 +24,7 @@ from atlantis.strategies.registry import find, known
 from atlantis.training.loop import load_base, load_task, new_engine
 from atlantis.training.order import Order
 from atlantis.world import World
-from benchmarks.common import ROOT, Lap, Options, five_digits, race, ratio, summary
+from checks.benchmarks.common import ROOT, Lap, Options, five_digits, race, ratio, summary
 
 CONFIG = ROOT / "configs" / "atlantis_cross_finetune.yaml"
 BASE_CONFIG = ROOT / "configs" / "dist_100k_1M_20epochs.yaml"

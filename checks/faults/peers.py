@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from atlantis import artifacts
-from faults.common import RUN, TRAIN, Options, Outcome, command, copy, fork, hashes
-from faults.damage import spoil
-from faults.disk import ROOMY, room, tmpfs
+from checks.faults.common import RUN, TRAIN, Options, Outcome, command, copy, fork, hashes
+from checks.faults.damage import spoil
+from checks.faults.disk import ROOMY, room, tmpfs
 
 SAVE_EVERY = 4
 
@@ -216,7 +216,7 @@ def _rows() -> Any:
     from transformers import AutoTokenizer
 
     from atlantis.data.dataset import Dataset
-    from benchmarks.train import TextRows
+    from checks.benchmarks.train import TextRows
 
     return TextRows(Dataset.load("data").splits["train"], AutoTokenizer.from_pretrained("model"))
 
