@@ -74,8 +74,8 @@ def _writers(lab: Path) -> dict[str, tuple[Path, Writer]]:
     from atlantis.settings import TrainingConfig
     from atlantis.training import state
     from atlantis.training.run import RunFolder
-    from atlantis.vocabulary import Vocabulary
     from atlantis.training.step import Engine
+    from atlantis.vocabulary import Vocabulary
     from atlantis.world import World
 
     os.chdir(lab / "new")
