@@ -113,10 +113,21 @@ def _draw_task(ax: Axes, run: Run) -> None:
         rows = rows_where(run.task, run.task["slice"] == name)
         label = literal(slice_title(name, run).replace("-", "–"))
         ax.plot(rows["step"], rows["mean_km"], ms=4, marker="os^D"[k % 4], color=LINES[k % len(LINES)], label=label)
+    if not run.slices and run.other_tasks:
+        _draw_skills(ax, run)
+        return
     from_zero(ax)
     ax.set_title("Task: error of the answered distance, mean km")
     if run.slices:
         ax.legend(loc="best")
+
+
+def _draw_skills(ax: Axes, run: Run) -> None:
+    for k, ((task, name), rows) in enumerate(run.skills().items()):
+        label = literal(f"{task}, {slice_title(name, run).replace('-', '–')}")
+        ax.plot(rows["step"], rows["value"], ms=4, marker="os^D"[k % 4], color=LINES[k % len(LINES)], label=label)
+    ax.set_title("Answers: 1 - error / error of the best constant answer")
+    ax.legend(loc="best")
 
 
 def _draw_loss(ax: Axes, run: Run) -> None:

@@ -56,7 +56,7 @@ def sections() -> list[dict[str, str]]:
 def panels(run: Run, regions: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Panels of one run. Several runs share a panel by its `id`; of it they show what is neither faint nor thin."""
     palette = {region["name"]: region["colour"] for region in regions}
-    found = [*_map_panels(run, palette), _task_panel(run), _loss_panel(run)]
+    found = [*_map_panels(run, palette), _task_panel(run), _skill_panel(run), _loss_panel(run)]
     if run.map is not None:
         virtual = [region["name"] for region in regions if region["virtual"]]
         found += map_panels(run.map, virtual, palette)
@@ -109,6 +109,17 @@ def _task_panel(run: Run) -> dict[str, Any]:
         rows = rows_where(run.task, run.task["slice"] == name)
         found.append(series(slice_title(name, run).replace("-", "–"), rows["step"], rows, "mean_km", hue=hue))
     return panel("map", "task", "Task: error of the answered distance, mean km", found, floor=0, unit=" km")
+
+
+def _skill_panel(run: Run) -> dict[str, Any]:
+    """Of runs with other tasks than distance: what all tasks share."""
+    skills = run.skills() if run.other_tasks else {}
+    found = [
+        series(f"{task}, {slice_title(name, run).replace('-', '–')}", rows["step"], rows, "value", hue=hue)
+        for hue, ((task, name), rows) in enumerate(skills.items())
+    ]
+    title = "Answers: skill, 1 - error / error of the best constant answer"
+    return panel("map", "answer_skill", title, found, digits=2)
 
 
 def _loss_panel(run: Run) -> dict[str, Any]:

@@ -20,6 +20,7 @@ def run_rows(run: Run | Path | str, protocol: str = "seed") -> pd.DataFrame:
     """One row per evaluated or probed step; NaN where the run has no such number.
 
     Columns: step; loss (validation, nats per token); `task <slice> km` for each slice (mean error of the answers);
+    `<task> <slice> skill` for each task and slice of a run with other tasks than distance;
     lon R2, lat R2, real km (probe on held-out real cities, mean error); `<region> km` for each virtual region.
     """
     run = run if isinstance(run, Run) else load(run)
@@ -30,6 +31,8 @@ def run_rows(run: Run | Path | str, protocol: str = "seed") -> pd.DataFrame:
     for name in run.slices:
         of_slice = rows_where(run.task, run.task["slice"] == name).set_index("step")
         rows[f"task {slice_title(name, run)} km"] = of_slice["mean_km"]
+    for (task, name), skills in run.skills().items() if run.other_tasks else ():
+        rows[f"{task} {slice_title(name, run)} skill"] = skills.set_index("step")["value"]
     if probe:
         real = probe.group(REAL)
         rows["lon R2"], rows["lat R2"], rows["real km"] = real["lon_r2"], real["lat_r2"], real["mean_km"]
