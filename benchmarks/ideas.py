@@ -3,12 +3,13 @@
 default             a batch as one tree, with the kernels, in memory that glibc keeps
 pieces of 256, 128  the tree in parts that fit a cache better and share less
 memory returned     glibc maps large tensors anew each time, as it does unasked
-plain               no tree, no kernels: prefix shared, PyTorch's fused attention
-plain, memory returned
-plain, explicit     as plain, its attention written as products and a softmax
-plain, pieces of 128
-torch.compile       as plain, its blocks compiled by torch.compile
-bf16                as plain, under autocast to bfloat16
+plain               the model as it is written: whole rows, PyTorch's fused attention
+shared prefix       no tree, no kernels, but the prefix once and the last block only where an answer is
+shared, memory returned
+shared, explicit    as shared prefix, its attention written as products and a softmax
+shared, pieces of 128
+torch.compile       as shared prefix, its blocks compiled by torch.compile
+bf16                as shared prefix, under autocast to bfloat16
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from torch import Tensor
 from atlantis import TrainingConfig
 from atlantis.data.rows import Rows
 from atlantis.model import transformer
+from atlantis.model.fast import SharedPrefix
+from atlantis.model.fast import shared as of_shared
 from atlantis.training import step as engines
 from benchmarks import count
 from benchmarks.common import Lap, Options, race, ratio, summary
@@ -34,11 +37,12 @@ IDEAS: dict[str, dict[str, Any]] = {
     "pieces of 128": {"piece": 128},
     "memory returned": {"keep": False},
     "plain": {"compile": "no"},
-    "plain, memory returned": {"compile": "no", "keep": False},
-    "plain, explicit attention": {"compile": "no", "explicit": True},
-    "plain, pieces of 128": {"compile": "no", "piece": 128},
+    "shared prefix": {"shared": True},
+    "shared, memory returned": {"shared": True, "keep": False},
+    "shared, explicit attention": {"shared": True, "explicit": True},
+    "shared, pieces of 128": {"shared": True, "piece": 128},
     "torch.compile": {"compile": "yes"},
-    "bf16": {"compile": "no", "precision": "bf16"},
+    "bf16": {"shared": True, "precision": "bf16"},
 }
 
 
@@ -57,14 +61,17 @@ def steps(
     piece: int = engines.PIECE,
     keep: bool = True,
     explicit: bool = False,
+    shared: bool = False,
 ) -> None:
     """A rival: two steps a round, with the ideas as told; a piece of a batch is a part that is done on its own."""
     if not keep:
         engines.keep_freed_memory = lambda: None
     if explicit:
-        transformer.attend = globals()["explicit"]
+        transformer.attend = of_shared.attend = globals()["explicit"]
     settings = TrainingConfig.model_validate({"compile": compile, "precision": precision, "batch_size": batch})
     engine = engines.Engine(new_model(s), settings, torch.device("cpu"))
+    if shared:
+        engine.forward = SharedPrefix(engine.dtype)
     if piece < batch:
         engines.pieces = partial(_pieces, size=piece)
     pairs, vocabulary = some_pairs(N_BATCHES * batch)
@@ -89,7 +96,7 @@ def run(options: Options) -> dict[str, Any]:
     """Samples per second of each, and its ratio to the default, round by round."""
     s = Sizes(width=32, n_layers=2, n_heads=2, mlp_width=64) if options.quick else Sizes()
     batch = 16 if options.quick else count.BATCH
-    names = ["default", "plain, explicit attention"] if options.quick else list(IDEAS)
+    names = ["default", "shared, explicit attention"] if options.quick else list(IDEAS)
     rivals = race({name: partial(steps, s=s, batch=batch, **IDEAS[name]) for name in names}, options)
     default = rivals["default"].seconds
     return {

@@ -55,6 +55,7 @@ def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, **changes: s
     settings = TrainingConfig.model_validate({"batch_size": batch, **changes})
     ours = Engine(new_model(s), settings, torch.device(device))
     assert settings.compile != "yes" or ours.compiled, "compilation is not possible here"
+    way = "tree" if ours.kernels else "neither" if settings.compile == "no" else "both"
     pairs, vocabulary = some_pairs(N_BATCHES * batch)
     rows = Rows(pairs, vocabulary, device)
     seen, done = Steps(ours, rows, Order(len(rows), batch, seed=0), total=1_000_000), 0
@@ -63,7 +64,7 @@ def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, **changes: s
         while done < until:
             done += len(seen.take(done, until))
         synchronize(device)
-        lap({"way": "tree" if ours.kernels else "both", "gpu_mb": gpu_mb(device)})
+        lap({"way": way, "gpu_mb": gpu_mb(device)})
 
 
 class TextRows(torch.utils.data.Dataset):

@@ -20,8 +20,9 @@ from tracked import copied
 
 from atlantis import Dataset, DatasetConfig, ProbeConfig, World
 from atlantis.data.encoding import prefix as prefix_of
-from atlantis.data.rows import Rows
+from atlantis.data.rows import Batch, Rows
 from atlantis.model import completion_loss
+from atlantis.model.fast.shared import run_blocks, shared_logits
 from atlantis.model.fast.tree import tree_logits
 from atlantis.model.folder import qwen2_config
 from atlantis.readout.activations import probe_features
@@ -51,16 +52,16 @@ def one_step(way: str) -> None:
     pairs = Dataset.build(WORLD, DatasetConfig(n_train=BATCH, n_val=0, n_test=0)).splits["train"]
     rows = Rows(pairs, vocabulary)
     batch, prefix = rows.batch(torch.arange(BATCH)), rows.prefix
-    whole = torch.cat([prefix.expand(BATCH, -1), batch.tokens], dim=1)
+    whole = batch.whole()
     if way in ("both", "last block where asked"):
         if way == "both":
-            logits = model(prefix, batch.tokens, batch.positions)
+            logits = shared_logits(model, batch)
         else:
-            logits = model(prefix[:0], whole, batch.positions + len(prefix))
+            logits = shared_logits(model, Batch(prefix[:0], whole, batch.positions + len(prefix), batch.targets))
         total, n = completion_loss(logits, batch.targets)
         (total / n).backward()
     elif way == "shared prefix":
-        _, x = model.run_blocks(model.embedding(prefix), model.embedding(batch.tokens), range(len(model.blocks)))
+        _, x = run_blocks(model, model.embedding(prefix), model.embedding(batch.tokens), range(len(model.blocks)))
         model.logits(x).sum().backward()
     else:
         from transformers import Qwen2Config, Qwen2ForCausalLM

@@ -19,8 +19,7 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import RunConfig
-from atlantis.training import ranks, train
-from atlantis.training import step as engine
+from atlantis.training import device, ranks, train
 from atlantis.training.state import state_steps
 
 SOURCE = Path(atlantis.__file__).parents[1]
@@ -179,8 +178,8 @@ def test_every_rank_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
     monkeypatch.setenv("LOCAL_RANK", "1")
-    assert engine.choose_device("auto") == torch.device("cuda", 1)
-    assert engine.choose_device("cpu") == torch.device("cpu")
+    assert device.choose_device("auto") == torch.device("cuda", 1)
+    assert device.choose_device("cpu") == torch.device("cpu")
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "3")
     with pytest.raises(UserError, match=r"3 processes were started, but PyTorch sees 2 GPUs"):
-        engine.choose_device("cuda")
+        device.choose_device("cuda")

@@ -20,7 +20,8 @@ from atlantis.data.rows import Batch, Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.fast.flat import Attention, FlatLoss
-from atlantis.model.transformer import attend, attend_shared, rotary_table, rotate
+from atlantis.model.fast.shared import attend_shared
+from atlantis.model.transformer import answer_logits, attend, rotary_table, rotate
 from atlantis.settings import RunConfig
 from atlantis.training import graph, scaling, state, steps, train
 from atlantis.training.graph import StepGraph
@@ -69,7 +70,7 @@ def model_of(vocabulary: Vocabulary, width: int, n_layers: int, n_heads: int) ->
 
 def check_equal(model: Transformer, rows: Rows, batch: Batch, attention: Attention, compiled: bool = False) -> None:
     """Loss and gradients in float32 are the plain model's."""
-    expected, n = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)
+    expected, n = completion_loss(answer_logits(model, batch), batch.targets)
     gradients = torch.autograd.grad(expected, list(model.parameters()))
     flat = FlatLoss(model, torch.float32, attention, compiled)
     loss, count = flat.loss(batch)
@@ -94,7 +95,7 @@ def test_gradients_in_bfloat16_are_near() -> None:
     world = World.build(regions=())
     rows, model = rows_of("characters", 64, world), model_of(Vocabulary("characters", len(world)), 64, 2, 4)
     batch = rows.batch(torch.arange(64))
-    expected = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)[0]
+    expected = completion_loss(answer_logits(model, batch), batch.targets)[0]
     gradients = torch.autograd.grad(expected, list(model.parameters()))
     flat = FlatLoss(model, torch.bfloat16, plain_attention, compiled=False)
     flat.backward(flat.loss(batch)[0])
@@ -234,7 +235,7 @@ def test_fp16_goes_on_from_a_saved_scale(monkeypatch: pytest.MonkeyPatch, tmp_pa
 def test_fp16_needs_a_gpu(small_config: RunConfig) -> None:
     training = small_config.training.model_copy(update={"precision": "fp16", "device": "cpu"})
     with pytest.raises(UserError, match=r"training\.precision: fp16 is for a GPU"):
-        train(small_config.model_copy(update={"training": training}))
+        train(small_config.model_copy(update={"name": "half_precision", "training": training}))
 
 
 def losses_of(run: Path) -> dict[tuple[int, str], float]:
@@ -273,7 +274,6 @@ def test_what_cannot_be_recorded_is_said_and_taken_step_by_step(
 
     monkeypatch.setattr(graph, "takes", lambda engine, rows: True)
     monkeypatch.setattr(graph, "StepGraph", refuse)
-    monkeypatch.setattr(Engine, "compile_blocks", lambda engine: None)
     found = losses_of(train(config.model_copy(update={"name": "refused"})))
     assert "the step cannot be recorded (no graphs today): it is taken kernel by kernel" in capfd.readouterr().err
     assert found == plain

@@ -42,7 +42,7 @@ sys.exit(cli.main(["train", *sys.argv[1:]]))
 PIECES = """
 from pathlib import Path
 import torch
-from atlantis.training.step import keep_freed_memory, release_freed_memory
+from atlantis.training.device import keep_freed_memory, release_freed_memory
 
 
 def held():

@@ -10,10 +10,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atlantis.data.rows import Batch, Rows
+from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss, load_model, save_model
 from atlantis.model.checkpoint import grow
+from atlantis.model.fast.cache import extend
+from atlantis.model.fast.shared import shared_logits
+from atlantis.model.transformer import answer_logits
 from atlantis.tasks import Questions
 from atlantis.vocabulary import PAD, Vocabulary
 from atlantis.world import World
@@ -45,10 +48,6 @@ def peer(model: Transformer, vocabulary: Vocabulary, folder: Path):
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
-def whole_rows(rows: Rows, batch: Batch) -> torch.Tensor:
-    return torch.cat([rows.prefix.expand(len(batch.tokens), -1), batch.tokens], dim=1)
-
-
 def test_the_studys_model_has_1588096_parameters() -> None:
     assert sum(p.numel() for p in Transformer(44, 44).parameters()) == 1_588_096
 
@@ -59,8 +58,8 @@ def test_logits_hidden_states_and_gradients_equal_transformers(kind: str, tmp_pa
     theirs = peer(model, vocabulary, tmp_path)
     rows = Rows(some_pairs(), vocabulary)
     batch = rows.batch(torch.arange(40))
-    tokens, n = whole_rows(rows, batch), len(rows.prefix)
-    logits = model(batch.prefix, batch.tokens, batch.positions)
+    tokens, n = batch.whole(), len(batch.prefix)
+    logits = answer_logits(model, batch)
     output = theirs(tokens, output_hidden_states=True)
     expected = output.logits[torch.arange(40)[:, None], n + batch.positions][..., :44]
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
@@ -108,6 +107,30 @@ def test_rows_point_at_the_answer() -> None:
     assert (batch.targets[2] == PAD).all()
 
 
+@pytest.mark.parametrize("kind", ["characters", "city"])
+def test_the_shared_prefix_gives_the_plain_logits_and_gradients(kind: str) -> None:
+    model, vocabulary = new_model(kind)
+    rows = Rows(some_pairs(), vocabulary)
+    batch = rows.batch(torch.tensor([*range(24), 3, len(rows)]))
+    plain, shared = answer_logits(model, batch), shared_logits(model, batch)
+    wanted = batch.targets != PAD
+    torch.testing.assert_close(shared[wanted], plain[wanted], rtol=1e-5, atol=1e-5)
+    results = [
+        torch.autograd.grad(completion_loss(x, batch.targets)[0], list(model.parameters())) for x in (plain, shared)
+    ]
+    torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-4)
+
+
+def test_rows_that_go_on_from_kept_keys_are_whole_rows() -> None:
+    model, vocabulary = new_model("characters")
+    whole = Rows(some_pairs(6), vocabulary).batch(torch.arange(6)).whole()
+    expected = model.hidden_states(whole, [-1, 1, 2])
+    _, cache = extend(model, whole[:1, :8], [2])  # the prefix, the same for all
+    states, _ = extend(model, whole[:, 8:], [-1, 1, 2], cache, rows=torch.zeros(6, dtype=torch.long))
+    for ours, theirs in zip(states, expected, strict=True):
+        torch.testing.assert_close(ours, theirs[:, 8:], rtol=1e-5, atol=1e-5)
+
+
 def test_a_filler_changes_neither_loss_nor_gradient() -> None:
     model, vocabulary = new_model("characters")
     rows = Rows(some_pairs(), vocabulary)
@@ -115,7 +138,7 @@ def test_a_filler_changes_neither_loss_nor_gradient() -> None:
     for chosen in (torch.arange(6), torch.tensor([0, 1, 2, 3, 4, 5, 40, 40])):
         batch = rows.batch(chosen)
         model.zero_grad()
-        loss, count = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)
+        loss, count = completion_loss(answer_logits(model, batch), batch.targets)
         (loss / count).backward()
         assert model.blocks[1].gate_up.weight.grad is not None
         results.append((loss / count, model.blocks[1].gate_up.weight.grad.clone()))

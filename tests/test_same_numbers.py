@@ -116,7 +116,7 @@ def logits_of(base: str) -> list[float]:
         for text in texts:
             tokens, _ = vocabulary.encode([text])
             ids = torch.as_tensor(tokens.astype(np.int64))
-            rows += model.extend(ids, [len(model.blocks) - 1])[0]
+            rows += model.hidden_states(ids, [len(model.blocks) - 1])
         return torch.cat([model.logits(x[:, -1])[0, 34:44] for x in rows]).tolist()
 
 

@@ -18,6 +18,7 @@ from atlantis.data.rows import Rows
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.fast import kernels
 from atlantis.model.fast.tree import grow, tree_loss, tree_of
+from atlantis.model.transformer import answer_logits
 from atlantis.settings import TrainingConfig
 from atlantis.training.step import Engine
 from atlantis.vocabulary import Vocabulary
@@ -48,10 +49,10 @@ def loss_and_gradients(model: Transformer, rows: Rows, chosen: torch.Tensor, by_
         total, count = tree_loss(model, batch, bf16)
     elif bf16:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = model(batch.prefix, batch.tokens, batch.positions)
+            logits = answer_logits(model, batch)
         total, count = completion_loss(logits.float(), batch.targets)
     else:
-        total, count = completion_loss(model(batch.prefix, batch.tokens, batch.positions), batch.targets)
+        total, count = completion_loss(answer_logits(model, batch), batch.targets)
     (total / count).backward()
     gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
     return total.item(), int(count), gradients

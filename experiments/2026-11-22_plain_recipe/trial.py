@@ -24,8 +24,8 @@ from atlantis.model import Transformer
 from atlantis.model.fast.tree import tree_logits, tree_loss, tree_of
 from atlantis.readout.activations import probe_features
 from atlantis.readout.probes import read_seed
+from atlantis.training.device import keep_freed_memory, release_freed_memory
 from atlantis.training.order import Order
-from atlantis.training.step import keep_freed_memory, release_freed_memory
 from atlantis.vocabulary import PAD, SYMBOLS, Vocabulary
 
 

@@ -31,6 +31,7 @@ from atlantis import Dataset, DatasetConfig, World
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.checkpoint import facts_of, save_checkpoint
+from atlantis.model.fast.shared import last_logits, run_blocks
 from atlantis.model.transformer import attend
 from atlantis.vocabulary import PAD, TOKEN, Vocabulary
 
@@ -150,7 +151,7 @@ def learn_to_read(model: Transformer, vocabulary: Vocabulary, vectors: Tensor, s
 
     def loss_of_batch() -> tuple[Tensor, str]:
         ids = torch.randint(0, len(vectors), (size,), generator=draw)
-        _, x = model.run_blocks(model.embedding(prefix), model.embedding(rows[ids]), range(LOWER))
+        _, x = run_blocks(model, model.embedding(prefix), model.embedding(rows[ids]), range(LOWER))
         missed = (x[torch.arange(size), comma[ids]] - vectors[ids]).square().sum(1).mean() / variance
         return missed, f"missed {missed.item():.4f}"
 
@@ -178,7 +179,7 @@ def learn_pairs(
         tokens = torch.as_tensor(encoded.tokens[:, :-1]).long()
         comma = (tokens == TOKEN[","]).int().argmax(1)
         close = torch.as_tensor(encoded.prompt_length).long() - 2
-        _, x = model.run_blocks(model.embedding(prefix), model.embedding(tokens), range(LOWER))
+        _, x = run_blocks(model, model.embedding(prefix), model.embedding(tokens), range(LOWER))
         missed = [
             (x[rows, place] - vectors[torch.as_tensor(ids)]).square().sum(1).mean() / variance
             for place, ids in ((comma, first), (close, second))
@@ -202,9 +203,9 @@ def settle(model: Transformer, world: World, vocabulary: Vocabulary, steps: int,
         start = next(batches)
         batch = rows.batch(torch.as_tensor(order[start : start + size]))
         with torch.no_grad():
-            states = model.run_blocks(model.embedding(rows.prefix), model.embedding(batch.tokens), range(LOWER))
-        states = model.run_blocks(*states, range(LOWER, len(model.layers) - 1))
-        total, count = completion_loss(model.last_block(*states, batch.positions), batch.targets)
+            states = run_blocks(model, model.embedding(rows.prefix), model.embedding(batch.tokens), range(LOWER))
+        states = run_blocks(model, *states, range(LOWER, len(model.layers) - 1))
+        total, count = completion_loss(last_logits(model, *states, batch.positions), batch.targets)
         return total / count, f"loss {total.item() / count.item():.4f}"
 
     model.requires_grad_(False)

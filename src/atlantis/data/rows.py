@@ -34,6 +34,10 @@ class Batch(NamedTuple):
         weights = None if self.weights is None else self.weights[rows].contiguous()
         return Batch(self.prefix, tokens, positions, targets, weights)
 
+    def whole(self) -> Tensor:
+        """The rows with what they begin with, (B, P + T)."""
+        return torch.cat([self.prefix.expand(len(self.tokens), -1), self.tokens], dim=1)
+
     def join(self, other: Batch) -> Batch:
         """The rows of both; those of a batch without weights count 1 beside weighted ones."""
         weights = None

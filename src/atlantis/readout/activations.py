@@ -10,6 +10,7 @@ import torch
 from atlantis.data.encoding import probe_prompt, probe_text
 from atlantis.model import Transformer
 from atlantis.model.fast import kernels
+from atlantis.model.fast.cache import extend
 from atlantis.model.fast.tree import grow, tree_states
 from atlantis.readout.generate import same_length
 from atlantis.tasks.distance import DISTANCE
@@ -71,7 +72,7 @@ def probe_states(
         prompts = torch.as_tensor(tokens[rows, :length], device=device).long()
         begin, own = prompts[:, : -n_positions - 1], prompts[:, -n_positions - 1 :]
         begin, continued = begin.unique(dim=0, return_inverse=True)
-        _, cache = model.extend(begin, layers)
-        found = torch.stack(model.extend(own, layers, cache, continued)[0], dim=2)  # (B, 1 + n_positions, layers, D)
+        _, cache = extend(model, begin, layers)
+        found = torch.stack(extend(model, own, layers, cache, continued)[0], dim=2)  # (B, 1 + n_positions, layers, D)
         states[rows] = found[:, -n_positions:].float().cpu().numpy()
     return states

@@ -18,6 +18,7 @@ from atlantis.data.streams import streams
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.checkpoint import check_dataset, load_checkpoint
+from atlantis.model.fast.shared import shared_logits
 from atlantis.names import SLICES
 from atlantis.readout.generate import answers
 from atlantis.settings import DatasetConfig
@@ -32,7 +33,7 @@ def mean_loss(model: Transformer, rows: Rows, batch: int = 1024) -> float:
     total = count = 0.0
     for chunk in torch.arange(len(rows), device=rows.tokens.device).split(batch):
         part = rows.batch(chunk)
-        loss, n = completion_loss(model(part.prefix, part.tokens, part.positions), part.targets)
+        loss, n = completion_loss(shared_logits(model, part), part.targets)
         total, count = total + loss.item(), count + n.item()
     return total / count
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from atlantis.data.encoding import encode, prefix, read_answers
 from atlantis.model import Transformer
 from atlantis.model.fast import kernels
+from atlantis.model.fast.cache import extend
 from atlantis.model.fast.tree import greedy
 from atlantis.tasks import Questions, Task
 from atlantis.vocabulary import EOS, PAD, Vocabulary
@@ -66,8 +67,8 @@ def same_length(lengths: np.ndarray, batch: int) -> Iterator[tuple[np.ndarray, i
 def _decode(model: Transformer, start: Tensor, prompts: Tensor, n_tokens: int) -> Tensor:
     """Completions (B, n_tokens) of prompts (B, T) that all have the same length and continue `start` (P,)."""
     n_rows, last = len(prompts), [len(model.blocks) - 1]
-    _, cache = model.extend(start[None], last)
-    (x,), cache = model.extend(prompts, last, cache, rows=torch.zeros_like(prompts[:, 0]))
+    _, cache = extend(model, start[None], last)
+    (x,), cache = extend(model, prompts, last, cache, rows=torch.zeros_like(prompts[:, 0]))
     answer = torch.full((n_rows, n_tokens), PAD, device=prompts.device)
     open_rows = torch.ones(n_rows, dtype=torch.bool, device=prompts.device)
     for i in range(n_tokens):
@@ -76,7 +77,7 @@ def _decode(model: Transformer, start: Tensor, prompts: Tensor, n_tokens: int) -
         open_rows &= token != EOS
         if i == n_tokens - 1 or not open_rows.any():
             break
-        (x,), cache = model.extend(token[:, None], last, cache)
+        (x,), cache = extend(model, token[:, None], last, cache)
     return answer
 
 

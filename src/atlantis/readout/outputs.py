@@ -9,6 +9,7 @@ from atlantis.data.draw import Pool, Where
 from atlantis.data.rows import Rows
 from atlantis.data.streams import streams
 from atlantis.model import Transformer
+from atlantis.model.fast.shared import shared_logits
 from atlantis.tasks import Questions, Task
 from atlantis.tasks.distance import DISTANCE
 from atlantis.vocabulary import PAD, Vocabulary
@@ -31,7 +32,7 @@ def answer_distributions(model: Transformer, vocabulary: Vocabulary, questions: 
     """
     rows = Rows(questions, vocabulary, model.embedding.weight.device)
     batch = rows.batch(torch.arange(len(rows), device=rows.tokens.device))
-    logits = model(batch.prefix, batch.tokens, batch.positions).double().log_softmax(-1)
+    logits = shared_logits(model, batch).double().log_softmax(-1)
     logits[batch.targets == PAD] = torch.nan
     return logits.cpu().numpy()
 

@@ -65,7 +65,7 @@ class GradientProjectionMemory(Strategy):
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         context, settings = self.context, self.settings
         batch = answered(context, old_prompts(context, settings.rows, settings.seed), settings.seed)
-        tokens = torch.cat([batch.prefix.expand(len(batch.tokens), -1), batch.tokens], dim=1)
+        tokens = batch.whole()
         read = tokens != PAD
         gram: dict[str, Tensor] = {}
 

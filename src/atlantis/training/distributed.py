@@ -31,9 +31,10 @@ from atlantis.errors import Interrupted
 from atlantis.model.folder import new_model, qwen2_config
 from atlantis.settings import TrainingConfig
 from atlantis.training import memory, ranks
+from atlantis.training.device import choose_device
 from atlantis.training.order import Order
 from atlantis.training.schedule import learning_rate
-from atlantis.training.step import Engine, NotFinite, choose_device
+from atlantis.training.step import Engine, NotFinite
 
 PATIENCE = timedelta(days=365)  # rank 0 may evaluate for hours; it is torchrun that notices a process that has died
 GRACE_S = 5.0

@@ -118,7 +118,8 @@ class StepGraph:
 
 def takes(engine: Engine, rows: Rows) -> bool:
     """Whether the steps of this engine on these rows can be recorded."""
-    if engine.device.type != "cuda" or not engine.compiled or engine.strategy is not None or engine.shared is not None:
+    alone = engine.strategy is None and engine.parallel is None
+    if engine.device.type != "cuda" or not engine.compiled or not alone:
         return False
     try:
         from atlantis.model.fast.attention import fits

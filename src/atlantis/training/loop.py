@@ -42,13 +42,14 @@ from atlantis.tasks import Questions
 from atlantis.tasks.score import score
 from atlantis.training import distributed, ranks, state
 from atlantis.training.base import Base, base_digests, experiments, find_base
+from atlantis.training.device import choose_device, release_freed_memory
 from atlantis.training.mend import mend
 from atlantis.training.order import order_of
 from atlantis.training.past import Past, checked_base
 from atlantis.training.possible import check_base, check_request
 from atlantis.training.run import RunFolder
 from atlantis.training.schedule import evaluation_steps, total_steps
-from atlantis.training.step import Engine, NotFinite, choose_device, release_freed_memory
+from atlantis.training.step import Engine, NotFinite
 from atlantis.training.steps import Steps
 from atlantis.training.trackers import Trackers, check_trackers
 from atlantis.vocabulary import Vocabulary

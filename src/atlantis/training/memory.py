@@ -44,7 +44,7 @@ def largest_that_fits(engine: Engine, batch: Batch) -> int:
 
     Tried eager and by this rank alone; the weights are not touched.
     """
-    engine.shared = None
+    engine.parallel = None
     engine.optimizer.zero_grad(set_to_none=True)
     n = len(batch.tokens) // 2
     while n and not _fits(engine, batch.select(slice(n))):

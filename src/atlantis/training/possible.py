@@ -11,7 +11,7 @@ from atlantis.model.folder import n_weights, read_config, rope_theta
 from atlantis.readout.probes import check_probe
 from atlantis.settings import RunConfig, TrainingConfig
 from atlantis.training.base import Base
-from atlantis.training.step import choose_device
+from atlantis.training.device import choose_device
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 

@@ -21,7 +21,8 @@ class LossScale:
 
     def update(self, overflow: torch.Tensor) -> None:
         """After a step: `overflow` () is 1.0 if a gradient was infinite or no number, else 0.0."""
-        torch._amp_update_scale_(self.scale, self.streak, overflow, GROWTH, BACKOFF, PATIENCE)
+        update = torch._amp_update_scale_  # pyright: ignore[reportPrivateImportUsage]
+        update(self.scale, self.streak, overflow, GROWTH, BACKOFF, PATIENCE)
 
     @property
     def state(self) -> dict[str, torch.Tensor]:

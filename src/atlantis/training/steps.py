@@ -27,8 +27,6 @@ class Steps:
         self.graph: graph.StepGraph | None = None
         self.at_once = 1
         self.recordable = graph.takes(engine, rows)
-        if self.recordable:  # what is recorded is compiled by itself, and evaluations have other shapes each time
-            engine.forget_compilation()
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, by the schedule and the strategy."""
@@ -75,7 +73,6 @@ class Steps:
                     raise error.__context__ from None  # the end of the recording failed because of it
                 say(f"the step cannot be recorded ({in_a_line(error)}): it is taken kernel by kernel")
                 self.recordable = False
-                self.engine.compile_blocks()
                 for group in self.engine.optimizer.param_groups:
                     group["capturable"] = False
                 optimizer = self.engine.optimizer

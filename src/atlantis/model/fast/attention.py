@@ -140,7 +140,7 @@ def _add_up(parts, d_qkv, width, n_parts: tl.constexpr, columns: tl.constexpr, n
 class SharedAttention(torch.autograd.Function):
     """Causal attention of a block: (N, D) from queries, keys and values side by side, (N, 3 D), not yet rotated.
 
-    As `transformer.attend_shared` for the rows and `transformer.attend` for the shared tokens, `rotate` included; cos
+    As `shared.attend_shared` for the rows and `transformer.attend` for the shared tokens, `rotate` included; cos
     and sin are `Transformer.cos` and `.sin`. float32 and bfloat16; softmax and sums are float32. K must be a power of 2
     from 32 on, P + T at most `LONGEST`.
     """

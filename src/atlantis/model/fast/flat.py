@@ -15,8 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlantis.data.rows import Batch
-from atlantis.model.loss import completion_loss
-from atlantis.model.transformer import RMS_EPS, Transformer
+from atlantis.model.transformer import RMS_EPS, Transformer, completion_loss
 
 Attention = Callable[[Tensor, Tensor, Tensor, int, int, int], Tensor]
 """`SharedAttention.apply`, or what computes the same."""

@@ -4,7 +4,7 @@ Every row begins with the same constant tokens, and many rows with the same digi
 depends on the row up to there and on nothing else, so one node for each distinct beginning is enough, and nothing is
 padded. Exact: the gradients of all rows that share a node meet in it.
 
-This is `Transformer.forward` for the CPU, where work saved is time saved, with the kernels of kernels.cpp. Greedy
+This is `transformer.answer_logits` for the CPU, where work saved is time saved, with the kernels of kernels.cpp. Greedy
 decoding is the same thing going on: each new token is a new node on its row's path.
 """
 
