@@ -18,11 +18,11 @@ from numpy.typing import ArrayLike
 
 from atlantis.artifacts import MANIFEST, verify
 from atlantis.errors import UserError
-from atlantis.names import PROTOCOLS, SLICES, is_reserved
+from atlantis.names import ALL, PROTOCOLS, SLICES, is_reserved
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
 from atlantis.readout.catalogue import METRICS
-from atlantis.tasks.score import Score, by_slice, scores_of
+from atlantis.tasks.score import OLD_TASK, Score, by_slice, scores_of
 from atlantis.trust import checked_record
 
 if TYPE_CHECKING:
@@ -104,6 +104,17 @@ class Run:
                 f"run `atlantis probe {self.path}`"
             )
         return self.probes[protocol]
+
+    def skills(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The skill of the answers (`value`) by step, for each task and slice but "all"."""
+        chosen = (self.scores["metric"] == "skill") & (self.scores["slice"] != ALL)
+        groups = rows_where(self.scores, chosen).groupby(["task", "slice"], sort=False)
+        return {(str(task), str(name)): rows for (task, name), rows in groups}
+
+    @property
+    def other_tasks(self) -> list[str]:
+        """Tasks but distance that were evaluated; their errors have units of their own."""
+        return [task for task in dict.fromkeys(self.scores["task"]) if task != OLD_TASK]
 
     @property
     def slices(self) -> list[str]:

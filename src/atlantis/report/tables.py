@@ -36,7 +36,7 @@ class Sheet(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of the run's table. source: "training", "task" or "probe"; group: a slice, a region, "real"."""
+    """A column of the run's table. source: "training", "task", "answers" or "probe"; group: a slice, a region, "real"."""
 
     name: str
     metric: Metric
