@@ -22,9 +22,9 @@ from atlantis.model.fast.kernels import fast_bf16
 from atlantis.model.folder import qwen2_config
 from atlantis.tasks import distance
 from atlantis.tokens import SYMBOLS, TOKEN, Vocabulary
+from atlantis.training.loop import Steps
 from atlantis.training.order import Order
 from atlantis.training.step import Engine
-from atlantis.training.steps import Steps
 from benchmarks import count
 from benchmarks.ceiling import ceiling, synchronize, weight_products
 from benchmarks.common import Lap, Options, five_digits, race, ratio, summary

@@ -219,7 +219,7 @@ def test_another_environment_gives_the_same_bytes(small_config: RunConfig, small
 
 def test_two_processes_may_make_the_same_world(tmp_path: Path) -> None:
     from atlantis.artifacts import new_folder
-    from atlantis.training.loop import _save_once
+    from atlantis.training.inputs import _save_once
 
     def save_late(folder: Path) -> None:  # the other process finishes first
         for _ in range(2):
