@@ -401,6 +401,7 @@ def test_ids_that_outgrow_the_context_are_refused(small_config: RunConfig) -> No
 # compilation
 
 
+@pytest.mark.compiled
 def test_compiled_equals_eager(small_config: RunConfig) -> None:
     losses = {}
     for choice in ("no", "yes"):

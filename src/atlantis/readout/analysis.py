@@ -18,6 +18,7 @@ from atlantis.model.checkpoint import checkpoint_folders
 from atlantis.names import ANSWERS, REAL
 from atlantis.progress import bar, say
 from atlantis.reading import read_json
+from atlantis.readout.initial import initial_std
 from atlantis.readout.layers import layer_table, write_layer_table
 from atlantis.readout.measures import TOLD, VERSION, Measures, block_features, layer_name
 from atlantis.readout.probes import Reading, read_seed, read_sphere, without_r2
@@ -71,7 +72,7 @@ def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool 
     if reason := without_r2(world):
         say(f"{run}: {reason}")
     seals = trust.read_record(run).get("checkpoints", {})
-    tables, problems = _read(checkpoints, done, world, config, seals)
+    tables, problems = _read(checkpoints, done, world, config, seals, initial_std(run))
     if not tables:
         raise next(iter(problems.values()))
     fresh = _steps(tables)
@@ -103,15 +104,16 @@ def _read(
     world: World,
     config: ProbeConfig,
     seals: Mapping[str, str],
+    std: float,
 ) -> tuple[dict[str, Tables], dict[int, UserError]]:
     """The tables of the first checkpoint and of all that are not `done`, by folder; and what could not be read.
 
-    `seals` are the digests of what the run wrote, by step.
+    `seals` are the digests of what the run wrote, by step; `std` is the scale of the weights its model began with.
 
     If the first step of what is done cannot be read any more, or an earlier one can, all are read: measures compare
     with the first.
     """
-    measures = Measures(world, config) if config.measures else None
+    measures = Measures(world, config, std) if config.measures else None
     readings: dict[int, dict[str, Reading]] = {}
     problems: dict[int, UserError] = {}
     n_bytes = 1  # that a checkpoint takes

@@ -113,8 +113,10 @@ class Measures:
     read, copies of this (`another`) read the others, in any order and in threads of their own, and `add` gathers them.
     """
 
-    def __init__(self, world: World, config: ProbeConfig) -> None:
+    def __init__(self, world: World, config: ProbeConfig, initial_std: float | None = None) -> None:
+        """`initial_std`: of the weights that the model began with; None: a new model's."""
         self.world, self.config = world, config
+        self.initial_std = ModelConfig().init_std if initial_std is None else initial_std
         self.rows: list[dict[str, Any]] = []
         self.cities: list[pd.DataFrame] = []
         self.clouds: dict[str, Cloud] = {}
@@ -200,7 +202,7 @@ class Measures:
         self.subspaces = {name: principal_subspace(cloud.gram, ENERGY) for name, cloud in self.clouds.items()}
         shuffled = np.random.Generator(np.random.PCG64(self.config.seed)).permutation(self.world.n_real)
         permuted = np.concatenate([features[shuffled], features[self.world.offset :]])
-        new = like(model, self.config.seed)
+        new = like(model, self.initial_std, self.config.seed)
         untrained = probe_features(new, vocabulary, np.arange(len(features)), self.config.layers).astype(np.float64)
         for name, null in (("permuted", permuted), ("untrained", untrained)):
             chance = Places(self.world, null, read_sphere(null, self.world, self.config).fits, self.fold)
@@ -352,8 +354,8 @@ def _mean(metric: str, values: np.ndarray, cell: np.ndarray | None = None) -> Es
     return Estimate(float(values.mean()), around.low, around.high, len(values))
 
 
-def like(model: Transformer, seed: int) -> Transformer:
-    """An untrained model of the same shape, with the initial weights of a new one."""
+def like(model: Transformer, std: float, seed: int) -> Transformer:
+    """An untrained model of the same shape, its weights drawn as a new one's with `model.init_std` at `std`."""
     new = new_model(qwen2_config(model))
-    new.initialise(ModelConfig().init_std, torch.Generator().manual_seed(seed))
+    new.initialise(std, torch.Generator().manual_seed(seed))
     return new
