@@ -38,7 +38,7 @@ from atlantis import Dataset, DatasetConfig, ProbeConfig, World
 from atlantis.data.rows import Rows
 from atlantis.model.fast.tree import Tree, tree_of
 from atlantis.readout.activations import N_POSITIONS
-from atlantis.tokens import MAX_KM_DIGITS, SYMBOLS, Vocabulary
+from atlantis.vocabulary import MAX_KM_DIGITS, SYMBOLS, Vocabulary
 from benchmarks.common import Options
 
 BATCH = 512

@@ -21,7 +21,7 @@ from atlantis import Dataset, DatasetConfig, World
 from atlantis.data.rows import Rows
 from atlantis.sphere import EARTH_RADIUS_KM, lon_lat
 from atlantis.tasks import distance
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from benchmarks.common import BASE, Lap, Options, race, ratio, summary
 
 TOKENISED_SHARE = 1 / 20

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from atlantis import Dataset, DatasetConfig, World
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.readout.generate import answer_tokens
 from atlantis.tasks import distance
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 from benchmarks.common import BASE, Lap, Options, five_digits, race, ratio, summary
 from benchmarks.count import ASKED, PEER_BATCH
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from atlantis import markdown
 from benchmarks.common import RECORDS, ROOT
 
 TEMPLATE = Path(__file__).with_name("performance.md")
@@ -76,8 +77,7 @@ def spread(found: dict[str, Any], spec: str = ",.0f", scale: float = 1.0) -> str
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] + ["---:"] * (len(header) - 1), *rows)]
-    return "\n".join(lines)
+    return markdown.table(header, rows, align="l" + "r" * (len(header) - 1))
 
 
 def about(record: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ from atlantis.readout.activations import N_POSITIONS
 from atlantis.readout.probes import metrics, seed_split
 from atlantis.readout.ridge import ALPHAS
 from atlantis.sphere import lon_lat, unit_vectors
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from benchmarks.common import BASE, Lap, Options, race, ratio, summary
 from benchmarks.count import PEER_BATCH, Sizes
 from benchmarks.train import new_model

@@ -15,16 +15,16 @@ from typing import Any
 import torch
 
 from atlantis import Dataset, DatasetConfig, TrainingConfig, World
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Pairs
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, save_model
 from atlantis.model.fast.kernels import fast_bf16
 from atlantis.model.folder import qwen2_config
 from atlantis.tasks import distance
-from atlantis.tokens import SYMBOLS, TOKEN, Vocabulary
 from atlantis.training.loop import Steps
 from atlantis.training.order import Order
 from atlantis.training.step import Engine
+from atlantis.vocabulary import SYMBOLS, TOKEN, Vocabulary
 from benchmarks import count
 from benchmarks.ceiling import ceiling, synchronize, weight_products
 from benchmarks.common import Lap, Options, five_digits, race, ratio, summary

@@ -72,10 +72,10 @@ def _writers(lab: Path) -> dict[str, tuple[Path, Writer]]:
     from atlantis.model import Transformer
     from atlantis.model.checkpoint import facts_of, save_checkpoint
     from atlantis.settings import TrainingConfig
-    from atlantis.tokens import Vocabulary
     from atlantis.training import state
     from atlantis.training.run import RunFolder
     from atlantis.training.step import Engine
+    from atlantis.vocabulary import Vocabulary
     from atlantis.world import World
 
     os.chdir(lab / "new")

@@ -10,16 +10,16 @@ command that makes it. Without -o the page goes to standard output, and there ar
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from atlantis.artifacts import write_bytes, write_text
+from atlantis.artifacts import write_bytes
 from atlantis.bench import BenchRecord, read_records
 from atlantis.bench.findings import figures, findings, picture_name
 from atlantis.bench.findings_plot import findings_plot
 from atlantis.bench.standing import boards
+from atlantis.cli.pages import page_parser, write_page
 from atlantis.errors import UserError
 from atlantis.report.style import rendered
 
@@ -40,31 +40,19 @@ def write_pictures(records: Sequence[BenchRecord], folder: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("records", type=Path, nargs="+", help="record files, or folders of them")
-    parser.add_argument("-o", "--out", type=Path, help="the Markdown file to write")
+    parser = page_parser(__doc__)
     parser.add_argument("--draft", action="store_true", help="write the page although records are missing")
     options = parser.parse_args()
-    try:
-        records = read_records(options.records)
-        text, missing = page(records)
-    except (UserError, OSError) as error:
-        parser.exit(2, f"error: {error}\n")
-    for one in missing:
-        print(f"no record: {one}", file=sys.stderr)
-    if missing and not options.draft:
-        parser.exit(2, f"error: {len(missing)} records are missing; make them, or say --draft\n")
-    if options.out is None:
-        sys.stdout.write(text)
-        return
-    try:
-        if options.out.is_dir():
-            raise UserError(f"{options.out}: is a folder; name the Markdown file to write")
-        write_pictures(records, options.out.parent / "images")
-        write_text(options.out, text)
-    except (UserError, OSError) as error:
-        parser.exit(2, f"error: {error}\n")
-    print(f"wrote {options.out}")
+
+    def whole() -> str:
+        text, missing = page(read_records(options.records))
+        for one in missing:
+            print(f"no record: {one}", file=sys.stderr)
+        if missing and not options.draft:
+            raise UserError(f"{len(missing)} records are missing; make them, or say --draft")
+        return text
+
+    write_page(options, whole, lambda folder: write_pictures(read_records(options.records), folder))
 
 
 if __name__ == "__main__":

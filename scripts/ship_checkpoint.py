@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from atlantis import artifacts
 from atlantis import config as configs
+from atlantis.markdown import table
 from atlantis.readout.analysis import probe_checkpoint
 from atlantis.report import run_data
 from atlantis.report.record import portable, portable_config
@@ -101,9 +102,7 @@ Weights: MIT. City names and coordinates: GeoNames, CC BY 4.0.
 
 
 def markdown(rows: list[dict[str, object]]) -> str:
-    keys = list(rows[0])
-    lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
-    return "\n".join(lines + ["| " + " | ".join(str(row[key]) for key in keys) + " |" for row in rows])
+    return table(list(rows[0]), [list(map(str, row.values())) for row in rows], narrow=True)
 
 
 def store_halves(file: Path) -> None:

@@ -28,6 +28,7 @@ from statistics import fmean
 
 from atlantis.bench.record import BenchRecord
 from atlantis.errors import UserError
+from atlantis.markdown import PLACE, fill
 from atlantis.report import bases
 from atlantis.report.bases import bases_of
 from atlantis.report.groups import Group, groups_of, mean_and_interval, number, pairs_of
@@ -36,7 +37,6 @@ from atlantis.report.study_numbers import BASE_MAPS, TUNED_MAPS
 from atlantis.report.study_record import REAL, StudyRecord, read_record
 from atlantis.statistics import IDENTITY, LOG, Scale
 
-PLACE = re.compile(r"\{\{([^{}]+)\}\}")
 OPTIONAL = "{{optional}}"
 
 
@@ -67,17 +67,15 @@ class _Places:
 
     def _text(self, match: re.Match[str]) -> str:
         """What stands in a place; nothing if no record has it."""
-        kind, *arguments = match[1].split("|")
-        kinds: dict[str, tuple[int, Callable[..., str]]] = {
-            "bases": (1, self.n_bases), "steps": (1, self.steps),
-            "start": (0, self.start), "added": (1, self.added), "less": (2, self.less),
-            "equal": (2, self.equal), "draws": (2, self.draws), "r2": (2, self.r2), "study": (2, self.study),
-            "answers": (3, self.answers), "virtual": (1, self.virtual),
-            "virtual_draws": (1, self.virtual_draws), "one": (2, self.one), "bench": (2, self.bench),
-        }  # fmt: skip
-        if kind not in kinds or len(arguments) != kinds[kind][0]:
-            raise UserError(f"{match[0]}: no such place; there are {', '.join(kinds)}, each with its arguments after |")
-        return kinds[kind][1](*arguments)
+        return fill(
+            match,
+            {
+                "bases": self.n_bases, "steps": self.steps, "start": self.start, "added": self.added,
+                "less": self.less, "equal": self.equal, "draws": self.draws, "r2": self.r2, "study": self.study,
+                "answers": self.answers, "virtual": self.virtual, "virtual_draws": self.virtual_draws,
+                "one": self.one, "bench": self.bench,
+            },
+        )  # fmt: skip
 
     def n_bases(self, run: str) -> str:
         n = sum(run in base.runs for base in self.bases)

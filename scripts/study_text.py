@@ -14,12 +14,13 @@ from pathlib import Path
 from atlantis.artifacts import write_text
 from atlantis.bench import read_records as read_bench_records
 from atlantis.errors import UserError
+from atlantis.markdown import with_part
 from atlantis.report.study_record import read_records
 from scripts.study_places import filled
 
 ROOT = Path(__file__).parents[1]
 PROSE = Path(__file__).with_suffix(".md")
-BEGIN, END = "<!-- written by scripts/study_text.py -->", "<!-- end -->"
+BEGIN, END = "<!-- written by scripts/study_text.py -->\n", "<!-- end -->"
 FOLDERS = ("*_study/records*", "*_equal_length/records")
 """Where the records of the study's runs are, below experiments/: all that docs/results.md is made from."""
 
@@ -35,20 +36,10 @@ def text() -> str:
     return filled(PROSE.read_text(encoding="utf-8"), read_records(record_folders()), bench, ROOT / "experiments")
 
 
-def between(page: str) -> tuple[str, str, str]:
-    """What stands before the text, the text, and what follows."""
-    before, found, rest = page.partition(BEGIN + "\n")
-    middle, ended, after = rest.partition(END)
-    if not (found and ended):
-        raise UserError(f"README.md: has no lines {BEGIN} and {END} for the text to stand between")
-    return before + found, middle, ended + after
-
-
 def main() -> None:
     readme = ROOT / "README.md"
     try:
-        before, _, after = between(readme.read_text(encoding="utf-8"))
-        write_text(readme, before + text() + after)
+        write_text(readme, with_part(readme.read_text(encoding="utf-8"), BEGIN, END, text()))
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -121,11 +121,11 @@ def test_the_constant_answer_is_the_best_one(small: Setup) -> None:
     found = constant_km(dataset)
     assert set(found) == {"world-atlantis", "atlantis-atlantis"}
     train, test = dataset.splits["train"], dataset.splits["test"]
-    cross = train.km[train.slice == 1]
+    cross = train.answer[train.slice == 1]
     answers = np.arange(0, 20_000, 25)
     error = np.abs(cross[:, None] - answers).mean(0)
     assert abs(answers[error.argmin()] - np.median(cross)) <= 25
-    asked = test.km[test.slice == 1]
+    asked = test.answer[test.slice == 1]
     assert found["world-atlantis"] == pytest.approx(np.mean([abs(int(km) - np.median(cross)) for km in asked]))
 
 
@@ -173,8 +173,8 @@ def test_oceans_come_one_after_the_other_under_the_same_ids(small: Setup) -> Non
             assert k == 0 or world.extends(worlds[k - 1])
             pairs = Dataset.build(world, run.dataset).splits["train"]
             new = world.ids_of(run.world.regions[-1].name)
-            assert run.dataset.offset == new[0]
-            touched = np.concatenate([pairs.first, pairs.second])
+            assert run.dataset.first_virtual == new[0]
+            touched = pairs.cities.ravel()
             assert set(touched[touched >= world.n_real]) <= set(new)  # no pair of an earlier ocean comes again
 
 

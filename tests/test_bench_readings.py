@@ -17,7 +17,7 @@ from scipy import stats
 from atlantis.bench import scenarios
 from atlantis.bench.chance import constant_km, measured_answers_km, measured_chance_km, untrained_km
 from atlantis.bench.continual import Continual, SequenceErrors, above_chance, continual, forward_transfer
-from atlantis.bench.hypotheses import DATE, HYPOTHESES, in_words, tested
+from atlantis.bench.hypotheses import DATE, HYPOTHESES, in_words, judged
 from atlantis.bench.leaderboard import page
 from atlantis.bench.quantities import continual_of, is_km, scale_of, value
 from atlantis.bench.record import BenchRecord, read_records
@@ -269,7 +269,7 @@ def pairs(n: int, contrary: int) -> Iterator[BenchRecord]:
 
 def test_ten_seeds_can_show_a_named_comparison_with_one_seed_against_it() -> None:
     def p(n: int, contrary: int) -> float:
-        return next(one.p for one in tested(boards(list(pairs(n, contrary)))) if one.hypothesis.name == "H1")
+        return next(one.p for one in judged(boards(list(pairs(n, contrary)))) if one.hypothesis.name == "H1")
 
     assert p(10, 0) == pytest.approx(6 * 2 / 2**10) and p(10, 1) == pytest.approx(6 * 4 / 2**10)
     assert p(10, 1) < 0.05, "24 methods in one family had 0.094"
@@ -277,9 +277,9 @@ def test_ten_seeds_can_show_a_named_comparison_with_one_seed_against_it() -> Non
 
 
 def test_a_comparison_without_records_counts_in_the_family() -> None:
-    found = {one.hypothesis.name: one for one in tested(boards(list(pairs(10, 0))))}
+    found = {one.hypothesis.name: one for one in judged(boards(list(pairs(10, 0))))}
     assert len(found) == len(HYPOTHESES) and found["H6"].comparison is None and found["H6"].p == 1.0
-    assert tested([])[0].comparison is None
+    assert judged([])[0].comparison is None
 
 
 def test_named_comparisons_are_of_rows_that_there_are_and_stand_in_the_docs(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tracked import copied
 
 from atlantis import Dataset, DatasetConfig, ProbeConfig, World
+from atlantis.data.encoding import prefix as prefix_of
 from atlantis.data.rows import Batch, Rows
 from atlantis.model import completion_loss
 from atlantis.model.fast.shared import run_blocks, shared_logits
@@ -26,12 +27,13 @@ from atlantis.model.fast.tree import tree_logits
 from atlantis.model.folder import qwen2_config
 from atlantis.readout.activations import probe_features
 from atlantis.readout.generate import answer_tokens
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from benchmarks import count, page
 from benchmarks.__main__ import BENCHMARKS
 from benchmarks.common import ROOT, Lap, Options, Rival, alternate, race, ratio, summary
 from benchmarks.count import Need, Product, Sizes
 from benchmarks.train import new_model
+from tests.distances import FORM
 
 BATCH = 16
 WORLD = World.build()
@@ -73,7 +75,7 @@ def test_training_counts_are_pytorchs(way: str) -> None:
     s, vocabulary = Sizes(), Vocabulary("characters", len(WORLD))
     counted = count.training(s, vocabulary, WORLD, BATCH)[way].flops * BATCH
     if way == "shared prefix":  # nobody reads what the last block makes of the prefix, so no gradient comes back
-        n = len(vocabulary.prefix())
+        n = len(prefix_of(FORM, vocabulary))
         counted -= 2 * count.need([*count.attention(s, 1, n, n), *count.after_attention(s, n)], 1).flops
     assert counted == flops_of(lambda: one_step(way))
 

@@ -14,11 +14,12 @@ import atlantis
 from atlantis import artifacts
 from atlantis.data import SLICES, Dataset, overlaps
 from atlantis.data.dataset import COLUMNS, dataset_digest
+from atlantis.data.encoding import encode
 from atlantis.errors import UserError
 from atlantis.settings import DatasetConfig
-from atlantis.tasks import distance
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import OCEANS, VirtualRegion, World
+from tests.distances import FORM, completion, prompt, text
 
 KINDS = ("distance", "inter", "cross", "mixed")
 
@@ -69,17 +70,17 @@ def test_the_studys_names_and_sizes(study, kind, name, sizes):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_pair_twice_and_none_in_two_splits(study, kind):
-    keys = np.concatenate([pairs.keys() for pairs in study[kind].splits.values()])
+    keys = np.concatenate([pairs.keys()["distance"] for pairs in study[kind].splits.values()])
     assert len(np.unique(keys)) == len(keys)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_agree_with_the_world(study, world, kind):
     for pairs in study[kind].splits.values():
-        assert np.array_equal(pairs.km, world.distance_km(pairs.first, pairs.second))
-        virtual = world.is_virtual[pairs.first].astype(int) + world.is_virtual[pairs.second]
+        assert np.array_equal(pairs.answer, world.distance_km(*pairs.cities.T))
+        virtual = world.is_virtual[pairs.cities].sum(axis=1)
         assert np.array_equal(pairs.slice, virtual)
-        assert abs((pairs.first > pairs.second).mean() - 0.5) < 5 * 0.5 / np.sqrt(len(pairs))
+        assert abs((pairs.cities[:, 0] > pairs.cities[:, 1]).mean() - 0.5) < 5 * 0.5 / np.sqrt(len(pairs))
 
 
 def test_slices_of_each_kind(study):
@@ -143,8 +144,8 @@ def test_a_hundred_thousand_cities(tmp_path):
     path.write_text("\n".join(["name,lat,lon,country,population", *rows]))
     large = World.build(path, regions=[OCEANS["indian"]])
     pairs = Dataset.build(large, DatasetConfig(n_train=50_000)).splits["train"]
-    assert pairs.first.max() > 99_000 and len(np.unique(pairs.keys())) == 50_000
-    tokens = Vocabulary("characters", len(large)).encode_pairs(pairs.first, pairs.second, pairs.km)
+    assert pairs.cities.max() > 99_000 and len(np.unique(pairs.keys()["distance"])) == 50_000
+    tokens = encode(FORM, Vocabulary("characters", len(large)), pairs.cities, pairs.answer)
     assert tokens.tokens.shape == (50_000, 23)
 
 
@@ -183,7 +184,7 @@ def test_digest_follows_what_matters(small):
     assert dataset_digest(config.model_copy(update={"name": "mine", "n_cross": 7}), digest) == dataset_digest(
         config, digest
     )
-    changes = [{"seed": 1}, {"n_val": 6}, {"inter_ratio": 0.2}, {"offset": 31}]
+    changes = [{"seed": 1}, {"n_val": 6}, {"inter_ratio": 0.2}, {"first_virtual": 31}]
     digests = {dataset_digest(config.model_copy(update=change), digest) for change in changes}
     assert len({*digests, dataset_digest(config, digest), dataset_digest(config, "other")}) == 6
 
@@ -251,11 +252,12 @@ def test_the_datasets_library_reads_the_folder(small, tmp_path):
         split = found[name]
         assert split.num_rows == len(pairs)
         assert {column: feature.dtype for column, feature in split.features.items()} == COLUMNS
-        for row, i, j, km, in_slice in zip(split, pairs.first, pairs.second, pairs.km, pairs.slice, strict=True):
+        columns = (split, *pairs.cities.T, pairs.answer, pairs.slice)
+        for row, i, j, km, in_slice in zip(*columns, strict=True):
             assert row == {
-                "prompt": distance.prompt(i, j),
-                "completion": distance.completion(km),
-                "text": distance.text(i, j, km),
+                "prompt": prompt(i, j),
+                "completion": completion(km),
+                "text": text(i, j, km),
                 "first": i,
                 "second": j,
                 "km": km,

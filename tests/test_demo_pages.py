@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from atlantis.errors import UserError
+from atlantis.markdown import with_part
 from atlantis.report.run_data import load
 from benchmarks.page import read_records
 from scripts import demo_pages
-from scripts.demo_pages import PAGE, README, RECORDS, metrics_page, readme_section, record_of, with_section
+from scripts.demo_pages import BEGIN, END, PAGE, README, RECORDS, metrics_page, readme_section, record_of
 from tests.planted_run import make_run
 
 AGAIN = "run `python -m scripts.demo_pages`; edit scripts/metrics.md and scripts/readme_demo.md, not the pages"
@@ -29,7 +30,7 @@ def test_docs_metrics_is_what_the_record_says(records: dict[str, Any]) -> None:
 
 def test_readme_is_what_the_record_says(records: dict[str, Any]) -> None:
     readme = README.read_text(encoding="utf-8")
-    assert with_section(readme, readme_section(records)) == readme, AGAIN
+    assert with_part(readme, BEGIN, END, readme_section(records)) == readme, AGAIN
 
 
 def test_another_number_is_another_page(records: dict[str, Any]) -> None:
@@ -46,7 +47,7 @@ def test_another_number_is_another_page(records: dict[str, Any]) -> None:
 
 def test_a_page_without_the_section_is_refused() -> None:
     with pytest.raises(UserError, match="has no '## What the demo shows'"):
-        with_section("# atlantis\n", "")
+        with_part("# atlantis\n", BEGIN, END, "")
 
 
 def test_a_record_has_a_runs_own_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "src" / "atlantis"
 
 LAYERS = [
     ["errors", "names", "py.typed"],
-    ["reading", "progress", "limits", "signals"],
+    ["reading", "markdown", "progress", "limits", "signals"],
     ["home", "leases"],
     ["locks"],
     ["artifacts", "yaml12", "sphere", "statistics"],
@@ -28,7 +28,6 @@ LAYERS = [
     ["tasks"],
     ["data"],
     ["model"],
-    ["forgetting"],
     ["readout"],
     ["strategies"],
     ["training"],

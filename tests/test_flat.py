@@ -23,10 +23,10 @@ from atlantis.model.fast.flat import Attention, FlatLoss
 from atlantis.model.fast.shared import attend_shared
 from atlantis.model.transformer import answer_logits, attend, rotary_table, rotate
 from atlantis.settings import RunConfig
-from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import graph, loop, scaling, state, train
 from atlantis.training.graph import StepGraph
 from atlantis.training.step import Engine, NotFinite
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 
 interpreted = os.environ.get("TRITON_INTERPRET") == "1"
 needs_kernels = pytest.mark.skipif(

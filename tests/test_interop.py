@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from atlantis.data.encoding import probe_prompt
 from atlantis.model import Transformer, save_model
 from atlantis.readout.activations import N_POSITIONS, probe_states
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
+from tests.distances import FORM
 
 pytestmark = pytest.mark.interop
 
@@ -34,7 +36,7 @@ def checkpoint(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 
 def prompts(vocabulary: Vocabulary) -> list[str]:
-    return vocabulary.decode(vocabulary.probe_prompt(IDS)[0])
+    return vocabulary.decode(probe_prompt(FORM, vocabulary, IDS)[0])
 
 
 def expected(folder: Path, vocabulary: Vocabulary) -> np.ndarray:

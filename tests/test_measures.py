@@ -21,13 +21,14 @@ from atlantis.model import Transformer
 from atlantis.readout import analysis
 from atlantis.readout.activations import probe_states
 from atlantis.readout.analysis import probe_run
+from atlantis.readout.compared import block_features, like
 from atlantis.readout.initial import initial_std
-from atlantis.readout.measures import COLUMNS, Measures, block_features, like
+from atlantis.readout.measures import COLUMNS, Measures
 from atlantis.readout.outputs import kl_per_token
 from atlantis.readout.probes import read_sphere
 from atlantis.readout.skill import SHARES
 from atlantis.settings import ProbeConfig, RunConfig
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 from atlantis.world.virtual import VirtualRegion
 

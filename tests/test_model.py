@@ -10,7 +10,6 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss, load_model, save_model
@@ -18,8 +17,11 @@ from atlantis.model.checkpoint import grow
 from atlantis.model.fast.cache import extend
 from atlantis.model.fast.shared import shared_logits
 from atlantis.model.transformer import answer_logits
-from atlantis.tokens import PAD, Vocabulary
+from atlantis.tasks import Questions
+from atlantis.vocabulary import PAD, Vocabulary
 from atlantis.world import World
+from tests.distances import distances
+from tests.distances import prompt as prompt_of
 
 N_CITIES = 120
 
@@ -31,10 +33,10 @@ def new_model(kind: str, seed: int = 0) -> tuple[Transformer, Vocabulary]:
     return model, vocabulary
 
 
-def some_pairs(n: int = 40) -> Pairs:
+def some_pairs(n: int = 40) -> Questions:
     rng = np.random.default_rng(3)
     first, second = rng.integers(0, N_CITIES, (2, n)).astype(np.int32)
-    return Pairs(first, second, rng.integers(0, 20_000, n).astype(np.int32), np.zeros(n, np.uint8))
+    return distances(first, second, rng.integers(0, 20_000, n))
 
 
 def peer(model: Transformer, vocabulary: Vocabulary, folder: Path):
@@ -80,7 +82,6 @@ def test_greedy_answers_equal_transformers_generate(kind: str, tmp_path: Path) -
     from transformers import AutoTokenizer
 
     from atlantis.readout.generate import answer_tokens
-    from atlantis.tasks import distance
 
     model, vocabulary = new_model(kind)
     theirs = peer(model, vocabulary, tmp_path)
@@ -88,7 +89,7 @@ def test_greedy_answers_equal_transformers_generate(kind: str, tmp_path: Path) -
     pairs = some_pairs()
     ours = answer_tokens(model, vocabulary, pairs, batch=7)
     for i in range(len(pairs)):
-        prompt = tokenizer(distance.prompt(pairs.first[i], pairs.second[i]), return_tensors="pt")["input_ids"]
+        prompt = tokenizer(prompt_of(*pairs.cities[i]), return_tensors="pt")["input_ids"]
         out = theirs.generate(prompt, max_new_tokens=6, do_sample=False, attention_mask=torch.ones_like(prompt))
         answer = out[0, prompt.shape[1] :].tolist()
         assert ours[i].tolist() == answer + [PAD] * (6 - len(answer))
@@ -100,7 +101,7 @@ def test_rows_point_at_the_answer() -> None:
     rows = Rows(pairs, vocabulary)
     batch = rows.batch(torch.tensor([0, 4, 5]))  # 5 is the filler
     for place, i in enumerate((0, 4)):
-        assert vocabulary.decode(batch.targets[place : place + 1].numpy()) == [f"{pairs.km[i]}<eos>"]
+        assert vocabulary.decode(batch.targets[place : place + 1].numpy()) == [f"{pairs.answer[i]}<eos>"]
         before = batch.tokens[place, batch.positions[place, 0]].item()
         assert vocabulary.decode(np.array([[before]])) == ["="]
     assert (batch.targets[2] == PAD).all()
@@ -196,11 +197,12 @@ def test_a_dataset_of_another_world_is_not_evaluated(small_run: Path, small_worl
     from atlantis.data.dataset import Dataset
     from atlantis.readout.evaluate import evaluate_checkpoint
     from atlantis.settings import DatasetConfig
+    from atlantis.tasks.score import by_slice
     from atlantis.world import OCEANS
 
     final = small_run / "checkpoints" / "final"
     asked = DatasetConfig(kind="cross", n_train=20, n_val=5, n_test=30)
-    assert evaluate_checkpoint(final, Dataset.build(small_world, asked))["all"]["n"] == 30
+    assert by_slice(evaluate_checkpoint(final, Dataset.build(small_world, asked)))["all"]["n"] == 30
     shuffled = World.build(thirty_cities, regions=(OCEANS["atlantic"],), seed=7)
     with pytest.raises(UserError, match="another world"):
         evaluate_checkpoint(final, Dataset.build(shuffled, asked))

@@ -23,7 +23,7 @@ from atlantis.interpolate import interpolate
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.readout import analysis
-from atlantis.readout.probes import FEWEST, VARIANT_COLUMNS, r2, read, without_r2
+from atlantis.readout.probes import FEWEST, r2, read, variant_columns, without_r2
 from atlantis.report import run_data
 from atlantis.report.export import run_tables
 from atlantis.report.page import write_report
@@ -32,10 +32,10 @@ from atlantis.settings import ProbeConfig, RunConfig
 from atlantis.sweep import Local
 from atlantis.sweep.plan import sweep_of
 from atlantis.sweep.results import MEASURES, gather, measures
-from atlantis.tokens import SYMBOLS, Vocabulary
 from atlantis.training import loop, train
 from atlantis.training.base import find_base
 from atlantis.training.past import Past
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 from atlantis.world import VirtualRegion, World
 from atlantis.world.of_run import recorded_digest, saved_world, world_of
 
@@ -107,7 +107,7 @@ def test_every_table_is_written_and_read_back(name: str, tmp_path: Path) -> None
     assert analysis.is_probed(path, config) and shown
     for file in sorted((path / "analysis").rglob("*.csv")):
         assert len(pd.read_csv(file).columns) > 3, f"{file.name} has lost its columns"
-    assert list(pd.read_csv(path / "analysis" / "seed" / "variants.csv").columns) == ["step", *VARIANT_COLUMNS]
+    assert list(pd.read_csv(path / "analysis" / "seed" / "variants.csv").columns) == ["step", *variant_columns()]
     assert (("variants" in found) == bool(len(run.variants))) and list(table.columns) == MEASURES
     for protocol in names.PROTOCOLS:
         rows = run.probes[protocol].dynamics
@@ -129,7 +129,7 @@ def test_an_empty_table_of_an_older_version_is_read(tmp_path: Path) -> None:
     (path / "analysis" / "seed" / artifacts.MANIFEST).unlink()
     (path / "analysis" / "seed" / "variants.csv").write_text("step\n")
     run = run_data.load(path)
-    assert run.variants.empty and set(VARIANT_COLUMNS[:2]) <= set(run.variants.columns)
+    assert run.variants.empty and {"variant", "group"} <= set(run.variants.columns)
     assert len(run_rows(run)) == 2 and "variants" not in run_tables(run)
 
 
@@ -381,7 +381,7 @@ def test_a_run_without_its_file_is_interpolated_and_built_upon(copy: Path) -> No
     (copy.parents[2] / "plain.csv").unlink()
     assert base is not None and base.folder == copy
     past = Past(base, config, world, lambda run, made: Dataset.build(made, run.dataset).splits["train"])
-    assert len(past.pairs()) == 300 and len(past.city_ids()) == world.n_real == 60
+    assert len(past.questions()) == 300 and len(past.city_ids()) == world.n_real == 60
     assert list(interpolate(copy, [0, 1])["alpha"]) == [0, 1]
 
 

@@ -17,19 +17,22 @@ from sklearn.metrics import r2_score
 from threadpoolctl import threadpool_limits
 from transformers import AutoModelForCausalLM
 
-from atlantis.data.pairs import Pairs
+from atlantis.data.encoding import probe_prompt
 from atlantis.model import Transformer, save_model
 from atlantis.model.fast import kernels
 from atlantis.readout.activations import probe_features, probe_states
-from atlantis.readout.evaluate import score
 from atlantis.readout.probes import folds, metrics, r2, read_seed, read_sphere, seed_split
 from atlantis.readout.probes import read as read_any
 from atlantis.readout.ridge import ALPHAS, Sums, fit_ridge, solve_ridge
 from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import HALF_CIRCUMFERENCE_KM, haversine_km, lon_lat, unit_vectors
-from atlantis.tokens import Vocabulary
+from atlantis.tasks import Questions
+from atlantis.tasks.distance import DISTANCE
+from atlantis.tasks.score import by_slice, score, scores_of
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
+from tests.distances import FORM
 
 CONFIG = ProbeConfig(n_cities=800, n_train=500)
 
@@ -98,7 +101,7 @@ def test_features_are_transformers_hidden_states(
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
     ids = np.array([1_233, 0, 7, 10, 99, 123, 124, 1_000, 1_230, 1_231, 45])
     features = probe_features(model, vocabulary, ids, [0, 1], batch=3)
-    tokens, last = vocabulary.probe_prompt(ids)
+    tokens, last = probe_prompt(FORM, vocabulary, ids)
     states = theirs(torch.as_tensor(tokens).long(), output_hidden_states=True).hidden_states
     both = torch.cat([states[1], states[2]], dim=-1).detach().numpy()
     expected = [both[row, end - 2 : end + 1].flatten() for row, end in enumerate(last)]
@@ -299,11 +302,11 @@ def test_metrics_by_hand() -> None:
 
 
 def test_unreadable_answers_count_with_the_penalty() -> None:
-    n = 4
-    pairs = Pairs(
-        *(np.arange(n, dtype=np.int32) for _ in range(2)), np.full(n, 1_000, np.int32), np.array([0, 0, 1, 2], np.uint8)
-    )
-    scores = score(np.array([1_000, 900, -1, 1_300]), pairs)
+    cities, slices = np.arange(8).reshape(4, 2), np.array([0, 0, 1, 2], np.uint8)
+    pairs = Questions.of(DISTANCE, cities, np.full(4, 1_000), slices)
+    tidy = score(np.array([1_000, 900, -1, 1_300]), pairs)
+    scores = by_slice(tidy)
+    assert scores_of({"scores": [entry._asdict() for entry in tidy]}) == tidy, "as it is recorded"
     assert scores["world-world"]["mean_km"] == 50 and scores["world-world"]["parsed"] == 1
     assert scores["world-atlantis"]["mean_km"] == HALF_CIRCUMFERENCE_KM and scores["world-atlantis"]["parsed"] == 0
     assert scores["atlantis-atlantis"]["median_km"] == 300

@@ -20,7 +20,7 @@ from atlantis.readout.layers import layer_table
 from atlantis.readout.source import Source, open_source
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import unit_vectors
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
 CONFIG = ProbeConfig(n_cities=25, n_train=15, layers=[0, 1], repeats=2)

@@ -18,7 +18,6 @@ from safetensors.torch import load_file
 
 from atlantis import config as configs
 from atlantis import trust
-from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.readout.activations import probe_features
@@ -34,10 +33,12 @@ from atlantis.strategies.flow import weights_of
 from atlantis.strategies.gpm import basis, off
 from atlantis.strategies.integration import principal, share_outside, states
 from atlantis.strategies.wise import interpolated
-from atlantis.tokens import PAD
+from atlantis.tasks import Questions
+from atlantis.tasks.score import by_slice, scores_of
 from atlantis.training import step as engine
 from atlantis.training import train
 from atlantis.training.step import Engine
+from atlantis.vocabulary import PAD
 from atlantis.world import World
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -204,13 +205,13 @@ def test_each_penalty_has_a_gradient(name: str, fine: RunConfig) -> None:
 def test_each_says_what_it_needs(name: str, ground: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Old data are touched by those alone that declare them."""
     kind, touched = find(name), []
-    original = Context.old_pairs.func  # type: ignore[attr-defined]
+    original = Context.old_questions.func  # type: ignore[attr-defined]
 
-    def spy(self: Context) -> Pairs:
+    def spy(self: Context) -> Questions:
         touched.append(name)
         return original(self)
 
-    monkeypatch.setattr(Context, "old_pairs", property(spy))
+    monkeypatch.setattr(Context, "old_questions", property(spy))
     Bench(ground, asked(name)).step(1)
     assert bool(touched) == ("old data" in kind.needs)
     assert kind.__doc__ and "Cost" in (sys.modules[kind.__module__].__doc__ or ""), "the docstring says what it costs"
@@ -297,7 +298,7 @@ def test_the_share_of_old_rows_is_reached_in_every_batch_and_only_the_buffer_com
     bench = Bench(fine, asked("replay", buffer=50, share=0.25))
     old = {key(row) for row in bench.strategy.old.tokens[:-1]}
     assert len(old) == 50
-    every = Rows(bench.strategy.context.old_pairs, bench.inputs.vocabulary).tokens[:-1]
+    every = Rows(bench.strategy.context.old_questions, bench.inputs.vocabulary).tokens[:-1]
     assert len(every) == 300 and old < {key(row) for row in every}
     seen: list[Any] = []
     for step in range(25):
@@ -833,7 +834,8 @@ def test_interpolate_a_finished_run(
     assert "map of real cities" in capsys.readouterr().out
     scores = pd.read_csv(run / "analysis" / "interpolation" / "scores.csv").set_index(["alpha", "slice"])
     for alpha, step in ((0.0, 0), (1.0, 6)):
-        recorded = json.loads((run / "checkpoints" / f"checkpoint-{step}" / "eval_results.json").read_text())["slices"]
+        results = json.loads((run / "checkpoints" / f"checkpoint-{step}" / "eval_results.json").read_text())
+        recorded = by_slice(scores_of(results))
         for name, values in recorded.items():
             assert scores.loc[(alpha, name), "mean_km"] == pytest.approx(values["mean_km"], rel=1e-4)
     probe = pd.read_csv(run / "analysis" / "interpolation" / "probe.csv")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from atlantis.errors import UserError
+from atlantis.markdown import with_part
 from atlantis.report.bases import added, bases_of, known, less
 from atlantis.report.results import MAP_KM
 from atlantis.report.study_record import read_records
@@ -20,7 +21,9 @@ README = Path(study_text.ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_has_the_text_of_the_committed_records() -> None:
-    assert study_text.between(README)[1] == study_text.text(), "run python -m scripts.study_text"
+    assert with_part(README, study_text.BEGIN, study_text.END, study_text.text()) == README, (
+        "run python -m scripts.study_text"
+    )
 
 
 def test_no_figure_is_typed_by_hand() -> None:
@@ -57,8 +60,8 @@ def test_a_place_without_a_record_is_an_error_and_an_optional_line_is_left_out()
 
 
 def test_a_readme_without_the_comments_is_named() -> None:
-    with pytest.raises(UserError, match="has no lines"):
-        study_text.between("# atlantis\n")
+    with pytest.raises(UserError, match="has no"):
+        with_part("# atlantis\n", study_text.BEGIN, study_text.END, "")
 
 
 def test_what_the_prose_says_without_figures_holds() -> None:

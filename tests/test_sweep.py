@@ -27,6 +27,7 @@ from atlantis.sweep.child import Runner
 from atlantis.sweep.display import Display
 from atlantis.sweep.plan import NAME_LENGTH, Planned, sweep_of
 from atlantis.sweep.results import measures
+from atlantis.tasks.score import by_slice, scores_of
 
 SOURCE = Path(cli.__file__).parents[2]
 TINY = """
@@ -292,7 +293,7 @@ def test_the_results_are_the_runs_own_numbers(eight: Any) -> None:
     for row in (row for row in rows if row["kind"] == "eval"):
         found = table[(table["run"] == run.name) & (table["step"] == row["step"])].set_index(["group", "metric"])
         assert found.loc[("validation", "loss"), "value"] == row["loss"]
-        assert found.loc[("world-world", "mean_km"), "value"] == row["slices"]["world-world"]["mean_km"]
+        assert found.loc[("world-world", "mean_km"), "value"] == by_slice(scores_of(row))["world-world"]["mean_km"]
         assert found.loc[("world-world", "mean_km"), "n"] == 16
 
 
@@ -357,6 +358,7 @@ def test_what_starts_from_a_base_that_failed_is_not_begun(folder: Path, tmp_path
 def test_a_spreadsheet_runs_nothing_in_the_failures(folder: Path, tmp_path: Path) -> None:
     class Failing(Local):
         def run(self, queue: Queue) -> Iterator[Outcome]:
+            assert len(queue.due()) == 1
             yield Outcome("ground", "failed", '=HYPERLINK("x")\nmore')
             assert queue.due() == []
 

@@ -20,15 +20,17 @@ from hypothesis import strategies as st
 
 from atlantis import config as configs
 from atlantis.artifacts import is_complete
-from atlantis.data.pairs import Pairs
 from atlantis.errors import Interrupted, UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import AnchorsConfig, EvaluationConfig, RunConfig, TrainingConfig
+from atlantis.tasks import Questions
+from atlantis.tasks.score import by_slice, scores_of
 from atlantis.training import step as engine
 from atlantis.training import train
 from atlantis.training.order import Order, anchored, order_of
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
 from atlantis.training.state import state_steps
+from tests.distances import distances
 
 
 def renamed(config: RunConfig, name: str, **training: object) -> RunConfig:
@@ -107,11 +109,11 @@ def test_early_rows_come_first_and_the_rest_as_without(n: int, batch: int, until
         assert np.array_equal(order.rows(step), plain.rows(step))
 
 
-def triangle(n_cities: int) -> Pairs:
+def triangle(n_cities: int) -> Questions:
     """Every pair of so many cities, numbered from 1000."""
     first, second = np.triu_indices(n_cities, 1)
     first, second = (np.asarray(ids + 1000, np.int32) for ids in (first, second))
-    return Pairs(first, second, first, np.zeros(len(first), np.uint8))
+    return distances(first, second, first)
 
 
 @given(st.integers(2, 30), st.integers(0, 10), st.data())
@@ -121,7 +123,7 @@ def test_anchors_are_met_by_all_others(n_cities: int, seed: int, data) -> None:
     chosen = anchored(AnchorsConfig(cities=anchors), pairs, seed)
     others = n_cities - anchors
     assert len(np.unique(chosen)) == len(chosen) == len(pairs) - others * (others - 1) // 2
-    met = np.bincount(np.append(pairs.first[chosen], pairs.second[chosen]) - 1000, minlength=n_cities)
+    met = np.bincount(pairs.cities[chosen].ravel() - 1000, minlength=n_cities)
     assert sum(met == n_cities - 1) >= anchors and min(met) >= min(anchors, n_cities - 1)
 
 
@@ -151,7 +153,7 @@ def test_step_0_of_a_new_model_is_at_chance(small_run: Path) -> None:
     results = json.loads((small_run / "checkpoints" / "checkpoint-0" / "eval_results.json").read_text())
     assert results["step"] == 0
     assert results["loss"] > 3.5, "about ln 44"
-    assert results["slices"]["world-world"]["mean_km"] > 3_000
+    assert by_slice(scores_of(results))["world-world"]["mean_km"] > 3_000
 
 
 def test_step_0_of_a_fine_tune_is_its_base(small_config: RunConfig, small_run: Path) -> None:
@@ -166,7 +168,7 @@ def test_step_0_of_a_fine_tune_is_its_base(small_config: RunConfig, small_run: P
     run = train(fine)
     first = run / "checkpoints" / "checkpoint-0" / "model.safetensors"
     assert first.read_bytes() == (small_run / "checkpoints" / "final" / "model.safetensors").read_bytes()
-    slices = rows(run, "eval")[0]["slices"]
+    slices = by_slice(scores_of(rows(run, "eval")[0]))
     assert set(slices) == {"world-world", "world-atlantis", "atlantis-atlantis", "all"}
     assert json.loads((run / "run.json").read_text())["base"]["path"].endswith("small/checkpoints/final")
 
@@ -439,12 +441,11 @@ def _tiny():
 
 
 def _batch():
-    from atlantis.data.pairs import Pairs
     from atlantis.data.rows import Rows
-    from atlantis.tokens import Vocabulary
+    from atlantis.vocabulary import Vocabulary
 
     ids = np.arange(16, dtype=np.int32)
-    table = Rows(Pairs(ids, ids[::-1].copy(), ids * 100, np.zeros(16, np.uint8)), Vocabulary("characters", 16))
+    table = Rows(distances(ids, ids[::-1], ids * 100), Vocabulary("characters", 16))
     return table.batch(torch.arange(16))
 
 

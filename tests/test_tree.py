@@ -14,15 +14,15 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.fast import kernels
 from atlantis.model.fast.tree import grow, tree_loss, tree_of
 from atlantis.model.transformer import answer_logits
 from atlantis.settings import TrainingConfig
-from atlantis.tokens import Vocabulary
 from atlantis.training.step import Engine
+from atlantis.vocabulary import Vocabulary
+from tests.distances import distances
 
 pytestmark = pytest.mark.skipif(kernels.compiler() is None, reason="needs a C++ compiler")
 
@@ -38,7 +38,7 @@ def new_model(kind: str, width: int = 64) -> tuple[Transformer, Vocabulary]:
 
 def rows_of(first: list[int], second: list[int], km: list[int], vocabulary: Vocabulary) -> Rows:
     columns = [np.array(column, np.int32) for column in (first, second, km)]
-    return Rows(Pairs(*columns, np.zeros(len(first), np.uint8)), vocabulary)
+    return Rows(distances(*columns), vocabulary)
 
 
 def loss_and_gradients(model: Transformer, rows: Rows, chosen: torch.Tensor, by_tree: bool, bf16: bool = False):

@@ -24,9 +24,9 @@ from atlantis.model import Transformer
 from atlantis.model.fast.tree import tree_logits, tree_loss, tree_of
 from atlantis.readout.activations import probe_features
 from atlantis.readout.probes import read_seed
-from atlantis.tokens import PAD, SYMBOLS, Vocabulary
 from atlantis.training.device import keep_freed_memory, release_freed_memory
 from atlantis.training.order import Order
+from atlantis.vocabulary import PAD, SYMBOLS, Vocabulary
 
 
 class Muon(torch.optim.Optimizer):

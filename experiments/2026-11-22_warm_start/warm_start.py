@@ -33,7 +33,7 @@ from atlantis.model import Transformer, completion_loss
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.model.fast.shared import last_logits, run_blocks
 from atlantis.model.transformer import attend
-from atlantis.tokens import PAD, TOKEN, Vocabulary
+from atlantis.vocabulary import PAD, TOKEN, Vocabulary
 
 LOWER = 3  # blocks 0-2 read the digits, blocks 3-5 know the map
 RANK = 16  # principal components of the vectors that are kept

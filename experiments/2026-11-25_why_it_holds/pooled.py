@@ -19,7 +19,7 @@ from atlantis.model.checkpoint import load_checkpoint
 from atlantis.readout.activations import probe_features
 from atlantis.readout.probes import metrics, seed_split
 from atlantis.readout.ridge import Sums, solve_ridge
-from atlantis.tokens import Vocabulary
+from atlantis.vocabulary import Vocabulary
 
 
 def main(checkpoints: list[str]) -> None:

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from atlantis import cli
-from atlantis.data import pairs
+from atlantis.data import draw as pairs
 
 fair = pairs._ordered
 

@@ -20,10 +20,10 @@ from atlantis.model.checkpoint import checkpoint_steps, load_checkpoint
 from atlantis.names import ALL, REAL
 from atlantis.progress import bar
 from atlantis.readout.analysis import READERS
-from atlantis.readout.evaluate import score
-from atlantis.readout.generate import answers_km
+from atlantis.readout.generate import answers
 from atlantis.readout.source import open_checkpoint
 from atlantis.strategies.wise import interpolated
+from atlantis.tasks.score import by_slice, score
 from atlantis.training.inputs import load_inputs
 from atlantis.training.loop import load_base
 from atlantis.world.of_run import world_of
@@ -69,8 +69,12 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
         for alpha in alphas:
             model.load_state_dict(interpolated(start, end.state_dict(), alpha))
             with torch.no_grad():
-                found = score(answers_km(model, source.vocabulary, inputs.items), inputs.items)
-            scores += [{"alpha": alpha, "slice": name, **values} for name, values in found.items()]
+                found = score(answers(model, source.vocabulary, inputs.items), inputs.items)
+            scores += [
+                {"alpha": alpha, "task": name, "slice": part, **values}
+                for name in dict.fromkeys(entry.task for entry in found)
+                for part, values in by_slice(found, name).items()
+            ]
             features = source.features(world, layers)
             for protocol, read in READERS.items():
                 reading = read(features, world, config.probe)
@@ -89,6 +93,8 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
 
 def curve(scores: pd.DataFrame, probe: pd.DataFrame) -> pd.DataFrame:
     """One row per alpha: the answers' mean error in km in each slice, and the old map's, by the sphere protocol."""
-    table = scores.pivot(index="alpha", columns="slice", values="mean_km").drop(columns=ALL)
+    scores = scores[scores["task"] == scores["task"].iloc[0]].dropna(axis="columns", how="all")
+    mean = next(name for name in scores.columns if name.startswith("mean_"))
+    table = scores.pivot(index="alpha", columns="slice", values=mean).drop(columns=ALL)
     real = probe[(probe["protocol"] == "sphere") & (probe["group"] == REAL)]
     return table.assign(map_km=real.groupby("alpha")["mean_km"].first()).reset_index()

@@ -100,13 +100,35 @@ STUDY_SIZES = {  # train, validation, test; SPEC: Datasets
     "inter": (4_000, 128, 500),
     "cross": (100_000, 128, 10_000),
     "mixed": (120_000, 128, 0),
+    "parts": (0, 128, 10_000),
 }
 
 
-class DatasetConfig(Settings):
-    """Which pairs of cities, how many. Sizes left out are the study's for that kind: see `sizes`."""
+class Region(Settings):
+    """Cities of a region: `inside` it, or `touching` it (some of them inside); `virtual` is all virtual cities."""
 
-    kind: Literal["distance", "inter", "cross", "mixed"] = "distance"
+    inside: str | None = None
+    touching: str | None = None
+
+    @model_validator(mode="after")
+    def _either(self) -> Self:
+        if (self.inside is None) == (self.touching is None):
+            raise ValueError("give inside or touching, with a region's name, such as {inside: Atlantis}")
+        return self
+
+
+class PartConfig(Settings):
+    """Questions of one task about the cities of the world, or of a region."""
+
+    task: str = Field(default="distance", description="a task's name, or my_module:MyTask")
+    cities: Literal["world"] | Region = "world"
+    n_train: Positive
+
+
+class DatasetConfig(Settings):
+    """Which questions about cities, how many. Sizes left out are the study's for that kind: see `sizes`."""
+
+    kind: Literal["distance", "inter", "cross", "mixed", "parts"] = "distance"
     name: Annotated[str | None, AfterValidator(folder_name)] = None
     n_train: Positive | None = None
     n_val: Count | None = None
@@ -114,30 +136,63 @@ class DatasetConfig(Settings):
     seed: Seed = 42
     order: Literal["fair", "smaller_first"] = Field(
         default="fair",
-        description="which city comes first: a fair coin decides; smaller_first: the smaller id, except in pairs of a "
-        "real and a virtual city (as the study of 2025 had it)",
+        description="which city comes first: a fair coin decides; smaller_first: the smaller id, except in questions "
+        "about real and virtual cities (as the study of 2025 had it)",
     )
-    inter_ratio: float = Field(default=0.1, ge=0, le=1, description="cross: share of pairs with both cities virtual")
-    offset: Count | None = Field(default=None, description="first virtual id; null: found from the world")
+    inter_ratio: float = Field(
+        default=0.1, ge=0, le=1, description="cross, touching: share of questions with all cities in the region"
+    )
+    first_virtual: Count | None = Field(default=None, description="first virtual id; null: found from the world")
     n_distance: Count = Field(default=20_000, description="mixed: pairs of the world among n_train")
     n_cross: Count = Field(default=100_000, description="mixed: cross pairs among n_train")
+    parts: list[PartConfig] | None = Field(
+        default=None, min_length=1, max_length=200, description="the questions, in place of a kind"
+    )
 
     @property
     def sizes(self) -> tuple[int, int, int]:
-        """Numbers of pairs for train, validation, test; the study's where nothing was said."""
+        """Numbers of questions for train, validation, test; the study's where nothing was said."""
         study = STUDY_SIZES[self.kind]
         if self.kind == "mixed":
             study = (self.n_distance + self.n_cross, *study[1:])
-        asked = (self.n_train, self.n_val, self.n_test)
-        return tuple(s if a is None else a for a, s in zip(asked, study, strict=True))  # type: ignore[return-value]
+        if self.parts is not None:
+            study = (sum(part.n_train for part in self.parts), *study[1:])
+        given = (self.n_train, self.n_val, self.n_test)
+        return tuple(s if a is None else a for a, s in zip(given, study, strict=True))  # type: ignore[return-value]
+
+    @property
+    def names_virtual(self) -> bool:
+        """Whether it asks about a region, which the real cities alone do not have."""
+        if self.parts is None:
+            return self.kind != "distance"
+        return any(part.cities != "world" for part in self.parts)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_it_was_written(cls, value: Any) -> Any:
+        """`offset` is what first_virtual was called; parts need no kind."""
+        if not isinstance(value, dict):
+            return value
+        value = dict(value)
+        if "offset" in value and "first_virtual" not in value:
+            value["first_virtual"] = value.pop("offset")
+        if value.get("parts") is not None:
+            value.setdefault("kind", "parts")
+        return value
 
     @model_validator(mode="after")
     def _parts_add_up(self) -> Self:
+        if (self.kind == "parts") != (self.parts is not None):
+            raise ValueError(
+                f"kind is {self.kind}; give a kind alone, or parts: [{{task: distance, cities: world, n_train: 1000}}]"
+            )
         if self.kind == "mixed" and self.sizes[0] != self.n_distance + self.n_cross:
             raise ValueError(
                 f"n_train is {self.n_train}, but n_distance + n_cross is {self.n_distance + self.n_cross}; "
                 "for a mixed dataset give n_distance and n_cross and leave n_train out"
             )
+        if self.parts and self.sizes[0] != (total := sum(part.n_train for part in self.parts)):
+            raise ValueError(f"n_train is {self.n_train}, but its parts have {total}; leave it out beside parts")
         return self
 
 
@@ -313,7 +368,7 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.dataset.kind != "distance" and not self.world.regions:
+        if self.dataset.names_virtual and self.dataset.parts is None and not self.world.regions:
             raise ValueError(f"dataset.kind is {self.dataset.kind}, which needs a virtual region in world.regions")
         if max(self.probe.layers) >= self.model.n_layers:
             raise ValueError(

@@ -22,9 +22,9 @@ from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_json
+from atlantis.readout.catalogue import METRICS
+from atlantis.tasks.score import Score, scores_of
 from atlantis.trust import read_record
-
-SCORES = ("n", "mean_km", "median_km", "std_km", "min_km", "max_km", "parsed")
 
 
 class Unread(UserError):
@@ -59,16 +59,46 @@ def summary(path: Path | str) -> RenderableType:
     raise UserError(f"{path}: not a run, checkpoint, dataset or world")
 
 
-def score_table(scores: Mapping[str, Any]) -> RenderableType:
-    """Task scores by slice, as `evaluate_checkpoint` gives them and `eval_results.json` holds them."""
-    table = Table("slice", *(name.replace("_km", " km") for name in SCORES), title="task scores")
+def score_table(scores: Sequence[Score]) -> RenderableType:
+    """Scores of answers: a table for each task, with a row per slice."""
+    return Group(*(_score_table(scores, task) for task in dict.fromkeys(score.task for score in scores)))
+
+
+def _score_table(scores: Sequence[Score], task: str) -> Table:
+    mine = {(score.slice, score.metric): score for score in scores if score.task == task}
+    units = {score.metric: score.unit for score in mine.values()}
+    titles = [f"{_title(metric)} {unit or ''}".rstrip() for metric, unit in units.items()]
+    table = Table("slice", "n", *map(printable, titles), title=printable(f"{task} scores"))
     for column in table.columns[1:]:
         column.justify = "right"
-    slices = scores.get("slices") or {name: values for name, values in scores.items() if isinstance(values, dict)}
-    for name, values in slices.items():
-        table.add_row(Text(printable(name)), *(_number(values.get(key), key) for key in SCORES))
-    facts = {key: _number(value, key) for key, value in scores.items() if isinstance(value, int | float)}
-    return Group(_facts(facts), table) if facts else table
+    for name in dict.fromkeys(score.slice for score in mine.values()):
+        row = [mine.get((name, metric)) for metric in units]
+        n = next(score.n for score in row if score)
+        table.add_row(Text(printable(name)), f"{n:,}", *map(_score_text, row))
+    return table
+
+
+def _title(metric: str) -> str:
+    return METRICS[metric].title if metric in METRICS else metric
+
+
+def _score_text(score: Score | None) -> str:
+    if score is None or score.value is None:
+        return "-"
+    if score.metric == "parsed":
+        return f"{score.value:.1%}"
+    return f"{score.value:.4g}" if score.unit is None else f"{score.value:,.1f}"
+
+
+def _results(path: Path) -> RenderableType:
+    """What `eval_results.json` holds. Raises UserError for scores that are none."""
+    row = _json(path)
+    facts = {key: _number(value) for key, value in row.items() if isinstance(value, int | float)}
+    try:
+        table = score_table(scores_of(row))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}; the checkpoint is damaged") from None
+    return Group(_facts(facts), table)
 
 
 def reading_table(readings: Mapping[str, Any], title: str) -> RenderableType:
@@ -234,7 +264,7 @@ def _checkpoint(path: Path) -> RenderableType:
     }
     if not (path / "eval_results.json").is_file():
         return _facts(facts)
-    return Group(_facts(facts), score_table(_json(path / "eval_results.json")))
+    return Group(_facts(facts), _results(path / "eval_results.json"))
 
 
 def _parameters(file: Path) -> int:
@@ -255,12 +285,8 @@ def _facts(facts: Mapping[str, Any]) -> Table:
     return grid
 
 
-def _number(value: Any, key: str) -> str:
-    if not isinstance(value, int | float):
-        return "-"
-    if key == "parsed":
-        return f"{value:.1%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if key.endswith("_km") else f"{value:.4g}"
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _json(file: Path) -> dict[str, Any]:

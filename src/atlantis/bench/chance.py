@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from atlantis.readout.activations import probe_features
-from atlantis.readout.measures import Places, like
+from atlantis.readout.compared import Places, like
 from atlantis.readout.probes import REAL, folds, read_sphere
 from atlantis.readout.source import open_checkpoint
 from atlantis.settings import ProbeConfig
@@ -42,7 +42,8 @@ def untrained_km(checkpoint: Path, world: World, probe: ProbeConfig, seed: int) 
     source = open_checkpoint(checkpoint, world)
     assert source.model is not None
     new = like(source.model, seed)
-    features = probe_features(new, source.vocabulary, np.arange(len(world)), probe.layers).astype(np.float64)
+    ids, form = np.arange(len(world)), source.task.form
+    features = probe_features(new, source.vocabulary, ids, probe.layers, form=form).astype(np.float64)
     return _by_region(world, features, probe)
 
 

@@ -26,11 +26,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from atlantis.bench.leaderboard import kinds, markdown_table, percent, rate, with_interval
+from atlantis.bench.leaderboard import kinds, percent, rate, with_interval
 from atlantis.bench.quantities import (
     KEPT_ANSWERS,
     KEPT_MAP,
@@ -44,11 +44,11 @@ from atlantis.bench.record import BenchRecord
 from atlantis.bench.scenarios import BUDGETS
 from atlantis.bench.standing import Board, Standing, boards, mean_and_interval
 from atlantis.errors import UserError
+from atlantis.markdown import PLACE, fill, table
 from atlantis.report.groups import NOT_RUN
 from atlantis.report.tables import ABSENT
 from atlantis.statistics import IDENTITY, seed_interval
 
-PLACE = re.compile(r"\{\{([^{}]+)\}\}")
 NOT_SHOWN = "not shown"
 """Of a difference whose interval holds 0: it is not shown to be one, nor to be none."""
 
@@ -92,17 +92,15 @@ class _Page:
         return f"*{NOT_RUN}*: " + ", ".join(f"`{command}`" for command in commands) + end if commands else text
 
     def fill(self, match: re.Match[str]) -> str:
-        kind, *arguments = match[1].split("|")
-        kinds: dict[str, tuple[int, Callable[..., str]]] = {
-            "mean": (2, self.mean), "less": (3, self.less), "higher": (3, self.higher), "table": (1, self.table),
-            "sequence": (1, self.sequence), "budgets": (1, self.budgets), "figure": (2, self.figure),
-            "command": (1, self.command), "failures": (0, self.failures), "below": (1, self.below),
-            "about": (0, self.about), "rate": (1, self.rate), "variance": (1, self.variance),
-            "positive": (2, self.positive),
-        }  # fmt: skip
-        if kind not in kinds or len(arguments) != kinds[kind][0]:
-            raise UserError(f"{match[0]}: no such place; there are {', '.join(kinds)}, each with its arguments after |")
-        return kinds[kind][1](*arguments)
+        return fill(
+            match,
+            {
+                "mean": self.mean, "less": self.less, "higher": self.higher, "table": self.table,
+                "sequence": self.sequence, "budgets": self.budgets, "figure": self.figure, "command": self.command,
+                "failures": self.failures, "below": self.below, "about": self.about, "rate": self.rate,
+                "variance": self.variance, "positive": self.positive,
+            },
+        )  # fmt: skip
 
     # --- numbers
 
@@ -174,7 +172,7 @@ class _Page:
         header += ["error of the map", "error of old answers", "seeds"]
         if not any(row[0] for row in rows):
             header, rows = header[1:], [row[1:] for row in rows]
-        return markdown_table(header, rows) if rows else NOT_RUN
+        return table(header, rows) if rows else NOT_RUN
 
     def sequence(self, scenario: str) -> str:
         rows = [
@@ -183,7 +181,7 @@ class _Page:
             for one in board.standings
             if any(record.continual for record in one.records)
         ]
-        return markdown_table(["method", *(name.replace("_", " ") for name in MEASURES)], rows) if rows else NOT_RUN
+        return table(["method", *(name.replace("_", " ") for name in MEASURES)], rows) if rows else NOT_RUN
 
     def budgets(self, quantity: str) -> str:
         variants = ["0", *(f"{n:,}" for n in BUDGETS)]
@@ -194,7 +192,7 @@ class _Page:
             for method in methods
         ]
         rows = [[method, *row] for method, row in zip(methods, cells, strict=True)]
-        return markdown_table(["method", *(f"{v} old pairs" for v in variants)], rows) if rows else NOT_RUN
+        return table(["method", *(f"{v} old pairs" for v in variants)], rows) if rows else NOT_RUN
 
     def figure(self, scenarios: str, caption: str) -> str:
         found = [self._of(scenario) for scenario in scenarios.split("+")]

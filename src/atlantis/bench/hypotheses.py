@@ -60,7 +60,7 @@ class Tested:
     p: float
 
 
-def tested(boards: Sequence[Board]) -> list[Tested]:
+def judged(boards: Sequence[Board]) -> list[Tested]:
     """All hypotheses on the boards of one tier. One that lacks its records counts in the family, with a p of 1."""
     found = {one: _compared(boards, one) for one in HYPOTHESES}
     p_values = {one: _p(comparison) for one, comparison in found.items()}

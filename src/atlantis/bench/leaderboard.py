@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, tested
+from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, judged
 from atlantis.bench.quantities import (
     KEPT_ANSWERS,
     KEPT_MAP,
@@ -20,7 +20,8 @@ from atlantis.bench.quantities import (
 )
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, boards, mean_and_interval
-from atlantis.data.pairs import SLICES
+from atlantis.markdown import table
+from atlantis.names import SLICES
 from atlantis.report.tables import ABSENT
 from atlantis.statistics import interquartile_mean
 
@@ -93,11 +94,6 @@ def _about(records: Sequence[BenchRecord]) -> str:
     return " ".join(lines + ([SMALL] if len(seeds) < 6 else []))
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def with_interval(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
     """A mean and, in parentheses, its interval; without where the interval is NaN."""
     mean, low, high = numbers
@@ -141,7 +137,7 @@ def _readings(board: Board) -> str:
         numbers = [shown(one, quantity) for quantity in quantities] if one.seeds else [ABSENT] * len(quantities)
         old = shown(one, OLD_ANSWERS) if one.seeds else ABSENT
         rows.append([one.uses, name, rate(one), *numbers, _km(one), old, str(len(one.seeds)), str(len(one.failed))])
-    return markdown_table(header, rows)
+    return table(header, rows)
 
 
 def _km(one: Standing) -> str:
@@ -167,7 +163,7 @@ def _first_protocol(board: Board) -> str:
             c = found.get(one.method)
             row += [ABSENT] * 2 if c is None else [difference(c), f"{c.improvement:.2f}"]
         rows.append(row)
-    parts = [markdown_table(header, rows)] if rows else []
+    parts = [table(header, rows)] if rows else []
     if shares := board.variance_shares():
         parts.append(
             f"What orders the volume, as shares of the variance of log scores between methods: {percent(shares)}."
@@ -195,18 +191,18 @@ def _continual(board: Board) -> str:
         "Unit: the untrained model's error on real cities, some 6,100 km, for every region. A skill of 0 is the "
         "untrained model's on that region."
     )
-    return f"{markdown_table(header, rows)}\n\n{note}" if rows else ""
+    return f"{table(header, rows)}\n\n{note}" if rows else ""
 
 
 def _named(of_tier: Sequence[Board]) -> str:
     """The hypotheses with what the records say."""
-    rows = [_tested(one) for one in tested(of_tier)]
+    rows = [_tested(one) for one in judged(of_tier)]
     header = ["", "expected", "difference", "seeds", f"p, Holm over {len(HYPOTHESES)}"]
     note = (
         f"Named on {DATE}, before any run of the gpu tier; the cpu tier had been seen, so for it they are no "
         "predictions. All variants and scenarios are one family. [What each asks](benchmark.md#statistics)."
     )
-    return f"{markdown_table(header, rows)}\n\n{note}"
+    return f"{table(header, rows)}\n\n{note}"
 
 
 def _tested(one: Tested) -> list[str]:
@@ -237,7 +233,7 @@ def _trials(of_tier: Sequence[Board]) -> str:
                 rows[one.method] = [one.method, first.setting, ", ".join(tried), chosen]
     if not rows:
         return "None: every method has its default settings."
-    return markdown_table(["method", "setting", "volume on the development ocean", "chosen"], list(rows.values()))
+    return table(["method", "setting", "volume on the development ocean", "chosen"], list(rows.values()))
 
 
 def _commands(of_tier: Sequence[Board]) -> str:

@@ -19,7 +19,7 @@ from atlantis.errors import UserError
 from atlantis.reading import read_text
 from atlantis.settings import RunConfig, Settings, folder_name
 from atlantis.strategies import Need, checked_settings, code_digest, find
-from atlantis.tokens import Kind
+from atlantis.vocabulary import Kind
 
 TRIALS = 3
 RATE = "learning_rate"

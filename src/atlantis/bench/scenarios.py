@@ -143,9 +143,11 @@ def a3(setup: Setup, seed: int) -> list[Task]:
         runs: list[RunConfig] = []
         for k in range(len(order)):
             regions = [setup.region(ocean, seed) for ocean in order[: k + 1]]
-            offset = n_real + sum(region.count for region in regions[:-1])
+            first_virtual = n_real + sum(region.count for region in regions[:-1])
             base = runs[-1].name if runs else None
-            runs.append(setup.run(f"A3_order{number}_{k}", seed, regions, base, dataset={"offset": offset}))
+            runs.append(
+                setup.run(f"A3_order{number}_{k}", seed, regions, base, dataset={"first_virtual": first_virtual})
+            )
         tasks.append(Task("A3", SEQUENCE, tuple(runs), repeat=number))
     regions = [setup.region(ocean, seed) for ocean in ORDERS[0]]
     length = {"max_steps": len(regions) * setup.steps}

@@ -32,6 +32,7 @@ from atlantis.names import REAL, SLICES
 from atlantis.settings import RunConfig, Settings
 from atlantis.statistics import hypervolume
 from atlantis.sweep.results import MAP
+from atlantis.tasks.score import constant_error
 from atlantis.world.of_run import world_of
 
 OLD = "world-world"
@@ -147,9 +148,9 @@ def constant_km(dataset: Dataset) -> dict[str, float]:
     train, held_out = dataset.splits["train"], dataset.splits.get("test") or dataset.splits["validation"]
     found = {}
     for number, name in enumerate(SLICES):
-        seen, asked = train.km[train.slice == number], held_out.km[held_out.slice == number]
+        seen, asked = train.answer[train.slice == number], held_out.answer[held_out.slice == number]
         if len(seen) and len(asked):
-            found[name] = float(np.abs(asked - np.median(seen)).mean())
+            found[name] = constant_error(train.tasks[0], seen, asked)
     return found
 
 

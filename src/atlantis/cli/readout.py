@@ -23,8 +23,9 @@ def evaluate(
 ) -> None:
     """Let a checkpoint answer a dataset's test prompts and score the answers, slice by slice.
 
-    The score is |answer - true| in km: mean, median, standard deviation, extremes, and the share of answers that are
-    numbers at all. One that is not counts as half the Earth's circumference. Nothing is written unless --out is given.
+    The error of a distance is |answer - true| in km; an answer that is no number counts as half the Earth's
+    circumference. Shown are the errors' mean, median, standard deviation and extremes, the share of answers that can be
+    read (parsed), and skill: 1 - mean / mean error of the best constant answer. Nothing is written without --out.
 
     \b
     Example:
@@ -38,7 +39,7 @@ def evaluate(
     if out is not None:
         from atlantis.artifacts import write_json
 
-        write_json(out, scores)
+        write_json(out, {"scores": [score._asdict() for score in scores]})
     console().print(score_table(scores))
 
 

@@ -1,6 +1,6 @@
-"""Which pairs of cities a model is asked about, and the folders they are kept in."""
+"""Which questions a model is asked, and the folders they are kept in."""
 
 from atlantis.data.dataset import Dataset, overlaps
-from atlantis.data.pairs import SLICES, Pairs
+from atlantis.names import SLICES
 
-__all__ = ["SLICES", "Dataset", "Pairs", "overlaps"]
+__all__ = ["SLICES", "Dataset", "overlaps"]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from atlantis.markdown import table
 from atlantis.names import SLICES
+from atlantis.tasks import Task
+from atlantis.tasks.form import ABSENT
 
 WHAT = {
     "distance": "Pairs of real cities.",
@@ -20,11 +25,17 @@ FIRST_CITY = {
 }
 
 
-def readme(record: Mapping[str, Any], command: str = "") -> str:
-    """The card, as Markdown, from the content of dataset.json."""
+DISTANCES = "`first` and `second` (city ids), `km`, `slice`"
+OF_TASKS = """`cities` (a list of ids), `answer` (a whole
+number; of words, the place in the task's list), `slice`, `task`"""
+
+
+def readme(record: Mapping[str, Any], tasks: Sequence[Task], command: str = "") -> str:
+    """The card, as Markdown, from the content of dataset.json and the dataset's tasks."""
     config = record["config"]
-    notes = [*record["notes"], *_overlap_notes(record["overlaps"])]
-    said = "\n".join(f"- {note}" for note in notes) or "- Nothing out of the ordinary."
+    if record["kind"] == "parts":
+        return _readme_of_parts(record, tasks)
+    said = _notes(record)
     return f"""# {record["name"]}
 
 {WHAT[record["kind"]]} "Atlantis" stands for all virtual cities. World: digest `{record["world_digest"]}`.
@@ -48,9 +59,61 @@ which pairs, which split and which order.
 ## Files and columns
 
 `datasets.load_from_disk` reads this folder. Columns: `prompt` and `completion` (with markers, for TRL's SFTTrainer),
-`text` (without), `first` and `second` (city ids), `km`, `slice`. `dataset.json` holds the settings and the counts
+`text` (without), {DISTANCES}. `dataset.json` holds the settings and the counts
 above, `manifest.json` the SHA-256 of every file.
 """
+
+
+def _notes(record: Mapping[str, Any]) -> str:
+    notes = [*record["notes"], *_overlap_notes(record["overlaps"])]
+    return "\n".join(f"- {note}" for note in notes) or "- Nothing out of the ordinary."
+
+
+def _readme_of_parts(record: Mapping[str, Any], tasks: Sequence[Task]) -> str:
+    config = record["config"]
+    rows = [[part["task"], _cities(part["cities"]), f"{part['n_train']:,}"] for part in config["parts"]]
+    about = "\n".join(_about(task) for task in tasks)
+    columns = DISTANCES if [task.name for task in tasks] == ["distance"] else OF_TASKS
+    return f"""# {record["name"]}
+
+Questions of {len(tasks)} {"task" if len(tasks) == 1 else "tasks"}. World: digest `{record["world_digest"]}`.
+
+{table(["task", "cities", "training questions"], rows, align="llr", narrow=True)}
+
+{about}
+
+{_counts_table(record["counts"])}
+
+## To know
+
+{_notes(record)}
+
+## How it was made
+
+Different questions, none in two splits; {FIRST_CITY[config.get("order", "fair")]}. Seed {config["seed"]}, with separate
+streams for which cities, which split and which order. The settings are in `dataset.json`.
+
+## Files and columns
+
+`datasets.load_from_disk` reads this folder. Columns: `prompt` and `completion` (with markers, for TRL's SFTTrainer),
+`text` (without), {columns}. `dataset.json` holds the settings and the counts above, `manifest.json` the SHA-256
+of every file.
+"""
+
+
+def _cities(cities: Any) -> str:
+    if not isinstance(cities, Mapping):
+        return "real ones"
+    return next(f"{how} {region}" for how, region in cities.items() if region is not None)
+
+
+def _about(task: Task) -> str:
+    """The first line of a task's docstring, and a row as its template has it."""
+    form, lines = task.form, (type(task).__doc__ or task.name).strip().splitlines()
+    cities = np.full((1, form.seats), ABSENT)
+    cities[0, form.seated(form.least_cities)] = 12 + np.arange(form.least_cities)
+    example = form.text_columns(cities, np.zeros(1, np.int64))["text"][0].as_py()
+    return f"- **{task.name}**: {lines[0]} A row looks like `{example}`; errors are in {task.unit}."
 
 
 def default_command(config: Mapping[str, Any]) -> str:
@@ -71,12 +134,12 @@ def default_command(config: Mapping[str, Any]) -> str:
 
 
 def _counts_table(counts: Mapping[str, Mapping[str, int]]) -> str:
-    rows = [f"| split | {' | '.join(SLICES)} | all |", "|---|" + "---:|" * (len(SLICES) + 1)]
+    rows = []
     for split, by_slice in counts.items():
         total = sum(by_slice.values())
-        cells = [f"{by_slice[name]:,} ({100 * by_slice[name] / total:.1f} %)" for name in SLICES]
-        rows.append(f"| {split} | {' | '.join(cells)} | {total:,} |")
-    return "\n".join(rows)
+        shares = [f"{by_slice[name]:,} ({100 * by_slice[name] / total:.1f} %)" for name in SLICES]
+        rows.append([split, *shares, f"{total:,}"])
+    return table(["split", *SLICES, "all"], rows, align="l" + "r" * (len(SLICES) + 1), narrow=True)
 
 
 def _overlap_notes(overlaps: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from atlantis.data.pairs import Pairs
-from atlantis.tokens import MAX_KM_DIGITS, PAD, PairTokens, Vocabulary
+from atlantis.data.encoding import common_length, encode_questions
+from atlantis.tasks import Questions
+from atlantis.vocabulary import PAD, Vocabulary
 
 
 class Batch(NamedTuple):
@@ -43,16 +46,46 @@ class Batch(NamedTuple):
             weights = torch.cat(
                 [torch.ones(len(b.tokens), device=b.tokens.device) if b.weights is None else b.weights for b in both]
             )
-        tokens, positions, targets = (torch.cat(pair) for pair in zip(self[1:4], other[1:4], strict=True))
-        return Batch(self.prefix, tokens, positions, targets, weights)
+        mine, theirs = (self, other) if self.is_alike(other) else aligned(self, other)
+        tokens, positions, targets = (torch.cat(pair) for pair in zip(mine[1:4], theirs[1:4], strict=True))
+        return Batch(mine.prefix, tokens, positions, targets, weights)
+
+    def is_alike(self, other: Batch) -> bool:
+        """Whether both have the same prefix and as many columns, as all batches of one task have."""
+        return self.prefix is other.prefix and [x.shape[1] for x in self[1:4]] == [x.shape[1] for x in other[1:4]]
+
+    def widened(self, n_prefix: int, width: int, n_targets: int) -> Batch:
+        """The same rows, of whose prefix only the first tokens are shared, filled up to so many columns."""
+        suffix = self.prefix[n_prefix:].expand(len(self.tokens), -1)
+        tokens = torch.cat([suffix, self.tokens], dim=1)
+        tokens = functional.pad(tokens, (0, width - tokens.shape[1]), value=PAD)
+        missing = (0, n_targets - self.targets.shape[1])
+        positions = functional.pad(self.positions + suffix.shape[1], missing)
+        targets = functional.pad(self.targets, missing, value=PAD)
+        return Batch(self.prefix[:n_prefix], tokens, positions, targets, self.weights)
+
+
+def aligned(*batches: Batch) -> tuple[Batch, ...]:
+    """Batches of different tasks with the longest prefix that all share, and with as many columns."""
+    prefixes = [batch.prefix.tolist() for batch in batches]
+    n_prefix = common_length(prefixes)
+    width = max(len(prefix) - n_prefix + batch.tokens.shape[1] for prefix, batch in zip(prefixes, batches, strict=True))
+    n_targets = max(batch.targets.shape[1] for batch in batches)
+    return tuple(batch.widened(n_prefix, width, n_targets) for batch in batches)
+
+
+@lru_cache(maxsize=64)
+def _on_device(prefix: tuple[int, ...], device: torch.device) -> Tensor:
+    """One tensor for all rows with this prefix, so that batches of one task are known as such by it."""
+    return torch.tensor(prefix, device=device)
 
 
 class Rows:
     """All rows of one split, encoded once: n rows of L tokens without the prefix that all share."""
 
-    def __init__(self, pairs: Pairs, vocabulary: Vocabulary, device: torch.device | str = "cpu") -> None:
-        self.prefix = torch.tensor(vocabulary.prefix(), device=device)
-        encoded: PairTokens = vocabulary.encode_pairs(pairs.first, pairs.second, pairs.km)
+    def __init__(self, questions: Questions, vocabulary: Vocabulary, device: torch.device | str = "cpu") -> None:
+        shared, encoded = encode_questions(questions, vocabulary)
+        self.prefix = _on_device(tuple(shared), torch.device(device))
         # One more row, all padding: the filler of incomplete batches.
         n, length = encoded.tokens.shape
         tokens = np.full((n + 1, length), PAD, dtype=encoded.tokens.dtype)
@@ -60,7 +93,7 @@ class Rows:
         self.tokens = torch.as_tensor(tokens, device=device)
         starts = np.append(encoded.prompt_length, 1).astype(np.int16)
         self.starts = torch.as_tensor(starts, device=device)  # where the completion begins
-        self.span = torch.arange(MAX_KM_DIGITS + 1, device=device)
+        self.span = torch.arange(max(task.form.answer_length for task in questions.tasks), device=device)
 
     def __len__(self) -> int:
         return len(self.tokens) - 1

@@ -6,11 +6,12 @@ Beside transformers' files there are `atlantis.json` (which run, step and world)
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import Field
 
 from atlantis import artifacts
 from atlantis.config import checked
@@ -20,7 +21,8 @@ from atlantis.model.folder import load_model, save_model
 from atlantis.model.transformer import Transformer
 from atlantis.reading import by_step, read_json
 from atlantis.settings import Settings
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.tasks import Task, task_of
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
 FACTS = "atlantis.json"
@@ -36,9 +38,11 @@ class Facts(Settings):
     n_cities: int
     real_cities_digest: str
     world_digest: str
+    tasks: list[str] = Field(default=["distance"], min_length=1)
+    """What the run's training questions are of, as its config names them; the first one's prompts are probed."""
 
 
-def facts_of(world: World, vocabulary: Vocabulary, run: str, step: int) -> Facts:
+def facts_of(world: World, vocabulary: Vocabulary, run: str, step: int, tasks: Sequence[str] = ("distance",)) -> Facts:
     return Facts(
         run=run,
         step=step,
@@ -47,6 +51,7 @@ def facts_of(world: World, vocabulary: Vocabulary, run: str, step: int) -> Facts
         n_cities=len(world),
         real_cities_digest=world.real_cities_digest,
         world_digest=world.digest,
+        tasks=list(tasks),
     )
 
 
@@ -59,6 +64,12 @@ def read_facts(checkpoint: Path) -> Facts | None:
     return checked(Facts, found, str(checkpoint / FACTS))
 
 
+def probed_task(checkpoint: Path) -> Task:
+    """The task whose prompts name the cities of a checkpoint. Raises UserError for a user's task that is not there."""
+    facts = read_facts(checkpoint)
+    return task_of(facts.tasks[0] if facts is not None and facts.tasks else "distance")
+
+
 def check_world(checkpoint: Path, world: World) -> None:
     """Refuse a checkpoint whose city ids mean other places than this world's."""
     _check_real_cities(checkpoint, read_facts(checkpoint), world.real_cities_digest)
@@ -68,7 +79,7 @@ def check_dataset(checkpoint: Path, dataset: Dataset) -> None:
     """Refuse a checkpoint whose city ids mean other places than this dataset's."""
     facts = read_facts(checkpoint)
     _check_real_cities(checkpoint, facts, dataset.real_cities_digest)
-    asks_virtual = any((pairs.slice > 0).any() for pairs in dataset.splits.values())
+    asks_virtual = any((questions.slice > 0).any() for questions in dataset.splits.values())
     if facts is None or facts.n_cities == facts.n_real or not asks_virtual:
         return
     if facts.world_digest != dataset.world_digest:
@@ -93,7 +104,7 @@ def save_checkpoint(
     """Write one checkpoint folder; what stands there already is of the same step and is replaced."""
     with artifacts.new_folder(folder, kind="checkpoint", overwrite=True) as aside:
         save_model(model, aside)
-        vocabulary.save_transformers(aside)
+        vocabulary.save_transformers(aside, max_length=model.context)
         _json(aside / FACTS, facts.model_dump())
         if results is not None:
             _json(aside / "eval_results.json", dict(results))
@@ -108,7 +119,7 @@ def load_checkpoint(checkpoint: Path | str) -> tuple[Transformer, Vocabulary]:
         artifacts.verify(checkpoint)
     vocabulary = Vocabulary.load(checkpoint)
     model = load_model(checkpoint)
-    if model.embedding.num_embeddings != vocabulary.size or model.unembedding.out_features != len(SYMBOLS):
+    if model.embedding.num_embeddings != vocabulary.size or model.unembedding.out_features != vocabulary.first_city:
         raise UserError(
             f"{checkpoint}: vocabulary.json has {vocabulary.size:,} tokens and config.json another number; "
             "the tokenizer is not this model's"

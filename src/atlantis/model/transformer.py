@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from atlantis.data.rows import Batch
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 RMS_EPS = 1e-6
 

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from atlantis.data.encoding import probe_prompt, probe_text
 from atlantis.model import Transformer
 from atlantis.model.fast import kernels
 from atlantis.model.fast.cache import extend
 from atlantis.model.fast.tree import grow, tree_states
 from atlantis.readout.generate import same_length
-from atlantis.tokens import Vocabulary
+from atlantis.tasks.distance import DISTANCE
+from atlantis.tasks.form import Form
+from atlantis.vocabulary import Vocabulary
 
 N_POSITIONS = 3
 """The probe reads the last three tokens before the second city's own: `,` `c` `_` with characters."""
@@ -20,14 +23,20 @@ N_POSITIONS = 3
 
 @torch.no_grad()
 def probe_features(
-    model: Transformer, vocabulary: Vocabulary, ids: np.ndarray, layers: Sequence[int], batch: int = 512
+    model: Transformer,
+    vocabulary: Vocabulary,
+    ids: np.ndarray,
+    layers: Sequence[int],
+    batch: int = 512,
+    form: Form = DISTANCE.form,
 ) -> np.ndarray:
     """The probe's features of cities `ids` (n,): float32 (n, 3 * len(layers) * D).
 
-    The prompt is `<bos>dist(c_{id},c_` (with city tokens `<bos>dist(c_{id},`). Taken are the outputs of the named
+    The prompt is `<bos>dist(c_{id},c_` (with city tokens `<bos>dist(c_{id},`), or what the form of another task has in
+    its place. Taken are the outputs of the named
     blocks (counted from 0, no final norm), side by side, at the last three tokens, side by side.
     """
-    return probe_states(model, vocabulary, ids, layers, batch=batch).reshape(len(ids), -1)
+    return probe_states(model, vocabulary, ids, layers, batch=batch, form=form).reshape(len(ids), -1)
 
 
 @torch.no_grad()
@@ -38,15 +47,16 @@ def probe_states(
     layers: Sequence[int],
     n_positions: int = N_POSITIONS,
     batch: int = 512,
+    form: Form = DISTANCE.form,
 ) -> np.ndarray:
     """Hidden states at the last tokens of the prompts of cities `ids` (n,): float32 (n, n_positions, len(layers), D).
 
     -1 names the embedding. What ids begin with (`<bos>dist(c_123` for ten of them) is computed once per batch: on a
     CPU by the tree (`model.fast.tree`), else from keys and values that are kept.
     """
-    tokens, last = vocabulary.probe_prompt(ids)
-    end = ",c_" if vocabulary.kind == "characters" else ","
-    assert vocabulary.decode(tokens) == [f"<bos>dist(c_{i}{end}" for i in ids], "prompts do not name their cities"
+    tokens, last = probe_prompt(form, vocabulary, ids)
+    texts = [probe_text(form, vocabulary, i) for i in ids]
+    assert vocabulary.decode(tokens) == texts, "prompts do not name their cities"
     states = np.empty((len(ids), n_positions, len(layers), model.width), np.float32)
     device = model.embedding.weight.device
     if device.type == "cpu" and kernels.library() is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,43 +10,21 @@ import numpy as np
 import torch
 
 from atlantis.data.dataset import Dataset
-from atlantis.data.pairs import Pairs
+from atlantis.data.draw import Where
+from atlantis.data.encoding import check_symbols
+from atlantis.data.mixture import Part, new_to
 from atlantis.data.rows import Rows
+from atlantis.data.streams import streams
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.checkpoint import check_dataset, load_checkpoint
 from atlantis.model.fast.shared import shared_logits
-from atlantis.names import ALL, SLICES
-from atlantis.readout.generate import answers_km
+from atlantis.names import SLICES
+from atlantis.readout.generate import answers
 from atlantis.settings import DatasetConfig
-from atlantis.tasks import distance
+from atlantis.tasks import Questions
+from atlantis.tasks.score import Score, score
 from atlantis.world import World
-
-Scores = dict[str, dict[str, float]]
-
-
-def score(answers: np.ndarray, pairs: Pairs) -> Scores:
-    """Errors of `answers` (n,), in km with -1 for an unreadable one, per slice and over "all".
-
-    Each slice has n, mean_km, median_km, std_km, min_km, max_km and `parsed`, the share of readable answers. An
-    unreadable answer counts with half the Earth's circumference; none is left out.
-    """
-    errors = distance.errors_km(answers, pairs.km)
-    slices = {name: pairs.slice == i for i, name in enumerate(SLICES)}
-    chosen = {name: rows for name, rows in slices.items() if rows.any()} | {ALL: np.ones(len(pairs), bool)}
-    return {
-        name: {
-            "n": int(rows.sum()),
-            "mean_km": float(errors[rows].mean()),
-            "median_km": float(np.median(errors[rows])),
-            "std_km": float(errors[rows].std()),
-            "min_km": float(errors[rows].min()),
-            "max_km": float(errors[rows].max()),
-            "parsed": float((answers[rows] >= 0).mean()),
-        }
-        for name, rows in chosen.items()
-        if rows.any()
-    }
 
 
 @torch.no_grad()
@@ -60,49 +38,42 @@ def mean_loss(model: Transformer, rows: Rows, batch: int = 1024) -> float:
     return total / count
 
 
-def evaluation_pairs(
+def evaluation_questions(
     world: World, dataset: Dataset, old: DatasetConfig | None, n_per_slice: int, seed: int
-) -> tuple[Pairs, str]:
-    """The fixed items that a run is evaluated on, the same at each step: up to `n_per_slice` of every slice.
+) -> tuple[Questions, str]:
+    """The fixed items that a run is evaluated on, the same at each step: up to `n_per_slice` of every slice and task.
 
     They come from the dataset's test split and, for what that lacks, from the test splits of its siblings: `old`, the
-    dataset that the base was trained on, and for a mixed dataset the cross dataset it draws from. If there are still
-    no pairs of real cities, they are drawn at random, and the note that is returned beside the pairs says so.
+    dataset that the base was trained on, and for a mixed dataset the cross dataset it draws from. If a task still has
+    no questions about real cities, they are drawn at random, and the note that is returned beside the items says so.
     """
     pools, note = [_held_out(dataset)], "held-out pairs of the run's dataset"
     if dataset.kind == "mixed":
-        cross = DatasetConfig(
-            kind="cross",
-            n_train=max(1, dataset.config.n_cross),
-            seed=dataset.config.seed,
-            inter_ratio=dataset.config.inter_ratio,
-            offset=dataset.config.offset,
-            order=dataset.config.order,
-        )
+        keep = {key: getattr(dataset.config, key) for key in ("seed", "inter_ratio", "first_virtual", "order")}
+        cross = DatasetConfig(kind="cross", n_train=max(1, dataset.config.n_cross), **keep)
         pools.append(_held_out(Dataset.build(world, cross)))
         note += ", and of the cross dataset it draws from"
     if old is not None and old != dataset.config:
         pools.append(_held_out(Dataset.build(world, old)))
         note += ", and of the base's dataset"
-    pool = _new_to(dataset.splits["train"], Pairs.concatenate(pools))
-    if not (pool.slice == 0).any():
-        n = min(2 * n_per_slice, world.n_real * (world.n_real - 1) // 2)
-        drawn = Dataset.build(world, DatasetConfig(n_train=n, n_val=0, n_test=0, seed=seed, order=dataset.config.order))
-        pool = Pairs.concatenate([pool, drawn.splits["train"]])
+    pool = new_to([dataset.splits["train"]], Questions.concatenate(pools))
+    for task in pool.tasks:
+        if any((pool.slice[rows] == 0).any() for this, rows in pool.by_task() if this is task):
+            continue
+        part = Part(task, Where("world"), (0, 0, 0))
+        real = part.pool(world, dataset.config)
+        drawn, _ = real.ask(min(2 * n_per_slice, real.most), streams(seed, part.stream()))
+        pool = Questions.concatenate([pool, drawn])
         note += "; world-world pairs at random, some of which the base may have been trained on"
     rng = np.random.Generator(np.random.PCG64(seed))
-    of_slice = [np.flatnonzero(pool.slice == i) for i in range(len(SLICES))]
-    chosen = [np.sort(rng.permutation(rows)[:n_per_slice]) for rows in of_slice]
+    chosen = []
+    for i in range(len(pool.tasks)):
+        of_slice = [np.flatnonzero((pool.slice == k) & (pool.task == i)) for k in range(len(SLICES))]
+        chosen += [np.sort(rng.permutation(rows)[:n_per_slice]) for rows in of_slice]
     return pool[np.concatenate(chosen)], note
 
 
-def _new_to(train: Pairs, pool: Pairs) -> Pairs:
-    """The pairs of `pool`, each once, that are not in `train`."""
-    keys, first = np.unique(pool.keys(), return_index=True)
-    return pool[np.sort(first[~np.isin(keys, train.keys())])]
-
-
-def _held_out(dataset: Dataset) -> Pairs:
+def _held_out(dataset: Dataset) -> Questions:
     """The test split; the validation split where there is none."""
     for name in ("test", "validation"):
         if name in dataset.splits:
@@ -110,18 +81,19 @@ def _held_out(dataset: Dataset) -> Pairs:
     raise UserError(f"dataset {dataset.name}: it has neither test nor validation pairs; set n_test")
 
 
-def evaluate_checkpoint(checkpoint: Path | str, dataset: Dataset) -> Scores:
-    """Scores of a checkpoint on a dataset's test split, per slice.
+def evaluate_checkpoint(checkpoint: Path | str, dataset: Dataset) -> list[Score]:
+    """Scores of a checkpoint on a dataset's test split, by task and slice.
 
     Raises UserError if the checkpoint cannot be read, does not know all the cities, or was trained on another world
     than the dataset's.
     """
     check_dataset(Path(checkpoint), dataset)
     model, vocabulary = load_checkpoint(checkpoint)
-    pairs = _held_out(dataset)
-    return score(answers_km(model, vocabulary, pairs), pairs)
+    check_symbols(vocabulary, dataset.tasks, str(checkpoint))
+    questions = _held_out(dataset)
+    return score(answers(model, vocabulary, questions), questions)
 
 
-def results(scores: Scores, loss: float, step: int) -> Mapping[str, Any]:
+def results(scores: Iterable[Score], loss: float, step: int) -> Mapping[str, Any]:
     """One evaluation as it is recorded: a row of metrics.jsonl and `eval_results.json`."""
-    return {"step": step, "kind": "eval", "loss": loss, "slices": scores}
+    return {"step": step, "kind": "eval", "loss": loss, "scores": [score._asdict() for score in scores]}

@@ -5,28 +5,32 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from atlantis.data.pairs import Pairs, n_pairs, sample_distance, streams
+from atlantis.data.draw import Pool, Where
 from atlantis.data.rows import Rows
+from atlantis.data.streams import streams
 from atlantis.model import Transformer
 from atlantis.model.fast.shared import shared_logits
-from atlantis.tokens import PAD, Vocabulary
+from atlantis.tasks import Questions, Task
+from atlantis.tasks.distance import DISTANCE
+from atlantis.vocabulary import PAD, Vocabulary
 from atlantis.world import World
 
 N_PROMPTS = 512
 
 
-def old_prompts(world: World, seed: int, n: int = N_PROMPTS) -> Pairs:
-    """Pairs of real cities drawn at random: what a model knew before it met the virtual ones."""
-    return sample_distance(world, min(n, n_pairs(world.n_real)), streams(seed, "old prompts"))
+def old_prompts(world: World, seed: int, task: Task = DISTANCE, n: int = N_PROMPTS) -> Questions:
+    """Questions about real cities drawn at random: what a model knew before it met the virtual ones."""
+    real = Pool(task, world, Where("world"))
+    return real.ask(min(n, real.most), streams(seed, "old prompts"))[0]
 
 
 @torch.no_grad()
-def answer_distributions(model: Transformer, vocabulary: Vocabulary, pairs: Pairs) -> np.ndarray:
+def answer_distributions(model: Transformer, vocabulary: Vocabulary, questions: Questions) -> np.ndarray:
     """Log probabilities (n, C, O) of each token of the true answers, `<eos>` included, given those before it.
 
-    Answers are shorter than C = 6 tokens: NaN past their end.
+    C is the longest answer's length (6 for distances); NaN past the end of a shorter one.
     """
-    rows = Rows(pairs, vocabulary, model.embedding.weight.device)
+    rows = Rows(questions, vocabulary, model.embedding.weight.device)
     batch = rows.batch(torch.arange(len(rows), device=rows.tokens.device))
     logits = shared_logits(model, batch).double().log_softmax(-1)
     logits[batch.targets == PAD] = torch.nan

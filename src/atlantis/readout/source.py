@@ -14,7 +14,7 @@ Transformers gives the last block's output after the final norm only, so there i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from atlantis.data.encoding import probe_prompt
 from atlantis.errors import UserError
 from atlantis.model import Transformer
-from atlantis.model.checkpoint import check_world, load_checkpoint
+from atlantis.model.checkpoint import check_world, load_checkpoint, probed_task
 from atlantis.readout.activations import N_POSITIONS, probe_states
 from atlantis.readout.generate import same_length
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.tasks import Task
+from atlantis.tasks.distance import DISTANCE
+from atlantis.tasks.form import Form
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
 EMBEDDING, NORM = "embedding", "norm"
@@ -43,6 +47,8 @@ class Source:
     layers: list[str]
     read: Callable[[np.ndarray, list[str], int], np.ndarray]
     model: Transformer | None = None  # of a checkpoint of ours
+    task: Task = DISTANCE
+    """Whose prompts name the cities."""
 
     def check(self, layers: Sequence[str | int]) -> None:
         """Raises UserError for a layer that does not exist."""
@@ -85,9 +91,10 @@ def open_checkpoint(folder: Path, world: World) -> Source:
     model, vocabulary = load_checkpoint(folder)
     if vocabulary.kind == "city":
         _check_cities(folder, vocabulary.n_cities, world)
-    vocabulary = Vocabulary(vocabulary.kind, max(vocabulary.n_cities, len(world)))  # characters can name any city
-    layers = [EMBEDDING, *map(str, range(len(model.blocks))), NORM]
-    return Source(folder, vocabulary, model.width, layers, partial(_read_ours, model, vocabulary), model)
+    vocabulary = replace(vocabulary, n_cities=max(vocabulary.n_cities, len(world)))  # characters can name any city
+    layers, task = [EMBEDDING, *map(str, range(len(model.blocks))), NORM], probed_task(folder)
+    read = partial(_read_ours, model, vocabulary, task.form)
+    return Source(folder, vocabulary, model.width, layers, read, model, task)
 
 
 def _check_cities(folder: Path, n_cities: int, world: World) -> None:
@@ -100,11 +107,11 @@ def _check_cities(folder: Path, n_cities: int, world: World) -> None:
 
 
 def _read_ours(
-    model: Transformer, vocabulary: Vocabulary, ids: np.ndarray, layers: list[str], n_positions: int
+    model: Transformer, vocabulary: Vocabulary, form: Form, ids: np.ndarray, layers: list[str], n_positions: int
 ) -> np.ndarray:
     last = len(model.blocks) - 1
     blocks = [-1 if name == EMBEDDING else last if name == NORM else int(name) for name in layers]
-    states = probe_states(model, vocabulary, ids, blocks, n_positions)
+    states = probe_states(model, vocabulary, ids, blocks, n_positions, form=form)
     for i, name in enumerate(layers):
         if name == NORM:
             with torch.no_grad():
@@ -119,7 +126,7 @@ def _theirs(folder: Path, world: World) -> Source:
     model, tokenizer = _load(folder)
     vocabulary, token_of = _tokens(folder, tokenizer, world)
     n_inputs, context = model.get_input_embeddings().num_embeddings, model.config.max_position_embeddings
-    longest = vocabulary.probe_prompt(np.array([len(world) - 1]))[0].shape[1]
+    longest = probe_prompt(DISTANCE.form, vocabulary, np.array([len(world) - 1]))[0].shape[1]
     if n_inputs <= token_of.max() or context < longest:
         raise UserError(
             f"{folder}: its model reads {n_inputs} tokens and {context} positions; the prompts of this world's cities "
@@ -162,10 +169,10 @@ def _tokens(folder: Path, tokenizer: Any, world: World) -> tuple[Vocabulary, np.
     if kind == "city":
         _check_cities(folder, next(i for i in range(len(world) + 1) if f"c_{i}" not in found), world)
     vocabulary = Vocabulary(kind, len(world))
-    texts = [*SYMBOLS, *(f"c_{i}" for i in range(len(world)) if kind == "city")]
+    texts = [*vocabulary.symbols, *(f"c_{i}" for i in range(len(world)) if kind == "city")]
     token_of = np.array([found.get(text, -1) for text in texts])
     ids = np.unique(np.clip([0, 9, 10, 99, 100, 999, 1000, len(world) - 1], 0, len(world) - 1))
-    tokens, last = vocabulary.probe_prompt(ids)
+    tokens, last = probe_prompt(DISTANCE.form, vocabulary, ids)
     for text, row, end in zip(vocabulary.decode(tokens), tokens, last, strict=True):
         read, expected = tokenizer(text, add_special_tokens=False)["input_ids"], token_of[row[: end + 1]]
         if list(read) != expected.tolist():
@@ -180,7 +187,7 @@ def _tokens(folder: Path, tokenizer: Any, world: World) -> tuple[Vocabulary, np.
 def _read_theirs(
     model: Any, vocabulary: Vocabulary, token_of: np.ndarray, ids: np.ndarray, layers: list[str], n_positions: int
 ) -> np.ndarray:
-    tokens, last = vocabulary.probe_prompt(ids)
+    tokens, last = probe_prompt(DISTANCE.form, vocabulary, ids)
     places = [0 if name == EMBEDDING else -1 if name == NORM else int(name) + 1 for name in layers]
     states = np.empty((len(ids), n_positions, len(layers), model.config.hidden_size), np.float32)
     for rows, length in same_length(last + 1, 256):  # of one length: nothing is padded

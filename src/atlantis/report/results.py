@@ -7,10 +7,12 @@ are at least three. What has no record is `NOT_RUN`. Every table of a fine-tune 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from statistics import fmean
 
+from atlantis.markdown import table
 from atlantis.names import REAL, SLICES
+from atlantis.readout.catalogue import scale_of
 from atlantis.report import bases
 from atlantis.report.bases import Base, bases_of
 from atlantis.report.groups import NEAR, NOT_RUN, Group, Pick, groups_of, mean_and_interval, number, pairs_of
@@ -28,7 +30,6 @@ from atlantis.report.study_numbers import (
 )
 from atlantis.report.study_record import RUNS, StudyRecord
 from atlantis.report.tables import ABSENT
-from atlantis.statistics import SCALES
 
 
 def page(records: Sequence[StudyRecord]) -> str:
@@ -140,7 +141,7 @@ def _maps(groups: Sequence[Group], study: Sequence[StudyMap]) -> str:
             step = ABSENT if numbers.step is None else f"{numbers.step:,}"
             rows.append([numbers.label, step, NOT_RUN, *[ABSENT] * 4, *_study_cells(numbers), *tail])
     headings = ["run", "step", "lon R²", "lat R²", "mean km", "since step 0", "median km"]
-    return _table([*headings, "study lon R²", "study lat R²", "study km", "seeds", "command"], rows)
+    return table([*headings, "study lon R²", "study lat R²", "study km", "seeds", "command"], rows)
 
 
 def _map_row(group: Group, step: int, study: StudyMap | None) -> list[str]:
@@ -168,7 +169,7 @@ def _base_task(groups: Sequence[Group]) -> str:
             rows.append([group.label, f"{step:,}", loss, *_task_cells(group, step, SLICES[0]), *beside, *group.tail])
     if not any(group.records and group.near(BASE_END) is not None for group in groups):
         rows.append(["base", f"{BASE_END.step:,}", NOT_RUN, *[ABSENT] * 3, *study, NOT_RUN, _number_of(groups)])
-    return _table([*headings, "study loss", "study mean km", "study median km", "seeds", "command"], rows)
+    return table([*headings, "study loss", "study mean km", "study median km", "seeds", "command"], rows)
 
 
 def _number_of(groups: Sequence[Group]) -> str:
@@ -198,7 +199,7 @@ def _base_regions(group: Group) -> str:
         folds = group.over_seeds(group.last, on_map("sphere", region, "mean_km"))
         rows.append([region, n, first, last, folds, f"{study_km:,}" if whole else ABSENT, *group.tail])
     headings = ["region", "cities tested", "step 0", f"step {end}" if group.records else end, "folds"]
-    return _table([*headings, "study, step 39,080", "seeds", "command"], rows)
+    return table([*headings, "study, step 39,080", "seeds", "command"], rows)
 
 
 def _second_protocol(groups: Sequence[Group]) -> str:
@@ -214,7 +215,7 @@ def _second_protocol(groups: Sequence[Group]) -> str:
             cells = [", ".join(values) or ABSENT for values in virtual]
             rows.append([group.label, f"{step:,}", _with_folds(group, step), *cells, *group.tail])
     headings = ["run", "step", "real cities", "virtual cities", "virtual cities, the study's protocol"]
-    return _table([*headings, "seeds", "command"], rows)
+    return table([*headings, "seeds", "command"], rows)
 
 
 def _against(groups: Sequence[Group]) -> str:
@@ -232,7 +233,7 @@ def _against(groups: Sequence[Group]) -> str:
         if not any(row[0].split(",")[0] == run and row[1].split(",")[0] == other for row in rows):
             rows.append([run, other, ABSENT, NOT_RUN, *[ABSENT] * (len(picks) - 1), NOT_RUN])
     headings = ["run", "less", "steps", "map", "map, second protocol", *(f"answers {name}" for name in SLICES), "seeds"]
-    return _table(headings, rows)
+    return table(headings, rows)
 
 
 def _with_folds(group: Group, step: int) -> str:
@@ -267,10 +268,10 @@ def _base_by_base(found: Sequence[Base]) -> str:
         ]
         for i, (base, start) in enumerate(zip(found, starts, strict=True))
     ]
-    mean = mean_and_interval(bases.known(starts), 0, SCALES["mean_km"])
+    mean = mean_and_interval(bases.known(starts), 0, scale_of("mean_km"))
     over = [f"{mean_and_interval(bases.known(column), 0)}, n = {len(bases.known(column))}" for column in columns]
     rows.append([f"all {len(found)}", f"{mean}, n = {len(found)}", *over])
-    return _table(["base", "from the map's error", *(f"{run} added (draws)" for run in runs)], rows)
+    return table(["base", "from the map's error", *(f"{run} added (draws)" for run in runs)], rows)
 
 
 def _draws(base: Base, run: str, value: float | None) -> str:
@@ -309,7 +310,7 @@ def _over_bases(found: Sequence[Base]) -> str:
         "*after as many steps*: both after the number of steps that the shorter run has, the longer one read between "
         "its evaluated steps. Its learning rate has not come down there, so this is not a run of that length."
     )
-    return _table(headings, rows) + "\n\n" + note
+    return table(headings, rows) + "\n\n" + note
 
 
 def _answers(groups: Sequence[Group]) -> str:
@@ -323,7 +324,7 @@ def _answers(groups: Sequence[Group]) -> str:
             for name in SLICES
             for step in group.ends
         ]
-    return _table(["run", "pairs", "step", "mean km", "median km", "readable", "seeds", "command"], rows)
+    return table(["run", "pairs", "step", "mean km", "median km", "readable", "seeds", "command"], rows)
 
 
 def _tuned_regions(groups: Sequence[Group]) -> str:
@@ -335,7 +336,7 @@ def _tuned_regions(groups: Sequence[Group]) -> str:
 
     rows = [[region, *(cell(group, region) for group in groups), f"{km:,}"] for region, km in BASE_REGION_KM.items()]
     rows += [[name, *(group.tail[i] for group in groups), ABSENT] for i, name in enumerate(("seeds", "command"))]
-    return _table(["region", *(group.label for group in groups), "study's base run, step 39,080"], rows)
+    return table(["region", *(group.label for group in groups), "study's base run, step 39,080"], rows)
 
 
 def _commands(groups: Sequence[Group]) -> str:
@@ -351,12 +352,7 @@ def _commands(groups: Sequence[Group]) -> str:
             where = "; ".join(seconds)
             facts = [group.seeds, f"{group.first.steps:,}{of}", minutes, where]
         rows.append([str(group.number), group.label, *facts, f"`{group.command}`"])
-    return _table(["", "run", "seeds", "steps", "minutes a run", "device, precision", "command"], rows)
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    return table(["", "run", "seeds", "steps", "minutes a run", "device, precision", "command"], rows)
 
 
 # --- what differs

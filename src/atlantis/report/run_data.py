@@ -21,7 +21,8 @@ from atlantis.errors import UserError
 from atlantis.names import PROTOCOLS, SLICES, is_reserved
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
-from atlantis.statistics import SCALES
+from atlantis.readout.catalogue import METRICS
+from atlantis.tasks.score import Score, by_slice, scores_of
 from atlantis.trust import checked_record
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ class Probe:
 class Run:
     """Everything on disk about one run.
 
-    train: step, loss, ... of each logged training step. evaluations: step, loss. task: step, slice, n, mean_km, ...
+    train: step, loss, ... of each logged training step. evaluations: step, loss. scores: step and what a `Score` has,
+    of all tasks. task: the same of answered distances, wide: step, slice, n, mean_km, ...
     probes: by protocol, and "frozen" and "shifted", the first step's probe, kept. variants: of the study's probe.
     """
 
@@ -89,6 +91,7 @@ class Run:
     train: pd.DataFrame
     evaluations: pd.DataFrame
     task: pd.DataFrame
+    scores: pd.DataFrame
     probes: dict[str, Probe]
     variants: pd.DataFrame
     map: MapData | None
@@ -127,7 +130,12 @@ def load(path: Path | str) -> Run:
     rows = _read_metrics(path / "metrics.jsonl")
     train = [row for row in rows if row.get("kind") == "train"]
     evaluations = [row for row in rows if row.get("kind") == "eval"]
-    task = [{"step": row["step"], "slice": name, **values} for row in evaluations for name, values in _slices(row)]
+    scores = [(row["step"], score) for row in evaluations for score in _scores(row, path)]
+    task = [
+        {"step": row["step"], "slice": name, **values}
+        for row in evaluations
+        for name, values in by_slice(_scores(row, path)).items()
+    ]
     _check_analysis(path, all_sealed="seal" in about)
     probes = {protocol: probe for protocol in PROTOCOLS if (probe := _read_probe(path, protocol)) is not None}
     map_data = read_map(path)
@@ -141,9 +149,16 @@ def load(path: Path | str) -> Run:
         about=about,
         train=_frame(train, ["step", "loss"], ["step"]),
         evaluations=_frame(
-            [{k: v for k, v in row.items() if k != "slices"} for row in evaluations], ["step", "loss"], ["step"]
+            [{k: v for k, v in row.items() if k not in ("slices", "scores")} for row in evaluations],
+            ["step", "loss"],
+            ["step"],
         ),
         task=_frame(task, ["step", "slice", "n", "mean_km"], ["step", "slice"]),
+        scores=_frame(
+            [{"step": step, **score._asdict()} for step, score in scores],
+            ["step", *Score._fields],
+            ["step", "task", "slice", "metric"],
+        ),
         probes=probes,
         variants=read_variants(path),
         map=map_data,
@@ -153,18 +168,22 @@ def load(path: Path | str) -> Run:
 def _within_bounds(dynamics: pd.DataFrame) -> pd.DataFrame:
     """The table without intervals that pass a bound of their metric, as an R2 above 1: older versions wrote them."""
     kept = dynamics.copy()
-    for metric, scale in SCALES.items():
-        ends = [f"{metric}_low", f"{metric}_high"]
-        if set(ends) <= set(kept.columns):
+    for metric in METRICS.values():
+        ends = [f"{metric.name}_low", f"{metric.name}_high"]
+        if metric.scale and set(ends) <= set(kept.columns):
             low, high = (pd.Series(pd.to_numeric(kept[name], errors="coerce")).to_numpy(np.float64) for name in ends)
-            beyond = (low < scale.low) | (high > scale.high)
+            beyond = (low < metric.scale.low) | (high > metric.scale.high)
             kept.loc[beyond, ends] = np.nan
     return kept
 
 
-def _slices(row: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    slices = row.get("slices")
-    return [(k, v) for k, v in slices.items() if isinstance(v, dict)] if isinstance(slices, dict) else []
+def _scores(row: dict[str, Any], run: Path) -> list[Score]:
+    try:
+        return scores_of(row)
+    except ValueError as error:
+        raise UserError(
+            f"{run / 'metrics.jsonl'}: step {row['step']}: {error}; remove the line or restore it"
+        ) from None
 
 
 def _frame(rows: list[dict[str, Any]], columns: list[str], key: list[str]) -> pd.DataFrame:
@@ -172,7 +191,7 @@ def _frame(rows: list[dict[str, Any]], columns: list[str], key: list[str]) -> pd
     table = pd.DataFrame(rows)
     table = table.reindex(columns=[*columns, *(name for name in table.columns if name not in columns)])
     for name in columns:
-        if name not in ("slice",):
+        if name not in ("task", "slice", "metric", "unit"):
             table[name] = pd.to_numeric(table[name], errors="coerce")
     table = table.drop_duplicates(key, keep="last").sort_values("step", kind="stable", ignore_index=True)
     return table.astype({"step": np.int64})

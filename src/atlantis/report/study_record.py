@@ -15,6 +15,9 @@ from atlantis.report.record import read_facts, record_files, rounded, write_fact
 from atlantis.report.run_data import Run, rows_where
 from atlantis.settings import RunConfig, Settings
 
+LATER = {"order": "fair", "parts": None}
+"""Settings of a dataset that the first records do not have, and what those had."""
+
 DIGITS = 6
 """Significant ones of the numbers."""
 
@@ -130,8 +133,10 @@ def _without_seeds(config: RunConfig) -> dict[str, Any]:
     for key in (*SEEDED, "training.device", "training.compile", "training.precision", "probe.measures"):
         stage, _, name = key.partition(".")
         del settings[stage][name]
-    if config.dataset.order == "fair":  # a record counts as before there was another
-        del settings["dataset"]["order"]
+    for key, default in LATER.items():
+        if settings["dataset"][key] == default:
+            del settings["dataset"][key]
+    settings["dataset"]["offset"] = settings["dataset"].pop("first_virtual")  # its name in the first records
     return settings
 
 

@@ -22,7 +22,7 @@ from atlantis.settings import Positive, Seed, StrategySettings
 from atlantis.strategies.common.interface import Context, Strategy
 from atlantis.strategies.common.old import base_logits, n_beside, old_buffer, recalled, remembered
 from atlantis.strategies.common.streams import Stream
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 
 class DarkExperienceReplay(Strategy):

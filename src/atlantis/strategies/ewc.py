@@ -25,7 +25,7 @@ from atlantis.settings import Positive, Seed, StrategySettings
 from atlantis.strategies.common.anchor import Anchor
 from atlantis.strategies.common.interface import Context
 from atlantis.strategies.common.old import answered, old_prompts
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 
 def diagonal_fisher(parameters: Mapping[str, Tensor], losses: Iterable[Tensor]) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from atlantis.data.rows import Batch
 from atlantis.settings import StrategySettings
 from atlantis.strategies.common.interface import Context, Strategy
 from atlantis.strategies.common.old import base_logits
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 CHUNK = 1 << 15
 

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from atlantis.settings import Positive, Seed, StrategySettings
 from atlantis.strategies.common.interface import Context, Parameters, Strategy
 from atlantis.strategies.common.old import answered, old_prompts
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 
 def basis(gram: Tensor, energy: float) -> Tensor:

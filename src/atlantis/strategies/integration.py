@@ -22,6 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from atlantis.data.encoding import probe_prompt
 from atlantis.errors import UserError
 from atlantis.model import Transformer
 from atlantis.readout.activations import N_POSITIONS
@@ -34,7 +35,7 @@ CHUNK = 512
 
 def states(model: Transformer, context: Context, ids: np.ndarray) -> Tensor:
     """The probe's features (n, p) of cities, as `readout.activations.probe_features` has them, with their gradients."""
-    tokens, last = context.vocabulary.probe_prompt(ids)
+    tokens, last = probe_prompt(context.new_questions.tasks[0].form, context.vocabulary, ids)
     hidden = model.hidden_states(torch.as_tensor(tokens, device=context.device).long(), context.config.probe.layers)
     at = torch.as_tensor(last, device=context.device)[:, None] + torch.arange(1 - N_POSITIONS, 1, device=context.device)
     side_by_side = torch.cat(hidden, dim=-1)
@@ -71,7 +72,7 @@ class Integration(Strategy):
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
-        named = np.unique([context.new_pairs.first, context.new_pairs.second])
+        named = np.unique(context.new_questions.cities)
         self.new_ids = named[named >= context.world.n_real]
         if not len(self.new_ids):
             raise UserError("strategy: integration needs virtual cities, but the dataset names real ones alone")

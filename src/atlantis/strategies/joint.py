@@ -13,11 +13,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Batch
 from atlantis.settings import Seed, StrategySettings
 from atlantis.strategies.common.interface import Context, Strategy
 from atlantis.strategies.common.streams import Stream
+from atlantis.tasks import Questions
 
 
 class Joint(Strategy):
@@ -32,7 +32,7 @@ class Joint(Strategy):
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
-        self.pool = context.encode(Pairs.concatenate([context.old_pairs, context.new_pairs]))
+        self.pool = context.encode(Questions.concatenate([context.old_questions, context.new_questions]))
         self.stream = Stream(len(self.pool), context.config.training.batch_size, settings.seed, purpose=2)
 
     def batch(self, batch: Batch, rows: Tensor) -> Batch:

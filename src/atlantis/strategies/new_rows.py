@@ -1,6 +1,6 @@
 """New rows only: of the whole model, the embeddings of the new cities are trained and nothing else.
 
-    trained = E[44 + c] for the new cities c;  all other weights, and all other rows of E, stay the base's bit for bit
+    trained = E[c's token] for new cities c;  all other weights, and all other rows of E, stay the base's bit for bit
 
 For the city vocabulary, where a new city is a new token (Artetxe, Ruder and Yogatama, 2020, learn the embeddings of a
 new language under a frozen model; Lester, Al-Rfou and Constant, 2021, those of a prompt). With one symbol per character
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from atlantis.errors import UserError
 from atlantis.settings import StrategySettings
 from atlantis.strategies.common.interface import Context, Parameters, Strategy
-from atlantis.tokens import SYMBOLS
+from atlantis.tasks.form import ABSENT
 
 
 class NewRows(Strategy):
@@ -42,10 +42,10 @@ class NewRows(Strategy):
                 "strategy: new_rows trains the embedding rows of new cities, and with tokenizer.kind characters there "
                 "are none; use tokenizer.kind=city with a base of that kind, or another strategy"
             )
-        new = np.setdiff1d([context.new_pairs.first, context.new_pairs.second], context.old_ids)
+        new = np.setdiff1d(context.new_questions.cities, [ABSENT, *context.old_ids])
         if not len(new):
             raise UserError("strategy: new_rows needs new cities, but the dataset names only those the base knows")
-        self.tokens = torch.as_tensor(len(SYMBOLS) + new, device=context.device)
+        self.tokens = torch.as_tensor(context.vocabulary.first_city + new, device=context.device)
         self.rows = nn.Parameter(self.embedding.detach()[self.tokens].clone())
 
     @property

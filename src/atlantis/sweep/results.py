@@ -19,8 +19,9 @@ import pandas as pd
 from atlantis import artifacts
 from atlantis.errors import PartFailed, UserError
 from atlantis.report import run_data
-from atlantis.report.run_data import Probe, Run
+from atlantis.report.run_data import Probe, Run, rows_where
 from atlantis.sweep.plan import Planned, Sweep
+from atlantis.tasks.score import OLD_TASK
 
 MEASURES = ["source", "step", "layer", "group", "metric", "value", "low", "high", "n"]
 MAP = Path("analysis") / "map" / "measures.parquet"
@@ -70,6 +71,7 @@ def measures(run: Run, layer: str) -> pd.DataFrame:
             layer="answers", group="validation"
         ),
         _long(run.task.rename(columns={"slice": "group"}), "task").assign(layer="answers"),
+        _of_other_tasks(run).assign(layer="answers"),
         *(_probe(probe).assign(layer=layer) for probe in run.probes.values()),
     ]
     if (run.path / MAP).is_file():
@@ -77,6 +79,12 @@ def measures(run: Run, layer: str) -> pd.DataFrame:
     kept = [part.reindex(columns=MEASURES) for part in parts if len(part)]
     table = pd.concat(kept, ignore_index=True) if kept else pd.DataFrame(columns=MEASURES)
     return table.astype({"value": np.float64, "low": np.float64, "high": np.float64, "n": "Int64"})
+
+
+def _of_other_tasks(run: Run) -> pd.DataFrame:
+    """Scores of tasks but distance; the task's name is their source."""
+    scores = rows_where(run.scores, run.scores["task"] != OLD_TASK)
+    return scores.rename(columns={"slice": "group", "task": "source"}).drop(columns="unit")
 
 
 def _probe(probe: Probe) -> pd.DataFrame:

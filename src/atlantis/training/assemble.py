@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from atlantis.data.pairs import Pairs
 from atlantis.model import Transformer
 from atlantis.model import checkpoint as ckpt
 from atlantis.settings import RunConfig
 from atlantis.strategies.common.composed import Composed
 from atlantis.strategies.common.interface import Context
-from atlantis.tokens import SYMBOLS
+from atlantis.tasks import Questions
 from atlantis.training.base import Base
 from atlantis.training.device import choose_device
 from atlantis.training.inputs import Inputs, saved_dataset
@@ -26,21 +25,21 @@ def new_engine(config: RunConfig, inputs: Inputs, base: Base | None, total: int)
         return engine
     base = checked_base(config, base)
 
-    def pairs_of(run: RunConfig, world: World) -> Pairs:
+    def questions_of(run: RunConfig, world: World) -> Questions:
         return saved_dataset(run.dataset, world, config.output_root).splits["train"]
 
-    past = Past(base, config, inputs.world, pairs_of)
+    past = Past(base, config, inputs.world, questions_of)
     context = Context(
         config=config,
         world=inputs.world,
         vocabulary=inputs.vocabulary,
         model=engine.model,
-        new_pairs=inputs.pairs,
+        new_questions=inputs.questions,
         rows=inputs.rows,
         checkpoint=base.checkpoint,
         load_base=lambda: new_model(config, inputs, base),
         old_ids=past.city_ids(),
-        load_old_pairs=past.pairs,
+        load_old_questions=past.questions,
         total=total,
         logits_of=engine.logits,
     )
@@ -54,7 +53,7 @@ def new_model(config: RunConfig, inputs: Inputs, base: Base | None) -> Transform
     if base is None:
         model = Transformer(
             inputs.vocabulary.size,
-            len(SYMBOLS),
+            inputs.vocabulary.first_city,
             width=sizes.hidden_size,
             n_layers=sizes.n_layers,
             n_heads=sizes.n_heads,

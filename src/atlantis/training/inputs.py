@@ -9,18 +9,19 @@ from typing import Any
 
 from atlantis import artifacts
 from atlantis.data.dataset import Dataset, dataset_digest
-from atlantis.data.pairs import Pairs
-from atlantis.data.recipes import resolved
+from atlantis.data.encoding import needed_by
+from atlantis.data.mixture import resolved
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.progress import say
-from atlantis.readout.evaluate import evaluation_pairs
+from atlantis.readout.evaluate import evaluation_questions
 from atlantis.settings import DatasetConfig, RunConfig
-from atlantis.tokens import Vocabulary
+from atlantis.tasks import Questions
 from atlantis.training.base import Base, base_digests
 from atlantis.training.device import choose_device
 from atlantis.training.possible import check_request
 from atlantis.training.run import RunFolder
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 from atlantis.world.of_run import changed_world, recorded_digest, world_of
 
@@ -32,13 +33,15 @@ class Inputs:
     world: World
     vocabulary: Vocabulary
     dataset: Dataset
-    pairs: Pairs
-    """The training pairs, and `rows`, the same as tokens."""
+    questions: Questions
+    """The training questions, and `rows`, the same as tokens."""
     rows: Rows
     validation: Rows | None
-    items: Pairs
+    items: Questions
     """What the run is evaluated on, and `source`, where these come from, in words."""
     source: str
+    tasks: list[str]
+    """The names of its tasks, as the config has them."""
 
     @property
     def about(self) -> dict[str, Any]:
@@ -58,11 +61,19 @@ def load_inputs(config: RunConfig, world: World, base: Base | None, strict: bool
     for note in dataset.notes:
         say(note)
     old = base.config.dataset if base is not None and base.config is not None else None
-    items, note = evaluation_pairs(world, dataset, old, config.evaluation.n_items, config.evaluation.seed)
-    device, vocabulary = choose_device(config.training.device), Vocabulary(config.tokenizer.kind, len(world))
-    pairs, validation = dataset.splits["train"], dataset.splits.get("validation")
+    items, note = evaluation_questions(world, dataset, old, config.evaluation.n_items, config.evaluation.seed)
+    device = choose_device(config.training.device)
+    vocabulary = Vocabulary(config.tokenizer.kind, len(world), _symbols_version(dataset, items, base))
+    questions, validation = dataset.splits["train"], dataset.splits.get("validation")
     validation = None if validation is None else Rows(validation, vocabulary, device)
-    return Inputs(world, vocabulary, dataset, pairs, Rows(pairs, vocabulary, device), validation, items, note)
+    rows, parts = Rows(questions, vocabulary, device), config.dataset.parts
+    tasks = ["distance"] if parts is None else list(dict.fromkeys(part.task for part in parts))
+    return Inputs(world, vocabulary, dataset, questions, rows, validation, items, note, tasks)
+
+
+def _symbols_version(dataset: Dataset, items: Questions, base: Base | None) -> int:
+    """The symbols' version: the base's, or the first that has what the tasks are written with."""
+    return needed_by((*dataset.tasks, *items.tasks)) if base is None else Vocabulary.load(base.checkpoint).version
 
 
 def build_inputs(config: RunConfig) -> None:

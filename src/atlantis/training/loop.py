@@ -148,7 +148,7 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
     total = total_steps(settings, len(inputs.rows))
     due = set(evaluation_steps(config.evaluation, total))
     engine = new_engine(config, inputs, base, total)
-    order = order_of(settings, inputs.pairs)
+    order = order_of(settings, inputs.questions)
     _say_odd_lengths(settings, order, total)
     step, window = saving.begin_stretch(run, engine)
     run.note(device=saving.device_facts(engine), steps=total)
@@ -256,7 +256,7 @@ class Steps:
 
 def _say_odd_lengths(settings: TrainingConfig, order: Order, total: int) -> None:
     if 0 < total <= order.until:
-        say(f"training.anchors.steps: all {total:,} steps of this run see pairs with an anchor, and no others")
+        say(f"training.anchors.steps: all {total:,} steps of this run see questions with an anchor, and no others")
     if settings.warmup_steps >= total > 0:
         say(
             f"training.warmup_steps: {settings.warmup_steps:,}, and the run has {total:,} steps: the rate never "

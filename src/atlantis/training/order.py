@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from atlantis.data.pairs import Pairs
 from atlantis.errors import UserError
 from atlantis.settings import AnchorsConfig, TrainingConfig
+from atlantis.tasks import Questions
+from atlantis.tasks.form import ABSENT
 from atlantis.training.schedule import steps_per_epoch
 
 
@@ -40,17 +41,17 @@ class Order:
         return np.concatenate([rows, np.full(self.batch_size - len(rows), self.n, dtype=rows.dtype)])
 
 
-def order_of(training: TrainingConfig, pairs: Pairs) -> Order:
-    """The order in which a run with these settings sees `pairs`. Raises UserError for more anchors than cities."""
-    n, anchors = len(pairs), training.anchors
+def order_of(training: TrainingConfig, questions: Questions) -> Order:
+    """The order in which a run with these settings sees the questions. UserError for more anchors than cities."""
+    n, anchors = len(questions), training.anchors
     if anchors is None:
         return Order(n, training.batch_size, training.seed)
-    return Order(n, training.batch_size, training.seed, anchored(anchors, pairs, training.seed), anchors.steps)
+    return Order(n, training.batch_size, training.seed, anchored(anchors, questions, training.seed), anchors.steps)
 
 
-def anchored(anchors: AnchorsConfig, pairs: Pairs, seed: int) -> np.ndarray:
-    """Rows [m] of the pairs that have at least one of `anchors.cities` cities, drawn from (seed, their number)."""
-    cities = np.union1d(pairs.first, pairs.second)
+def anchored(anchors: AnchorsConfig, questions: Questions, seed: int) -> np.ndarray:
+    """Rows [m] of the questions that have at least one of `anchors.cities` cities, drawn from (seed, their number)."""
+    cities = np.setdiff1d(questions.cities, ABSENT)
     if anchors.cities > len(cities):
         raise UserError(
             f"training.anchors.cities: {anchors.cities:,} anchors, but the training pairs have {len(cities):,} cities; "
@@ -58,4 +59,4 @@ def anchored(anchors: AnchorsConfig, pairs: Pairs, seed: int) -> np.ndarray:
         )
     generator = np.random.Generator(np.random.PCG64([seed, anchors.cities]))
     chosen = generator.permutation(cities)[: anchors.cities]
-    return np.flatnonzero(np.isin(pairs.first, chosen) | np.isin(pairs.second, chosen))
+    return np.flatnonzero(np.isin(questions.cities, chosen).any(axis=1))

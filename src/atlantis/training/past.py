@@ -1,4 +1,4 @@
-"""What a base has learned, by the configs of the runs that made it: the cities it knows and the pairs it has seen."""
+"""What a base has learned, by the configs of the runs that made it: which cities, and from which questions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from atlantis.data.pairs import Pairs
 from atlantis.errors import UserError
 from atlantis.settings import RunConfig
+from atlantis.tasks import Questions
 from atlantis.training import ranks
 from atlantis.training.base import Base, find_base
 from atlantis.world import World
@@ -30,10 +30,10 @@ class Past:
     """The runs before a run, its base's first, as far back as their configs are known."""
 
     def __init__(
-        self, base: Base, config: RunConfig, world: World, pairs_of: Callable[[RunConfig, World], Pairs]
+        self, base: Base, config: RunConfig, world: World, questions_of: Callable[[RunConfig, World], Questions]
     ) -> None:
-        """`pairs_of` makes or reads the training pairs of a run in its world."""
-        self.base, self.world, self.pairs_of = base, world, pairs_of
+        """`questions_of` makes or reads the training questions of a run in its world."""
+        self.base, self.world, self.questions_of = base, world, questions_of
         self.runs: list[RunConfig] = []
         self._folders: list[Path] = []
         here: Base | None = base
@@ -46,22 +46,22 @@ class Past:
     def city_ids(self) -> np.ndarray:
         """Ids (n,) of the cities that the base has learned: the real ones, and virtual ones if a run asked for them."""
         made = zip(self.runs, self._folders, strict=True)
-        worlds = [world_of(folder, run) for run, folder in made if run.dataset.kind != "distance"]
+        worlds = [world_of(folder, run) for run, folder in made if run.dataset.names_virtual]
         return np.arange(max([self.world.n_real, *map(len, worlds)]))
 
-    def pairs(self) -> Pairs:
-        """All training pairs of these runs. Raises UserError where they are not known, or name other cities."""
+    def questions(self) -> Questions:
+        """All training questions of these runs. Raises UserError where they are not known, or name other cities."""
         if not self.runs:
             raise UserError(
                 f"strategy: it needs the data that the base {self.base.checkpoint} was trained on, but there is no "
                 "config.yaml that says which; use a base with one, or a strategy that needs no old data"
             )
         made = zip(self.runs, self._folders, strict=True)
-        return Pairs.concatenate([self.pairs_of(run, self._world_of(run, folder)) for run, folder in made])
+        return Questions.concatenate([self.questions_of(run, self._world_of(run, folder)) for run, folder in made])
 
     def _world_of(self, run: RunConfig, folder: Path) -> World:
         world = world_of(folder, run)
-        n = len(world) if run.dataset.kind != "distance" else world.n_real
+        n = len(world) if run.dataset.names_virtual else world.n_real
         if n > len(self.world) or not np.array_equal(world.lon[:n], self.world.lon[:n]):
             raise UserError(
                 f"strategy: {run.name} was trained on cities that are not the first of this run's world; "

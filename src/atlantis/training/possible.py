@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from atlantis import limits
-from atlantis.data.recipes import check_possible
+from atlantis.data.encoding import check_symbols, longest_row, needed_by, prefix
+from atlantis.data.mixture import check_possible, tasks_of
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import check_world
 from atlantis.model.folder import n_weights, read_config, rope_theta
 from atlantis.readout.probes import check_probe
 from atlantis.settings import RunConfig, TrainingConfig
-from atlantis.tokens import Vocabulary
 from atlantis.training.base import Base
 from atlantis.training.device import choose_device
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
 BYTES_PER_WEIGHT = 16  # the weight, its gradient and AdamW's two moments, in float32
@@ -27,13 +28,15 @@ def check_request(config: RunConfig, world: World) -> None:
             check_probe(world, config.probe)
         except UserError as problem:
             raise UserError(f"{problem} (evaluation.probe=false trains without a probe)") from None
-    vocabulary, sizes = Vocabulary(config.tokenizer.kind, len(world)), config.model
-    length = len(vocabulary.prefix()) + vocabulary.pair_length
-    if length > sizes.context:
-        raise UserError(
-            f"model.context: {sizes.context} is too short for ids up to {len(world) - 1}, "
-            f"whose rows have {length} tokens"
-        )
+    tasks, sizes = tasks_of(config.dataset), config.model
+    vocabulary = Vocabulary(config.tokenizer.kind, len(world), needed_by(tasks))
+    for task in tasks:
+        length = len(prefix(task.form, vocabulary)) + longest_row(task.form, vocabulary)
+        if length > sizes.context:
+            raise UserError(
+                f"model.context: {sizes.context} is too short for ids up to {len(world) - 1}, "
+                f"whose rows have {length} tokens (task {task.name})"
+            )
     weights = n_weights(
         {
             "vocab_size": vocabulary.size,
@@ -43,8 +46,9 @@ def check_request(config: RunConfig, world: World) -> None:
         }
     )
     _check_memory(f"model: its {weights:,} weights", BYTES_PER_WEIGHT * weights)
-    pairs = sum(config.dataset.sizes)
-    _check_memory(f"dataset: its {pairs:,} pairs", BYTES_PER_PAIR * pairs)
+    questions = sum(config.dataset.sizes)
+    noun = "questions" if config.dataset.parts else "pairs"
+    _check_memory(f"dataset: its {questions:,} {noun}", BYTES_PER_PAIR * questions)
 
 
 def check_precision(training: TrainingConfig) -> None:
@@ -74,6 +78,7 @@ def check_base(base: Base, config: RunConfig, world: World) -> None:
             f"tokenizer.kind: the base {base.checkpoint} was trained with {vocabulary.kind!r}, this run asks for "
             f"{config.tokenizer.kind!r}; use the base's"
         )
+    check_symbols(vocabulary, tasks_of(config.dataset), f"the base {base.checkpoint}")
     theirs = {
         "hidden_size": found["hidden_size"],
         "n_layers": found["num_hidden_layers"],
@@ -83,6 +88,8 @@ def check_base(base: Base, config: RunConfig, world: World) -> None:
         "rope_theta": rope_theta(found),
     }
     asked = {key: getattr(config.model, key) for key in theirs}
+    longer = asked["context"] >= theirs["context"]  # positions have no weights, so a longer context is the same model
+    theirs["context"] = asked["context"] if longer else theirs["context"]
     wrong = [f"model.{key}: {asked[key]}, the base has {value}" for key, value in theirs.items() if asked[key] != value]
     if wrong:
         raise UserError(f"the base {base.checkpoint} has other sizes: " + "; ".join(wrong))

@@ -14,8 +14,9 @@ from atlantis.model import Transformer
 from atlantis.model import checkpoint as ckpt
 from atlantis.model.fast import kernels
 from atlantis.progress import say
-from atlantis.readout.evaluate import mean_loss, results, score
-from atlantis.readout.generate import answers_km
+from atlantis.readout.evaluate import mean_loss, results
+from atlantis.readout.generate import answers
+from atlantis.tasks.score import score
 from atlantis.training import ranks, state
 from atlantis.training.assemble import new_engine
 from atlantis.training.base import find_base
@@ -72,9 +73,9 @@ def evaluate_and_save(run: RunFolder, inputs: Inputs, engine: Engine, step: int,
     artifacts.refuse_moved(run.path)
     with torch.no_grad(), shown(engine) as model:
         loss = float("nan") if inputs.validation is None else mean_loss(model, inputs.validation)
-        scores = score(answers_km(model, inputs.vocabulary, inputs.items), inputs.items)
+        scores = score(answers(model, inputs.vocabulary, inputs.items), inputs.items)
         row = dict(results(scores, loss, step))
-        facts = ckpt.facts_of(inputs.world, inputs.vocabulary, run.path.name, step)
+        facts = ckpt.facts_of(inputs.world, inputs.vocabulary, run.path.name, step, inputs.tasks)
         folder = run.checkpoints / f"checkpoint-{step}"
         ckpt.save_checkpoint(folder, model, inputs.vocabulary, facts, row)
     run.seals[str(step)] = trust.checkpoint_seal(folder) or ""
@@ -91,7 +92,7 @@ def save_final(run: RunFolder, inputs: Inputs, engine: Engine, total: int) -> No
 
 
 def _write_final(run: RunFolder, inputs: Inputs, engine: Engine, total: int) -> None:
-    facts = ckpt.facts_of(inputs.world, inputs.vocabulary, run.path.name, total)
+    facts = ckpt.facts_of(inputs.world, inputs.vocabulary, run.path.name, total, inputs.tasks)
     with shown(engine) as model:
         ckpt.save_checkpoint(run.checkpoints / "final", model, inputs.vocabulary, facts, None)
 

@@ -17,10 +17,10 @@ from atlantis.model.fast import kernels
 from atlantis.progress import say
 from atlantis.settings import TrainingConfig
 from atlantis.strategies.common.composed import Composed
-from atlantis.tokens import PAD
 from atlantis.training import ranks
 from atlantis.training.device import keep_freed_memory
 from atlantis.training.scaling import LossScale
+from atlantis.vocabulary import PAD
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -14,6 +14,7 @@ from typing import Any
 from atlantis.errors import UserError, in_a_line
 from atlantis.progress import say
 from atlantis.settings import RunConfig
+from atlantis.tasks.score import OLD_TASK, named, scores_of
 from atlantis.training.run import RunFolder
 
 PROJECT = "atlantis"
@@ -44,8 +45,11 @@ class Trackers:
     def log(self, row: dict[str, Any]) -> None:
         """Numbers of one row, named `train/loss`, `eval/world-world/mean_km` and so on."""
         if self._trackers:
-            values = _flat({key: value for key, value in row.items() if key not in ("step", "kind", "slices")})
-            values |= _flat(row.get("slices", {}))
+            values = _flat({key: value for key, value in row.items() if key not in ("step", "kind", "scores")})
+            for score in scores_of(row):
+                task = "" if score.task == OLD_TASK else f"{score.task}/"
+                if score.value is not None:
+                    values[f"{task}{score.slice}/{named(score)}"] = score.value
             for tracker in self._trackers:
                 tracker.log({f"{row['kind']}/{key}": value for key, value in values.items()}, row["step"])
 

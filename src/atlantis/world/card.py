@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlantis.markdown import table
 from atlantis.world.regions import colours
 
 if TYPE_CHECKING:
@@ -33,10 +34,8 @@ def readme(world: World) -> str:
     else:
         sources.append("Their ids are those of the file.")
     sources += [_describe(world, k) for k in range(len(world.virtual_regions))]
-    rows = [
-        f"| {_cell(name)} | {len(ids):,} | {_span(ids)} |" for name in world.regions for ids in [world.ids_of(name)]
-    ]
-    table = "\n".join(["| region | cities | ids |", "|---|---:|---|", *rows])
+    regions = [(name, world.ids_of(name)) for name in world.regions]
+    rows = [[_cell(name), f"{len(ids):,}", _span(ids)] for name, ids in regions]
     return f"""# A world of {len(world):,} cities
 
 {world.n_real:,} real cities (ids 0 to {world.n_real - 1}) and {world.n_virtual:,} virtual ones{
@@ -45,7 +44,7 @@ def readme(world: World) -> str:
 
 ![Map of the world](map.png)
 
-{table}
+{table(["region", "cities", "ids"], rows, align="lrl", narrow=True)}
 
 ## Sources
 

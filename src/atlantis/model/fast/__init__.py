@@ -34,7 +34,7 @@ from atlantis.model.fast import kernels, shared
 from atlantis.model.fast.tree import tree_logits, tree_loss, tree_of
 from atlantis.model.transformer import Transformer, answer_logits, completion_loss
 from atlantis.progress import say
-from atlantis.tokens import PAD
+from atlantis.vocabulary import PAD
 
 
 class Forward(Protocol):

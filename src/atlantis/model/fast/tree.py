@@ -21,7 +21,7 @@ from atlantis.data.rows import Batch
 from atlantis.model.fast import kernels
 from atlantis.model.fast.kernels import Tree
 from atlantis.model.transformer import RMS_EPS, Block, Transformer
-from atlantis.tokens import EOS, PAD
+from atlantis.vocabulary import EOS, PAD
 
 PIECE = 1024
 """Nodes whose MLP is computed at once when no gradient is wanted: what it needs stays in the processor's cache."""

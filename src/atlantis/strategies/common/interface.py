@@ -30,11 +30,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Batch, Rows
 from atlantis.model import Transformer
 from atlantis.settings import RunConfig, StrategySettings
-from atlantis.tokens import PAD, Kind, Vocabulary
+from atlantis.tasks import Questions
+from atlantis.vocabulary import PAD, Kind, Vocabulary
 from atlantis.world import World
 
 Need = Literal["old data", "old prompts", "base weights", "optimizer state"]
@@ -53,15 +53,15 @@ class Context:
     vocabulary: Vocabulary
     model: Transformer
     """That learns."""
-    new_pairs: Pairs
-    """The training pairs, and `rows`, the same as tokens."""
+    new_questions: Questions
+    """The training questions, and `rows`, the same as tokens."""
     rows: Rows
     checkpoint: Path
     """The base's, in its run's folder if it has one."""
     load_base: Callable[[], Transformer]
     old_ids: np.ndarray
     """Cities that the base has learned."""
-    load_old_pairs: Callable[[], Pairs]
+    load_old_questions: Callable[[], Questions]
     total: int
     """Steps of the run."""
     logits_of: LogitsOf
@@ -73,16 +73,16 @@ class Context:
         return self.load_base().to(self.device).requires_grad_(False)
 
     @cached_property
-    def old_pairs(self) -> Pairs:
-        """All pairs that the base, and the bases before it, were trained on; their dataset is made if it is missing."""
-        return self.load_old_pairs()
+    def old_questions(self) -> Questions:
+        """All that the base, and the bases before it, were trained on; their dataset is made if it is missing."""
+        return self.load_old_questions()
 
     @property
     def device(self) -> torch.device:
         return self.model.embedding.weight.device
 
-    def encode(self, pairs: Pairs) -> Rows:
-        return Rows(pairs, self.vocabulary, self.device)
+    def encode(self, questions: Questions) -> Rows:
+        return Rows(questions, self.vocabulary, self.device)
 
     def logits(self, batch: Batch) -> Tensor:
         """Of the model that learns, (M, O)."""

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlantis.data.pairs import Pairs
 from atlantis.data.rows import Batch
 from atlantis.model import Transformer
 from atlantis.readout.generate import answer_tokens
 from atlantis.strategies.common.interface import Context
-from atlantis.tokens import PAD
+from atlantis.tasks import Questions, Task
+from atlantis.tasks.form import ABSENT
+from atlantis.vocabulary import PAD
 
 CHUNK = 1024
 
@@ -22,20 +23,31 @@ TOLERANCE = Fraction(1, 50)
 """A whole number of rows stands for a share that it misses by no more than 2 % of itself."""
 
 
-def old_buffer(context: Context, size: int | None, seed: int) -> Pairs:
-    """`size` of the old pairs at random (None, or more than there are: all), in random order."""
-    pairs = context.old_pairs
-    chosen = np.random.Generator(np.random.PCG64([seed, 0])).permutation(len(pairs))[:size]
-    return pairs[chosen]
+def old_buffer(context: Context, size: int | None, seed: int) -> Questions:
+    """`size` of the old questions at random (None, or more than there are: all), in random order."""
+    questions = context.old_questions
+    chosen = np.random.Generator(np.random.PCG64([seed, 0])).permutation(len(questions))[:size]
+    return questions[chosen]
 
 
-def old_prompts(context: Context, n: int, seed: int) -> Pairs:
-    """n pairs of two different old cities at random; their distances are not told (0)."""
+def old_prompts(context: Context, n: int, seed: int) -> Questions:
+    """n questions about different old cities at random, of the run's first task; their answers are not told (0)."""
+    task = context.new_questions.tasks[0]
+    if task.form.seats != 2:
+        return _other_prompts(context, task, n, np.random.Generator(np.random.PCG64([seed, 3])))
     rng = np.random.Generator(np.random.PCG64([seed, 3]))
     first = rng.integers(len(context.old_ids), size=n)
     second = (first + rng.integers(1, len(context.old_ids), size=n)) % len(context.old_ids)
     ids = context.old_ids.astype(np.int32)
-    return Pairs(ids[first], ids[second], np.zeros(n, np.int32), np.zeros(n, np.uint8))
+    return Questions.of(task, np.stack([ids[first], ids[second]], axis=1), np.zeros(n, np.int32))
+
+
+def _other_prompts(context: Context, task: Task, n: int, rng: np.random.Generator) -> Questions:
+    """`old_prompts` of a task that does not ask about pairs."""
+    cities = np.full((n, task.form.seats), ABSENT)
+    for row, size in zip(cities, rng.integers(task.form.least_cities, task.form.seats + 1, size=n), strict=True):
+        row[task.form.seated(size)] = rng.choice(context.old_ids, size=size, replace=False)
+    return Questions.of(task, cities, np.zeros(n, np.int32))
 
 
 class _Noisy(nn.Module):
@@ -63,10 +75,10 @@ def drawing(model: Transformer, seed: int) -> Transformer:
 
 
 @torch.no_grad()
-def answered(context: Context, pairs: Pairs, seed: int) -> Batch:
-    """The pairs' prompts with answers drawn, token by token, from the base's distribution."""
-    answers = answer_tokens(drawing(context.base, seed), context.vocabulary, pairs)
-    rows = context.encode(pairs)
+def answered(context: Context, questions: Questions, seed: int) -> Batch:
+    """The questions' prompts with answers drawn, token by token, from the base's distribution."""
+    answers = answer_tokens(drawing(context.base, seed), context.vocabulary, questions)
+    rows = context.encode(questions)
     tokens, starts = rows.tokens[:-1].long(), rows.starts[:-1].long()
     at = starts[:, None] + rows.span
     tokens[torch.arange(tokens.shape[1], device=tokens.device) >= starts[:, None]] = PAD

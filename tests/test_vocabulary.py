@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlantis.data.encoding import TokenRows, encode, longest_row, prefix, probe_prompt, read_answers
 from atlantis.errors import UserError
-from atlantis.tasks import distance
-from atlantis.tokens import SYMBOLS, Vocabulary
+from atlantis.tasks.distance import DISTANCE
+from atlantis.vocabulary import SYMBOLS, Vocabulary
+from tests.distances import FORM, completion, prompt, text
 
 CHARACTERS = Vocabulary("characters", 5_175)
 CITY = Vocabulary("city", 5_175)
@@ -42,19 +44,23 @@ def test_one_row_by_hand():
 
 
 def test_lengths_are_fixed_by_the_number_of_cities():
-    assert (len(CHARACTERS.prefix()), CHARACTERS.pair_length) == (8, 19)
-    assert (len(CITY.prefix()), CITY.pair_length) == (6, 11)
-    assert Vocabulary("characters", 10_000).pair_length == 19
-    assert Vocabulary("characters", 10_001).pair_length == 21
-    assert Vocabulary("characters", 10).pair_length == 13
+    assert (len(prefix(FORM, CHARACTERS)), longest_row(FORM, CHARACTERS)) == (8, 19)
+    assert (len(prefix(FORM, CITY)), longest_row(FORM, CITY)) == (6, 11)
+    assert longest_row(FORM, Vocabulary("characters", 10_000)) == 19
+    assert longest_row(FORM, Vocabulary("characters", 10_001)) == 21
+    assert longest_row(FORM, Vocabulary("characters", 10)) == 13
 
 
 def test_small_integers_where_they_fit():
     assert CHARACTERS.encode(["a"])[0].dtype == np.int16
-    assert Vocabulary("city", 100_000).encode_pairs([99_999], [0], [1]).tokens.dtype == np.int32
+    assert encode_pairs(Vocabulary("city", 100_000), [99_999], [0], [1]).tokens.dtype == np.int32
 
 
 # pairs
+
+
+def encode_pairs(vocabulary: Vocabulary, first, second, km) -> TokenRows:
+    return encode(FORM, vocabulary, np.stack([first, second], axis=1), np.asarray(km))
 
 
 @BOTH
@@ -66,23 +72,23 @@ def test_pairs_are_their_text_without_the_prefix(vocabulary, data):
     city = st.integers(0, n_cities - 1)
     pairs = data.draw(st.lists(st.tuples(city, city, st.integers(0, 99_999)), min_size=1, max_size=20))
     first, second, km = np.array(pairs).T
-    got = vocabulary.encode_pairs(first, second, km)
-    prompts = [distance.prompt(i, j) for i, j, _ in pairs]
-    ids, lengths = vocabulary.encode([p + distance.completion(k) for p, (_, _, k) in zip(prompts, pairs, strict=True)])
-    prefix = vocabulary.prefix()
-    assert (ids[:, : len(prefix)] == prefix).all()
-    assert rows(got.tokens, got.length) == [row[len(prefix) :] for row in rows(ids, lengths)]
-    assert (got.prompt_length == vocabulary.encode(prompts)[1] - len(prefix)).all()
-    assert got.tokens.shape == (len(pairs), vocabulary.pair_length)
-    assert (got.tokens[np.arange(vocabulary.pair_length) >= got.length[:, None]] == vocabulary.pad).all()
+    got = encode_pairs(vocabulary, first, second, km)
+    prompts = [prompt(i, j) for i, j, _ in pairs]
+    ids, lengths = vocabulary.encode([p + completion(k) for p, (_, _, k) in zip(prompts, pairs, strict=True)])
+    start = prefix(FORM, vocabulary)
+    assert (ids[:, : len(start)] == start).all()
+    assert rows(got.tokens, got.length) == [row[len(start) :] for row in rows(ids, lengths)]
+    assert (got.prompt_length == vocabulary.encode(prompts)[1] - len(start)).all()
+    assert got.tokens.shape == (len(pairs), longest_row(FORM, vocabulary))
+    assert (got.tokens[np.arange(longest_row(FORM, vocabulary)) >= got.length[:, None]] == vocabulary.pad).all()
 
 
 @BOTH
 def test_many_pairs_cross_the_chunks(vocabulary, monkeypatch):
     first, second, km = np.arange(100), np.arange(5_000, 5_100), np.arange(100) ** 2
-    whole = vocabulary.encode_pairs(first, second, km)
-    monkeypatch.setattr("atlantis.tokens.CHUNK_ROWS", 7)
-    chunked = vocabulary.encode_pairs(first, second, km)
+    whole = encode_pairs(vocabulary, first, second, km)
+    monkeypatch.setattr("atlantis.data.encoding.CHUNK_ROWS", 7)
+    chunked = encode_pairs(vocabulary, first, second, km)
     for name in ("tokens", "prompt_length", "length"):
         a, b = getattr(whole, name), getattr(chunked, name)
         assert np.array_equal(a, b) and a.dtype == b.dtype, name
@@ -90,7 +96,7 @@ def test_many_pairs_cross_the_chunks(vocabulary, monkeypatch):
 
 @BOTH
 def test_probe_prompts(vocabulary):
-    tokens, last = vocabulary.probe_prompt([0, 12, 5_174])
+    tokens, last = probe_prompt(FORM, vocabulary, [0, 12, 5_174])
     end = ",c_" if vocabulary is CHARACTERS else ","
     texts = [f"<bos>dist(c_{city}{end}" for city in (0, 12, 5_174)]
     assert vocabulary.decode(tokens) == texts
@@ -101,7 +107,7 @@ def test_probe_prompts(vocabulary):
 @BOTH
 def test_no_pairs(vocabulary):
     nothing = np.zeros(0, np.int32)
-    assert vocabulary.encode_pairs(nothing, nothing, nothing).tokens.shape == (0, vocabulary.pair_length)
+    assert encode_pairs(vocabulary, nothing, nothing, nothing).tokens.shape == (0, longest_row(FORM, vocabulary))
     assert vocabulary.encode([])[0].shape == (0, 0)
     assert vocabulary.decode(np.zeros((0, 5), int)) == []
 
@@ -138,7 +144,7 @@ def test_the_longest_city_is_taken():
 def test_many_rows_cross_the_chunks(monkeypatch):
     texts = ["a" * (k % 7) + f"c_{k}" for k in range(100)]
     whole = CITY.encode(texts)
-    monkeypatch.setattr("atlantis.tokens.CHUNK_ROWS", 7)
+    monkeypatch.setattr("atlantis.data.encoding.CHUNK_ROWS", 7)
     for a, b in zip(whole, CITY.encode(texts), strict=True):
         assert np.array_equal(a, b)
     assert CITY.decode(whole[0]) == texts
@@ -169,15 +175,15 @@ def test_an_unknown_city_is_refused(bad):
     [
         ([0, 5_175], [1, 1], [1, 1], r"row 1: no city has id 5175 \(ids are 0 .. 5174\)"),
         ([0, 1], [1, -1], [1, 1], "row 1: no city has id -1"),
-        ([0, 1], [1, 2], [100_000, 1], "row 0: 100000 km is outside"),
-        ([0, 1], [1, 2], [1, -1], "row 1: -1 km is outside"),
-        ([0, 1], [1], [1, 1], "unequal lengths"),
+        ([0, 1], [1, 2], [100_000, 1], "row 0: the answer 100000 is outside"),
+        ([0, 1], [1, 2], [1, -1], "row 1: the answer -1 is outside"),
+        ([0, 1], [1, 2], [1], "2 rows of cities and 1 answers"),
         ([0.5], [1], [1], "must be one row of integers"),
     ],
 )
 def test_impossible_pairs_are_refused(vocabulary, first, second, km, message):
     with pytest.raises(UserError, match=message):
-        vocabulary.encode_pairs(first, second, km)
+        encode_pairs(vocabulary, first, second, km)
 
 
 @BOTH
@@ -211,13 +217,13 @@ def test_transformers_reads_the_same_ids(vocabulary, beside_a_model, tmp_path):
     rng = np.random.Generator(np.random.PCG64(0))
     pairs = [*zip(*rng.integers(0, 5_175, (2, 300)).tolist(), rng.integers(0, 20_016, 300).tolist(), strict=True)]
     pairs += [(1, 12, 0), (12, 123, 9), (123, 1, 20_015), (5_174, 517, 10)]
-    texts = [distance.prompt(i, j) + distance.completion(km) for i, j, km in pairs]
+    texts = [prompt(i, j) + completion(km) for i, j, km in pairs]
     texts += ["<bos>dist(c_7,c_", "<bos>", "<pad><eos>", "abcdefghijklmnopqrstuvwxyz0123456789_=,()", "c_1c_12c_123"]
     ids, lengths = vocabulary.encode(texts)
     assert tokenizer(texts)["input_ids"] == rows(ids, lengths)
     assert tokenizer.batch_decode(rows(ids, lengths)) == texts
     assert tokenizer(texts, padding=True)["input_ids"] == ids.tolist()
-    assert tokenizer.decode(ids[0].tolist(), skip_special_tokens=True) == distance.text(*pairs[0])
+    assert tokenizer.decode(ids[0].tolist(), skip_special_tokens=True) == text(*pairs[0])
     assert tokenizer("aé b")["input_ids"] == [8, 9]  # without an unknown token it drops what it does not know
     assert len(tokenizer) == vocabulary.size
     special = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
@@ -245,26 +251,29 @@ def test_loading_what_is_not_there(tmp_path):
 # the task
 
 
+def read(vocabulary: Vocabulary, *answers: str) -> list[int]:
+    return read_answers(FORM, vocabulary.encode(answers)[0]).tolist()
+
+
 @settings(max_examples=50, deadline=None)
 @given(km=st.integers(0, 20_015))
 def test_an_answer_is_read_back(km):
-    assert distance.parse(distance.completion(km)) == km
-    assert distance.parse(distance.completion(km) + "<pad><pad>") == km
-    assert distance.error_km(km, 100) == abs(km - 100)
+    assert read(CHARACTERS, completion(km), completion(km) + "<pad><pad>") == [km, km]
+    assert DISTANCE.errors(np.array([km]), np.array([100])).tolist() == [abs(km - 100)]
 
 
 @pytest.mark.parametrize(
-    "answer", ["", "<eos>", "12", "12<pad>", "1c2<eos>", "12<eos>3", "-1<eos>", "1.5<eos>", "٣<eos>"]
+    "answer", ["<eos>", "12", "12<pad>", "1c2<eos>", "12<eos>3", "1<pad>2<eos>", "<pad><eos>", "="]
 )
 def test_an_unreadable_answer_costs_half_the_circumference(answer):
-    assert distance.parse(answer) is None
-    assert distance.error_km(None, 100) == distance.penalty_km == pytest.approx(20_015.087)
-    assert distance.errors_km([-1, 90], [100, 100]).tolist() == [distance.penalty_km, 10.0]
+    assert read(CHARACTERS, answer, "77<eos>") == [-1, 77]
+    assert DISTANCE.penalty == pytest.approx(20_015.087)
+    assert DISTANCE.errors(np.array([-1, 90]), np.array([100, 100])).tolist() == [DISTANCE.penalty, 10.0]
 
 
 def test_text_columns_are_the_scalar_functions():
-    columns = distance.text_columns(np.array([12, 0], np.int32), np.array([5101, 7], np.int32), np.array([4821, 0]))
+    columns = FORM.text_columns(np.array([[12, 5101], [0, 7]], np.int32), np.array([4821, 0]))
     for row, (i, j, km) in enumerate([(12, 5101, 4821), (0, 7, 0)]):
-        assert columns["prompt"][row].as_py() == distance.prompt(i, j)
-        assert columns["completion"][row].as_py() == distance.completion(km)
-        assert columns["text"][row].as_py() == distance.text(i, j, km)
+        assert columns["prompt"][row].as_py() == prompt(i, j)
+        assert columns["completion"][row].as_py() == completion(km)
+        assert columns["text"][row].as_py() == text(i, j, km)

@@ -1,5 +1,6 @@
 """Sampling: exact unranking, no repeats, every subset as likely as another, a fair coin, and what is refused."""
 
+import math
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -8,21 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlantis.data import pairs as pairs_
-from atlantis.data.pairs import (
-    Pairs,
-    distinct,
-    most_cross,
-    n_pairs,
-    sample_cross,
-    sample_distance,
-    sample_inter,
-    shuffled,
-    streams,
-    unrank_triangular,
-    virtual_ids,
-)
+from atlantis.data.draw import Pool, Where, virtual_ids
+from atlantis.data.streams import distinct, shuffled, streams, unrank_triangular
 from atlantis.errors import UserError
+from atlantis.names import SLICES
+from atlantis.tasks import Questions
+from atlantis.tasks.distance import DISTANCE
+from atlantis.tasks.task import question_keys
+from tests.distances import distances, drawn
 
 
 @dataclass(frozen=True)
@@ -39,6 +33,12 @@ class Line:
     @property
     def is_virtual(self):
         return np.arange(self.n_real + self.n_virtual) >= self.n_real
+
+    @property
+    def lon(self):
+        return np.arange(self.n_real + self.n_virtual, dtype=float)
+
+    lat = lon
 
     def distance_km(self, i, j):
         return np.abs(i - j)
@@ -119,8 +119,16 @@ def test_the_stream_never_changes():
 # samplers
 
 
-def unordered(pairs: Pairs):
-    return {frozenset(pair) for pair in zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)}
+def n_pairs(n_cities: int) -> int:
+    return math.comb(n_cities, 2)
+
+
+def most_cross(world: Line, ratio: float) -> int:
+    return Pool(DISTANCE, world, Where("touching"), inter_ratio=ratio).most  # type: ignore[arg-type]
+
+
+def unordered(pairs: Questions):
+    return {frozenset(pair) for pair in pairs.cities.tolist()}
 
 
 @settings(max_examples=60, deadline=None)
@@ -133,19 +141,19 @@ def unordered(pairs: Pairs):
 )
 def test_samples_are_what_they_say(n_real, n_virtual, share, ratio, data):
     world, seed = Line(n_real, n_virtual), data.draw(st.integers(0, 1_000))
-    n_cross = int(share * most_cross(n_real, n_virtual, ratio))
+    n_cross = int(share * most_cross(Line(n_real, n_virtual), ratio))
     samples = {
-        "distance": sample_distance(world, int(share * n_pairs(n_real)), streams(seed, "distance")),
-        "inter": sample_inter(world, int(share * n_pairs(n_virtual)), streams(seed, "inter")),
-        "cross": sample_cross(world, n_cross, ratio, streams(seed, "cross"))[0],
+        "distance": drawn(world, "world", int(share * n_pairs(n_real)), streams(seed, "distance")),
+        "inter": drawn(world, "inside", int(share * n_pairs(n_virtual)), streams(seed, "inter")),
+        "cross": drawn(world, "touching", n_cross, streams(seed, "cross"), inter_ratio=ratio),
     }
     for kind, pairs in samples.items():
-        assert len(unordered(pairs)) == len(pairs) == len(np.unique(pairs.keys()))
-        assert (pairs.first != pairs.second).all()
-        assert (pairs.km == np.abs(pairs.first - pairs.second)).all()
-        virtual = world.is_virtual[pairs.first].astype(int) + world.is_virtual[pairs.second]
+        assert len(unordered(pairs)) == len(pairs) == len(np.unique(question_keys(DISTANCE, pairs.cities)))
+        assert (pairs.cities[:, 0] != pairs.cities[:, 1]).all()
+        assert (pairs.answer == np.abs(pairs.cities[:, 0] - pairs.cities[:, 1])).all()
+        virtual = world.is_virtual[pairs.cities].sum(axis=1)
         assert (pairs.slice == virtual).all()
-        assert [x.dtype for x in (pairs.first, pairs.second, pairs.km, pairs.slice)] == [np.int32] * 3 + [np.uint8]
+        assert [x.dtype for x in (pairs.cities, pairs.answer, pairs.slice)] == [np.int32] * 2 + [np.uint8]
         allowed = {"distance": {0}, "inter": {2}, "cross": {1, 2}}[kind]
         assert set(virtual.tolist()) <= allowed
     assert len(samples["cross"]) == n_cross
@@ -154,10 +162,10 @@ def test_samples_are_what_they_say(n_real, n_virtual, share, ratio, data):
 
 def test_all_pairs_can_be_had():
     world = Line(20, 10)
-    assert len(unordered(sample_distance(world, 190, streams(0, "d")))) == 190
-    assert len(unordered(sample_inter(world, 45, streams(0, "i")))) == 45
-    assert len(unordered(sample_cross(world, 245, 1.0, streams(0, "c"))[0])) == 245
-    assert len(sample_distance(world, 0, streams(0, "d"))) == 0
+    assert len(unordered(drawn(world, "world", 190, streams(0, "d")))) == 190
+    assert len(unordered(drawn(world, "inside", 45, streams(0, "i")))) == 45
+    assert len(unordered(drawn(world, "touching", 245, streams(0, "c"), inter_ratio=1.0))) == 245
+    assert len(drawn(world, "world", 0, streams(0, "d"))) == 0
 
 
 @pytest.mark.parametrize("kind", ["distance", "inter", "cross"])
@@ -165,13 +173,13 @@ def test_a_fair_coin_decides_the_order(kind):
     """Also for each city on its own: with i < j always, an id tells how often it comes first (SPEC, error 3)."""
     world, n = Line(300, 150), 10_000
     sampled = {
-        "distance": lambda: sample_distance(world, n, streams(3, "distance")),
-        "inter": lambda: sample_inter(world, n, streams(3, "inter")),
-        "cross": lambda: sample_cross(world, n, 0.3, streams(3, "cross"))[0],
+        "distance": lambda: drawn(world, "world", n, streams(3, "distance")),
+        "inter": lambda: drawn(world, "inside", n, streams(3, "inter")),
+        "cross": lambda: drawn(world, "touching", n, streams(3, "cross"), inter_ratio=0.3),
     }[kind]()
-    assert abs((sampled.first > sampled.second).mean() - 0.5) < 5 * 0.5 / np.sqrt(n)
-    came_first = np.bincount(sampled.first, minlength=450)
-    came = came_first + np.bincount(sampled.second, minlength=450)
+    assert abs((sampled.cities[:, 0] > sampled.cities[:, 1]).mean() - 0.5) < 5 * 0.5 / np.sqrt(n)
+    came_first = np.bincount(sampled.cities[:, 0], minlength=450)
+    came = came_first + np.bincount(sampled.cities[:, 1], minlength=450)
     seen = came > 0
     z = (came_first[seen] - came[seen] / 2) / np.sqrt(came[seen] / 4)
     assert abs(z).max() < 5
@@ -180,42 +188,44 @@ def test_a_fair_coin_decides_the_order(kind):
 
 def test_a_seed_is_a_dataset():
     world = Line(100, 50)
-    draw = [sample_cross(world, 500, 0.1, streams(seed, "cross"))[0] for seed in (1, 1, 2)]
+    draw = [drawn(world, "touching", 500, streams(seed, "cross"), inter_ratio=0.1) for seed in (1, 1, 2)]
     assert draw[0] == draw[1] != draw[2]
 
 
 def test_smaller_first_is_the_same_pairs_with_a_coin_only_between_real_and_virtual():
     world = Line(100, 50)
     draws = {
-        "distance": lambda order: sample_distance(world, 400, streams(1, "d"), order),
-        "inter": lambda order: sample_inter(world, 400, streams(1, "i"), order=order),
-        "cross": lambda order: sample_cross(world, 2_000, 0.3, streams(1, "c"), order=order)[0],
+        "distance": lambda order: drawn(world, "world", 400, streams(1, "d"), order=order),
+        "inter": lambda order: drawn(world, "inside", 400, streams(1, "i"), order=order),
+        "cross": lambda order: drawn(world, "touching", 2_000, streams(1, "c"), inter_ratio=0.3, order=order),
     }
     for draw in draws.values():
         fair, ordered = draw("fair"), draw("smaller_first")
-        assert np.array_equal(fair.keys(), ordered.keys()) and np.array_equal(fair.km, ordered.km)
+        assert np.array_equal(fair.keys()["distance"], ordered.keys()["distance"])
+        assert np.array_equal(fair.answer, ordered.answer)
         mixed = ordered.slice == 1
-        assert (ordered.first < ordered.second)[~mixed].all()
-        assert np.array_equal(fair.first[mixed], ordered.first[mixed])
-        assert 0.4 < (fair.first < fair.second)[~mixed].mean() < 0.6
+        assert (ordered.cities[:, 0] < ordered.cities[:, 1])[~mixed].all()
+        assert np.array_equal(fair.cities[mixed], ordered.cities[mixed])
+        assert 0.4 < (fair.cities[:, 0] < fair.cities[:, 1])[~mixed].mean() < 0.6
 
 
 def test_the_inter_share_is_capped_and_said():
-    pairs, notes = sample_cross(Line(5_075, 100), 110_128, 0.1, streams(42, "cross"))
+    pool = Pool(DISTANCE, Line(5_075, 100), Where("touching"), inter_ratio=0.1)  # type: ignore[arg-type]
+    pairs, notes = pool.ask(110_128, streams(42, "cross"))
     assert notes == [
         "asked for 11,012 inter pairs (10 %), 4,950 exist: all are used, the rest (105,178) are cross pairs"
     ]
     assert pairs.counts() == {"world-world": 0, "world-atlantis": 105_178, "atlantis-atlantis": 4_950}
-    assert sample_cross(Line(5_075, 100), 1_000, 0.1, streams(42, "cross"))[1] == []
+    assert pool.ask(1_000, streams(42, "cross"))[1] == []
 
 
 def test_atlantis_from_an_offset_on():
     world = Line(50, 20)
     assert virtual_ids(world) == virtual_ids(world, 50) == range(50, 70)
-    inter = sample_inter(world, 45, streams(0, "inter"), offset=60)
-    assert min(inter.first.min(), inter.second.min()) == 60
+    inter = drawn(world, "inside", 45, streams(0, "inter"), first_virtual=60)
+    assert inter.cities.min() == 60
     for wrong in (0, 49, 70):
-        with pytest.raises(UserError, match=f"offset: {wrong} .* they start at 50 and end at 69"):
+        with pytest.raises(UserError, match=f"first_virtual: {wrong} .* they start at 50 and end at 69"):
             virtual_ids(world, wrong)
     with pytest.raises(UserError, match="no virtual ones: add a region"):
         virtual_ids(Line(50, 0))
@@ -223,38 +233,37 @@ def test_atlantis_from_an_offset_on():
 
 def test_too_many_pairs_are_refused():
     world = Line(20, 10)
-    with pytest.raises(UserError, match="191 distance pairs asked for; 20 real cities have 190"):
-        sample_distance(world, 191, streams(0, "d"))
-    with pytest.raises(UserError, match="46 inter pairs asked for; 10 virtual cities have 45"):
-        sample_inter(world, 46, streams(0, "i"))
-    with pytest.raises(UserError, match=r"201 cross pairs asked for beside 0 inter pairs; .* have 200"):
-        sample_cross(world, 201, 0.0, streams(0, "c"))
+    with pytest.raises(UserError, match="191 distance pairs asked for, but at most 190 are possible between 20 real"):
+        drawn(world, "world", 191, streams(0, "d"))
+    with pytest.raises(UserError, match="46 inter pairs asked for, but at most 45 are possible between 10 virtual"):
+        drawn(world, "inside", 46, streams(0, "i"))
+    with pytest.raises(UserError, match=r"201 cross pairs asked for, but at most 200 .*: 200 cross and 45 inter pairs"):
+        drawn(world, "touching", 201, streams(0, "c"), inter_ratio=0.0)
     for ratio in (-0.1, 1.1, float("nan")):
         with pytest.raises(UserError, match="inter_ratio"):
-            sample_cross(world, 10, ratio, streams(0, "c"))
+            drawn(world, "touching", 10, streams(0, "c"), inter_ratio=ratio)
 
 
 @settings(max_examples=100, deadline=None)
 @given(n_real=st.integers(1, 30), n_virtual=st.integers(1, 30), ratio=st.floats(0, 1))
 def test_the_maximum_of_cross_is_reached_and_not_passed(n_real, n_virtual, ratio):
-    world, most = Line(n_real, n_virtual), most_cross(n_real, n_virtual, ratio)
-    assert len(unordered(sample_cross(world, most, ratio, streams(0, "c"))[0])) == most
+    world, most = Line(n_real, n_virtual), most_cross(Line(n_real, n_virtual), ratio)
+    assert len(unordered(drawn(world, "touching", most, streams(0, "c"), inter_ratio=ratio))) == most
     with pytest.raises(UserError):
-        sample_cross(world, most + 1, ratio, streams(0, "c"))
+        drawn(world, "touching", most + 1, streams(0, "c"), inter_ratio=ratio)
 
 
 # Pairs
 
 
 def test_rows_can_be_taken_and_joined():
-    pairs = sample_distance(Line(20, 0), 30, streams(0, "d"))
-    assert Pairs.concatenate([pairs[:10], pairs[10:]]) == pairs
+    pairs = drawn(Line(20, 0), "world", 30, streams(0, "d"))
+    assert Questions.concatenate([pairs[:10], pairs[10:]]) == pairs
     assert pairs[np.arange(30)[::-1]] != pairs
-    assert len(pairs[pairs.km > 5]) == (pairs.km > 5).sum()
+    assert len(pairs[pairs.answer > 5]) == (pairs.answer > 5).sum()
 
 
 def test_keys_do_not_depend_on_the_order():
-    one = Pairs(*(np.array([x]) for x in (3, 70_000, 5, 0)))
-    other = Pairs(*(np.array([x]) for x in (70_000, 3, 5, 0)))
-    assert one.keys().tolist() == other.keys().tolist() == [70_000 * 2**32 + 3]
-    assert pairs_.SLICES == ("world-world", "world-atlantis", "atlantis-atlantis")
+    one, other = distances([3], [70_000], [5]), distances([70_000], [3], [5])
+    assert one.keys()["distance"].tolist() == other.keys()["distance"].tolist() == [70_000 * 2**32 + 3]
+    assert SLICES == ("world-world", "world-atlantis", "atlantis-atlantis")

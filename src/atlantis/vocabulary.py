@@ -1,16 +1,13 @@
 """Text to token ids and back, for two vocabularies; everything on whole arrays.
 
-    characters  44 one-character symbols; a city id is spelled in digits (the study's vocabulary)
-    city        the same 44, and one token per city whose text is `c_<id>` (token 44 + id)
+    characters  one-character symbols; a city id is spelled in digits (the study's vocabulary)
+    city        the same symbols, and one token per city whose text is `c_<id>` (token 44 + id in version 1)
 
-    <bos>dist(c_12,c_5101)=4821<eos>      with characters           with one token per city
-    prefix, the same in every row         <bos> d i s t ( c _       <bos> d i s t (
-    the rest of the prompt                1 2 , c _ 5 1 0 1 ) =     c_12 , c_5101 ) =
-    completion                            4 8 2 1 <eos>             4 8 2 1 <eos>
+The symbols have versions: 1 is the study's 44, 2 appends `;` and the upper-case letters. A checkpoint keeps
+its version. `atlantis.data.encoding` makes the rows of tasks of these tokens.
 
 Design choices
 - An unknown character or city is an error that names the row, never a silent `<pad>`.
-- Pairs are encoded from their numbers, not from text: fixed-width digits and a mask, then one compaction.
 - The exported tokenizer is a BPE model without merges over single ASCII characters, with the cities as added tokens.
   Transformers 5 loads every Qwen2 folder with its byte-level Qwen2 class, whatever class the folder names; this
   vocabulary means the same to that class. It has no unknown token, so there (and only there) unknown characters are
@@ -21,7 +18,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,39 +35,32 @@ Kind = Literal["characters", "city"]
 
 MARKERS = ("<pad>", "<bos>", "<eos>")
 SYMBOLS = (*MARKERS, *"()", ",", "=", "_", *"abcdefghijklmnopqrstuvwxyz", *"0123456789")
+"""Of version 1."""
+VERSIONS = {1: SYMBOLS, 2: (*SYMBOLS, ";", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ")}
+"""The symbols of each version. A new version only appends, so a symbol has one token in all that have it."""
+SPELLED = {1: "( ) , = _ a-z 0-9", 2: "( ) , = _ ; a-z A-Z 0-9"}
 PAD, BOS, EOS = range(3)
-TOKEN = {symbol: token for token, symbol in enumerate(SYMBOLS)}
+TOKEN = {symbol: token for token, symbol in enumerate(VERSIONS[2])}
 ZERO = TOKEN["0"]
-MAX_KM_DIGITS = 5  # half the Earth's circumference is 20,015 km
 
 SEPARATOR = ord("\n")
 UNKNOWN, END_OF_ROW, SWALLOWED = -1, -2, -3
 CHUNK_ROWS = 1 << 16
 
 Tokens = NDArray[np.int16] | NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class PairTokens:
-    """Encoded rows without the prefix they all share, padded on the right with `<pad>`."""
-
-    tokens: Tokens
-    """[n, L]: `12,c_5101)=4821<eos>` (characters) or `c_12,c_5101)=4821<eos>` (city)."""
-    prompt_length: NDArray[np.int32]
-    """[n]: tokens up to and including `=`; the completion starts at this index."""
-    length: NDArray[np.int32]
-    """[n]: tokens up to and including `<eos>`."""
+Columns = tuple[NDArray[Any], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
 class Vocabulary:
     """The tokens of a world with `n_cities` cities (real and virtual together); ids are 0 .. n_cities - 1.
 
-    Raises UserError for an unknown kind or a number of cities below 1.
+    Raises UserError for an unknown kind or version, or a number of cities below 1.
     """
 
     kind: Kind
     n_cities: int
+    version: int = 1
 
     pad = PAD
     bos = BOS
@@ -81,11 +71,23 @@ class Vocabulary:
             raise UserError(f"tokenizer kind {self.kind!r} is unknown: use one of {', '.join(get_args(Kind))}")
         if self.n_cities < 1:
             raise UserError(f"a vocabulary needs at least one city, not {self.n_cities}")
+        if self.version not in VERSIONS:
+            raise UserError(f"the vocabulary's version {self.version!r} is not one this atlantis knows; update it")
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The text of every token but the cities'."""
+        return VERSIONS[self.version]
+
+    @property
+    def first_city(self) -> int:
+        """The token of city 0 where cities have tokens: as many as there are symbols, which is what a model writes."""
+        return len(self.symbols)
 
     @property
     def size(self) -> int:
-        """Number of tokens: 44, or 44 + n_cities."""
-        return len(SYMBOLS) + (self.n_cities if self.kind == "city" else 0)
+        """Number of tokens: the symbols, and with the city vocabulary n_cities more."""
+        return self.first_city + (self.n_cities if self.kind == "city" else 0)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -97,57 +99,10 @@ class Vocabulary:
         """Digits of the largest city id."""
         return len(str(self.n_cities - 1))
 
-    @property
-    def pair_length(self) -> int:
-        """L of `encode_pairs`: the same for every row of this vocabulary (19 for 4-digit ids, 11 with city tokens)."""
-        prompt = 2 * self.id_digits + len(",c_)=") if self.kind == "characters" else len("A,B)=")
-        return prompt + MAX_KM_DIGITS + 1
+    # columns of tokens: (tokens, whether each is written), of shape [n, w] or [w]
 
-    # numbers -> tokens
-
-    def prefix(self) -> list[int]:
-        """The tokens every prompt starts with: `<bos>dist(c_` (8, characters) or `<bos>dist(` (6, city)."""
-        text = "dist(c_" if self.kind == "characters" else "dist("
-        return [BOS, *(TOKEN[symbol] for symbol in text)]
-
-    def encode_pairs(self, first: ArrayLike, second: ArrayLike, km: ArrayLike) -> PairTokens:
-        """Rows of the distance task, without `prefix()`, from city ids and whole kilometres (int arrays [n]).
-
-        Raises UserError for an id outside the vocabulary, a distance of more than 5 digits, or unequal lengths.
-        """
-        first, second, km = self._city_ids(first), self._city_ids(second), np.asarray(km)
-        if not len(first) == len(second) == len(km):
-            raise UserError(f"pairs of unequal lengths: {len(first)} first, {len(second)} second, {len(km)} km")
-        outside = np.flatnonzero((km < 0) | (km >= 10**MAX_KM_DIGITS))
-        if len(outside):
-            raise UserError(f"row {outside[0]}: {km[outside[0]]} km is outside 0 .. {10**MAX_KM_DIGITS - 1}")
-        middle = self._constant(",c_" if self.kind == "characters" else ",")
-        close, end = self._constant(")="), (np.array([EOS]), np.array([True]))
-        n = len(first)
-        tokens, length = np.empty((n, self.pair_length), self.dtype), np.empty(n, np.int32)
-        answer_length = np.empty(n, np.int32)
-        for start in range(0, n, CHUNK_ROWS):  # few enough rows to stay in the processor's cache
-            rows = slice(start, start + CHUNK_ROWS)
-            answer = _digits(km[rows], MAX_KM_DIGITS)
-            columns = [self._cities(first[rows]), middle, self._cities(second[rows]), close, answer, end]
-            tokens[rows], length[rows] = self._compact(columns, len(km[rows]))
-            answer_length[rows] = answer[1].sum(axis=1) + 1
-        return PairTokens(tokens, length - answer_length, length)
-
-    def probe_prompt(self, ids: ArrayLike) -> tuple[Tokens, NDArray[np.int32]]:
-        """Prompts that end where the second city would follow, prefix included, for city ids [n].
-
-        `<bos>dist(c_{id},c_` (characters) or `<bos>dist(c_{id},` (city). Returns the tokens [n, L], padded on the
-        right, and the index [n] of each row's last token. Raises UserError for an id outside the vocabulary.
-        """
-        cities = self._city_ids(ids)
-        prefix = np.array(self.prefix())
-        end = ",c_" if self.kind == "characters" else ","
-        columns = [(prefix, np.ones(len(prefix), bool)), self._cities(cities), self._constant(end)]
-        tokens, length = self._compact(columns, len(cities))
-        return tokens, length - 1
-
-    def _city_ids(self, ids: ArrayLike) -> NDArray[np.int64]:
+    def city_ids(self, ids: ArrayLike) -> NDArray[np.int64]:
+        """The ids [n], checked. Raises UserError for one outside the vocabulary."""
         ids = np.asarray(ids)
         if ids.ndim != 1 or (ids.size and not np.issubdtype(ids.dtype, np.integer)):
             raise UserError(f"city ids must be one row of integers, not {ids.dtype} of shape {ids.shape}")
@@ -156,19 +111,17 @@ class Vocabulary:
             raise UserError(f"row {outside[0]}: no city has id {ids[outside[0]]} (ids are 0 .. {self.n_cities - 1})")
         return ids.astype(np.int64, copy=False)
 
-    def _cities(self, ids: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        """Columns that name a city: its digits, or its one token."""
+    def cities(self, ids: NDArray[np.int64]) -> Columns:
+        """A city's own tokens: its digits, or its one token."""
         if self.kind == "characters":
-            return _digits(ids, self.id_digits)
-        return (len(SYMBOLS) + ids)[:, None], np.array([True])
+            return digits(ids, self.id_digits)
+        return (self.first_city + ids)[:, None], np.array([True])
 
-    def _constant(self, text: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-        return np.array([TOKEN[symbol] for symbol in text]), np.ones(len(text), bool)
+    def constant(self, text: str) -> Columns:
+        return np.array([TOKEN[symbol] for symbol in text], np.int64), np.ones(len(text), bool)
 
-    def _compact(
-        self, columns: Sequence[tuple[NDArray[Any], NDArray[np.bool_]]], n: int
-    ) -> tuple[Tokens, NDArray[np.int32]]:
-        """Columns side by side, (tokens, keep) each of shape [n, w] or [w], into left-aligned rows [n, sum of w]."""
+    def compact(self, columns: Sequence[Columns], n: int) -> tuple[Tokens, NDArray[np.int32]]:
+        """Columns side by side into left-aligned rows [n, sum of w], padded with `<pad>`, and their lengths [n]."""
         width = sum(keep.shape[-1] for _, keep in columns)
         wide, kept = np.empty((n, width), self.dtype), np.empty((n, width), bool)
         start = 0
@@ -208,7 +161,7 @@ class Vocabulary:
         for token, marker in enumerate(MARKERS):
             joined = joined.replace(marker, chr(token))
         raw = np.frombuffer((joined + "\n").encode("utf-8", "surrogatepass"), np.uint8)
-        tokens = _TOKEN_OF_BYTE[raw]
+        tokens = _token_of_byte(self.version)[raw]
         if self.kind == "city":
             self._merge_cities(raw, tokens)
         if (tokens == UNKNOWN).any():
@@ -233,7 +186,7 @@ class Vocabulary:
             digits += inside
         padded = (digits > 1) & (raw[at + 2] == ord("0"))
         exists = (value < self.n_cities) & (digits <= self.id_digits) & ~padded
-        tokens[at] = np.where(exists, len(SYMBOLS) + value, UNKNOWN)
+        tokens[at] = np.where(exists, self.first_city + value, UNKNOWN)
         for offset in range(1, self.id_digits + 2):
             tokens[(at + offset)[exists & (offset < digits + 2)]] = SWALLOWED
 
@@ -250,10 +203,10 @@ class Vocabulary:
                         f"(c_0 .. c_{self.n_cities - 1}, without leading zeros)"
                     )
             for position, symbol in enumerate(text):
-                if symbol not in TOKEN and not (plain[position] == " " and symbol != " "):
+                if symbol not in self.symbols and not (plain[position] == " " and symbol != " "):
                     raise UserError(
                         f"row {row}: character {symbol!r} at position {position} of {text!r} has no token; "
-                        "the vocabulary is ( ) , = _ a-z 0-9 and <pad> <bos> <eos>"
+                        f"the vocabulary is {SPELLED[self.version]} and <pad> <bos> <eos>"
                     )
         raise AssertionError("no bad row found")
 
@@ -269,7 +222,7 @@ class Vocabulary:
         if len(outside):
             row, column = outside[0]
             raise UserError(f"row {row}: token {ids[row, column]} is outside the vocabulary (0 .. {self.size - 1})")
-        spelling, nothing, end_of_row = _spelling(self.kind, self.n_cities), self.size, self.size + 1
+        spelling, nothing, end_of_row = _spelling(self), self.size, self.size + 1
         texts: list[str] = []
         for start in range(0, len(ids), CHUNK_ROWS):
             rows = ids[start : start + CHUNK_ROWS]
@@ -281,12 +234,12 @@ class Vocabulary:
 
     # files
 
-    def save_transformers(self, folder: Path | str) -> None:
+    def save_transformers(self, folder: Path | str, max_length: int = 32) -> None:
         """Write tokenizer.json, tokenizer_config.json (for `AutoTokenizer`) and vocabulary.json (for `load`)."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files = {
-            "tokenizer.json": _tokenizer_json(_symbols(self.kind, self.n_cities)),
+            "tokenizer.json": _tokenizer_json(self),
             "tokenizer_config.json": {
                 "tokenizer_class": "Qwen2Tokenizer",
                 "pad_token": "<pad>",
@@ -297,9 +250,10 @@ class Vocabulary:
                 "add_prefix_space": False,
                 "clean_up_tokenization_spaces": False,
                 "padding_side": "right",
-                "model_max_length": 32,
+                "model_max_length": max_length,
             },
-            "vocabulary.json": {"kind": self.kind, "n_cities": self.n_cities},
+            "vocabulary.json": {"kind": self.kind, "n_cities": self.n_cities}
+            | ({"version": self.version} if self.version > 1 else {}),
         }
         for name, content in files.items():
             (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -312,32 +266,32 @@ class Vocabulary:
             content = read_json(path)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file; a checkpoint written by atlantis has one") from None
-        kind, n_cities = content.get("kind"), content.get("n_cities")
+        kind, n_cities, version = content.get("kind"), content.get("n_cities"), content.get("version", 1)
+        if type(version) is not int or version not in VERSIONS:
+            raise UserError(f"{path}: its version {version!r} of the symbols is not known; update atlantis")
         if kind not in get_args(Kind) or type(n_cities) is not int or not 1 <= n_cities <= MAX_CITIES:
             kinds = " or ".join(map(json.dumps, get_args(Kind)))
             raise UserError(f'{path}: expected {{"kind": {kinds}, "n_cities": 1 to {MAX_CITIES:,}}}')
-        return cls(cast(Kind, kind), n_cities)
+        return cls(cast(Kind, kind), n_cities, version)
 
 
-def _token_of_byte() -> NDArray[np.int32]:
+@lru_cache
+def _token_of_byte(version: int) -> NDArray[np.int32]:
     """[256]: the token of a byte, where the markers stand as bytes 0, 1, 2."""
     table = np.full(256, UNKNOWN, np.int32)
     table[[PAD, BOS, EOS]] = PAD, BOS, EOS
-    for symbol, token in TOKEN.items():
+    for token, symbol in enumerate(VERSIONS[version]):
         if len(symbol) == 1:
             table[ord(symbol)] = token
     table[SEPARATOR] = END_OF_ROW
     return table
 
 
-_TOKEN_OF_BYTE = _token_of_byte()
-
-
 def _is_digit(raw: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return (raw >= ord("0")) & (raw <= ord("9"))
 
 
-def _digits(numbers: NDArray[Any], width: int) -> tuple[NDArray[np.int16], NDArray[np.bool_]]:
+def digits(numbers: NDArray[Any], width: int) -> Columns:
     """Digit tokens [n, width] of non-negative integers, zero-padded on the left, and which of them are written."""
     tokens, keep = np.empty((len(numbers), width), np.int16), np.empty((len(numbers), width), bool)
     rest = numbers
@@ -350,23 +304,34 @@ def _digits(numbers: NDArray[Any], width: int) -> tuple[NDArray[np.int16], NDArr
 
 
 @lru_cache(maxsize=8)
-def _symbols(kind: Kind, n_cities: int) -> tuple[str, ...]:
+def _texts(vocabulary: Vocabulary) -> tuple[str, ...]:
     """The text of every token."""
-    return SYMBOLS + (tuple(f"c_{city}" for city in range(n_cities)) if kind == "city" else ())
+    cities = range(vocabulary.n_cities if vocabulary.kind == "city" else 0)
+    return vocabulary.symbols + tuple(f"c_{city}" for city in cities)
 
 
 @lru_cache(maxsize=8)
-def _spelling(kind: Kind, n_cities: int) -> NDArray[np.bytes_]:
+def _spelling(vocabulary: Vocabulary) -> NDArray[np.bytes_]:
     """The text of every token, then no text, and a line's end; filled up with zero bytes to the longest's length."""
-    return np.array([*_symbols(kind, n_cities), "", "\n"], np.bytes_)
+    return np.array([*_texts(vocabulary), "", "\n"], np.bytes_)
 
 
-def _tokenizer_json(symbols: Sequence[str]) -> dict[str, Any]:
+def needed_version(characters: Iterable[str]) -> int:
+    """The first version that has all these characters. Raises UserError for one that no version has."""
+    wanted = set(characters)
+    for version, symbols in VERSIONS.items():
+        if wanted <= set(symbols):
+            return version
+    unknown = sorted(wanted - set(VERSIONS[max(VERSIONS)]))
+    raise UserError(f"character {unknown[0]!r} has no token; rows are written with {SPELLED[max(VERSIONS)]}")
+
+
+def _tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
     """The `tokenizers` library's description of the vocabulary: BPE without merges, cities as added tokens."""
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
     added = [
         {"id": token, "content": symbol, **plain, "special": symbol in MARKERS}
-        for token, symbol in enumerate(symbols)
+        for token, symbol in enumerate(_texts(vocabulary))
         if len(symbol) > 1
     ]
     model: dict[str, Any] = {
@@ -378,7 +343,7 @@ def _tokenizer_json(symbols: Sequence[str]) -> dict[str, Any]:
         "fuse_unk": False,
         "byte_fallback": False,
         "ignore_merges": False,
-        "vocab": {symbol: token for token, symbol in enumerate(SYMBOLS)},
+        "vocab": {symbol: token for token, symbol in enumerate(vocabulary.symbols)},
         "merges": [],
     }
     return {

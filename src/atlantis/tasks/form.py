@@ -1,0 +1,162 @@
+"""The one template of a task's rows: `dist({city},{city})={int:5}`.
+
+Parts in braces vary from row to row, all else is constant:
+
+    {city}          one city, written c_<id>
+    {cities:a-b}    a to b cities, with commas between them
+    {int} {int:d}   the answer: a whole number of at most d digits (7 unless given)
+    {word:x|y|z}    the answer: one of these words; in arrays it is the word's place in this list
+
+The text of a row comes from here; its tokens, too, through `atlantis.data.encoding`. A row with fewer cities than the
+form has seats holds -1 (`ABSENT`) in the seats that are left over.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Ints = NDArray[np.signedinteger]
+
+ABSENT = -1
+MOST_DIGITS = 9
+"""Answers are kept as int32."""
+
+_PART = re.compile(r"\{([^{}]*)\}")
+_CITIES = re.compile(r"city|cities:([0-9]{1,3})-([0-9]{1,3})")
+_ANSWER = re.compile(r"int(?::([0-9]))?|word:(.+)")
+
+
+@dataclass(frozen=True)
+class Group:
+    """`low` to `high` cities that follow the constant `before`."""
+
+    before: str
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Form:
+    """A template, taken apart. Raises ValueError, naming the part, for one that cannot be written or read back."""
+
+    template: str
+
+    def __post_init__(self) -> None:
+        self._taken_apart  # noqa: B018  # the refusals
+
+    @cached_property
+    def _taken_apart(self) -> tuple[tuple[Group, ...], str, int, tuple[str, ...]]:
+        pieces = _PART.split(self.template)  # constant, part, constant, ..., constant
+        *parts, answer = pieces[1::2] or [""]
+        constants = pieces[0::2]
+        read = _ANSWER.fullmatch(answer)
+        if read is None or constants[-1]:
+            raise ValueError(f"form {self.template!r}: must end with the answer, {{int}} or {{word:x|y}}")
+        groups = []
+        for part, before in zip(parts, constants, strict=False):
+            match = _CITIES.fullmatch(part)
+            low, high = (1, 1) if part == "city" else (int(match[1]), int(match[2])) if match else (0, 0)
+            if not 1 <= low <= high:
+                raise ValueError(f"form {self.template!r}: {{{part}}} is neither {{city}} nor {{cities:a-b}}")
+            groups.append(Group(before, low, high))
+        if not groups or sum(group.low < group.high for group in groups) > 1:
+            raise ValueError(f"form {self.template!r}: needs a city, and at most one {{cities:a-b}} with b above a")
+        if any(not text or text[0].isdigit() for text in constants[:-1]):
+            raise ValueError(
+                f"form {self.template!r}: every part needs text before it that does not begin with a digit"
+            )
+        words = tuple(read[2].split("|")) if read[2] else ()
+        if words and (len(set(words)) < len(words) or not all(words)):
+            raise ValueError(f"form {self.template!r}: its words must be different and not empty")
+        digits = 0 if words else int(read[1] or 7)
+        if not words and digits == 0:
+            raise ValueError(f"form {self.template!r}: an {{int:d}} has 1 to {MOST_DIGITS} digits")
+        return tuple(groups), constants[-2], digits, words
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The cities, in the order of the text."""
+        return self._taken_apart[0]
+
+    @property
+    def close(self) -> str:
+        """The constant between the last city and the answer."""
+        return self._taken_apart[1]
+
+    @property
+    def digits(self) -> int:
+        """The most digits of the answer; 0 where it is a word."""
+        return self._taken_apart[2]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return self._taken_apart[3]
+
+    @property
+    def n_answers(self) -> int:
+        """Answers are 0 to n_answers - 1."""
+        return len(self.words) or 10**self.digits
+
+    @property
+    def least_cities(self) -> int:
+        return sum(group.low for group in self.groups)
+
+    @property
+    def seats(self) -> int:
+        """The most cities of a row: k of every array (n, k)."""
+        return sum(group.high for group in self.groups)
+
+    @cached_property
+    def before_seat(self) -> tuple[str, ...]:
+        """The constant text before each seat, without the `c_` of the city."""
+        return tuple(text for group in self.groups for text in (group.before, *[","] * (group.high - 1)))
+
+    @property
+    def symbols(self) -> set[str]:
+        """All characters that its rows are written with."""
+        return set("".join((*self.before_seat, self.close, *self.words))) | set("c_0123456789")
+
+    @property
+    def answer_length(self) -> int:
+        """The most tokens of an answer, `<eos>` included."""
+        return max(map(len, self.words), default=self.digits) + 1
+
+    def seated(self, n_cities: int) -> Ints:
+        """The seats (n_cities,) that a row with so many cities takes: the group that varies leaves its last ones."""
+        missing, seats, start = self.seats - n_cities, [], 0
+        for group in self.groups:
+            here = group.high - (missing if group.low < group.high else 0)
+            seats += range(start, start + here)
+            start += group.high
+        return np.array(seats)
+
+    def text_columns(self, cities: Ints, answer: Ints) -> dict[str, pa.Array]:
+        """Arrow columns `prompt`, `completion` (both with markers) and `text` of n rows, from cities (n, k) and answers
+        (n,)."""
+        pieces: list[pa.Array | str] = []
+        for seat, before in enumerate(self.before_seat):
+            ids = cities[:, seat]
+            piece = [f"{before}c_", pc.cast(pa.array(np.ascontiguousarray(ids)), pa.string())]
+            if (ids == ABSENT).any():
+                pieces.append(pc.if_else(pa.array(ids == ABSENT), "", _join(*piece)))  # type: ignore[attr-defined]
+            else:
+                pieces += piece
+        question = _join(*pieces, self.close)
+        values = pa.array(np.asarray(answer))
+        written = pa.array(self.words).take(values) if self.words else pc.cast(values, pa.string())
+        return {
+            "prompt": _join("<bos>", question),
+            "completion": _join(written, "<eos>"),
+            "text": _join(question, written),
+        }
+
+
+def _join(*parts: pa.Array | str) -> pa.Array:
+    return pc.binary_join_element_wise(*parts, "")  # type: ignore[attr-defined]  # pyarrow makes it when imported

@@ -1,0 +1,208 @@
+"""What a task is, and questions of it: how cities are asked about, what the answer is, and how wrong another one is.
+
+    class Compass(Task):
+        \"\"\"In which of four directions does the second city lie, seen from the first?
+
+        <bos>compass(c_12,c_5101)=n<eos>
+        \"\"\"
+        name, unit, penalty = "compass", "sectors", 2.0
+        form = Form("compass({city},{city})={word:n|e|s|w}")
+
+        def answer(self, places, cities):    # cities (n, 2) -> (n,): places in the list of words
+            ...
+
+One task, one file. A user's own is named `my_module:Compass` in a config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from atlantis.errors import UserError, in_a_line
+from atlantis.names import SLICES
+from atlantis.tasks.form import ABSENT, Form, Ints
+
+Keys = NDArray[Any]
+
+
+class Places(Protocol):
+    """Where cities lie, by id; every `World` is one."""
+
+    @property
+    def lon(self) -> NDArray[np.float64]: ...
+    @property
+    def lat(self) -> NDArray[np.float64]: ...
+    @property
+    def is_virtual(self) -> NDArray[np.bool_]: ...
+    def distance_km(self, i: Any, j: Any) -> NDArray[np.int32]: ...
+
+
+class Seats(Protocol):
+    """The cities that a dataset's part allows, as `Task.draw` gets them."""
+
+    def take(self, n: int, keep: Callable[[Ints], NDArray[np.bool_]] | None = None) -> Ints: ...
+
+
+class Task:
+    """A question about cities. `name`, `form`, `unit`, `penalty` and `answer` are needed; the rest has defaults."""
+
+    name: ClassVar[str]
+    form: ClassVar[Form]
+    unit: ClassVar[str]
+    """Of `error`."""
+    penalty: ClassVar[float]
+    """The error that an answer counts with when it cannot be read."""
+    symmetric: ClassVar[bool] = False
+    """Whether the same cities in another order are the same question."""
+
+    def answer(self, places: Places, cities: Ints) -> Ints:
+        """The answers (n,) to questions about cities (n, k): whole numbers; of words, their places in the form's list.
+
+        All rows of a call have the same number of cities, and no seat is empty.
+        """
+        raise NotImplementedError
+
+    def error(self, predicted: Ints, true: Ints) -> NDArray[np.float64]:
+        """How wrong readable answers (n,) are, in `unit`."""
+        return np.abs(np.asarray(predicted, np.float64) - np.asarray(true, np.float64))
+
+    def errors(self, predicted: Ints, true: Ints) -> NDArray[np.float64]:
+        """`error`, with `penalty` where `predicted` is below 0, which stands for an unreadable answer."""
+        predicted = np.asarray(predicted)
+        errors = np.full(len(predicted), float(self.penalty))
+        readable = predicted >= 0
+        errors[readable] = self.error(predicted[readable], np.asarray(true)[readable])
+        return errors
+
+    def draw(self, seats: Seats, n: int) -> Ints:
+        """The cities (n, k) of n different questions; `seats.take(n, keep)` takes those that `keep` is true for."""
+        return seats.take(n)
+
+    def checked_answers(self, places: Places, cities: Ints) -> NDArray[np.int32]:
+        """`answer` for rows with different numbers of cities. Raises UserError for answers of another shape or type."""
+        counts = (cities != ABSENT).sum(axis=1)
+        answers = np.empty(len(cities), np.int32)
+        for count in np.unique(counts):
+            rows = counts == count
+            answers[rows] = self._checked(places, cities[rows][:, self.form.seated(int(count))])
+        return answers
+
+    def _checked(self, places: Places, cities: Ints) -> Ints:
+        try:
+            given = self.answer(places, cities)
+        except UserError:
+            raise
+        except Exception as error:  # whatever a user's task does wrong
+            raise UserError(
+                f"task {self.name}: its answer() failed: {type(error).__name__}: {in_a_line(error)}"
+            ) from None
+        answers = np.asarray(given)
+        if answers.shape != (len(cities),) or not np.issubdtype(answers.dtype, np.integer):
+            raise UserError(
+                f"task {self.name}: its answer() must return whole numbers of shape ({len(cities)},); "
+                f"it returned {answers.dtype} of shape {answers.shape}"
+            )
+        outside = np.flatnonzero((answers < 0) | (answers >= self.form.n_answers))
+        if len(outside):
+            raise UserError(
+                f"task {self.name}: its answer() returned {answers[outside[0]]} for cities "
+                f"{cities[outside[0]].tolist()}; {self.form.template!r} can write 0 to {self.form.n_answers - 1}"
+            )
+        return answers
+
+
+@dataclass(frozen=True, eq=False)
+class Questions:
+    """n questions of one or several tasks, with their answers."""
+
+    tasks: tuple[Task, ...]
+    task: NDArray[np.uint8]
+    """[n]: index into `tasks`."""
+    cities: NDArray[np.int32]
+    """[n, k], `ABSENT` in seats that a row does not use."""
+    answer: NDArray[np.int32]
+    """[n]."""
+    slice: NDArray[np.uint8]
+    """[n]: index into SLICES, for none, some or all of the cities virtual."""
+
+    def __post_init__(self) -> None:
+        assert len(self.task) == len(self.cities) == len(self.answer) == len(self.slice)
+
+    @staticmethod
+    def of(task: Task, cities: Ints, answer: Ints, slice_: NDArray[np.uint8] | None = None) -> Questions:
+        """Questions of one task, from arrays; the slice is 0 where none is given."""
+        zeros = np.zeros(len(cities), np.uint8)
+        cities, answer = np.asarray(cities, np.int32), np.asarray(answer, np.int32)
+        return Questions((task,), zeros, cities, answer, zeros if slice_ is None else slice_)
+
+    @staticmethod
+    def ask(task: Task, places: Places, cities: Ints) -> Questions:
+        """The questions about `cities` (n, k), answered. Raises UserError if the task answers with something else."""
+        present = cities != ABSENT
+        virtual = (places.is_virtual[cities] & present).sum(axis=1)
+        part = (virtual > 0).astype(np.uint8) + (virtual == present.sum(axis=1))
+        return Questions.of(task, cities, task.checked_answers(places, cities), part.astype(np.uint8))
+
+    def __len__(self) -> int:
+        return len(self.task)
+
+    def __getitem__(self, rows: slice | NDArray[Any]) -> Questions:
+        """The rows of a slice, an index array or a mask."""
+        return Questions(self.tasks, self.task[rows], self.cities[rows], self.answer[rows], self.slice[rows])
+
+    def __eq__(self, other: object) -> bool:
+        """Same rows in the same order."""
+        if not isinstance(other, Questions):
+            return NotImplemented
+        mine, theirs = ((q.task, q.cities, q.answer, q.slice) for q in (self, other))
+        same = all(np.array_equal(a, b) for a, b in zip(mine, theirs, strict=True))
+        return same and [task.name for task in self.tasks] == [task.name for task in other.tasks]
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def by_task(self) -> list[tuple[Task, slice | NDArray[np.int64]]]:
+        """Each task that has rows, and its rows."""
+        if len(self.tasks) == 1:
+            return [(self.tasks[0], slice(None))] if len(self) else []
+        rows = [np.flatnonzero(self.task == i) for i in range(len(self.tasks))]
+        return [(task, mine) for task, mine in zip(self.tasks, rows, strict=True) if len(mine)]
+
+    def keys(self) -> dict[str, Keys]:
+        """For each task, what tells its questions apart, in the order of their rows: the same in every world.
+
+        One number for a pair whose order does not matter, larger id * 2**32 + smaller id; else the ids' bytes.
+        """
+        return {task.name: question_keys(task, self.cities[rows]) for task, rows in self.by_task()}
+
+    def counts(self) -> dict[str, int]:
+        """Rows per slice, all slices named."""
+        return dict(zip(SLICES, np.bincount(self.slice, minlength=len(SLICES)).tolist(), strict=True))
+
+    @staticmethod
+    def concatenate(parts: Sequence[Questions]) -> Questions:
+        """The rows of all parts, in order."""
+        tasks = tuple({task.name: task for part in parts for task in part.tasks}.values())
+        place = {task.name: i for i, task in enumerate(tasks)}
+        seats = max(part.cities.shape[1] for part in parts)
+        task = [np.array([place[t.name] for t in part.tasks], np.uint8)[part.task] for part in parts]
+        cities = [np.pad(p.cities, ((0, 0), (0, seats - p.cities.shape[1])), constant_values=ABSENT) for p in parts]
+        answer, slices = [part.answer for part in parts], [part.slice for part in parts]
+        return Questions(
+            tasks, np.concatenate(task), np.concatenate(cities), np.concatenate(answer), np.concatenate(slices)
+        )
+
+
+def question_keys(task: Task, cities: Ints) -> Keys:
+    """What tells questions about cities (n, k) apart: see `Questions.keys`."""
+    cities = cities[:, : task.form.seats]
+    if task.symmetric and task.form.seats == 2 and task.form.least_cities == 2:
+        larger, smaller = cities.max(axis=1).astype(np.int64), cities.min(axis=1)
+        return (larger << 32) | smaller
+    rows = np.sort(cities, axis=1) if task.symmetric else cities
+    rows = np.ascontiguousarray(rows, dtype=">i4")  # as bytes, the order of numbers
+    return rows.view(f"V{rows.dtype.itemsize * rows.shape[1]}").ravel()
