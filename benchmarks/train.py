@@ -22,9 +22,9 @@ from atlantis.model.fast.kernels import fast_bf16
 from atlantis.model.folder import qwen2_config
 from atlantis.tasks import Questions
 from atlantis.tasks.distance import DISTANCE
+from atlantis.training.loop import Steps
 from atlantis.training.order import Order
 from atlantis.training.step import Engine
-from atlantis.training.steps import Steps
 from atlantis.vocabulary import SYMBOLS, TOKEN, Vocabulary
 from benchmarks import count
 from benchmarks.ceiling import ceiling, synchronize, weight_products

@@ -24,7 +24,8 @@ from atlantis.readout.generate import answers
 from atlantis.readout.source import open_checkpoint
 from atlantis.strategies.wise import interpolated
 from atlantis.tasks.score import by_slice, score
-from atlantis.training.loop import load_base, load_task
+from atlantis.training.inputs import load_inputs
+from atlantis.training.loop import load_base
 from atlantis.world.of_run import world_of
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -61,14 +62,14 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
     source, (end, _) = open_checkpoint(steps[0], world), load_checkpoint(final)
     model, layers = source.model, config.probe.layers
     assert model is not None
-    task, _, _ = load_task(config, world, load_base(config, resume=False))
+    inputs = load_inputs(config, world, load_base(config, resume=False))
     start = {name: value.clone() for name, value in model.state_dict().items()}
     scores, probes = [], []
     with bar("interpolating", len(alphas)) as progress:
         for alpha in alphas:
             model.load_state_dict(interpolated(start, end.state_dict(), alpha))
             with torch.no_grad():
-                found = score(answers(model, source.vocabulary, task.items), task.items)
+                found = score(answers(model, source.vocabulary, inputs.items), inputs.items)
             scores += [
                 {"alpha": alpha, "task": name, "slice": part, **values}
                 for name in dict.fromkeys(entry.task for entry in found)
