@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,12 @@ import pandas as pd
 
 from atlantis.artifacts import write_text
 from atlantis.errors import UserError
-from atlantis.markdown import with_part
+from atlantis.markdown import table, with_part
+from atlantis.readout.catalogue import Metric, in_section
 from atlantis.readout.integration import find_islands, mean_gap_km
 from atlantis.report.map_data import MapData
 from atlantis.report.run_data import Run, load, rows_where
-from atlantis.report.tables import markdown_rows, run_rows
+from atlantis.report.tables import cell, markdown_rows, run_sheet
 from atlantis.world import World
 from benchmarks.common import commit, machine
 from benchmarks.page import Records, read_records, render
@@ -49,14 +51,19 @@ def record_of(run: Run) -> dict[str, Any]:
         )
     steps = sorted(int(step) for step in run.map.rows("skill_frozen").index)
     first, last = (_numbers(run.map, step) for step in (steps[0], steps[-1]))
-    rows = run_rows(run)
+    sheet = run_sheet(run)
+    rows = sheet.rows
     results = {
         "first": first,
         "last": last,
         "when": {row["metric"]: _known(row) for row in run.map.when.to_dict("records") if row["group"] == "real"},
         "derived": _derived(run.map, first["real"], last["real"]),
         "islands": _islands(World.build()),
-        "table": {"columns": list(rows.columns), "rows": rows.astype(float).to_numpy().tolist()},
+        "table": {
+            "columns": list(rows.columns),
+            "digits": [sheet.digits[name] for name in rows.columns],
+            "rows": rows.astype(float).to_numpy().tolist(),
+        },
         "start": dict(zip(rows.columns, rows.iloc[0].astype(float), strict=True)),
         "end": dict(zip(rows.columns, rows.iloc[-1].astype(float), strict=True)),
     }
@@ -140,14 +147,41 @@ def _islands(world: World) -> dict[str, float]:
 
 
 def metrics_page(records: Records) -> str:
-    return render(PROSE.read_text(encoding="utf-8"), records)
+    def of_section(match: re.Match[str]) -> str:
+        return metrics_table(match[1], records["demo"]["results"])
+
+    return render(re.sub(r"\{\{metrics:(\w+)\}\}", of_section, PROSE.read_text(encoding="utf-8")), records)
+
+
+def metrics_table(section: str, results: dict[str, Any]) -> str:
+    """The catalogue's metrics of a section: unit, the better way, definition, reading, and the demo's number."""
+    at = results["first" if section == "chance" else "last"]
+    rows = [
+        [f"`{metric.name}`", metric.unit, metric.better or "", metric.what, metric.reading, _in_demo(metric, at)]
+        for metric in in_section(section)
+    ]
+    return table(["metric", "unit", "better", "what it is", "how to read it", "in the demo"], rows, narrow=True)
+
+
+def _in_demo(metric: Metric, at: dict[str, Any]) -> str:
+    """Its number of each of the main groups that has one, with its interval."""
+    texts = []
+    for group in ("real", "Atlantis", "old") if metric.section == "new" else ("real", "old"):
+        numbers = at.get(group, {})
+        if metric.name not in numbers:
+            continue
+        value, low, high = (numbers.get(f"{metric.name}{end}") for end in ("", "_low", "_high"))
+        text = f"*{cell(value, metric.digits)}*"
+        text += f" (*{cell(low, metric.digits)} to {cell(high, metric.digits)}*)" if low is not None else ""
+        texts.append(text)
+    return "; ".join(texts)
 
 
 def readme_section(records: Records) -> str:
     """README's section about the demo, between `BEGIN` and `END`."""
     found = records["demo"]["results"]["table"]
-    table = markdown_rows(found["columns"], found["rows"])
-    prose = README_PROSE.read_text(encoding="utf-8").replace("{{table}}", table)
+    rows = [[cell(value, digits) for digits, value in zip(found["digits"], row, strict=True)] for row in found["rows"]]
+    prose = README_PROSE.read_text(encoding="utf-8").replace("{{table}}", markdown_rows(found["columns"], rows))
     return render(prose, records).removeprefix(BEGIN)
 
 

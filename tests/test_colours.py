@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from atlantis.readout.catalogue import METRICS
 from atlantis.report import page
-from atlantis.report.map_panels import READINGS, bands
+from atlantis.report.map_panels import parts_of_fall
 from atlantis.report.run_data import load
 from atlantis.report.style import LINES
 from atlantis.world.regions import REGION_COLOURS, VIRTUAL_COLOURS
@@ -64,8 +65,9 @@ def test_neighbouring_regions_are_told_apart_by_colour_blind_eyes(eye):
 def test_lines_of_one_chart_and_parts_of_the_fall_are_told_apart_by_colour_blind_eyes(eye, tmp_path):
     seen = [lab(colour, EYES[eye]) for colour in LINES]
     data = load(make_run(tmp_path / "run", with_map=True)).map
-    assert data is not None and len({look[2:] for look in READINGS}) == len(READINGS)
-    for used in ([0, 1, 2], [band[3] for band in bands(data)], [hue for _, _, hue, dash in READINGS if not dash]):
+    readings = [metric for metric in METRICS.values() if metric.panel == "skill"]
+    assert data is not None and len({(metric.hue, metric.dash) for metric in readings}) == len(readings) == 5
+    for used in ([0, 1, 2], [part[3] for part in parts_of_fall(data)], [m.hue for m in readings if not m.dash]):
         for a, b in combinations(used, 2):
             assert np.linalg.norm(seen[a] - seen[b]) > 20, (a, b)
 

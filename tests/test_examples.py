@@ -28,7 +28,6 @@ LAYERS = [
     ["tasks"],
     ["data"],
     ["model"],
-    ["forgetting"],
     ["readout"],
     ["strategies"],
     ["training"],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from atlantis.forgetting import course, when_table
+from atlantis.readout.forgetting import course, when_table
 
 STEPS = np.array([0, 10, 20, 40])
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from atlantis.readout.compared import REGION_CELLS
 from atlantis.readout.integration import (
     Island,
     constellation_disparity,
@@ -16,7 +17,6 @@ from atlantis.readout.integration import (
     place_unseen,
     ratio,
 )
-from atlantis.readout.measures import REGION_CELLS
 from atlantis.readout.skill import Estimate
 from atlantis.sphere import haversine_km, unit_vectors
 from atlantis.statistics import LOG, cells_of, mean_over_cities

@@ -20,7 +20,8 @@ from atlantis.model import Transformer
 from atlantis.readout import analysis
 from atlantis.readout.activations import probe_states
 from atlantis.readout.analysis import probe_run
-from atlantis.readout.measures import COLUMNS, Measures, block_features, like
+from atlantis.readout.compared import block_features, like
+from atlantis.readout.measures import COLUMNS, Measures
 from atlantis.readout.outputs import kl_per_token
 from atlantis.readout.probes import read_sphere
 from atlantis.readout.skill import SHARES

@@ -23,7 +23,7 @@ from atlantis.interpolate import interpolate
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.readout import analysis
-from atlantis.readout.probes import FEWEST, VARIANT_COLUMNS, r2, read, without_r2
+from atlantis.readout.probes import FEWEST, r2, read, variant_columns, without_r2
 from atlantis.report import run_data
 from atlantis.report.export import run_tables
 from atlantis.report.page import write_report
@@ -107,7 +107,7 @@ def test_every_table_is_written_and_read_back(name: str, tmp_path: Path) -> None
     assert analysis.is_probed(path, config) and shown
     for file in sorted((path / "analysis").rglob("*.csv")):
         assert len(pd.read_csv(file).columns) > 3, f"{file.name} has lost its columns"
-    assert list(pd.read_csv(path / "analysis" / "seed" / "variants.csv").columns) == ["step", *VARIANT_COLUMNS]
+    assert list(pd.read_csv(path / "analysis" / "seed" / "variants.csv").columns) == ["step", *variant_columns()]
     assert (("variants" in found) == bool(len(run.variants))) and list(table.columns) == MEASURES
     for protocol in names.PROTOCOLS:
         rows = run.probes[protocol].dynamics
@@ -129,7 +129,7 @@ def test_an_empty_table_of_an_older_version_is_read(tmp_path: Path) -> None:
     (path / "analysis" / "seed" / artifacts.MANIFEST).unlink()
     (path / "analysis" / "seed" / "variants.csv").write_text("step\n")
     run = run_data.load(path)
-    assert run.variants.empty and set(VARIANT_COLUMNS[:2]) <= set(run.variants.columns)
+    assert run.variants.empty and {"variant", "group"} <= set(run.variants.columns)
     assert len(run_rows(run)) == 2 and "variants" not in run_tables(run)
 
 

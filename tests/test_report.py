@@ -557,7 +557,7 @@ def test_a_latex_table_shows_every_character_as_itself():
     rows = pd.DataFrame(
         {"lon R2": [0.5, np.nan], "real km": [1234.4, -5.0], "name": [r"50% of_#1 {a} \b~^", "A & B $x$\n<y>"]}
     )
-    text = export.latex_text(rows, "two\nlines")
+    text = export.latex_text(tables.Sheet(rows, {"lon R2": 3, "real km": 0}, "two\nlines"))
     assert text.splitlines() == [
         "% two lines",
         r"% \usepackage{booktabs}",

@@ -22,7 +22,8 @@ from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_json
-from atlantis.tasks.score import Score, by_slice, named, scores_of
+from atlantis.readout.catalogue import METRICS
+from atlantis.tasks.score import Score, scores_of
 from atlantis.trust import read_record
 
 
@@ -64,20 +65,35 @@ def score_table(scores: Sequence[Score]) -> RenderableType:
 
 
 def _score_table(scores: Sequence[Score], task: str) -> Table:
-    mine = [score for score in scores if score.task == task]
-    titles = {named(score): score.metric if score.unit is None else f"{score.metric} {score.unit}" for score in mine}
-    table = Table("slice", "n", *map(printable, titles.values()), title=printable(f"{task} scores"))
+    mine = {(score.slice, score.metric): score for score in scores if score.task == task}
+    units = {score.metric: score.unit for score in mine.values()}
+    titles = [f"{_title(metric)} {unit or ''}".rstrip() for metric, unit in units.items()]
+    table = Table("slice", "n", *map(printable, titles), title=printable(f"{task} scores"))
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, values in by_slice(mine, task).items():
-        table.add_row(Text(printable(name)), *(_number(values.get(key), key) for key in ("n", *titles)))
+    for name in dict.fromkeys(score.slice for score in mine.values()):
+        row = [mine.get((name, metric)) for metric in units]
+        n = next(score.n for score in row if score)
+        table.add_row(Text(printable(name)), f"{n:,}", *map(_score_text, row))
     return table
+
+
+def _title(metric: str) -> str:
+    return METRICS[metric].title if metric in METRICS else metric
+
+
+def _score_text(score: Score | None) -> str:
+    if score is None or score.value is None:
+        return "-"
+    if score.metric == "parsed":
+        return f"{score.value:.1%}"
+    return f"{score.value:.4g}" if score.unit is None else f"{score.value:,.1f}"
 
 
 def _results(path: Path) -> RenderableType:
     """What `eval_results.json` holds. Raises UserError for scores that are none."""
     row = _json(path)
-    facts = {key: _number(value, key) for key, value in row.items() if isinstance(value, int | float)}
+    facts = {key: _number(value) for key, value in row.items() if isinstance(value, int | float)}
     try:
         table = score_table(scores_of(row))
     except ValueError as error:
@@ -269,12 +285,8 @@ def _facts(facts: Mapping[str, Any]) -> Table:
     return grid
 
 
-def _number(value: Any, key: str) -> str:
-    if not isinstance(value, int | float):
-        return "-"
-    if key == "parsed":
-        return f"{value:.1%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.1f}" if key.endswith("_km") else f"{value:.4g}"
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """Intervals over seeds, folds and cities, and tests of methods that share their seeds. Arrays in, numbers out.
 
 "95 %" has one meaning in the whole project: an interval of Student's t around the number that is shown, worked out on a
-scale on which the quantity has no bound (`Scale`), so that neither end can pass one. `SCALES` says which metric has
-which scale. What the values are (seeds, folds, cities) decides how much their mean varies: docs/statistics.md has the
-units, and the coverage as measured. Where there is no interval, its ends are NaN and `Interval.why` says why.
+scale on which the quantity has no bound (`Scale`), so that neither end can pass one. The catalogue of metrics says
+which has which. What the values are (seeds, folds, cities) decides how much their mean varies: docs/statistics.md has
+the units, and the coverage as measured. Where there is no interval, its ends are NaN and `Interval.why` says why.
 """
 
 from __future__ import annotations
@@ -69,28 +69,6 @@ BELOW_ONE = Scale("log(1 - x)", -np.inf, 1.0, lambda x: np.log1p(-x), lambda x: 
 
 SHARE = Scale("logit", 0.0, 1.0, special.logit, special.expit, lambda x: 1 / (x * (1 - x)))
 """Shares, and scores from 0 to 1."""
-
-SCALES: dict[str, Scale] = {
-    # the two probe protocols
-    **dict.fromkeys(("lon_r2", "lat_r2"), BELOW_ONE),
-    **dict.fromkeys(("lon_mae", "lat_mae", "mean_km", "median_km", "loss"), LOG),
-    "parsed": SHARE,
-    # what became of the map
-    "skill": BELOW_ONE,
-    **dict.fromkeys((f"skill_{probe}" for probe in ("frozen", "shifted", "turned", "refit", "mlp")), BELOW_ONE),
-    **dict.fromkeys((f"km_{probe}" for probe in ("frozen", "shifted", "turned", "refit", "mlp")), LOG),
-    **dict.fromkeys(("km_untrained", "km_permuted", "kl_old", "task_km"), LOG),
-    **dict.fromkeys(("lost", "bent", "turned", "shifted"), IDENTITY),
-    **dict.fromkeys(("moved_km", "radial_km", "tangential_km", "shift_length"), LOG),
-    **dict.fromkeys(("integration_km", "integration_reference_km", "integration_ratio"), LOG),
-    **dict.fromkeys(("off_manifold", "tangential_share", "shift_share"), SHARE),
-    # the benchmark
-    **dict.fromkeys(("retention", "acquisition", "integration", "volume"), SHARE),
-    **dict.fromkeys(("km_start", "km_end"), LOG),
-    "average_skill": BELOW_ONE,
-    **dict.fromkeys(("forgetting", "backward_transfer", "forward_transfer"), IDENTITY),
-}
-"""The scale of each metric that has an interval. A difference of two values of any metric is on `IDENTITY`."""
 
 
 # --- intervals

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from atlantis.readout.activations import probe_features
-from atlantis.readout.measures import Places, like
+from atlantis.readout.compared import Places, like
 from atlantis.readout.probes import REAL, folds, read_sphere
 from atlantis.readout.source import open_checkpoint
 from atlantis.settings import ProbeConfig

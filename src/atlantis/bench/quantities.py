@@ -25,7 +25,7 @@ from atlantis.bench.record import BenchRecord
 from atlantis.bench.scores import DAMAGE, OLD, REAL, Numbers, Scores
 from atlantis.bench.tiers import SHIPPED, SHIPPED_CITY
 from atlantis.errors import UserError
-from atlantis.statistics import BELOW_ONE, IDENTITY, LOG, SCALES, SHARE, Scale, hypervolume
+from atlantis.statistics import BELOW_ONE, IDENTITY, LOG, SHARE, Scale, hypervolume
 
 SCORES = tuple(Scores.model_fields)
 MEASURES = tuple(Continual.model_fields)
@@ -55,11 +55,10 @@ def scale_of(quantity: str) -> Scale:
     """The scale on which a quantity has no bound, for intervals."""
     if quantity == LEARNED or quantity.startswith(f"{LEARNED} "):
         return BELOW_ONE
-    if quantity in (KEPT_MAP, KEPT_ANSWERS, WITH_ANSWERS):
+    if quantity in (*SCORES, "volume", KEPT_MAP, KEPT_ANSWERS, WITH_ANSWERS):
         return SHARE
-    if quantity in MEASURES:
-        return IDENTITY  # a unit is the real cities' chance, and an ocean's skill may be above 1
-    return LOG if is_km(quantity) else SCALES.get(quantity, IDENTITY)
+    # Of the measures of a sequence, a unit is the real cities' chance, and an ocean's skill may be above 1.
+    return LOG if is_km(quantity) else IDENTITY
 
 
 def continual_of(record: BenchRecord) -> Continual | None:

@@ -13,13 +13,16 @@ from numpy.typing import ArrayLike
 from atlantis import artifacts, limits, trust
 from atlantis import config as configs
 from atlantis.errors import PartFailed, UserError
-from atlantis.forgetting import when_table
 from atlantis.model.checkpoint import checkpoint_folders, probed_task
 from atlantis.names import ANSWERS, REAL
 from atlantis.progress import bar, say
 from atlantis.reading import read_json
-from atlantis.readout.layers import layer_table, write_layer_table
-from atlantis.readout.measures import TOLD, VERSION, Measures, block_features, layer_name
+from atlantis.readout.catalogue import METRICS
+from atlantis.readout.compared import block_features, layer_name
+from atlantis.readout.files import Tables, read_table, write_tables
+from atlantis.readout.forgetting import when_table
+from atlantis.readout.layers import layer_table, layer_tables
+from atlantis.readout.measures import VERSION, Measures
 from atlantis.readout.probes import Reading, read_seed, read_sphere, without_r2
 from atlantis.readout.source import open_checkpoint, open_source
 from atlantis.readout.threads import as_they_come, side_by_side
@@ -47,10 +50,6 @@ def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig |
     config = config or ProbeConfig()
     features = open_source(checkpoint, world).features(world, config.layers)
     return {name: read(features, world, config) for name, read in READERS.items()}
-
-
-Tables = dict[str, pd.DataFrame]
-"""The tables of one folder of `analysis/` by file name, with a column `step`."""
 
 
 def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool = False) -> None:
@@ -197,15 +196,12 @@ def _scores(checkpoint: Path) -> list[Score]:
 
 def _stacked(readings: dict[int, Reading]) -> Tables:
     """One protocol's readings of several steps as its files."""
-
-    def all_steps(part: str) -> pd.DataFrame:
-        tables = {step: getattr(reading, part) for step, reading in readings.items()}
-        return pd.concat([table.assign(step=step) for step, table in tables.items()], ignore_index=True)
-
-    found = {"representation_dynamics.csv": all_steps("dynamics"), "predictions.parquet": all_steps("predictions")}
-    if next(iter(readings.values())).variants is not None:
-        found["variants.csv"] = all_steps("variants")
-    return {file: pd.DataFrame(table, columns=["step", *table.columns.drop("step")]) for file, table in found.items()}
+    by_file: dict[str, list[pd.DataFrame]] = {}
+    for step, reading in readings.items():
+        for file, table in reading.tables().items():
+            by_file.setdefault(file, []).append(table.assign(step=step))
+    tables = {file: pd.concat(parts, ignore_index=True) for file, parts in by_file.items()}
+    return {file: pd.DataFrame(table, columns=["step", *table.columns.drop("step")]) for file, table in tables.items()}
 
 
 def _digest(config: ProbeConfig, steps: Iterable[int], folder: str) -> str:
@@ -224,9 +220,8 @@ def _tables_of(run: Path, config: ProbeConfig) -> dict[str, Tables] | None:
     folders = {name: run / "analysis" / name for name in names}
     if not all(artifacts.is_whole(folder) for folder in folders.values()):
         return None
-    found = {
-        name: {file: _load(folder / file) for file in _kept_files(name, folder)} for name, folder in folders.items()
-    }
+    kept = {name: _kept_files(name, folder) for name, folder in folders.items()}
+    found = {name: {file: read_table(folders[name] / file) for file in files} for name, files in kept.items()}
     steps = _steps(found)
     complete = (artifacts.is_complete(folder, _digest(config, steps, name)) for name, folder in folders.items())
     return found if all(complete) else None
@@ -237,12 +232,6 @@ def _kept_files(name: str, folder: Path) -> list[str]:
     if name == "map":
         return ["measures.parquet", "cities.parquet"]
     return sorted(file.name for file in folder.iterdir() if file.name != artifacts.MANIFEST)
-
-
-def _load(file: Path) -> pd.DataFrame:
-    return (
-        pd.read_parquet(file) if file.suffix == ".parquet" else pd.read_csv(file, keep_default_na=False, na_values=[""])
-    )
 
 
 def _merged(before: Tables, fresh: Tables, steps: set[int]) -> Tables:
@@ -263,22 +252,19 @@ def _write(run: Path, config: ProbeConfig, tables: dict[str, Tables]) -> None:
         if (folder / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(folder)):
             say(f"damaged: {problem.partition(';')[0]}; kept as {artifacts.set_aside(folder).name} and made again")
         with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:
-            for file, table in files.items():
-                if file.endswith(".parquet"):
-                    table.to_parquet(aside / file, index=False)
-                else:
-                    table.to_csv(aside / file, index=False, float_format="%.6g")
+            write_tables(files, aside)
 
 
 def _courses(tables: dict[str, Tables], config: ProbeConfig) -> pd.DataFrame:
     """The numbers whose course over the run is told: of the real cities, the old prompts and the task's slices."""
+    names = [metric.name for metric in METRICS.values() if metric.better and metric.course]
     measures = tables["map"]["measures.parquet"]
     read = (measures["group"] == REAL) & (measures["layer"] == layer_name(config.layers))
-    told = _where(measures, measures["metric"].isin(TOLD) & (read | (measures["layer"] == ANSWERS)))
+    courses = _where(measures, measures["metric"].isin(names) & (read | (measures["layer"] == ANSWERS)))
     dynamics = tables["seed"]["representation_dynamics.csv"]
     test = _where(dynamics, (dynamics["group"] == REAL) & (dynamics["split"] == "test"))
-    r2 = test.melt(["step", "group"], ["lon_r2", "lat_r2"], var_name="metric")
-    return pd.concat([told, r2])
+    scores = test.melt(["step", "group"], [name for name in names if name in test], var_name="metric")
+    return pd.concat([courses, scores])
 
 
 def _where(table: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:
@@ -324,7 +310,7 @@ def probe_folder(
     with artifacts.new_folder(out, kind="analysis") as aside:
         readings, table = read()
         for name, reading in readings.items():
-            reading.write(aside / name)
+            write_tables(reading.tables(), aside / name)
         if table is not None:
-            write_layer_table(table, aside / "layers")
+            write_tables(layer_tables(table), aside / "layers")
     return readings, table

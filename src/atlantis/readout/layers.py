@@ -14,6 +14,7 @@ from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_folders
 from atlantis.names import REAL
 from atlantis.progress import bar
+from atlantis.readout.files import Tables, write_tables
 from atlantis.readout.probes import metrics, seed_split, virtual_regions
 from atlantis.readout.ridge import Sums, solve_ridge
 from atlantis.readout.source import Source, open_source
@@ -55,11 +56,9 @@ def layer_table(source: Source, world: World, config: ProbeConfig, layers: list[
     return pd.DataFrame([row for part in rows for row in part])
 
 
-def write_layer_table(table: pd.DataFrame, folder: Path) -> None:
-    """The same rows as `layers.csv` and `layers.parquet` in `folder`, made if missing."""
-    folder.mkdir(exist_ok=True)
-    table.to_csv(folder / "layers.csv", index=False, float_format="%.6g")
-    table.to_parquet(folder / "layers.parquet", index=False)
+def layer_tables(table: pd.DataFrame) -> Tables:
+    """Its files: the same rows as CSV and as Parquet."""
+    return {"layers.csv": table, "layers.parquet": table}
 
 
 def run_layer_table(run: Path) -> tuple[pd.DataFrame, list[UserError]]:
@@ -90,5 +89,5 @@ def run_layer_table(run: Path) -> tuple[pd.DataFrame, list[UserError]]:
             raise problems[0]
         every = pd.concat(tables, ignore_index=True)
         with artifacts.new_folder(run / "analysis" / "layers", kind="analysis", overwrite=True) as aside:
-            write_layer_table(every, aside)
+            write_tables(layer_tables(every), aside)
     return every, problems

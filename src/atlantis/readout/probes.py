@@ -12,11 +12,10 @@ Two protocols, on the same features (`activations.probe_features`):
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from operator import add
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,11 +24,13 @@ from numpy.typing import ArrayLike
 
 from atlantis.errors import UserError
 from atlantis.names import PROTOCOLS, REAL
+from atlantis.readout.catalogue import METRICS
+from atlantis.readout.files import Tables
 from atlantis.readout.ridge import Ridge, Sums, fit_ridge, solve_ridge
 from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
-from atlantis.statistics import FEWEST_VALUES, SCALES, fold_probes_share, interval, probes_share, splits_share
+from atlantis.statistics import FEWEST_VALUES, fold_probes_share, interval, probes_share, splits_share
 from atlantis.world import World
 
 FEWEST = 10
@@ -37,11 +38,6 @@ FEWEST = 10
 
 LEAST_SPREAD = 0.01
 """Degrees, about a kilometre, which is the least that the task tells apart: within less, R2 has no meaning."""
-
-SCORES = ("n", "lon_r2", "lat_r2", "lon_mae", "lat_mae", "mean_km", "median_km")
-"""What `metrics` gives, in this order."""
-
-VARIANT_COLUMNS = ("variant", "group", *SCORES)
 
 
 @dataclass(frozen=True)
@@ -54,32 +50,81 @@ class Reading:
     fits: tuple[Ridge, ...] = ()
     """`sphere`: the probe of each of the `folds`, fitted on the other folds' cities."""
 
-    def write(self, folder: Path) -> None:
-        """Make `folder`, with representation_dynamics.csv, predictions.parquet and, if there are any, variants.csv."""
-        folder.mkdir()
-        self.dynamics.to_csv(folder / "representation_dynamics.csv", index=False, float_format="%.6g")
-        self.predictions.to_parquet(folder / "predictions.parquet", index=False)
-        if self.variants is not None:
-            self.variants.to_csv(folder / "variants.csv", index=False, float_format="%.6g")
+    def tables(self) -> Tables:
+        """What is written, by file name."""
+        tables = {"representation_dynamics.csv": self.dynamics, "predictions.parquet": self.predictions}
+        return tables if self.variants is None else tables | {"variants.csv": self.variants}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """True and predicted places of n cities, degrees, all arrays (n,)."""
+
+    lon: np.ndarray
+    lat: np.ndarray
+    pred_lon: np.ndarray
+    pred_lat: np.ndarray
+
+    @cached_property
+    def km(self) -> np.ndarray:
+        """Great-circle errors."""
+        return haversine_km(self.lon, self.lat, self.pred_lon, np.clip(self.pred_lat, -90.0, 90.0))
+
+
+SCORES: dict[str, Callable[[Placed], float]] = {}
+"""By name, in the order of the columns."""
+
+
+def score(function: Callable[[Placed], float]) -> Callable[[Placed], float]:
+    """Have the function score every group of cities, by its name, which needs an entry in the catalogue."""
+    SCORES[function.__name__] = function
+    return function
+
+
+@score
+def lon_r2(places: Placed) -> float:
+    return r2(places.lon, places.pred_lon)
+
+
+@score
+def lat_r2(places: Placed) -> float:
+    return r2(places.lat, places.pred_lat)
+
+
+@score
+def lon_mae(places: Placed) -> float:
+    return _mean(np.abs(places.lon - places.pred_lon))
+
+
+@score
+def lat_mae(places: Placed) -> float:
+    return _mean(np.abs(places.lat - places.pred_lat))
+
+
+@score
+def mean_km(places: Placed) -> float:
+    return _mean(places.km)
+
+
+@score
+def median_km(places: Placed) -> float:
+    return float(np.median(places.km)) if len(places.km) else float("nan")
+
+
+def variant_columns() -> list[str]:
+    """Those of `variants.csv`."""
+    return ["variant", "group", "n", *SCORES]
 
 
 def metrics(lon: np.ndarray, lat: np.ndarray, pred_lon: np.ndarray, pred_lat: np.ndarray) -> dict[str, float]:
-    """Scores of predicted places in degrees, all arrays (n,).
+    """`n` and all `SCORES` of predicted places in degrees, all arrays (n,).
 
     R2 = 1 - residual / total sum of squares of longitude and of latitude (NaN where the truth hardly varies); mean
     absolute errors in degrees; mean and median great-circle error in km. Inside a tight group R2 means little: read
     its km. A group of no cities gives NaN throughout.
     """
-    km = haversine_km(lon, lat, pred_lon, np.clip(pred_lat, -90.0, 90.0))
-    return {
-        "n": len(lon),
-        "lon_r2": r2(lon, pred_lon),
-        "lat_r2": r2(lat, pred_lat),
-        "lon_mae": _mean(np.abs(lon - pred_lon)),
-        "lat_mae": _mean(np.abs(lat - pred_lat)),
-        "mean_km": _mean(km),
-        "median_km": float(np.median(km)) if len(km) else float("nan"),
-    }
+    places = Placed(lon, lat, pred_lon, pred_lat)
+    return {"n": len(lon), **{name: function(places) for name, function in SCORES.items()}}
 
 
 def r2(true: np.ndarray, predicted: np.ndarray) -> float:
@@ -266,7 +311,7 @@ def _variants(
     work = [pooled] if world.n_virtual > 1 else []
     work += [partial(left_out, region, ids) for region, ids in real]
     found = [row for rows in side_by_side(lambda part: part(), work) for row in rows]
-    return pd.DataFrame(found, columns=list(VARIANT_COLUMNS))  # a world of one region has no rows, and these columns
+    return pd.DataFrame(found, columns=variant_columns())  # a world of one region has no rows, and these columns
 
 
 def folds(world: World, config: ProbeConfig) -> np.ndarray:
@@ -332,9 +377,12 @@ def _intervals(
     NaN where the group has fewer than `FEWEST_VALUES` cities: splits of so few do not tell how others would do.
     """
     ends = {}
-    for key in ("lon_r2", "lat_r2", "mean_km", "median_km"):
+    for key in SCORES:
+        scale = METRICS[key].scale
+        if scale is None:
+            continue
         values = [part[key] for part in parts] if scores["n"] >= FEWEST_VALUES else []
-        around = interval(values, SCALES[key], shared, None if around_mean else scores[key]).holding(scores[key])
+        around = interval(values, scale, shared, None if around_mean else scores[key]).holding(scores[key])
         ends[f"{key}_low"], ends[f"{key}_high"] = around.low, around.high
     return ends
 

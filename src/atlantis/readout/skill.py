@@ -28,12 +28,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from atlantis.readout.catalogue import scale_of
 from atlantis.readout.ridge import Ridge, Sums, solve_ridge
 from atlantis.readout.similarity import Cloud, leading_subspace, orthogonal_turn
 from atlantis.readout.threads import side_by_side
-from atlantis.statistics import SCALES, interval, splits_share
-
-KINDS = ("frozen", "shifted", "turned", "refit", "mlp")
+from atlantis.statistics import interval, splits_share
 
 SHARES = {
     "lost": ("first", "refit"),
@@ -58,13 +57,13 @@ class Estimate(NamedTuple):
 
 def over_folds(values: np.ndarray, fold: np.ndarray, metric: str = "mean_km") -> Estimate:
     """Mean of the cities' values (n,), with its interval over the means of the folds (n,), on the scale of `metric`."""
-    return _around(float(values.mean()), _fold_means(values, fold), metric, len(values))
+    return around_folds(float(values.mean()), _fold_means(values, fold), metric, len(values))
 
 
-def _around(value: float, of_folds: list[float], metric: str, n: int) -> Estimate:
+def around_folds(value: float, of_folds: list[float], metric: str, n: int) -> Estimate:
     """`value` with the interval that the folds' values give it; the folds' probes share most of their cities."""
     shared = splits_share(1, max(1, len(of_folds) - 1))
-    around = interval(of_folds, SCALES[metric], shared, value)
+    around = interval(of_folds, scale_of(metric), shared, value)
     return Estimate(value, around.low, around.high, n)
 
 
@@ -81,7 +80,7 @@ def skills(errors: dict[str, np.ndarray], untrained: np.ndarray, fold: np.ndarra
     """S = 1 - E / E_untrained of each probe, from errors in km (n,) of the same cities; intervals over the folds."""
     chance = float(untrained.mean())
     return {
-        name: _around(_skill(float(km.mean()), chance), _fold_skills(km, untrained, fold), "skill", len(km))
+        name: around_folds(_skill(float(km.mean()), chance), _fold_skills(km, untrained, fold), "skill_refit", len(km))
         for name, km in errors.items()
     }
 
@@ -99,7 +98,7 @@ def shares_of_fall(
         before, after = (readings[rung] for rung in rungs)
         pairs = zip(_fold_skills(before, untrained, fold), _fold_skills(after, untrained, fold), strict=True)
         value = float(after.mean() - before.mean()) / chance if chance >= LEAST_CHANCE_KM else float("nan")
-        shares[name] = _around(value, [b - a for b, a in pairs], name, len(first))
+        shares[name] = around_folds(value, [b - a for b, a in pairs], name, len(first))
     return shares
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pandas as pd
 
 from atlantis.names import REAL
+from atlantis.readout.catalogue import suffix
 from atlantis.report.run_data import Run
-from atlantis.report.tables import cell, run_rows
+from atlantis.report.tables import cell, run_columns, run_sheet
 
 SMALL_FALL = 0.005
 """A fall in skill below this is not taken apart: its parts would be noise."""
@@ -18,28 +19,28 @@ SMALL_FALL = 0.005
 
 def finding(run: Run, protocol: str = "seed") -> list[dict[str, str]]:
     """What became of the map, in a few numbers: what, from the first checkpoint to the last, and a remark."""
-    rows = run_rows(run, protocol)
+    sheet = run_sheet(run, protocol)
+    rows = sheet.rows
     if len(rows) < 2:
         return []
     first, last = rows.iloc[0], rows.iloc[-1]
     steps = f"step {first['step']:,.0f} → {last['step']:,.0f}"
-    found = []
-    for column in rows.columns:
-        if not column.endswith(" km") or pd.isna(first[column]) or pd.isna(last[column]):
+    found, columns = [], run_columns(run, protocol)
+    for name, metric, source, group, _ in columns:
+        if source == "training" or not metric.unit or pd.isna(first[name]) or pd.isna(last[name]):
             continue
-        name, remark = column.removesuffix(" km"), ""
-        if name.startswith("task "):
-            label = f"Answers, {name.removeprefix('task ').replace('-', '–')}"
-        elif name == REAL:
+        label, remark = f"{group} on the map", steps
+        if source == "task":
+            label = f"Answers, {group.replace('-', '–')}"
+        elif group == REAL:
             label = "Map of held-out real cities"
+            plain = [column for column in columns if column.source == "probe" and not column.metric.unit]
             before, after = (
-                " / ".join(cell(f"{axis} R2", row[f"{axis} R2"]) for axis in ("lon", "lat")) for row in (first, last)
+                " / ".join(cell(row[column.name], column.metric.digits) for column in plain) for row in (first, last)
             )
             remark = f"R² {before} → {after}"
-        else:
-            label = f"{name} on the map"
-        value = f"{first[column]:,.0f} → {last[column]:,.0f} km"
-        found.append({"label": label, "value": value, "remark": remark or steps})
+        value = " → ".join(cell(row[name], metric.digits) for row in (first, last)) + suffix(metric.unit)
+        found.append({"label": label, "value": value, "remark": remark})
     found.sort(key=lambda card: card["label"].startswith("Answers"))
     return [*found, *_kind_of_fall(run)]
 

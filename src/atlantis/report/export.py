@@ -10,20 +10,24 @@ import numpy as np
 import pandas as pd
 
 from atlantis.names import REAL
-from atlantis.report.map_data import WHEN_COLUMNS
+from atlantis.readout.catalogue import METRICS, title_of
+from atlantis.report.map_data import WHEN_COLUMNS, MapData
 from atlantis.report.run_data import Probe, Run, rows_where
-from atlantis.report.tables import ABSENT, cell, run_rows, slice_title
+from atlantis.report.tables import ABSENT, Sheet, cell, run_sheet, slice_title
+
+KM = METRICS["mean_km"].digits
+CHANGES: dict[str, int | None] = {"cities": 0, "first km": KM, "last km": KM, "change km": KM}
 
 
-def run_tables(run: Run) -> dict[str, tuple[str, pd.DataFrame]]:
-    """Name -> title and rows of each table that the run has numbers for."""
-    found = {"checkpoints": ("checkpoints", run_rows(run))}
+def run_tables(run: Run) -> dict[str, Sheet]:
+    """By name, each table that the run has numbers for, with its title."""
+    found = {"checkpoints": run_sheet(run)._replace(title="checkpoints")}
     for protocol, probe in run.probes.items():
-        found[f"regions_{protocol}"] = (f"regions, {protocol} probe", region_rows(probe))
+        found[f"regions_{protocol}"] = Sheet(region_rows(probe), CHANGES, f"regions, {protocol} probe")
     if len(run.variants):
-        found["variants"] = ("other probes of the same states", variant_rows(run))
+        found["variants"] = Sheet(variant_rows(run), CHANGES, "other probes of the same states")
     if run.map is not None and len(run.map.when):
-        found["when"] = ("when it happened", when_rows(run))
+        found["when"] = when_sheet(run.map, run)
     return found
 
 
@@ -58,46 +62,33 @@ def _first_and_last(table: pd.DataFrame) -> dict[str, float]:
     return {"first km": first, "last km": last, "change km": last - first}
 
 
-def when_rows(run: Run) -> pd.DataFrame:
+def when_sheet(data: MapData, run: Run) -> Sheet:
     """`when.csv` with metrics and columns as people say them."""
-    if run.map is None:
-        return pd.DataFrame()
-    when = pd.DataFrame({name: run.map.when[name] for name in WHEN_COLUMNS})
-    when["metric"] = [metric_title(name) for name in when["metric"]]
+    when = pd.DataFrame({name: data.when[name] for name in WHEN_COLUMNS})
+    when["metric"] = [title_of(str(name)) for name in when["metric"]]
     when["group"] = [slice_title(str(name), run) for name in when["group"]]
     for name in WHEN_COLUMNS[2:]:
         when[name] = pd.to_numeric(when[name], errors="coerce")
-    return when.rename(columns={"worst_step": "worst at step", "half_damage_step": "half done at step"})
+    digits = {"first": None, "final": None, "worst": None, "worst at step": 0, "half done at step": 0, "recovered": 2}
+    named = when.rename(columns={"worst_step": "worst at step", "half_damage_step": "half done at step"})
+    return Sheet(named, digits, "when it happened")
 
 
-_WORDS = {
-    "cka": "CKA",
-    "kl": "KL",
-    "r2": "R2",
-    "mlp": "small network",
-    "refit": "new probe",
-    "frozen": "first probe",
-}
-
-
-def metric_title(name: str) -> str:
-    """A metric's name in words: "km_frozen" as "km first probe", "lon_r2" as "lon R2"."""
-    return " ".join(_WORDS.get(word, word) for word in name.split("_"))
-
-
-def comparison_rows(runs: Sequence[Run]) -> pd.DataFrame:
+def comparison_sheet(runs: Sequence[Run]) -> Sheet:
     """One row per run: its last checkpoint's numbers, and beside the probe's km that of its first."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    digits: dict[str, int | None] = {"last step": 0}
     for run in runs:
-        table = run_rows(run)
-        row: dict[str, Any] = {"run": run.name}
-        if len(table):
-            first, last = table.iloc[0], table.iloc[-1]
-            row |= {"last step": last["step"], **{name: last[name] for name in table.columns if name != "step"}}
-            if "real km" in table:
+        sheet, row = run_sheet(run), {"run": run.name}
+        if len(sheet.rows):
+            first, last = sheet.rows.iloc[0], sheet.rows.iloc[-1]
+            row |= {"last step": last["step"], **last.drop("step")}
+            digits |= sheet.digits
+            if "real km" in last:
                 row |= {"real km at first": first["real km"], "change of real km": last["real km"] - first["real km"]}
+                digits |= {"real km at first": KM, "change of real km": KM}
         rows.append(row)
-    return pd.DataFrame(rows)
+    return Sheet(pd.DataFrame(rows), digits, "The runs side by side")
 
 
 # --- as text
@@ -138,22 +129,24 @@ def _harmless(value: Any) -> Any:
     return f"'{line}" if line.lstrip().startswith(("=", "+", "-", "@")) else line
 
 
-def latex_text(rows: pd.DataFrame, title: str) -> str:
-    """A `tabular` in the style of booktabs, with the title as a comment; every text is shown as it is."""
+def latex_text(sheet: Sheet) -> str:
+    """A `tabular` in the style of booktabs, with its title as a comment; every text is shown as it is."""
+    rows = sheet.rows
     numeric = [pd.api.types.is_numeric_dtype(rows[name]) for name in rows.columns]
-    lines = [f"% {' '.join(title.split())}", r"% \usepackage{booktabs}"]
+    lines = [f"% {' '.join(sheet.title.split())}", r"% \usepackage{booktabs}"]
     lines += [rf"\begin{{tabular}}{{{''.join('r' if one else 'l' for one in numeric)}}}", r"\toprule"]
     lines += [" & ".join(latex_escape(name).replace("R2", "$R^2$") for name in rows.columns) + r" \\", r"\midrule"]
     for values in rows.itertuples(index=False):
         cells = zip(rows.columns, numeric, values, strict=True)
-        lines.append(" & ".join(_latex_cell(*one) for one in cells) + r" \\")
+        texts = (
+            _latex_number(value, sheet.digits[name]) if one else latex_escape(str(value)) for name, one, value in cells
+        )
+        lines.append(" & ".join(texts) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 
-def _latex_cell(column: str, numeric: bool, value: Any) -> str:
-    if not numeric:
-        return latex_escape(str(value))
-    text = cell(column, value)
+def _latex_number(value: float, digits: int | None) -> str:
+    text = cell(value, digits)
     return "--" if text == ABSENT else text.replace("-", "$-$").replace(",", "{,}")
 
 

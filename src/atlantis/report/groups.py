@@ -9,10 +9,11 @@ from statistics import fmean
 from typing import NamedTuple
 
 from atlantis.errors import UserError
+from atlantis.readout.catalogue import scale_of
 from atlantis.report.study_numbers import StudyMap
 from atlantis.report.study_record import RUNS, SEEDS, Evaluation, Origin, StudyRecord, command
 from atlantis.report.tables import ABSENT
-from atlantis.statistics import IDENTITY, SCALES, Scale, seed_interval
+from atlantis.statistics import IDENTITY, Scale, seed_interval
 
 NOT_RUN = "not run"
 NEAR = 0.05
@@ -95,7 +96,7 @@ class Group:
         """Mean over the seeds of what `pick` takes at a step, less that at step `since`, with its interval."""
         values = [_at(record, step, pick.take) for record in self.records]
         if since is None:
-            return mean_and_interval(values, digits, SCALES[pick.metric])
+            return mean_and_interval(values, digits, scale_of(pick.metric))
         before = [_at(record, since, pick.take) for record in self.records]
         values = [None if a is None or b is None else b - a for a, b in zip(before, values, strict=True)]
         return mean_and_interval(values, digits)

@@ -43,6 +43,10 @@ class MapData:
         found = self.measures.loc[self.measures["metric"] == metric, "layer"].unique()
         return sorted(found, key=lambda layer: (not layer.isdigit(), int(layer) if layer.isdigit() else 0))
 
+    def groups(self, metric: str) -> list[str]:
+        """The groups that a metric was measured of."""
+        return list(self.measures.loc[self.measures["metric"] == metric, "group"].unique())
+
     def rows(self, metric: str, group: str = REAL, layer: str | None = None) -> pd.DataFrame:
         """value, low, high, n of one metric by step; no rows if it was not measured."""
         table = self.measures

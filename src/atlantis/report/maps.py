@@ -24,6 +24,7 @@ from PIL import Image
 
 from atlantis.errors import UserError
 from atlantis.names import REAL
+from atlantis.readout.catalogue import METRICS
 from atlantis.report.run_data import Probe, Run, load, rows_where
 from atlantis.report.style import COAST, INK, LAND, MUTED, SEA, TRUE, literal, new_figure, style
 from atlantis.report.tables import cell
@@ -108,7 +109,7 @@ def _step_title(probe: Probe, step: int) -> str:
     if step not in real.index:
         return f"step {step:,}"
     row = real.loc[step]
-    lon, lat = (cell(f"{axis} R2", row[f"{axis}_r2"]) for axis in ("lon", "lat"))
+    lon, lat = (cell(row[name], METRICS[name].digits) for name in ("lon_r2", "lat_r2"))
     numbers = f"R² {lon} lon, {lat} lat; {row['mean_km']:,.0f} km"
     for name in probe.virtual_regions[:2]:
         virtual = probe.group(name)

@@ -26,7 +26,7 @@ import numpy as np
 from atlantis.artifacts import refuse_links, version, write_bytes, write_text
 from atlantis.errors import PartFailed, UserError
 from atlantis.progress import bar
-from atlantis.report.export import comparison_rows, csv_text, latex_text, run_tables
+from atlantis.report.export import Sheet, comparison_sheet, csv_text, latex_text, run_tables
 from atlantis.report.page_data import comparison, data_of
 from atlantis.report.panels import sections
 from atlantis.report.run_data import Run, load
@@ -58,7 +58,7 @@ def write_report(
                 beside |= {folder + name: data for name, data in _beside(run, figures).items()}
                 progress.advance(note=run.name)
         if len(loaded) > 1:
-            beside |= _table_files("comparison", comparison_rows(loaded), "The runs side by side")
+            beside |= _table_files("comparison", comparison_sheet(loaded))
     links = [[quote(name) for name in beside if name.startswith(folder)] for folder in folders]
     text = page(loaded, links)
     for name, data in beside.items():
@@ -132,13 +132,13 @@ def _beside(run: Run, figures: bool) -> dict[str, bytes]:
         from atlantis.report.figures import pictures
 
         found |= {f"figures/{name}": data for name, data in pictures(run).items()}
-    for name, (title, rows) in run_tables(run).items():
-        found |= _table_files(f"tables/{name}", rows, f"{run.name}: {title}")
+    for name, sheet in run_tables(run).items():
+        found |= _table_files(f"tables/{name}", sheet._replace(title=f"{run.name}: {sheet.title}"))
     return found
 
 
-def _table_files(name: str, rows: Any, title: str) -> dict[str, bytes]:
-    return {f"{name}.csv": csv_text(rows).encode(), f"{name}.tex": latex_text(rows, title).encode()}
+def _table_files(name: str, sheet: Sheet) -> dict[str, bytes]:
+    return {f"{name}.csv": csv_text(sheet.rows).encode(), f"{name}.tex": latex_text(sheet).encode()}
 
 
 # --- the page

@@ -15,13 +15,12 @@ import pandas as pd
 
 from atlantis.names import REAL
 from atlantis.report.about import about, finding
-from atlantis.report.export import comparison_rows, each_variant, when_rows
-from atlantis.report.panels import panels
+from atlantis.report.export import comparison_sheet, each_variant, when_sheet
+from atlantis.report.panels import panels, regions_of
 from atlantis.report.run_data import Probe, Run
 from atlantis.report.series import number, numbers
-from atlantis.report.tables import digits_of, run_rows
+from atlantis.report.tables import Sheet, run_sheet
 from atlantis.sphere import wrap_longitude
-from atlantis.world.regions import colours
 
 MISSING = -32768
 PROTOCOL_TITLES = {
@@ -35,18 +34,18 @@ ALL_REAL = "all real cities"
 
 def data_of(run: Run, files: Sequence[str]) -> dict[str, Any]:
     """Everything the page shows of one run; `files` are links to its pictures and tables."""
-    regions = _regions(run)
+    regions = regions_of(run)
     cities = _cities(run)
     return {
         "name": run.name,
         "finding": finding(run),
         "regions": regions,
         "cities": _packed_cities(cities, [region["name"] for region in regions]),
-        "table": table(run_rows(run)),
+        "table": table(run_sheet(run)),
         "panels": panels(run, regions),
         "probes": {name: _probe(probe, cities.index, regions) for name, probe in run.probes.items()},
         "variants": _variants(run),
-        "when": table(when_rows(run)) if run.map is not None and len(run.map.when) else None,
+        "when": table(when_sheet(run.map, run)) if run.map is not None and len(run.map.when) else None,
         "about": about(run),
         "config": run.config,
         "files": list(files),
@@ -54,13 +53,14 @@ def data_of(run: Run, files: Sequence[str]) -> dict[str, Any]:
 
 
 def comparison(runs: Sequence[Run]) -> dict[str, Any]:
-    return table(comparison_rows(runs))
+    return table(comparison_sheet(runs))
 
 
-def table(rows: pd.DataFrame) -> dict[str, Any]:
+def table(sheet: Sheet) -> dict[str, Any]:
     """Columns with their titles and digits, and rows, as the page's tables take them."""
+    rows = sheet.rows
     columns: list[dict[str, Any]] = [
-        {"title": name.replace("R2", "R²"), "digits": digits_of(name)}
+        {"title": name.replace("R2", "R²"), "digits": sheet.digits[name]}
         if pd.api.types.is_numeric_dtype(rows[name])
         else {"title": name, "text": True}
         for name in rows.columns
@@ -70,14 +70,6 @@ def table(rows: pd.DataFrame) -> dict[str, Any]:
         for row in rows.itertuples(index=False)
     ]
     return {"columns": columns, "rows": values}
-
-
-def _regions(run: Run) -> list[dict[str, Any]]:
-    """Real regions by size, then virtual ones, in any of the run's probes."""
-    real = list(dict.fromkeys(name for probe in run.probes.values() for name in probe.real_regions))
-    virtual = list(dict.fromkeys(name for probe in run.probes.values() for name in probe.virtual_regions))
-    palette = colours([*real, *virtual])
-    return [{"name": name, "colour": palette[name], "virtual": name in virtual} for name in [*real, *virtual]]
 
 
 def _cities(run: Run) -> pd.DataFrame:

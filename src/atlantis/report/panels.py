@@ -1,17 +1,25 @@
-"""The page's curves: panels of series against the step, in sections. What a run has no numbers for is not there."""
+"""The page's curves: panels of series against the step, in sections. What a run has no numbers for is not there.
+
+Which metrics there are, their curves' names and units are the catalogue's; this says how panels of several curves are
+drawn. A metric that names no panel of these has one of its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from atlantis.names import REAL
-from atlantis.report.map_panels import map_panels
-from atlantis.report.run_data import Probe, Run, rows_where
-from atlantis.report.series import BLUE, VERMILION, chance, panel, series
+from atlantis.readout.catalogue import METRICS, Metric, suffix
+from atlantis.report.map_panels import bands, map_curves
+from atlantis.report.run_data import Run, rows_where
+from atlantis.report.series import BLUE, chance, number, series
 from atlantis.report.tables import slice_title
+from atlantis.world.regions import colours
 
 MAX_TRAINING_POINTS = 300
 
@@ -49,74 +57,159 @@ SECTIONS = [
 ]
 
 
+@dataclass(frozen=True)
+class Panel:
+    """A panel. rules: metrics of chance, or (label, value); limits: floor, ceiling, lowest of its axis.
+
+    In an analysis that does not tell the shift apart, a panel with {shift} in its title is another one.
+    """
+
+    id: str
+    title: str
+    rules: tuple[str | tuple[str, float], ...] = ()
+    floor: float | None = 0
+    ceiling: float | None = None
+    lowest: float | None = None
+
+    def limits(self) -> dict[str, float]:
+        limits = {"floor": self.floor, "ceiling": self.ceiling, "lowest": self.lowest}
+        return {key: value for key, value in limits.items() if value is not None}
+
+
+R2_CHANCE = tuple(f"{axis}_r2_{null}" for null in ("untrained", "permuted") for axis in ("lon", "lat"))
+PANELS = [
+    Panel("r2", "Probe of held-out real cities: R²", R2_CHANCE, ceiling=1, lowest=-1),
+    Panel("km", "Probe: distance from the true place, mean km", ("km_untrained", "km_permuted")),
+    Panel("task", "Task: error of the answered distance, mean km"),
+    Panel("answer_skill", "Answers: skill, 1 - error / error of the best constant answer", floor=None),
+    Panel("loss", "Loss, nats per token", floor=None),
+    Panel("skill", "Skill, and what its fall is made of", floor=None, ceiling=1),
+    Panel("km_readings", "The same in km", ("km_untrained",)),
+    Panel("integration", "Error of a probe of real cities alone, mean km"),
+    Panel("ratio", "That error over the one of real regions left out", (("as real ones would", 1.0),)),
+    Panel("off", "Outside the real cities' subspace: share of energy"),
+    Panel("shape", "Shape of the region against the true one: disparity"),
+    Panel("cka", "Similarity to the first step: CKA (debiased)", floor=None, ceiling=1),
+    Panel("procrustes", "Procrustes distance from the first step, by block"),
+    Panel("angles", "Principal angles to the first step's subspace"),
+    Panel("kl", "Answers on old prompts: KL, nats per token"),
+    Panel("shift", "What all predictions moved by in common"),
+    Panel("moved", "Movement of places, {shift}, mean km"),
+    Panel("share", "Tangential share of the squared movement, {shift}", ceiling=1),
+    Panel("causes", "Rank correlation of a city's movement, {shift}", (("no relation", 0.0),), floor=None),
+]
+
+
 def sections() -> list[dict[str, str]]:
     return [{"id": key, "title": title, "note": note} for key, title, note in SECTIONS]
 
 
-def panels(run: Run, regions: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def regions_of(run: Run) -> list[dict[str, Any]]:
+    """Real regions by size, then virtual ones, in any of the run's probes."""
+    real = list(dict.fromkeys(name for probe in run.probes.values() for name in probe.real_regions))
+    virtual = list(dict.fromkeys(name for probe in run.probes.values() for name in probe.virtual_regions))
+    palette = colours([*real, *virtual])
+    return [{"name": name, "colour": palette[name], "virtual": name in virtual} for name in [*real, *virtual]]
+
+
+def panels(run: Run, regions: list[dict[str, Any]], protocol: str = "seed") -> list[dict[str, Any]]:
     """Panels of one run. Several runs share a panel by its `id`; of it they show what is neither faint nor thin."""
     palette = {region["name"]: region["colour"] for region in regions}
-    found = [*_map_panels(run, palette), _task_panel(run), _loss_panel(run)]
-    if run.map is not None:
-        virtual = [region["name"] for region in regions if region["virtual"]]
-        found += map_panels(run.map, virtual, palette)
-    return [one for one in found if one["series"]]
+    virtual = [region["name"] for region in regions if region["virtual"]]
+    drawn = [_drawn(run, panel, metrics, virtual, palette, protocol) for panel, metrics in _panels()]
+    order = [key for key, _, _ in SECTIONS]
+    found = [panel for panel in drawn if panel["series"]]
+    return sorted(found, key=lambda panel: order.index(panel["section"]))
 
 
-# --- the map and the answers
+def _panels() -> Iterator[tuple[Panel, list[Metric]]]:
+    """Every panel with its metrics."""
+    members: dict[str, list[Metric]] = {panel.id: [] for panel in PANELS}
+    shown = {key for key, _, _ in SECTIONS}
+    for metric in METRICS.values():
+        if metric.panel is not None and metric.section in shown:
+            members.setdefault(metric.panel or metric.name, []).append(metric)
+    known = {panel.id: panel for panel in PANELS}
+    for name, metrics in members.items():
+        unit = f", {metrics[0].unit}" if metrics and metrics[0].unit else ""
+        yield known.get(name) or Panel(name, metrics[0].title + unit, floor=None), metrics
 
 
-def _map_panels(run: Run, palette: dict[str, str]) -> list[dict[str, Any]]:
-    probe = run.probes.get("seed") or next(iter(run.probes.values()), None)
+def _drawn(
+    run: Run, panel: Panel, metrics: list[Metric], virtual: list[str], palette: dict[str, str], protocol: str
+) -> dict[str, Any]:
+    curves = [*_probe_curves(run, metrics, palette, protocol), *_recorded_curves(run, panel.id)]
+    if run.map is not None and not curves:
+        curves = map_curves(run.map, metrics, virtual, palette)
+    told = run.map is None or run.map.knows_shift
+    older = "{shift}" in panel.title and not told
+    units = {metric.unit for metric in metrics}
+    drawn = {
+        "section": metrics[0].section,
+        "id": f"{panel.id}_with_shift" if older else panel.id,
+        "title": panel.title.format(shift="beyond the shift" if told else "the shift included"),
+        "series": curves,
+        "digits": min(metric.digits for metric in metrics),
+        **panel.limits(),
+    }
+    if len(units) == 1 and units != {""}:
+        drawn["unit"] = suffix(*units)
+    if rules := _rules(run, panel):
+        drawn["rules"] = rules
+    if panel.id == "skill" and run.map is not None:
+        drawn["bands"] = bands(run.map)
+    return drawn
+
+
+def _rules(run: Run, panel: Panel) -> list[dict[str, Any]]:
+    named = [(METRICS[rule].curve, rule) for rule in panel.rules if isinstance(rule, str)]
+    fixed = [{"label": rule[0], "value": number(rule[1])} for rule in panel.rules if isinstance(rule, tuple)]
+    return [*chance(run.map, *named), *fixed]
+
+
+def _probe_curves(run: Run, metrics: list[Metric], palette: dict[str, str], protocol: str) -> list[dict[str, Any]]:
+    """The scores of a linear probe: of the real cities and, if one score alone is shown, of each new region."""
+    probe = run.probes.get(protocol) or next(iter(run.probes.values()), None)
     if probe is None:
         return []
-    real = probe.group(REAL)
-    r2 = [
-        series("longitude", real.index, real, "lon_r2", hue=BLUE),
-        series("latitude", real.index, real, "lat_r2", hue=VERMILION),
-    ]
-    km = [series("real cities, held out", real.index, real, "mean_km", hue=BLUE)]
-    km += [_region(probe, name, palette[name]) for name in probe.virtual_regions]
-    chances = [
-        (title, f"{axis}_r2_{kind}")
-        for kind, title in (("untrained", "untrained model"), ("permuted", "permuted places"))
-        for axis in ("lon", "lat")
-    ]
-    limits = {"floor": 0, "ceiling": 1, "lowest": -1}
-    chance_km = chance(run.map, ("untrained model", "km_untrained"), ("permuted places", "km_permuted"))
-    return [
-        panel(
-            "map",
-            "r2",
-            "Probe of held-out real cities: R²",
-            r2,
-            digits=3,
-            rules=chance(run.map, *chances),
-            **limits,
-        ),
-        panel("map", "km", "Probe: distance from the true place, mean km", km, floor=0, unit=" km", rules=chance_km),
-    ]
+    curves, real = [], probe.group(REAL)
+    scores = [metric for metric in metrics if metric.name in probe.dynamics]
+    for hue, metric in enumerate(scores):
+        curves.append(series(metric.curve or "real cities, held out", real.index, real, metric.name, hue=hue))
+        for name in probe.virtual_regions if len(scores) == 1 else ():
+            rows = probe.group(name)
+            curves.append(series(name, rows.index, rows, metric.name, colour=palette[name]))
+    return curves
 
 
-def _region(probe: Probe, name: str, colour: str) -> dict[str, Any]:
-    rows = probe.group(name)
-    return series(name, rows.index, rows, "mean_km", colour=colour)
-
-
-def _task_panel(run: Run) -> dict[str, Any]:
-    found = []
-    for hue, name in enumerate(run.slices):
+def _recorded_curves(run: Run, panel: str) -> list[dict[str, Any]]:
+    """What was recorded while training: the answers' errors by slice, and the loss."""
+    if panel == "loss":
+        return _loss_curves(run)
+    if panel == "answer_skill":
+        return _skill_curves(run)
+    curves = []
+    for hue, name in enumerate(run.slices if panel == "task" else ()):
         rows = rows_where(run.task, run.task["slice"] == name)
-        found.append(series(slice_title(name, run).replace("-", "–"), rows["step"], rows, "mean_km", hue=hue))
-    return panel("map", "task", "Task: error of the answered distance, mean km", found, floor=0, unit=" km")
+        curves.append(series(slice_title(name, run).replace("-", "–"), rows["step"], rows, "mean_km", hue=hue))
+    return curves
 
 
-def _loss_panel(run: Run) -> dict[str, Any]:
-    found = [series("validation", run.evaluations["step"], run.evaluations, "loss", hue=BLUE)]
+def _skill_curves(run: Run) -> list[dict[str, Any]]:
+    """Of runs with other tasks than distance: what all tasks share."""
+    skills = run.skills() if run.other_tasks else {}
+    return [
+        series(f"{task}, {slice_title(name, run).replace('-', '–')}", rows["step"], rows, "value", hue=hue)
+        for hue, ((task, name), rows) in enumerate(skills.items())
+    ]
+
+
+def _loss_curves(run: Run) -> list[dict[str, Any]]:
+    curves = [series("validation", run.evaluations["step"], run.evaluations, "loss", hue=BLUE)]
     if len(run.train):
         binned = _binned(run.train)
-        found.insert(0, series("training batches", binned["step"], binned, "loss", faint=True))
-    return panel("map", "loss", "Loss, nats per token", found, digits=3)
+        curves.insert(0, series("training batches", binned["step"], binned, "loss", faint=True))
+    return curves
 
 
 def _binned(train: pd.DataFrame) -> pd.DataFrame:

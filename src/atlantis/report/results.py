@@ -12,6 +12,7 @@ from statistics import fmean
 
 from atlantis.markdown import table
 from atlantis.names import REAL, SLICES
+from atlantis.readout.catalogue import scale_of
 from atlantis.report import bases
 from atlantis.report.bases import Base, bases_of
 from atlantis.report.groups import NEAR, NOT_RUN, Group, Pick, groups_of, mean_and_interval, number, pairs_of
@@ -29,7 +30,6 @@ from atlantis.report.study_numbers import (
 )
 from atlantis.report.study_record import RUNS, StudyRecord
 from atlantis.report.tables import ABSENT
-from atlantis.statistics import SCALES
 
 
 def page(records: Sequence[StudyRecord]) -> str:
@@ -268,7 +268,7 @@ def _base_by_base(found: Sequence[Base]) -> str:
         ]
         for i, (base, start) in enumerate(zip(found, starts, strict=True))
     ]
-    mean = mean_and_interval(bases.known(starts), 0, SCALES["mean_km"])
+    mean = mean_and_interval(bases.known(starts), 0, scale_of("mean_km"))
     over = [f"{mean_and_interval(bases.known(column), 0)}, n = {len(bases.known(column))}" for column in columns]
     rows.append([f"all {len(found)}", f"{mean}, n = {len(found)}", *over])
     return table(["base", "from the map's error", *(f"{run} added (draws)" for run in runs)], rows)

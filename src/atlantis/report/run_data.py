@@ -18,11 +18,11 @@ from numpy.typing import ArrayLike
 
 from atlantis.artifacts import MANIFEST, verify
 from atlantis.errors import UserError
-from atlantis.names import PROTOCOLS, SLICES, is_reserved
+from atlantis.names import ALL, PROTOCOLS, SLICES, is_reserved
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
-from atlantis.statistics import SCALES
-from atlantis.tasks.score import Score, by_slice, scores_of
+from atlantis.readout.catalogue import METRICS
+from atlantis.tasks.score import OLD_TASK, Score, by_slice, scores_of
 from atlantis.trust import checked_record
 
 if TYPE_CHECKING:
@@ -105,6 +105,17 @@ class Run:
             )
         return self.probes[protocol]
 
+    def skills(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The skill of the answers (`value`) by step, for each task and slice but "all"."""
+        chosen = (self.scores["metric"] == "skill") & (self.scores["slice"] != ALL)
+        groups = rows_where(self.scores, chosen).groupby(["task", "slice"], sort=False)
+        return {(str(key[0]), str(key[1])): rows for key, rows in groups}  # type: ignore[index]
+
+    @property
+    def other_tasks(self) -> list[str]:
+        """Tasks but distance that were evaluated; their errors have units of their own."""
+        return [task for task in dict.fromkeys(self.scores["task"]) if task != OLD_TASK]
+
     @property
     def slices(self) -> list[str]:
         """The task's slices that were evaluated, the known ones first, without "all" unless it is the only one."""
@@ -168,11 +179,11 @@ def load(path: Path | str) -> Run:
 def _within_bounds(dynamics: pd.DataFrame) -> pd.DataFrame:
     """The table without intervals that pass a bound of their metric, as an R2 above 1: older versions wrote them."""
     kept = dynamics.copy()
-    for metric, scale in SCALES.items():
-        ends = [f"{metric}_low", f"{metric}_high"]
-        if set(ends) <= set(kept.columns):
+    for metric in METRICS.values():
+        ends = [f"{metric.name}_low", f"{metric.name}_high"]
+        if metric.scale and set(ends) <= set(kept.columns):
             low, high = (pd.Series(pd.to_numeric(kept[name], errors="coerce")).to_numpy(np.float64) for name in ends)
-            beyond = (low < scale.low) | (high > scale.high)
+            beyond = (low < metric.scale.low) | (high > metric.scale.high)
             kept.loc[beyond, ends] = np.nan
     return kept
 

@@ -7,7 +7,6 @@ faint (in the background) or thin (one of many). A run that has no numbers for a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +17,6 @@ from atlantis.report.map_data import MapData
 
 BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = range(6)  # places in the page's line colours
 BLOCKS = ("#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39")  # viridis: blocks have an order
-
-
-def panel(section: str, key: str, title: str, series: Sequence[dict[str, Any] | None], **more: Any) -> dict[str, Any]:
-    return {"section": section, "id": key, "title": title, "series": [one for one in series if one], **more}
 
 
 def number(value: Any, digits: int = 5) -> float | None:

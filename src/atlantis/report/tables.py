@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 from rich.markup import escape
@@ -13,31 +13,76 @@ from rich.table import Table
 from atlantis.markdown import table
 from atlantis.names import PROTOCOLS, REAL
 from atlantis.progress import printable
+from atlantis.readout.catalogue import METRICS, Metric
 from atlantis.report.run_data import Run, load, rows_where
 
 ABSENT = "–"
 
 
-def run_rows(run: Run | Path | str, protocol: str = "seed") -> pd.DataFrame:
-    """One row per evaluated or probed step; NaN where the run has no such number.
+class Sheet(NamedTuple):
+    """A table for people: `digits` are the decimals of its columns of numbers, None where each row has its own unit."""
 
-    Columns: step; loss (validation, nats per token); `task <slice> km` for each slice (mean error of the answers);
-    lon R2, lat R2, real km (probe on held-out real cities, mean error); `<region> km` for each virtual region.
+    rows: pd.DataFrame
+    digits: Mapping[str, int | None]
+    title: str = ""
+
+    def cells(self) -> list[list[str]]:
+        """Its rows as text; every column holds numbers."""
+        columns = [self.digits[name] for name in self.rows.columns]
+        return [
+            [cell(value, digits) for value, digits in zip(row, columns, strict=True)]
+            for row in self.rows.itertuples(index=False)
+        ]
+
+
+class Column(NamedTuple):
+    """A column of the run's table. source: "training", "task", "answers" or "probe"; group: a slice, a region."""
+
+    name: str
+    metric: Metric
+    source: str
+    group: str
+    values: Any
+    """A number by step, a Series."""
+
+
+def run_columns(run: Run, protocol: str = "seed") -> list[Column]:
+    """The loss; the answers by slice; the probe on held-out real cities and on each virtual region.
+
+    Of answers the mean error in km, and beside it the skill of all tasks where there are others than distance.
     """
+    loss, km = METRICS["loss"], METRICS["mean_km"]
+    columns = [Column("loss", loss, "training", "validation", run.evaluations.set_index("step")["loss"])]
+    for name in run.slices:
+        title = slice_title(name, run)
+        errors = rows_where(run.task, run.task["slice"] == name).set_index("step")["mean_km"]
+        columns.append(Column(f"task {title} {km.unit}", km, "task", title, errors))
+    for (task, name), rows in run.skills().items() if run.other_tasks else ():
+        metric, title = METRICS["skill"], f"{task} {slice_title(name, run)}"
+        columns.append(Column(f"{title} {metric.title}", metric, "answers", title, rows.set_index("step")["value"]))
+    if probe := run.probes.get(protocol):
+        real = probe.group(REAL)
+        for metric in (METRICS["lon_r2"], METRICS["lat_r2"]):
+            columns.append(Column(metric.title, metric, "probe", REAL, real[metric.name]))
+        for group in (REAL, *probe.virtual_regions):
+            columns.append(Column(f"{group} {km.unit}", km, "probe", group, probe.group(group)[km.name]))
+    return columns
+
+
+def run_sheet(run: Run | Path | str, protocol: str = "seed") -> Sheet:
+    """One row per evaluated or probed step, with a column for each of `run_columns`; NaN where there is no number."""
     run = run if isinstance(run, Run) else load(run)
-    probe = run.probes.get(protocol)
+    columns, probe = run_columns(run, protocol), run.probes.get(protocol)
     steps = set(run.evaluations["step"]) | (set(probe.dynamics["step"]) if probe else set())
     rows = pd.DataFrame(index=pd.Index(sorted(steps), name="step"))
-    rows["loss"] = run.evaluations.set_index("step")["loss"]
-    for name in run.slices:
-        of_slice = rows_where(run.task, run.task["slice"] == name).set_index("step")
-        rows[f"task {slice_title(name, run)} km"] = of_slice["mean_km"]
-    if probe:
-        real = probe.group(REAL)
-        rows["lon R2"], rows["lat R2"], rows["real km"] = real["lon_r2"], real["lat_r2"], real["mean_km"]
-        for region in probe.virtual_regions:
-            rows[f"{region} km"] = probe.group(region)["mean_km"]
-    return rows.reset_index()
+    for column in columns:
+        rows[column.name] = column.values
+    return Sheet(rows.reset_index(), {"step": 0} | {column.name: column.metric.digits for column in columns})
+
+
+def run_rows(run: Run | Path | str, protocol: str = "seed") -> pd.DataFrame:
+    """The rows of `run_sheet`."""
+    return run_sheet(run, protocol).rows
 
 
 def slice_title(name: str, run: Run) -> str:
@@ -46,19 +91,11 @@ def slice_title(name: str, run: Run) -> str:
     return name.replace("atlantis", virtual[0] if len(virtual) == 1 else "virtual" if virtual else "Atlantis")
 
 
-def cell(column: str, value: float) -> str:
+def cell(value: float, digits: int | None) -> str:
+    """A number with so many decimals; with None, as many as its size calls for."""
     if pd.isna(value):
         return ABSENT
-    digits = digits_of(column)
     return significant(value) if digits is None else f"{value:z,.{digits}f}"
-
-
-def digits_of(column: str) -> int | None:
-    """Decimals of a column's numbers: none for steps, counts and km; None where each row has its own unit."""
-    if column in ("first", "final", "worst"):
-        return None
-    words = column.split()
-    return 0 if column == "cities" or "step" in words or "km" in words else 2 if column == "recovered" else 3
 
 
 def ends(low: float, high: float, digits: int = 0) -> str:
@@ -72,26 +109,24 @@ def significant(value: float) -> str:
     return f"{value:z,.{0 if size >= 100 else 1 if size >= 10 else 3}f}"
 
 
-def _headings(columns: list[str]) -> list[str]:
-    """Headings for narrow columns: one word or pair a line."""
-    headings = []
-    for column in columns:
-        if column.startswith("task "):
-            first, _, second = column.removeprefix("task ").removesuffix(" km").partition("-")
-            headings.append(f"task km\n{first}" + (f"\n{second}" if second else ""))
-        elif column.endswith(" km"):
-            headings.append(f"probe km\n{column.removesuffix(' km')}")
-        elif column.endswith(" R2"):
-            headings.append(f"probe R²\n{column.removesuffix(' R2')}")
-        else:
-            headings.append(column)
-    return headings
+def _heading(column: Column) -> str:
+    """For a narrow column: one word or pair a line."""
+    if column.source == "training":
+        return column.name
+    if column.source == "task":
+        first, _, second = column.group.partition("-")
+        return f"task {column.metric.unit}\n{first}" + (f"\n{second}" if second else "")
+    if column.source == "answers":
+        return f"{column.metric.title}\n" + column.group.replace(" ", "\n")
+    if column.metric.unit:
+        return f"probe {column.metric.unit}\n{column.group}"
+    return "probe R²\n" + ("lon" if column.metric.name == "lon_r2" else "lat")
 
 
 def run_table(run: Run | Path | str, protocol: str = "seed") -> Table:
     """The table for a terminal of 100 columns. Raises `UserError` as `run_data.load` does."""
     run = run if isinstance(run, Run) else load(run)
-    rows = run_rows(run, protocol)
+    sheet = run_sheet(run, protocol)
     caption = (
         "task km: mean error of the answers, by cities asked about. probe: held-out real cities; virtual cities"
         if run.probes
@@ -99,21 +134,19 @@ def run_table(run: Run | Path | str, protocol: str = "seed") -> Table:
     )
     layout: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "header_style": "bold"}
     shown = Table(title=escape(printable(run.name)), caption=escape(printable(caption)), **layout)
-    for heading in _headings(list(rows.columns)):
+    for heading in ("step", *map(_heading, run_columns(run, protocol))):
         shown.add_column(escape(printable(heading)), justify="right", vertical="bottom", no_wrap=True)
-    for values in rows.itertuples(index=False):
-        cells = [cell(column, value) for column, value in zip(rows.columns, values, strict=True)]
-        shown.add_row(*cells, style="bold" if values[0] == 0 else None)
+    for step, cells in zip(sheet.rows["step"], sheet.cells(), strict=True):
+        shown.add_row(*cells, style="bold" if step == 0 else None)
     return shown
 
 
 def markdown(run: Run | Path | str, protocol: str = "seed") -> str:
     """The same as a Markdown table, ending in a newline."""
-    rows = run_rows(run, protocol)
-    return markdown_rows(list(rows.columns), rows.itertuples(index=False)) + "\n"
+    sheet = run_sheet(run, protocol)
+    return markdown_rows(list(sheet.rows.columns), sheet.cells()) + "\n"
 
 
-def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[float]]) -> str:
-    """Rows of `run_rows`, without an index, as a Markdown table."""
-    cells = ([cell(column, value) for column, value in zip(columns, row, strict=True)] for row in rows)
-    return table([column.replace("R2", "R²") for column in columns], cells, align="r" * len(columns), narrow=True)
+def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """The cells of a sheet as a Markdown table."""
+    return table([column.replace("R2", "R²") for column in columns], rows, align="r" * len(columns), narrow=True)

@@ -10,8 +10,7 @@ from typing import NamedTuple, cast
 import numpy as np
 import pandas as pd
 
-BETTER_HIGH = ("skill_", "cka", "lon_r2", "lat_r2")
-"""How the names begin of metrics that are good when high; of all others, low is good."""
+from atlantis.readout.catalogue import is_better_high
 
 
 class When(NamedTuple):
@@ -28,10 +27,6 @@ class When(NamedTuple):
     worst_step: int
     half_damage_step: float
     recovered: float
-
-
-def is_better_high(metric: str) -> bool:
-    return metric.startswith(BETTER_HIGH)
 
 
 def course(steps: np.ndarray, values: np.ndarray, better_high: bool) -> When:

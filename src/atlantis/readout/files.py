@@ -1,0 +1,27 @@
+"""The tables of a folder of `analysis/`, written and read: by file name, the ending says how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+Tables = dict[str, pd.DataFrame]
+"""By file name. Those of a run have a column `step`."""
+
+
+def write_tables(tables: Tables, folder: Path) -> None:
+    """Write every table to `folder`, made if missing: `.parquet` in full, `.csv` with six significant digits."""
+    folder.mkdir(exist_ok=True)
+    for file, table in tables.items():
+        if file.endswith(".parquet"):
+            table.to_parquet(folder / file, index=False)
+        else:
+            table.to_csv(folder / file, index=False, float_format="%.6g")
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """One of them. In a CSV an empty field is no number; a region may be called "NA"."""
+    if file.suffix == ".parquet":
+        return pd.read_parquet(file)
+    return pd.read_csv(file, keep_default_na=False, na_values=[""])
