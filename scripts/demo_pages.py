@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from benchmarks.common import commit, machine
+from benchmarks.page import Records, read_records, render
 
 from atlantis.artifacts import write_text
 from atlantis.errors import UserError
@@ -26,11 +28,10 @@ from atlantis.markdown import table, with_part
 from atlantis.readout.catalogue import Metric, in_section
 from atlantis.readout.integration import find_islands, mean_gap_km
 from atlantis.report.map_data import MapData
-from atlantis.report.run_data import Run, load, rows_where
+from atlantis.report.probe_data import rows_where
+from atlantis.report.run_data import Run, load
 from atlantis.report.tables import cell, markdown_rows, run_sheet
 from atlantis.world import World
-from benchmarks.common import commit, machine
-from benchmarks.page import Records, read_records, render
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "2026-11-28_demo" / "records"

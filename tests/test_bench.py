@@ -34,7 +34,7 @@ from atlantis.bench.standing import boards
 from atlantis.bench.tiers import TIERS
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
-from atlantis.strategies import known
+from atlantis.strategies.registry import known
 from atlantis.sweep import Local, Outcome, Queue
 from atlantis.training.possible import check_request
 from atlantis.world import OCEANS, World

@@ -12,20 +12,21 @@ from pathlib import Path
 
 import pytest
 import torch
+from faults.cases import links, payloads
+from faults.cases.links import Elements
+from faults.scene import resealed
 from safetensors.torch import load_file, save_file
 
 from atlantis import artifacts
 from atlantis.config import load
 from atlantis.errors import UserError
+from atlantis.fields import OwnStrategySettings
 from atlantis.model import Transformer
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_bytes, read_json
-from atlantis.settings import OwnStrategySettings, TrainingConfig
+from atlantis.settings import TrainingConfig
 from atlantis.training import state
 from atlantis.training.step import Engine
-from faults.cases import links, payloads
-from faults.cases.links import Elements
-from faults.scene import resealed
 from tests.test_inputs import quick
 
 

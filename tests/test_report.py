@@ -26,7 +26,7 @@ from rich.console import Console
 
 from atlantis.errors import PartFailed, UserError
 from atlantis.progress import printable
-from atlantis.report import export, page, page_data, run_data, tables
+from atlantis.report import export, page, page_data, probe_data, run_data, tables
 from atlantis.report.about import finding
 from atlantis.report.figures import dynamics_figure, write_figures
 from atlantis.report.run_data import load
@@ -577,7 +577,7 @@ def test_intervals_of_older_versions_that_pass_a_bound_are_not_shown() -> None:
     old = pd.DataFrame(
         [[0.98, 0.95, 1.01, 300.0, -20.0, 620.0], [0.9, 0.8, 0.95, 300.0, 200.0, 400.0]], columns=columns
     )
-    kept = run_data._within_bounds(old)
+    kept = probe_data._within_bounds(old)
     assert kept[["lon_r2", "mean_km"]].equals(old[["lon_r2", "mean_km"]])
     assert kept.iloc[0].isna().tolist() == [False, True, True, False, True, True]
     assert kept.iloc[1].equals(old.iloc[1])

@@ -22,16 +22,17 @@ from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.readout.activations import probe_features
 from atlantis.settings import RunConfig
-from atlantis.strategies import find, known
 from atlantis.strategies.agem import projected
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import answered, base_logits, drawing, old_prompts, rows_beside
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
 from atlantis.strategies.distill import kl_to
 from atlantis.strategies.ewc import diagonal_fisher
 from atlantis.strategies.flow import weights_of
 from atlantis.strategies.gpm import basis, off
 from atlantis.strategies.integration import principal, share_outside, states
+from atlantis.strategies.registry import find, known
 from atlantis.strategies.wise import interpolated
 from atlantis.tasks import Questions
 from atlantis.tasks.score import by_slice, scores_of

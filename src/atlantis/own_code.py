@@ -28,9 +28,8 @@ def own_class(name: str, base: type[T]) -> type[T]:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ValueError(f"{module!r} cannot be imported: {where}{type(error).__name__}: {reason}") from None
     if not (isclass(found) and issubclass(found, base)):
-        raise ValueError(
-            f"{name!r}: the module has no subclass of {base.__module__}.{base.__name__} named {attribute!r}"
-        )
+        package = ".".join(base.__module__.split(".")[:2])  # where it is imported from
+        raise ValueError(f"{name!r}: the module has no subclass of {package}.{base.__name__} named {attribute!r}")
     return found
 
 

@@ -7,14 +7,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from importlib import import_module
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     PlainValidator,
     TypeAdapter,
@@ -23,17 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-
-def _whole(value: Any) -> Any:
-    """1e6 is a whole number too."""
-    return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-Int = Annotated[int, BeforeValidator(_whole)]
-Count = Annotated[Int, Field(ge=0, le=10**12)]
-Positive = Annotated[Int, Field(ge=1, le=10**12)]
-Seed = Annotated[Int, Field(ge=0, lt=2**63)]
-
+from atlantis.fields import READ_ONLY, Count, Int, OwnStrategySettings, Positive, Seed, Settings, StrategySettings
+from atlantis.strategies.registry import checked_settings
 
 MAX_CITIES = 1_000_000
 """The most cities a world can have, real and virtual together: their ids have up to six digits."""
@@ -44,12 +31,6 @@ def folder_name(name: str | None) -> str | None:
     if name is not None and not re.fullmatch(r"\w[\w.+=-]{0,119}", name):
         raise ValueError("use up to 120 letters, digits and . _ + = - (it becomes a folder's name)")
     return name
-
-
-class Settings(BaseModel):
-    """Base of all settings: unknown keys are refused, values are not converted, instances do not change."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class VirtualRegionConfig(Settings):
@@ -267,8 +248,10 @@ class TrainingConfig(Settings):
 class EvaluationConfig(Settings):
     """When a run is evaluated and saved (step 0 always), and on how many fixed items of the test split."""
 
-    steps: list[Count] = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000]
-    fractions: list[Annotated[float, Field(ge=0, le=1)]] = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    steps: list[Count] = Field(default=[0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000])
+    fractions: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    )
     n_items: Positive = 512
     seed: Seed = 42
     probe: bool = True
@@ -297,26 +280,9 @@ class ProbeConfig(Settings):
         return self
 
 
-READ_ONLY = "read only"
-"""The context in which settings are validated when a run is looked at: no code that they name is imported."""
-
-
-class StrategySettings(Settings):
-    """A strategy's name; its own parameters are in a subclass, beside the strategy (`atlantis.strategies`)."""
-
-    name: str = "naive"
-
-
-class OwnStrategySettings(StrategySettings):
-    """Settings of a strategy that is somebody's own code, read without importing it."""
-
-    model_config = ConfigDict(extra="allow")
-
-
 def _strategy(value: Any, info: ValidationInfo) -> StrategySettings:
-    """Settings of the class that the strategy itself has for them.
-
-    Found when they are needed, and not imported above: a new strategy is a new file, and nothing here knows it.
+    """Settings of the class that the strategy itself has for them: a new strategy is a new file, and nothing here
+    knows it.
     """
     if isinstance(value, StrategySettings):
         return value
@@ -324,7 +290,7 @@ def _strategy(value: Any, info: ValidationInfo) -> StrategySettings:
         return OwnStrategySettings.model_validate(value)
     if value in (None, {}, {"name": "naive"}):
         return StrategySettings()
-    return import_module("atlantis.strategies").checked_settings(value)
+    return checked_settings(value)
 
 
 Strategy = Annotated[StrategySettings, PlainValidator(_strategy)]
@@ -362,7 +328,7 @@ class RunConfig(Settings):
     ] = StrategySettings()
     evaluation: EvaluationConfig = EvaluationConfig()
     probe: ProbeConfig = ProbeConfig()
-    trackers: list[Tracker] = []
+    trackers: list[Tracker] = Field(default=[])
 
     @property
     def strategies(self) -> list[StrategySettings]:

@@ -18,7 +18,8 @@ from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
 from atlantis.reading import read_text
 from atlantis.settings import RunConfig, Settings, folder_name
-from atlantis.strategies import Need, checked_settings, code_digest, find
+from atlantis.strategies import Need
+from atlantis.strategies.registry import checked_settings, code_digest, find
 from atlantis.vocabulary import Kind
 
 TRIALS = 3

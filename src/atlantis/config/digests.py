@@ -7,7 +7,8 @@ from typing import Any
 
 from atlantis.artifacts import digest_of
 from atlantis.config.explain import shown
-from atlantis.settings import RunConfig, Settings
+from atlantis.fields import Settings
+from atlantis.settings import RunConfig
 
 BOOKKEEPING = frozenset({"name", "description", "output_root", "base_config", "trackers"})  # change no result
 

@@ -15,8 +15,9 @@ from typing import Any
 from atlantis import yaml12
 from atlantis.config.explain import Place, did_you_mean, dotted, shown, validated
 from atlantis.errors import UserError
+from atlantis.fields import READ_ONLY, Settings
 from atlantis.reading import read_text
-from atlantis.settings import READ_ONLY, RunConfig, Settings
+from atlantis.settings import RunConfig
 from atlantis.yaml12 import Keys
 
 FILES = (("base_config",), ("world", "cities"))  # keys that name a file

@@ -15,7 +15,7 @@ import pyarrow
 
 from atlantis.errors import UserError
 from atlantis.names import ANSWERS, REAL
-from atlantis.report.run_data import Probe, rows_where
+from atlantis.report.probe_data import Probe, rows_where
 
 MEASURE_COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
 CITY_COLUMNS = ("step", "id", "frozen_lon", "frozen_lat", "frozen_error_km")

@@ -17,7 +17,8 @@ from atlantis.names import REAL
 from atlantis.report.about import about, finding
 from atlantis.report.export import comparison_sheet, each_variant, when_sheet
 from atlantis.report.panels import panels, regions_of
-from atlantis.report.run_data import Probe, Run
+from atlantis.report.probe_data import Probe
+from atlantis.report.run_data import Run
 from atlantis.report.series import number, numbers
 from atlantis.report.tables import Sheet, run_sheet
 from atlantis.sphere import wrap_longitude

@@ -11,8 +11,9 @@ from atlantis import artifacts
 from atlantis.config import BOOKKEEPING, checked
 from atlantis.errors import UserError
 from atlantis.names import REAL
+from atlantis.report.probe_data import rows_where
 from atlantis.report.record import read_facts, record_files, rounded, write_facts
-from atlantis.report.run_data import Run, rows_where
+from atlantis.report.run_data import Run
 from atlantis.settings import RunConfig, Settings
 
 LATER = {"order": "fair", "parts": None}

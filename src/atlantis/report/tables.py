@@ -14,7 +14,8 @@ from atlantis.markdown import table
 from atlantis.names import PROTOCOLS, REAL
 from atlantis.progress import printable
 from atlantis.readout.catalogue import METRICS, Metric
-from atlantis.report.run_data import Run, load, rows_where
+from atlantis.report.probe_data import rows_where
+from atlantis.report.run_data import Run, load
 
 ABSENT = "–"
 

@@ -1,118 +1,27 @@
 """Strategies against forgetting: one file each, named as in a config (`strategy: {name: l2sp, weight: 0.1}`).
 
-A strategy is a subclass of `Strategy` (common/interface.py) with its own `Settings`. Adding one is adding a file here;
+A strategy is a subclass of `Strategy` (common/strategy.py) with its own `Settings`. Adding one is adding a file here;
 one of a user's own is named `my_module:MyStrategy`, and its module is looked for in the current folder too.
 """
 
 from __future__ import annotations
 
-import ast
-import difflib
-import os
-import sys
-from importlib import import_module
-from inspect import getmembers, getsource, isclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from atlantis.fields import StrategySettings
+from atlantis.strategies.common.strategy import Need, Strategy
+from atlantis.strategies.registry import find, known
 
-from atlantis.artifacts import digest_of
-from atlantis.settings import StrategySettings
-from atlantis.strategies.common.interface import Context, Need, Strategy
+if TYPE_CHECKING:
+    from atlantis.strategies.common.context import Context
 
-__all__ = ["Context", "Need", "Strategy", "StrategySettings", "checked_settings", "code_digest", "find", "known"]
+__all__ = ["Context", "Need", "Strategy", "StrategySettings", "find", "known"]
 
 
-def known() -> list[str]:
-    """Names of the strategies that are files here."""
-    return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem != "__init__")
+def __getattr__(name: str) -> Any:
+    """`Context`, which needs PyTorch; settings are read without it."""
+    if name != "Context":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from atlantis.strategies.common.context import Context
 
-
-def find(name: str) -> type[Strategy]:
-    """The class that `name` means: of a file here, or `my_module:MyStrategy`. Raises ValueError if there is none."""
-    if ":" in name:
-        return _own(name)
-    if name not in known():
-        close = difflib.get_close_matches(name, known(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known())}; or give my_module:MyStrategy"
-        raise ValueError(f"no strategy {name!r}; {hint}")
-    module = import_module(f"atlantis.strategies.{name}")
-    own = (kind for _, kind in getmembers(module, isclass) if kind.__module__ == module.__name__)
-    return next(kind for kind in own if issubclass(kind, Strategy))
-
-
-def code_digest(name: str) -> str | None:
-    """Digest of the module that a user's class `my_module:MyStrategy` is in; None for a strategy that is a file here.
-
-    Comments, blank lines and the layout of the source do not count; nor does what the module imports. None, too, where
-    there is no source: of a module that is compiled.
-    """
-    if ":" not in name:
-        return None
-    try:
-        source = getsource(sys.modules[_own(name).__module__])
-    except (OSError, TypeError):
-        return None
-    return digest_of(ast.unparse(ast.parse(source)))
-
-
-def _own(name: str) -> type[Strategy]:
-    """A user's class `my_module:MyStrategy`."""
-    module, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    try:
-        found = getattr(import_module(module), attribute, None)
-    except ImportError as error:
-        raise ValueError(f"{module!r} cannot be imported ({error}); run from the folder it is in") from None
-    except Exception as error:  # whatever a user's module does wrong while it is imported
-        where = f"{error.filename}, line {error.lineno}: " if isinstance(error, SyntaxError) else ""
-        reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ValueError(f"{module!r} cannot be imported: {where}{type(error).__name__}: {reason}") from None
-    if not (isclass(found) and issubclass(found, Strategy)):
-        raise ValueError(f"{name!r}: the module has no subclass of atlantis.strategies.Strategy named {attribute!r}")
-    return found
-
-
-def checked_settings(value: Any) -> StrategySettings:
-    """The settings in `value`, which has at least `name`, as the strategy's own class has them.
-
-    Raises ValueError or a ValidationError in which unknown keys have a hint.
-    """
-    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
-        raise ValueError(
-            f"write a strategy's name and its settings, such as {{name: l2sp, weight: 0.1}}, not {value!r}"
-        )
-    try:
-        kind = find(value["name"])
-    except ValueError as error:
-        raise _at("name", value["name"], str(error)) from None
-    try:
-        return kind.Settings.model_validate(value)
-    except ValidationError as error:
-        raise ValidationError.from_exception_data(
-            "strategy", [_hinted(p, kind, value) for p in error.errors()]
-        ) from None
-
-
-def _hinted(problem: Any, kind: type[Strategy], value: dict[str, Any]) -> InitErrorDetails:
-    """A problem as pydantic found it; an unknown key with what it was probably meant to be."""
-    if problem["type"] != "extra_forbidden":
-        ctx = problem.get("ctx", {})
-        return InitErrorDetails(type=problem["type"], loc=problem["loc"], input=problem["input"], ctx=ctx)
-    keys = [key for key in kind.Settings.model_fields if key != "name"]
-    close = difflib.get_close_matches(str(problem["loc"][0]), keys, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"{value['name']} has {', '.join(keys) or 'no settings'}"
-    return _details(problem["loc"], problem["input"], f"unknown key; {hint}")
-
-
-def _at(key: str, value: Any, message: str) -> ValidationError:
-    return ValidationError.from_exception_data("strategy", [_details((key,), value, message)])
-
-
-def _details(loc: tuple[int | str, ...], value: Any, message: str) -> InitErrorDetails:
-    return InitErrorDetails(
-        type=PydanticCustomError("value_error", "{message}", {"message": message}), loc=loc, input=value
-    )
+    return Context

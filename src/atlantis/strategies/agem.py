@@ -18,9 +18,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from atlantis.settings import Positive, Seed, StrategySettings
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.fields import Positive, Seed, StrategySettings
+from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import old_buffer
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
 
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from atlantis.settings import Positive, StrategySettings
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.fields import Positive, StrategySettings
+from atlantis.strategies.common.context import Context
+from atlantis.strategies.common.strategy import Strategy
 
 
 class Averaging(Strategy):

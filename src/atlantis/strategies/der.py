@@ -18,9 +18,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlantis.settings import Positive, Seed, StrategySettings
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.fields import Positive, Seed, StrategySettings
+from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import base_logits, n_beside, old_buffer, recalled, remembered
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
 from atlantis.vocabulary import PAD
 

@@ -16,9 +16,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from atlantis.settings import Positive, Seed, StrategySettings
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.fields import Positive, Seed, StrategySettings
+from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import answered, base_logits, n_beside, old_prompts, recalled, remembered
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
 
 

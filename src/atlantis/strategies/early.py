@@ -16,9 +16,10 @@ import torch
 from pydantic import Field
 
 from atlantis.errors import UserError
-from atlantis.settings import Positive, StrategySettings
+from atlantis.fields import Positive, StrategySettings
 from atlantis.strategies.common.base_state import base_state
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.strategies.common.context import Context
+from atlantis.strategies.common.strategy import Strategy
 
 
 class EarlySteps(Strategy):

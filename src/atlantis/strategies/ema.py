@@ -13,8 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from atlantis.settings import StrategySettings
-from atlantis.strategies.common.interface import Strategy
+from atlantis.fields import StrategySettings
+from atlantis.strategies.common.strategy import Strategy
 
 
 class MovingAverage(Strategy):

@@ -21,9 +21,9 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlantis.settings import Positive, Seed, StrategySettings
+from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.strategies.common.anchor import Anchor
-from atlantis.strategies.common.interface import Context
+from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import answered, old_prompts
 from atlantis.vocabulary import PAD
 

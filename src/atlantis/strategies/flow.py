@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from atlantis.data.rows import Batch
-from atlantis.settings import StrategySettings
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.fields import StrategySettings
+from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import base_logits
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.vocabulary import PAD
 
 CHUNK = 1 << 15

@@ -11,8 +11,9 @@ from __future__ import annotations
 from pydantic import Field
 
 from atlantis.errors import UserError
-from atlantis.settings import Count, StrategySettings
-from atlantis.strategies.common.interface import Context, Parameters, Strategy
+from atlantis.fields import Count, StrategySettings
+from atlantis.strategies.common.context import Context, Parameters
+from atlantis.strategies.common.strategy import Strategy
 
 
 class Freeze(Strategy):

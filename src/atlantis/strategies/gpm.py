@@ -20,9 +20,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from atlantis.settings import Positive, Seed, StrategySettings
-from atlantis.strategies.common.interface import Context, Parameters, Strategy
+from atlantis.fields import Positive, Seed, StrategySettings
+from atlantis.strategies.common.context import Context, Parameters
 from atlantis.strategies.common.old import answered, old_prompts
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.vocabulary import PAD
 
 

@@ -24,10 +24,11 @@ from torch import Tensor
 
 from atlantis.data.encoding import probe_prompt
 from atlantis.errors import UserError
+from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.model import Transformer
 from atlantis.readout.activations import N_POSITIONS
-from atlantis.settings import Positive, Seed, StrategySettings
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.strategies.common.context import Context
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
 
 CHUNK = 512

@@ -14,8 +14,9 @@ from pydantic import Field
 from torch import Tensor
 
 from atlantis.data.rows import Batch
-from atlantis.settings import Seed, StrategySettings
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.fields import Seed, StrategySettings
+from atlantis.strategies.common.context import Context
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
 from atlantis.tasks import Questions
 

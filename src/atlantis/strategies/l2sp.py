@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from atlantis.settings import StrategySettings
+from atlantis.fields import StrategySettings
 from atlantis.strategies.common.anchor import Anchor
-from atlantis.strategies.common.interface import Context
+from atlantis.strategies.common.context import Context
 
 
 class L2SP(Anchor):

@@ -22,8 +22,9 @@ from pydantic import Field
 from torch import Tensor
 
 from atlantis.errors import UserError
-from atlantis.settings import Positive, Seed, StrategySettings
-from atlantis.strategies.common.interface import Context, Parameters, Strategy
+from atlantis.fields import Positive, Seed, StrategySettings
+from atlantis.strategies.common.context import Context, Parameters
+from atlantis.strategies.common.strategy import Strategy
 
 TARGETS = ["qkv", "out", "gate_up", "down"]
 

@@ -22,8 +22,8 @@ from pydantic import Field
 from torch import Tensor
 
 from atlantis.data.rows import Batch
-from atlantis.settings import StrategySettings
-from atlantis.strategies.common.interface import Strategy
+from atlantis.fields import StrategySettings
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.distill import kl_to
 
 

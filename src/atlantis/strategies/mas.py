@@ -17,9 +17,9 @@ from __future__ import annotations
 import torch
 from pydantic import Field
 
-from atlantis.settings import Positive, Seed, StrategySettings
+from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.strategies.common.anchor import Anchor
-from atlantis.strategies.common.interface import Context
+from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import answered, old_prompts
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atlantis.strategies.common.interface import Strategy
+from atlantis.strategies.common.strategy import Strategy
 
 
 class Naive(Strategy):

@@ -20,8 +20,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from atlantis.errors import UserError
-from atlantis.settings import StrategySettings
-from atlantis.strategies.common.interface import Context, Parameters, Strategy
+from atlantis.fields import StrategySettings
+from atlantis.strategies.common.context import Context, Parameters
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.tasks.form import ABSENT
 
 

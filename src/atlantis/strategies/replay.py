@@ -26,9 +26,10 @@ from torch import Tensor
 
 from atlantis.data.rows import Batch
 from atlantis.errors import UserError
-from atlantis.settings import Positive, Seed, StrategySettings
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.fields import Positive, Seed, StrategySettings
+from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import old_buffer, rows_beside
+from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
 
 

@@ -12,8 +12,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from atlantis.settings import StrategySettings
-from atlantis.strategies.common.interface import Strategy
+from atlantis.fields import StrategySettings
+from atlantis.strategies.common.strategy import Strategy
 
 
 def interpolated(base: dict[str, Tensor], other: dict[str, Tensor], alpha: float) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from atlantis.model import Transformer
 from atlantis.model import checkpoint as ckpt
 from atlantis.settings import RunConfig
 from atlantis.strategies.common.composed import Composed
-from atlantis.strategies.common.interface import Context
+from atlantis.strategies.common.context import Context
 from atlantis.tasks import Questions
 from atlantis.training.base import Base
 from atlantis.training.device import choose_device

@@ -15,7 +15,7 @@ from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.settings import RunConfig
-from atlantis.strategies import code_digest
+from atlantis.strategies.registry import code_digest
 
 
 class RunFolder:

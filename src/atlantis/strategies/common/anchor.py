@@ -25,8 +25,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from atlantis.settings import StrategySettings
-from atlantis.strategies.common.interface import Context, Strategy
+from atlantis.fields import StrategySettings
+from atlantis.strategies.common.context import Context
+from atlantis.strategies.common.strategy import Strategy
 
 
 class Anchor(Strategy):

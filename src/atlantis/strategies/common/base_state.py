@@ -9,7 +9,7 @@ from torch import Tensor
 
 from atlantis import artifacts
 from atlantis import config as configs
-from atlantis.strategies.common.interface import Context
+from atlantis.strategies.common.context import Context
 
 
 def base_state(context: Context) -> dict[str, Tensor]:

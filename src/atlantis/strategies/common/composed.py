@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from atlantis.data.rows import Batch
-from atlantis.settings import StrategySettings
-from atlantis.strategies import find
-from atlantis.strategies.common.interface import Context, Parameters, Strategy
+from atlantis.fields import StrategySettings
+from atlantis.strategies.common.context import Context, Parameters
+from atlantis.strategies.common.strategy import Strategy
+from atlantis.strategies.registry import find
 
 
 class Composed:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from atlantis.data.rows import Batch
 from atlantis.model import Transformer
 from atlantis.readout.generate import answer_tokens
-from atlantis.strategies.common.interface import Context
+from atlantis.strategies.common.context import Context
 from atlantis.tasks import Questions, Task
 from atlantis.tasks.form import ABSENT
 from atlantis.vocabulary import PAD

@@ -30,9 +30,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.common import PACKAGES, commit, machine, version
+
 from atlantis import artifacts, cli, signals
 from atlantis.errors import INTERRUPTED, OK, PART_FAILED, TERMINATED, USER_MISTAKE
-from benchmarks.common import PACKAGES, commit, machine, version
 
 RECORDS = Path(__file__).with_name("records")
 DOCUMENTED = (OK, PART_FAILED, USER_MISTAKE, INTERRUPTED, TERMINATED, *(128 + n for n in signals.NOTICES))

@@ -20,82 +20,20 @@ exactly. All else follows from the settings, the base and `step`; randomness com
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import numpy as np
-import torch
-from torch import Tensor, nn
+from atlantis.fields import StrategySettings
 
-from atlantis.data.rows import Batch, Rows
-from atlantis.model import Transformer
-from atlantis.settings import RunConfig, StrategySettings
-from atlantis.tasks import Questions
-from atlantis.vocabulary import PAD, Kind, Vocabulary
-from atlantis.world import World
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from atlantis.data.rows import Batch
+    from atlantis.strategies.common.context import Context, Parameters
+    from atlantis.vocabulary import Kind
 
 Need = Literal["old data", "old prompts", "base weights", "optimizer state"]
 """What a strategy may use beside the new data. `old prompts`: the names of old cities, without any answer."""
-
-Parameters = dict[str, nn.Parameter]
-LogitsOf = Callable[[Transformer, Batch], Tensor]
-
-
-@dataclass
-class Context:
-    """The run that a strategy is part of."""
-
-    config: RunConfig
-    world: World
-    vocabulary: Vocabulary
-    model: Transformer
-    """That learns."""
-    new_questions: Questions
-    """The training questions, and `rows`, the same as tokens."""
-    rows: Rows
-    checkpoint: Path
-    """The base's, in its run's folder if it has one."""
-    load_base: Callable[[], Transformer]
-    old_ids: np.ndarray
-    """Cities that the base has learned."""
-    load_old_questions: Callable[[], Questions]
-    total: int
-    """Steps of the run."""
-    logits_of: LogitsOf
-    """Logits (M, O) of a model, by the fast path, at the M targets of a batch that are not `<pad>`."""
-
-    @cached_property
-    def base(self) -> Transformer:
-        """The base as it was, frozen; one copy for all strategies of the run."""
-        return self.load_base().to(self.device).requires_grad_(False)
-
-    @cached_property
-    def old_questions(self) -> Questions:
-        """All that the base, and the bases before it, were trained on; their dataset is made if it is missing."""
-        return self.load_old_questions()
-
-    @property
-    def device(self) -> torch.device:
-        return self.model.embedding.weight.device
-
-    def encode(self, questions: Questions) -> Rows:
-        return Rows(questions, self.vocabulary, self.device)
-
-    def logits(self, batch: Batch) -> Tensor:
-        """Of the model that learns, (M, O)."""
-        return self.logits_of(self.model, batch)
-
-    @torch.no_grad()
-    def base_logits(self, batch: Batch) -> Tensor:
-        """Of the base, (M, O)."""
-        return self.logits_of(self.base, batch)
-
-    def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy (nats) of a batch's targets under the model that learns."""
-        return nn.functional.cross_entropy(self.logits(batch), batch.targets[batch.targets != PAD])
 
 
 class Strategy:

@@ -20,7 +20,7 @@ from atlantis import config as configs
 from atlantis import train
 from atlantis.bench.tiers import SHIPPED_CITY
 from atlantis.settings import RunConfig
-from atlantis.strategies import find, known
+from atlantis.strategies.registry import find, known
 from atlantis.training.assemble import new_engine
 from atlantis.training.inputs import load_inputs
 from atlantis.training.loop import load_base

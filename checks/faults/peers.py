@@ -213,10 +213,10 @@ def _ours(folder: Path) -> dict[str, Any]:
 
 
 def _rows() -> Any:
+    from benchmarks.train import TextRows
     from transformers import AutoTokenizer
 
     from atlantis.data.dataset import Dataset
-    from benchmarks.train import TextRows
 
     return TextRows(Dataset.load("data").splits["train"], AutoTokenizer.from_pretrained("model"))
 

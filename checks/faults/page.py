@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.common import ROOT
 from benchmarks.page import table
+
 from faults.common import RECORDS
 
 TEMPLATE = Path(__file__).with_name("reliability.md")

@@ -1,0 +1,40 @@
+"""What settings are made of: their base class, their numbers, and the settings that every strategy has."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _whole(value: Any) -> Any:
+    """1e6 is a whole number too."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Int = Annotated[int, BeforeValidator(_whole)]
+Count = Annotated[Int, Field(ge=0, le=10**12)]
+Positive = Annotated[Int, Field(ge=1, le=10**12)]
+Seed = Annotated[Int, Field(ge=0, lt=2**63)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused, values are not converted, instances do not change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+READ_ONLY = "read only"
+"""The context in which settings are validated when a run is looked at: no code that they name is imported."""
+
+
+class StrategySettings(Settings):
+    """A strategy's name; its own parameters are in a subclass, beside the strategy (`atlantis.strategies`)."""
+
+    name: str = "naive"
+
+
+class OwnStrategySettings(StrategySettings):
+    """Settings of a strategy that is somebody's own code, read without importing it."""
+
+    model_config = ConfigDict(extra="allow")
