@@ -22,6 +22,7 @@ from atlantis.progress import bar
 from atlantis.readout.analysis import READERS
 from atlantis.readout.generate import answers
 from atlantis.readout.source import open_checkpoint
+from atlantis.report.probe_data import rows_where
 from atlantis.strategies.wise import interpolated
 from atlantis.tasks.score import by_slice, score
 from atlantis.training.inputs import load_inputs
@@ -93,7 +94,7 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
 
 def curve(scores: pd.DataFrame, probe: pd.DataFrame) -> pd.DataFrame:
     """One row per alpha: the answers' mean error in km in each slice, and the old map's, by the sphere protocol."""
-    scores = scores[scores["task"] == scores["task"].iloc[0]].dropna(axis="columns", how="all")
+    scores = rows_where(scores, scores["task"] == scores["task"].iloc[0]).dropna(axis="columns", how="all")
     mean = next(name for name in scores.columns if name.startswith("mean_"))
     table = scores.pivot(index="alpha", columns="slice", values=mean).drop(columns=ALL)
     real = probe[(probe["protocol"] == "sphere") & (probe["group"] == REAL)]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -33,11 +34,11 @@ Keys = NDArray[Any]
 class Places(Protocol):
     """Where cities lie, by id; every `World` is one."""
 
-    @property
+    @cached_property
     def lon(self) -> NDArray[np.float64]: ...
-    @property
+    @cached_property
     def lat(self) -> NDArray[np.float64]: ...
-    @property
+    @cached_property
     def is_virtual(self) -> NDArray[np.bool_]: ...
     def distance_km(self, i: Any, j: Any) -> NDArray[np.int32]: ...
 
