@@ -121,7 +121,8 @@ class Pool:
                 f"task {self.task.name}: its draw() must return whole numbers of shape ({n}, {seats}); it returned "
                 f"{cities.dtype} of shape {cities.shape}"
             )
-        return Questions.ask(self.task, self.world, cities.astype(np.int32, copy=False)), self.notes
+        places: Any = self.world  # its arrays are cached properties, which no protocol can name
+        return Questions.ask(self.task, places, cities.astype(np.int32, copy=False)), self.notes
 
     def take(self, n: int, keep: Keep | None = None) -> Ints:
         """The cities (n, k) of n different questions. Rows (m, cities) for which `keep` is false are left out."""
@@ -298,8 +299,8 @@ class Pool:
         rows, in_order = rows[good], in_order[good]
         if self.order == "smaller_first":
             virtual = self.world.is_virtual[rows]
-            alike = virtual.all(axis=1) | ~virtual.any(axis=1)
-            rows = np.where(alike[:, None], in_order, rows)
+            alike = virtual.all(axis=1, keepdims=True) | ~virtual.any(axis=1, keepdims=True)
+            rows = np.where(alike, in_order, rows)
         return rows if keep is None else rows[keep(rows)]
 
     def _keys(self, rows: Ints) -> NDArray[Any]:

@@ -96,7 +96,7 @@ def parts_of(config: DatasetConfig) -> list[Part]:
             sizes = left
         else:
             sizes = (n_train, *(round(n * n_train / n_left) for n in left[1:]))
-        parts.append(Part(task, where, sizes))
+        parts.append(Part(task, where, sizes))  # type: ignore[arg-type]  # three of each
         left, n_left = tuple(a - b for a, b in zip(left, sizes, strict=True)), n_left - n_train
     _check_names(parts)
     return [part for part in parts if sum(part.sizes)]

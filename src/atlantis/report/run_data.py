@@ -109,7 +109,7 @@ class Run:
         """The skill of the answers (`value`) by step, for each task and slice but "all"."""
         chosen = (self.scores["metric"] == "skill") & (self.scores["slice"] != ALL)
         groups = rows_where(self.scores, chosen).groupby(["task", "slice"], sort=False)
-        return {(str(task), str(name)): rows for (task, name), rows in groups}
+        return {(str(rows["task"].iloc[0]), str(rows["slice"].iloc[0])): rows for _, rows in groups}
 
     @property
     def other_tasks(self) -> list[str]:
