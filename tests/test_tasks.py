@@ -264,7 +264,7 @@ def _saved(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
     import datasets
 
     dataset.save(folder)
-    rows = list(datasets.load_from_disk(str(folder))["train"])
+    rows: Any = list(datasets.load_from_disk(str(folder))["train"])
     assert set(rows[0]) == {"prompt", "completion", "text", "cities", "answer", "slice", "task"}
     assert "tour" in (folder / "README.md").read_text()
     return rows

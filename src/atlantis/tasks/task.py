@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from atlantis.errors import UserError, in_a_line
 from atlantis.names import SLICES
@@ -40,7 +40,7 @@ class Places(Protocol):
     def lat(self) -> NDArray[np.float64]: ...
     @cached_property
     def is_virtual(self) -> NDArray[np.bool_]: ...
-    def distance_km(self, i: Any, j: Any) -> NDArray[np.int32]: ...
+    def distance_km(self, i: ArrayLike, j: ArrayLike) -> NDArray[np.int32]: ...
 
 
 class Seats(Protocol):
