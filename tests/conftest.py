@@ -7,9 +7,28 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
+from jaxtyping import config as jaxtyping_config
+from jaxtyping import install_import_hook
 
-from atlantis.settings import RunConfig
-from atlantis.world import World, cities
+import tests.shapes  # noqa: F401  (by the name below)
+
+# Shapes in annotations are checked by every call while tests run in this process; else they cost nothing. The modules
+# are imported below, so this comes first. torch.compile cannot see through the checks: see `unchecked`.
+install_import_hook(["atlantis.model", "atlantis.readout"], "tests.shapes.shapes_only")
+
+from atlantis.settings import RunConfig  # noqa: E402
+from atlantis.world import World, cities  # noqa: E402
+
+GPU = torch.cuda.is_available()
+
+
+@pytest.fixture(autouse=True)
+def unchecked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Shapes are not checked in tests marked `compiled`, and where there is a GPU, which compiles by default."""
+    jaxtyping_config.update("jaxtyping_disable", bool(request.node.get_closest_marker("compiled")) or GPU)
+    yield
+    jaxtyping_config.update("jaxtyping_disable", GPU)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -23,7 +23,7 @@ from atlantis.model.fast.flat import Attention, FlatLoss
 from atlantis.model.fast.shared import attend_shared
 from atlantis.model.transformer import answer_logits, attend, rotary_table, rotate
 from atlantis.settings import RunConfig
-from atlantis.training import graph, scaling, state, steps, train
+from atlantis.training import graph, loop, scaling, state, train
 from atlantis.training.graph import StepGraph
 from atlantis.training.step import Engine, NotFinite
 from atlantis.vocabulary import SYMBOLS, Vocabulary
@@ -254,7 +254,7 @@ def test_a_run_by_many_steps_at_once_is_one_by_single_steps(
             sizes.append(len(chosen))
             return super().run(chosen, rates)
 
-    monkeypatch.setattr(steps, "MOMENT_S", 1e9)  # however slow this machine is
+    monkeypatch.setattr(loop, "MOMENT_S", 1e9)  # however slow this machine is
     monkeypatch.setattr(graph, "takes", lambda engine, rows: True)
     monkeypatch.setattr(graph, "StepGraph", lambda engine, rows, size: Noted(engine, rows, size, plain_attention))
     many = losses_of(train(small_config.model_copy(update={"name": "many_at_once"})))

@@ -86,7 +86,7 @@ def test_the_guard(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suite", ["inputs", "hostile"])
 def test_the_newest_record_has_no_failure(suite: str) -> None:
-    newest = max(tracked(f"faults/records/*_{suite}.json"))
+    newest = max(tracked(f"checks/faults/records/*_{suite}.json"))
     found = json.loads(newest.read_text())
     assert not found["quick"]
     assert all(counts["failed"] == 0 for counts in found["results"]["suites"].values())

@@ -43,6 +43,12 @@ def refuse(monkeypatch: pytest.MonkeyPatch, code: str = "ENOLCK") -> None:
     monkeypatch.setattr(flock, "_said", False)
 
 
+def test_a_system_without_fcntl_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flock, "fcntl", None)
+    with pytest.raises(UserError, match="atlantis runs on Linux and macOS"), artifacts.lock(tmp_path):
+        pass
+
+
 def claims(folder: Path) -> list[str]:
     return [name for name in os.listdir(folder) if ".lease-" in name]
 

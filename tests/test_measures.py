@@ -13,6 +13,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
+from atlantis import config as configs
 from atlantis import trust
 from atlantis.cli import main
 from atlantis.errors import PartFailed, UserError
@@ -21,6 +22,7 @@ from atlantis.readout import analysis
 from atlantis.readout.activations import probe_states
 from atlantis.readout.analysis import probe_run
 from atlantis.readout.compared import block_features, like
+from atlantis.readout.initial import initial_std
 from atlantis.readout.measures import COLUMNS, Measures
 from atlantis.readout.outputs import kl_per_token
 from atlantis.readout.probes import read_sphere
@@ -122,9 +124,25 @@ def test_a_region_of_one_city_or_two_has_numbers_and_no_interval(count: int, thi
 
 def test_an_untrained_model_of_the_same_shape_is_another_model() -> None:
     model = new(Vocabulary("characters", 30), 5)
-    fresh = like(model, seed=0)
+    fresh = like(model, std=0.1, seed=0)
     assert {k: v.shape for k, v in fresh.state_dict().items()} == {k: v.shape for k, v in model.state_dict().items()}
     assert not torch.equal(fresh.embedding.weight, model.embedding.weight)
+
+
+def test_the_untrained_model_begins_as_the_runs_first_base_did(small_run: Path, tmp_path: Path) -> None:
+    config = configs.load(small_run / "config.yaml")
+    base, fine = tmp_path / "base", tmp_path / "fine"
+    for folder, std, above in ((base, 0.05, None), (fine, 0.3, "base")):
+        (folder / "checkpoints" / "final").mkdir(parents=True)
+        model = config.model.model_copy(update={"init_std": std})
+        asked = config.model_copy(update={"model": model, "base": above})
+        (folder / "config.yaml").write_text(configs.dump(asked, folder))
+    assert initial_std(base) == 0.05
+    assert initial_std(fine) == 0.3, "where its base lies is not known"
+    trust.write_record(fine, {"base": {"path": str(base / "checkpoints" / "final")}})
+    assert initial_std(fine) == 0.05
+    wide, narrow = (like(new(Vocabulary("characters", 30), 5), std, seed=0) for std in (0.1, 0.05))
+    torch.testing.assert_close(wide.embedding.weight, 2 * narrow.embedding.weight)
 
 
 def test_kl_by_hand() -> None:

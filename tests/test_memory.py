@@ -16,7 +16,7 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import RunConfig
-from atlantis.training import loop, train
+from atlantis.training import saving, train
 from atlantis.training import step as engine
 from atlantis.training.state import state_steps
 
@@ -132,6 +132,6 @@ def test_freed_memory_is_given_back() -> None:
 
 def test_every_saved_state_gives_memory_back(small_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     released = []
-    monkeypatch.setattr(loop, "release_freed_memory", lambda: released.append(None))
+    monkeypatch.setattr(saving, "release_freed_memory", lambda: released.append(None))
     train(change(small_config, "releases"))
     assert len(released) == 4  # steps 0, 3, 10 and 20

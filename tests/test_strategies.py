@@ -119,13 +119,15 @@ class Bench:
     """A run's parts in memory, without its files: an engine with one strategy, and its context."""
 
     def __init__(self, config: RunConfig, *strategies: dict[str, Any]) -> None:
-        from atlantis.training.loop import load_base, load_task, new_engine
+        from atlantis.training.assemble import new_engine
+        from atlantis.training.inputs import load_inputs
+        from atlantis.training.loop import load_base
 
         config = with_strategy(config, "bench", *strategies)
         base = load_base(config, resume=False)
         assert base is not None
-        self.task, _, _ = load_task(config, World.from_config(config.world), base)
-        self.engine = new_engine(config, self.task, base, 6)
+        self.inputs = load_inputs(config, World.from_config(config.world), base)
+        self.engine = new_engine(config, self.inputs, base, 6)
         self.composed = self.engine.strategy
         assert self.composed is not None
         self.strategy: Any = self.composed.parts[0]
@@ -135,7 +137,7 @@ class Bench:
     def step(self, step: int, rate: float = 1e-3) -> float:
         rows = torch.arange(48)
         self.composed.at(step)
-        batch = self.composed.batch(self.task.rows.batch(rows), rows)
+        batch = self.composed.batch(self.inputs.rows.batch(rows), rows)
         return self.engine.step(batch, rate)
 
     def shift(self, size: float = 0.01) -> None:
@@ -191,7 +193,7 @@ def test_each_penalty_has_a_gradient(name: str, fine: RunConfig) -> None:
         pytest.skip("it adds nothing to the loss")
     bench = Bench(fine, asked(name))
     bench.shift()
-    batch = bench.task.rows.batch(torch.arange(48))
+    batch = bench.inputs.rows.batch(torch.arange(48))
     term = bench.strategy.penalty()
     if term is None:
         term = bench.strategy.output_loss(bench.strategy.context.logits(batch), batch)
@@ -297,15 +299,15 @@ def test_the_share_of_old_rows_is_reached_in_every_batch_and_only_the_buffer_com
     bench = Bench(fine, asked("replay", buffer=50, share=0.25))
     old = {key(row) for row in bench.strategy.old.tokens[:-1]}
     assert len(old) == 50
-    every = Rows(bench.strategy.context.old_questions, bench.task.vocabulary).tokens[:-1]
+    every = Rows(bench.strategy.context.old_questions, bench.inputs.vocabulary).tokens[:-1]
     assert len(every) == 300 and old < {key(row) for row in every}
     seen: list[Any] = []
     for step in range(25):
         bench.composed.at(step)
         rows = torch.arange(48)
-        batch = bench.composed.batch(bench.task.rows.batch(rows), rows)
+        batch = bench.composed.batch(bench.inputs.rows.batch(rows), rows)
         assert len(batch.tokens) == 64, "48 new rows and a quarter of 64 old ones"
-        assert torch.equal(batch.tokens[:48], bench.task.rows.batch(rows).tokens)
+        assert torch.equal(batch.tokens[:48], bench.inputs.rows.batch(rows).tokens)
         seen += [key(row) for row in batch.tokens[48:]]
     assert set(seen) == {row[:-1] for row in old}, "every row of the buffer comes, and no other"
     counts = [seen.count(row) for row in set(seen)]
@@ -317,7 +319,7 @@ def n_old_rows(bench: Bench, batch_size: int, steps: int) -> list[int]:
     rows, counts = torch.arange(batch_size) % 150, []
     for step in range(steps):
         bench.composed.at(step)
-        batch = bench.composed.batch(bench.task.rows.batch(rows), rows)
+        batch = bench.composed.batch(bench.inputs.rows.batch(rows), rows)
         counts.append(int((batch.targets[batch_size:] != PAD).any(dim=1).sum()))
     return counts
 
@@ -345,13 +347,13 @@ def test_one_per_cent_is_one_per_cent_in_a_run(fine: RunConfig) -> None:
     bench = Bench(fine, asked("replay", share=0.01))
     counts = n_old_rows(bench, 48, 300)
     assert sum(counts) / (sum(counts) + 48 * 300) == pytest.approx(0.01, rel=0.02) and set(counts) == {0, 1}
-    first = bench.composed.batch(bench.task.rows.batch(torch.arange(48)), torch.arange(48))
+    first = bench.composed.batch(bench.inputs.rows.batch(torch.arange(48)), torch.arange(48))
     assert len(first.tokens) == 49, "a filler stands where a row is missing, so that batches have one shape"
     later = Bench(fine, asked("replay", share=0.01))
     later.composed.at(299)
     rows = torch.arange(48)
     bench.composed.at(299)
-    one, other = (b.composed.batch(b.task.rows.batch(rows), rows) for b in (bench, later))
+    one, other = (b.composed.batch(b.inputs.rows.batch(rows), rows) for b in (bench, later))
     assert torch.equal(one.tokens, other.tokens), "what a step draws follows from its number, as after an interruption"
     assert np.isfinite(bench.step(0)) and np.isfinite(bench.step(1))
 
@@ -371,7 +373,7 @@ def test_a_joint_batch_is_the_pool_in_proportion(fine: RunConfig) -> None:
     rows = torch.arange(48)
     while len(seen) < 450:
         bench.composed.at(len(seen) // 48)
-        batch = bench.composed.batch(bench.task.rows.batch(rows), rows)
+        batch = bench.composed.batch(bench.inputs.rows.batch(rows), rows)
         assert len(batch.tokens) == 48
         seen += [key(row) for row in batch.tokens]
     assert len(set(seen[:450])) > 440, "one pass over 300 old and 150 new rows"
@@ -466,14 +468,14 @@ def test_at_the_base_there_is_nothing_to_learn_from_it(fine: RunConfig) -> None:
     distill = Bench(fine, asked("distill"))
     assert abs(distill.strategy.penalty().item()) < 1e-5
     lwf = Bench(fine, asked("lwf"))
-    batch = lwf.task.rows.batch(torch.arange(48))
+    batch = lwf.inputs.rows.batch(torch.arange(48))
     assert abs(lwf.strategy.output_loss(lwf.strategy.context.logits(batch), batch).item()) < 1e-4
 
 
 def test_lwfs_loss_by_hand(fine: RunConfig) -> None:
     bench = Bench(fine, asked("lwf", temperature=2.0, weight=3.0))
     bench.shift(0.1)
-    batch, context = bench.task.rows.batch(torch.arange(48)), bench.strategy.context
+    batch, context = bench.inputs.rows.batch(torch.arange(48)), bench.strategy.context
     logits, base = context.logits(batch), context.base_logits(batch)
     p, q = (base / 2).softmax(-1), (logits / 2).softmax(-1)
     expected = 3 * 4 * (p * (p.log() - q.log())).sum()
@@ -578,7 +580,7 @@ def test_flows_weights(fine: RunConfig) -> None:
     losses = torch.tensor([1.0, 2.0, 4.0])
     torch.testing.assert_close(weights_of(losses) * torch.exp(-losses / 2).mean(), torch.exp(-losses / 2))
     bench = Bench(fine, asked("flow"))
-    rows, table = torch.tensor([3, 5, 150]), bench.task.rows
+    rows, table = torch.tensor([3, 5, 150]), bench.inputs.rows
     batch = bench.composed.batch(table.batch(rows), rows)
     by_hand = bench.strategy.memory["weights"]
     assert by_hand.mean().item() == pytest.approx(1.0, abs=1e-5)
@@ -663,7 +665,7 @@ def test_integration_looks_where_the_probe_looks(fine: RunConfig) -> None:
     assert list(bench.strategy.new_ids) == list(range(30, 38))
     ids = np.array([3, 12, 30, 37])
     found = states(bench.model, bench.strategy.context, ids).detach().numpy()
-    expected = probe_features(bench.model, bench.task.vocabulary, ids, [3, 4])
+    expected = probe_features(bench.model, bench.inputs.vocabulary, ids, [3, 4])
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     first = bench.strategy.penalty().item()
     for _ in range(20):
@@ -708,7 +710,7 @@ def test_new_rows_change_and_nothing_else_does(fine_city: RunConfig, small_run: 
 def test_new_rows_move_by_adamws_step_of_their_own_gradient(fine_city: RunConfig) -> None:
     bench = Bench(fine_city, asked("new_rows", factor=3.0))
     assert bench.composed.rate(0.01) == pytest.approx(0.03)
-    context, batch = bench.strategy.context, bench.task.rows.batch(torch.arange(48))
+    context, batch = bench.strategy.context, bench.inputs.rows.batch(torch.arange(48))
     (gradient,) = torch.autograd.grad(context.loss(batch), context.model.embedding.weight)
     own = gradient[44 + 30 :]
     assert gradient[: 44 + 30].abs().max() > 0, "old rows have a gradient, and must not follow it"
@@ -783,7 +785,7 @@ def test_loras_gradient_is_that_of_its_layers(fine: RunConfig) -> None:
     assert torch.linalg.matrix_rank(change, rtol=1e-3) <= 2 and change.any()
     assert torch.equal(merged["embedding.weight"], base["embedding.weight"])
     weight = merged[f"{name}.weight"]
-    batch = bench.task.rows.batch(torch.arange(48))
+    batch = bench.inputs.rows.batch(torch.arange(48))
     (gradient,) = torch.autograd.grad(bench.strategy.context.loss(batch), weight)
     bench.engine.optimizer.zero_grad()
     bench.strategy.context.loss(batch).backward()

@@ -221,7 +221,7 @@ def test_another_environment_gives_the_same_bytes(small_config: RunConfig, small
 
 def test_two_processes_may_make_the_same_world(tmp_path: Path) -> None:
     from atlantis.artifacts import new_folder
-    from atlantis.training.loop import _save_once
+    from atlantis.training.inputs import _save_once
 
     def save_late(folder: Path) -> None:  # the other process finishes first
         for _ in range(2):
@@ -403,6 +403,7 @@ def test_ids_that_outgrow_the_context_are_refused(small_config: RunConfig) -> No
 # compilation
 
 
+@pytest.mark.compiled
 def test_compiled_equals_eager(small_config: RunConfig) -> None:
     losses = {}
     for choice in ("no", "yes"):

@@ -35,17 +35,21 @@ import numpy as np
 import torch
 
 from atlantis import Dataset, DatasetConfig, ProbeConfig, World
+from atlantis.data.encoding import encode, longest_row, probe_prompt
+from atlantis.data.encoding import prefix as prefix_of
 from atlantis.data.rows import Rows
 from atlantis.model.fast.tree import Tree, tree_of
 from atlantis.readout.activations import N_POSITIONS
-from atlantis.vocabulary import MAX_KM_DIGITS, SYMBOLS, Vocabulary
+from atlantis.tasks.distance import DISTANCE
+from atlantis.vocabulary import SYMBOLS, Vocabulary
 from checks.benchmarks.common import Options
 
 BATCH = 512
 PEER_BATCH = 64
 """Prompts per batch of the plain way to evaluate and to probe."""
 N_TREES = 8
-ASKED = MAX_KM_DIGITS + 1
+FORM = DISTANCE.form
+ASKED = FORM.answer_length
 CONTEXT = 32
 
 
@@ -159,7 +163,10 @@ def trees(vocabulary: Vocabulary, world: World, batch: int, n: int) -> list[Tree
 
 def training(s: Sizes, vocabulary: Vocabulary, world: World, batch: int = BATCH, itemsize: int = 4) -> dict[str, Need]:
     """Per sample, what a training step computes: our ideas one by one, none of them, and the peer on rows of 32."""
-    prefix, length = len(vocabulary.prefix()), vocabulary.pair_length - 1  # the last token predicts nothing
+    prefix, length = (
+        len(prefix_of(FORM, vocabulary)),
+        longest_row(FORM, vocabulary) - 1,
+    )  # the last token predicts nothing
     ways = {
         "both": forward(s, batch, length, prefix, ASKED),
         "shared prefix": forward(s, batch, length, prefix),
@@ -200,8 +207,8 @@ def decoding(
 def evaluation(s: Sizes, world: World, vocabulary: Vocabulary, n: int) -> dict[str, Need]:
     """Per answer: what is needed for `n` random pairs, and the peer's batches, padded to the longest row."""
     pairs = Dataset.build(world, DatasetConfig(n_train=n, n_val=0, n_test=0)).splits["train"]
-    rows = vocabulary.encode_pairs(pairs.first, pairs.second, pairs.km)
-    prefix, answers = len(vocabulary.prefix()), rows.length - rows.prompt_length
+    rows = encode(FORM, vocabulary, pairs.cities, pairs.answer)
+    prefix, answers = len(prefix_of(FORM, vocabulary)), rows.length - rows.prompt_length
     longest = np.full(n, prefix + rows.prompt_length.max())
     return {
         "needed": need(decoding(s, rows.prompt_length, answers, prefix, 1, n), n),
@@ -214,8 +221,8 @@ def probing(s: Sizes, world: World, vocabulary: Vocabulary, config: ProbeConfig)
 
     The peer computes every block and all logits on whole prompts. Solving the regressions is not counted.
     """
-    prefix, n = len(vocabulary.prefix()), len(world)
-    tokens, _ = vocabulary.probe_prompt(np.arange(n))
+    prefix, n = len(prefix_of(FORM, vocabulary)), len(world)
+    tokens, _ = probe_prompt(FORM, vocabulary, np.arange(n))
     length, n_features = tokens.shape[1], N_POSITIONS * len(config.layers) * s.width
     gram = [Product("gram", n_features, rows, n_features) for rows in (config.n_train, world.n_real)]
     read = replace(s, n_layers=max(config.layers) + 1)
@@ -237,7 +244,12 @@ def run(options: Options) -> dict[str, Any]:
         "probing": probing(s, world, vocabulary, ProbeConfig()),
     }
     settings = {"parameters": s.n_parameters, "batch_size": BATCH, "peer_batch": PEER_BATCH, "prompts": n}
-    layout = {"prefix": len(vocabulary.prefix()), "row": vocabulary.pair_length - 1, "asked": ASKED, "context": CONTEXT}
+    layout = {
+        "prefix": len(prefix_of(FORM, vocabulary)),
+        "row": longest_row(FORM, vocabulary) - 1,
+        "asked": ASKED,
+        "context": CONTEXT,
+    }
     return {"settings": settings | layout} | {
         name: {way: found._asdict() for way, found in table.items()} for name, table in tables.items()
     }

@@ -20,7 +20,7 @@ import pandas as pd
 from atlantis import Dataset, DatasetConfig, World
 from atlantis.data.rows import Rows
 from atlantis.sphere import EARTH_RADIUS_KM, lon_lat
-from atlantis.tasks import distance
+from atlantis.tasks.distance import DISTANCE
 from atlantis.vocabulary import Vocabulary
 from checks.benchmarks.common import BASE, Lap, Options, race, ratio, summary
 
@@ -32,7 +32,7 @@ LIMITS = {"seconds": 15, "peak_mb": 2000}
 def build(world: World, n: int) -> int:
     """`n` training pairs, their text columns and their tokens; returns how many rows have tokens."""
     pairs = Dataset.build(world, DatasetConfig(n_train=n, n_val=0, n_test=0)).splits["train"]
-    columns = distance.text_columns(pairs.first, pairs.second, pairs.km)
+    columns = DISTANCE.form.text_columns(pairs.cities, pairs.answer)
     assert len(columns["text"]) == n
     return len(Rows(pairs, Vocabulary("characters", len(world))))
 
@@ -66,8 +66,8 @@ def plain_rows(lap: Lap, n: int) -> None:
 
 
 def row(first: int, second: int, km: int) -> dict[str, str | int]:
-    prompt, completion = distance.prompt(first, second), distance.completion(km)
-    text = distance.text(first, second, km)
+    text = f"dist(c_{first},c_{second})={km}"
+    prompt, completion = f"<bos>dist(c_{first},c_{second})=", f"{km}<eos>"
     return {"prompt": prompt, "completion": completion, "text": text, "first": first, "second": second, "km": km}
 
 
@@ -85,7 +85,7 @@ def plain_tokens(lap: Lap, n: int) -> None:
     tokenizer = AutoTokenizer.from_pretrained(BASE)
     world = World.build(regions=())
     pairs = Dataset.build(world, DatasetConfig(n_train=n, n_val=0, n_test=0)).splits["train"]
-    texts = [f"<bos>dist(c_{a},c_{b})={km}<eos>" for a, b, km in zip(pairs.first, pairs.second, pairs.km, strict=True)]
+    texts = [f"<bos>dist(c_{a},c_{b})={km}<eos>" for (a, b), km in zip(pairs.cities, pairs.answer, strict=True)]
     lap()
     while True:
         lap(len([tokenizer(text)["input_ids"] for text in texts]))

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 
 from atlantis import Dataset, DatasetConfig, World
-from atlantis.data.draw import Pairs
+from atlantis.data.encoding import encode, prefix
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.readout.generate import answer_tokens
-from atlantis.tasks import distance
+from atlantis.tasks import Questions
+from atlantis.tasks.distance import DISTANCE
 from atlantis.vocabulary import PAD
 from checks.benchmarks.common import BASE, Lap, Options, five_digits, race, ratio, summary
 from checks.benchmarks.count import ASKED, PEER_BATCH
@@ -26,7 +27,7 @@ TIE = 1e-3
 """Logits that differ by less may change places with the order of float32 additions."""
 
 
-def held_out(n: int) -> Pairs:
+def held_out(n: int) -> Questions:
     world = World.build(regions=())
     return Dataset.build(world, DatasetConfig(n_train=1, n_val=0, n_test=n)).splits["test"]
 
@@ -50,7 +51,7 @@ def peer(lap: Lap, n: int, rounds: int) -> None:
     model: Any = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(BASE, padding_side="left")
     pairs = held_out(n)
-    texts = [distance.prompt(a, b) for a, b in zip(pairs.first, pairs.second, strict=True)]
+    texts = DISTANCE.form.text_columns(pairs.cities, pairs.answer)["prompt"].to_pylist()
 
     def answers(texts: list[str]) -> np.ndarray:
         found = np.full((len(texts), ASKED), PAD, np.int8)
@@ -66,17 +67,17 @@ def peer(lap: Lap, n: int, rounds: int) -> None:
         lap(answers([texts[row] for row in part]))
 
 
-def differences(pairs: Pairs, mine: np.ndarray, theirs: np.ndarray) -> tuple[int, int]:
+def differences(pairs: Questions, mine: np.ndarray, theirs: np.ndarray) -> tuple[int, int]:
     """Rows whose answers differ, and those of them where the first tokens that differ have equal logits (`TIE`)."""
     model, vocabulary = load_checkpoint(BASE)
-    prefix = torch.tensor(vocabulary.prefix())
-    encoded = vocabulary.encode_pairs(pairs.first, pairs.second, pairs.km)
+    start = torch.tensor(prefix(DISTANCE.form, vocabulary))
+    encoded = encode(DISTANCE.form, vocabulary, pairs.cities, pairs.answer)
     rows, ties = np.flatnonzero((mine != theirs).any(axis=1)), 0
     for row in rows:
         place = int((mine[row] != theirs[row]).argmax())
         tokens = np.concatenate([encoded.tokens[row, : encoded.prompt_length[row]], mine[row, :place]])
         with torch.no_grad():
-            logits = model(prefix, torch.tensor(tokens)[None].long(), torch.tensor([[len(tokens) - 1]]))[0, 0]
+            logits = model(start, torch.tensor(tokens)[None].long(), torch.tensor([[len(tokens) - 1]]))[0, 0]
         ties += abs(logits[mine[row, place]] - logits[theirs[row, place]]).item() < TIE
     return len(rows), ties
 

@@ -21,7 +21,9 @@ from atlantis import train
 from atlantis.bench.tiers import SHIPPED_CITY
 from atlantis.settings import RunConfig
 from atlantis.strategies.registry import find, known
-from atlantis.training.loop import load_base, load_task, new_engine
+from atlantis.training.assemble import new_engine
+from atlantis.training.inputs import load_inputs
+from atlantis.training.loop import load_base
 from atlantis.training.order import Order
 from atlantis.world import World
 from checks.benchmarks.common import ROOT, Lap, Options, five_digits, race, ratio, summary
@@ -44,17 +46,17 @@ def fine_tune(lap: Lap, config: RunConfig, steps: int) -> None:
     """A rival: `steps` steps a round; says how long the strategy took before its first step."""
     started = time.perf_counter()
     base = load_base(config, resume=False)
-    task, _, _ = load_task(config, World.from_config(config.world), base)
+    inputs = load_inputs(config, World.from_config(config.world), base)
     loaded = time.perf_counter()
-    engine = new_engine(config, task, base, 1_000)
+    engine = new_engine(config, inputs, base, 1_000)
     if engine.strategy is not None:
         engine.strategy.begin(engine.optimizer)
     begun = {"load_s": loaded - started, "begin_s": time.perf_counter() - loaded}
-    order, step = Order(len(task.rows), config.training.batch_size, config.training.seed), 0
+    order, step = Order(len(inputs.rows), config.training.batch_size, config.training.seed), 0
     while True:
         for _ in range(steps if step else 1):
             rows = torch.as_tensor(order.rows(step))
-            batch = task.rows.batch(rows)
+            batch = inputs.rows.batch(rows)
             if engine.strategy is not None:
                 engine.strategy.at(step)
                 batch = engine.strategy.batch(batch, rows)
@@ -78,7 +80,7 @@ def prepared(out: Path, options: Options) -> RunConfig:
 def _begin_once(config: RunConfig, strategy: str) -> None:
     config = with_strategy(config, strategy, {})
     base = load_base(config, resume=False)
-    new_engine(config, load_task(config, World.from_config(config.world), base)[0], base, 1_000)
+    new_engine(config, load_inputs(config, World.from_config(config.world), base), base, 1_000)
 
 
 def with_strategy(config: RunConfig, name: str, settings: dict[str, int]) -> RunConfig:

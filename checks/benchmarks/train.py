@@ -15,15 +15,16 @@ from typing import Any
 import torch
 
 from atlantis import Dataset, DatasetConfig, TrainingConfig, World
-from atlantis.data.draw import Pairs
+from atlantis.data.encoding import longest_row, prefix
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, save_model
 from atlantis.model.fast.kernels import fast_bf16
 from atlantis.model.folder import qwen2_config
-from atlantis.tasks import distance
+from atlantis.tasks import Questions
+from atlantis.tasks.distance import DISTANCE
+from atlantis.training.loop import Steps
 from atlantis.training.order import Order
 from atlantis.training.step import Engine
-from atlantis.training.steps import Steps
 from atlantis.vocabulary import SYMBOLS, TOKEN, Vocabulary
 from checks.benchmarks import count
 from checks.benchmarks.ceiling import ceiling, synchronize, weight_products
@@ -43,7 +44,7 @@ def new_model(s: Sizes) -> Transformer:
     return model
 
 
-def some_pairs(n: int) -> tuple[Pairs, Vocabulary]:
+def some_pairs(n: int) -> tuple[Questions, Vocabulary]:
     world = World.build(regions=())
     pairs = Dataset.build(world, DatasetConfig(n_train=n, n_val=0, n_test=0)).splits["train"]
     return pairs, Vocabulary("characters", len(world))
@@ -69,9 +70,11 @@ def engine(lap: Lap, s: Sizes, batch: int, steps: int, device: str, **changes: s
 class TextRows(torch.utils.data.Dataset):
     """Rows as text; each is tokenised when it is asked for, and padded to the context."""
 
-    def __init__(self, pairs: Pairs, tokenizer: Any) -> None:
-        columns = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.km.tolist(), strict=True)
-        self.texts = [distance.prompt(a, b) + distance.completion(km) for a, b, km in columns]
+    def __init__(self, pairs: Questions, tokenizer: Any) -> None:
+        columns = DISTANCE.form.text_columns(pairs.cities, pairs.answer)
+        self.texts = [
+            "".join(row) for row in zip(*(columns[key].to_pylist() for key in ("prompt", "completion")), strict=True)
+        ]
         self.tokenizer = tokenizer
 
     def __len__(self) -> int:
@@ -140,7 +143,7 @@ def compare(options: Options, device: str) -> dict[str, Any]:
     side = 128 if options.quick else 2048 if device == "cpu" else 8192
     vocabulary = Vocabulary("characters", 5075)
     needs = count.training(s, vocabulary, World.build(regions=()), batch, itemsize=4 if device == "cpu" else 2)
-    n_prefix, length = len(vocabulary.prefix()), vocabulary.pair_length - 1
+    n_prefix, length = len(prefix(DISTANCE.form, vocabulary)), longest_row(DISTANCE.form, vocabulary) - 1
     own = weight_products(count.forward(s, batch, length, n_prefix, count.ASKED))
     ours = partial(engine, s=s, batch=batch, steps=steps, device=device)
     works: dict[str, Any] = {

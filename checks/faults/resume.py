@@ -71,10 +71,10 @@ def _train(folder: Path, before_step: Callable[[int], None], loss: Callable[[int
 
     def work() -> int:
         from atlantis.data.rows import Rows
-        from atlantis.training import steps
+        from atlantis.training import loop
         from atlantis.training.step import Engine
 
-        rate_of, step_of, loss_of, batch_of = steps.learning_rate, Engine.step, Engine.loss, Rows.batch
+        rate_of, step_of, loss_of, batch_of = loop.learning_rate, Engine.step, Engine.loss, Rows.batch
         now: dict[str, Any] = {}
 
         def learning_rate(settings: Any, step: int, total: int) -> float:
@@ -93,7 +93,7 @@ def _train(folder: Path, before_step: Callable[[int], None], loss: Callable[[int
                 file.write(json.dumps(noted, sort_keys=True) + "\n")
             return value
 
-        steps.learning_rate, Rows.batch = learning_rate, batch
+        loop.learning_rate, Rows.batch = learning_rate, batch
         Engine.step = step  # type: ignore[method-assign, assignment]
         if loss is not None:
 

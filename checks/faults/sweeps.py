@@ -299,7 +299,7 @@ def _nursery(steps: Path) -> socket.socket:
 
 def _work(asked: Mapping[str, Any], descriptors: Sequence[int], steps: Path) -> None:
     """The worker's side: `atlantis train`, which notes every step that it does; never returns."""
-    from atlantis.training import steps as of_a_run
+    from atlantis.training import loop as of_a_run
     from atlantis.training.step import Engine
 
     code = 70

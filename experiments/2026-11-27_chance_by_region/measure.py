@@ -21,7 +21,9 @@ from atlantis.bench.tiers import SHIPPED, SHIPPED_CITY, TIERS
 from atlantis.readout.evaluate import score
 from atlantis.readout.generate import answers_km
 from atlantis.settings import RunConfig
-from atlantis.training.loop import load_base, load_task, new_engine
+from atlantis.training.assemble import new_engine
+from atlantis.training.inputs import load_inputs
+from atlantis.training.loop import load_base
 from atlantis.world import World
 
 HERE = Path(__file__).parent
@@ -43,9 +45,12 @@ def chance(world: World, run: RunConfig) -> dict[str, Any]:
 def old_answers(run: RunConfig) -> dict[str, float]:
     """The base's mean error in km, by slice, on the items that a run is evaluated on, before its first step."""
     base = load_base(run, resume=False)
-    task, _, _ = load_task(run, World.from_config(run.world), base)
-    model = new_engine(run, task, base, 1).model
-    return {name: s["mean_km"] for name, s in score(answers_km(model, task.vocabulary, task.items), task.items).items()}
+    inputs = load_inputs(run, World.from_config(run.world), base)
+    model = new_engine(run, inputs, base, 1).model
+    return {
+        name: s["mean_km"]
+        for name, s in score(answers_km(model, inputs.vocabulary, inputs.items), inputs.items).items()
+    }
 
 
 def main() -> None:

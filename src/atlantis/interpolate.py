@@ -22,9 +22,11 @@ from atlantis.progress import bar
 from atlantis.readout.analysis import READERS
 from atlantis.readout.generate import answers
 from atlantis.readout.source import open_checkpoint
+from atlantis.report.probe_data import rows_where
 from atlantis.strategies.wise import interpolated
 from atlantis.tasks.score import by_slice, score
-from atlantis.training.loop import load_base, load_task
+from atlantis.training.inputs import load_inputs
+from atlantis.training.loop import load_base
 from atlantis.world.of_run import world_of
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -61,14 +63,14 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
     source, (end, _) = open_checkpoint(steps[0], world), load_checkpoint(final)
     model, layers = source.model, config.probe.layers
     assert model is not None
-    task, _, _ = load_task(config, world, load_base(config, resume=False))
+    inputs = load_inputs(config, world, load_base(config, resume=False))
     start = {name: value.clone() for name, value in model.state_dict().items()}
     scores, probes = [], []
     with bar("interpolating", len(alphas)) as progress:
         for alpha in alphas:
             model.load_state_dict(interpolated(start, end.state_dict(), alpha))
             with torch.no_grad():
-                found = score(answers(model, source.vocabulary, task.items), task.items)
+                found = score(answers(model, source.vocabulary, inputs.items), inputs.items)
             scores += [
                 {"alpha": alpha, "task": name, "slice": part, **values}
                 for name in dict.fromkeys(entry.task for entry in found)
@@ -92,7 +94,7 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
 
 def curve(scores: pd.DataFrame, probe: pd.DataFrame) -> pd.DataFrame:
     """One row per alpha: the answers' mean error in km in each slice, and the old map's, by the sphere protocol."""
-    scores = scores[scores["task"] == scores["task"].iloc[0]].dropna(axis="columns", how="all")
+    scores = rows_where(scores, scores["task"] == scores["task"].iloc[0]).dropna(axis="columns", how="all")
     mean = next(name for name in scores.columns if name.startswith("mean_"))
     table = scores.pivot(index="alpha", columns="slice", values=mean).drop(columns=ALL)
     real = probe[(probe["protocol"] == "sphere") & (probe["group"] == REAL)]

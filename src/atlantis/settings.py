@@ -81,8 +81,11 @@ STUDY_SIZES = {  # train, validation, test; SPEC: Datasets
     "inter": (4_000, 128, 500),
     "cross": (100_000, 128, 10_000),
     "mixed": (120_000, 128, 0),
-    "parts": (0, 128, 10_000),
 }
+
+
+PARTS_HELD_OUT = (128, 10_000)
+"""Validation and test questions of a dataset of parts, where nothing was said."""
 
 
 class Region(Settings):
@@ -133,11 +136,12 @@ class DatasetConfig(Settings):
     @property
     def sizes(self) -> tuple[int, int, int]:
         """Numbers of questions for train, validation, test; the study's where nothing was said."""
-        study = STUDY_SIZES[self.kind]
+        if self.parts is not None:
+            study = (sum(part.n_train for part in self.parts), *PARTS_HELD_OUT)
+        else:
+            study = STUDY_SIZES.get(self.kind, (0, *PARTS_HELD_OUT))  # parts that are missing are refused below
         if self.kind == "mixed":
             study = (self.n_distance + self.n_cross, *study[1:])
-        if self.parts is not None:
-            study = (sum(part.n_train for part in self.parts), *study[1:])
         given = (self.n_train, self.n_val, self.n_test)
         return tuple(s if a is None else a for a, s in zip(given, study, strict=True))  # type: ignore[return-value]
 

@@ -8,7 +8,6 @@ written. Each announces itself first and looks afterwards; so of two that come a
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -17,7 +16,13 @@ from pathlib import Path
 
 from atlantis.artifacts import leases
 from atlantis.artifacts.leases import Busy
+from atlantis.errors import UserError
 from atlantis.progress import say
+
+try:
+    import fcntl
+except ImportError:  # Windows: said when a lock is wanted
+    fcntl = None
 
 REFUSED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 """How file systems say that they have no flock."""
@@ -33,7 +38,7 @@ def held(path: Path, descriptor: int, record: bool = False) -> Iterator[None]:
 
     `record`: it is a lock file, in which the holder's number and machine are written while it is held.
     """
-    if not _flock(descriptor, fcntl.LOCK_EX):
+    if not _flock(descriptor, shared=False):
         with leases.held(path):
             _say_once(path)
             if record and (holder := _recorded(descriptor)):
@@ -55,7 +60,7 @@ def held(path: Path, descriptor: int, record: bool = False) -> Iterator[None]:
 def is_held(path: Path, descriptor: int) -> bool:
     """Whether another process holds the lock file `path`, which `descriptor` has open."""
     try:
-        refused = not _flock(descriptor, fcntl.LOCK_SH)
+        refused = not _flock(descriptor, shared=True)
     except Busy:
         return True
     return leases.holder(path) is not None or (refused and bool(_recorded(descriptor)))
@@ -67,7 +72,7 @@ def can_be_held(path: Path, descriptor: int) -> bool | None:
     if leases.holder(path) is not None:
         return False
     try:
-        return True if _flock(descriptor, fcntl.LOCK_EX) or was_claimed else None
+        return True if _flock(descriptor, shared=False) or was_claimed else None
     except Busy:
         return False
 
@@ -79,8 +84,11 @@ def _say_once(path: Path) -> None:
     _said = True
 
 
-def _flock(descriptor: int, kind: int) -> bool:
+def _flock(descriptor: int, shared: bool) -> bool:
     """Take the lock; False if the file system has none. Raises Busy if another process has it."""
+    if fcntl is None:
+        raise UserError("atlantis runs on Linux and macOS, and this system has no locks of theirs; on Windows use WSL")
+    kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     try:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -25,7 +25,7 @@ from atlantis.readout.activations import probe_features
 from atlantis.readout.compared import Places, like
 from atlantis.readout.probes import REAL, folds, read_sphere
 from atlantis.readout.source import open_checkpoint
-from atlantis.settings import ProbeConfig
+from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.world import World
 
@@ -41,7 +41,7 @@ def untrained_km(checkpoint: Path, world: World, probe: ProbeConfig, seed: int) 
     """
     source = open_checkpoint(checkpoint, world)
     assert source.model is not None
-    new = like(source.model, seed)
+    new = like(source.model, ModelConfig().init_std, seed)  # as chance.json has it
     ids, form = np.arange(len(world)), source.task.form
     features = probe_features(new, source.vocabulary, ids, probe.layers, form=form).astype(np.float64)
     return _by_region(world, features, probe)

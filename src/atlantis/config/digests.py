@@ -40,6 +40,9 @@ def _that_counts(config: Settings) -> dict[str, Any]:
     found = config.model_dump(mode="json", exclude=set(BOOKKEEPING))
     if not config.strategies:  # a run without counts as before there were any; so with anchors
         del found["strategy"]
+    found["dataset"]["offset"] = found["dataset"].pop("first_virtual")  # what runs before 2026-11-28 call it
+    if config.dataset.parts is None:
+        del found["dataset"]["parts"]
     if config.dataset.order == "fair":
         del found["dataset"]["order"]
     if config.training.anchors is None:

@@ -297,8 +297,8 @@ class Pool:
             good &= inside.any(axis=1) & ~inside.all(axis=1)
         rows, in_order = rows[good], in_order[good]
         if self.order == "smaller_first":
-            virtual = self.world.is_virtual[rows]
-            alike = virtual.all(axis=1) | ~virtual.any(axis=1)
+            virtual = np.asarray(self.world.is_virtual[rows])
+            alike = np.asarray(virtual.all(axis=1) | ~virtual.any(axis=1))
             rows = np.where(alike[:, None], in_order, rows)
         return rows if keep is None else rows[keep(rows)]
 

@@ -95,9 +95,10 @@ def parts_of(config: DatasetConfig) -> list[Part]:
         if i == len(given) - 1:
             sizes = left
         else:
-            sizes = (n_train, *(round(n * n_train / n_left) for n in left[1:]))
+            sizes = (n_train, round(left[1] * n_train / n_left), round(left[2] * n_train / n_left))
         parts.append(Part(task, where, sizes))
-        left, n_left = tuple(a - b for a, b in zip(left, sizes, strict=True)), n_left - n_train
+        left = (left[0] - sizes[0], left[1] - sizes[1], left[2] - sizes[2])
+        n_left -= n_train
     _check_names(parts)
     return [part for part in parts if sum(part.sizes)]
 

@@ -21,6 +21,7 @@ from atlantis.readout.catalogue import METRICS
 from atlantis.readout.compared import block_features, layer_name
 from atlantis.readout.files import Tables, read_table, write_tables
 from atlantis.readout.forgetting import when_table
+from atlantis.readout.initial import initial_std
 from atlantis.readout.layers import layer_table, layer_tables
 from atlantis.readout.measures import VERSION, Measures
 from atlantis.readout.probes import Reading, read_seed, read_sphere, without_r2
@@ -73,7 +74,7 @@ def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool 
     if reason := without_r2(world):
         say(f"{run}: {reason}")
     seals = trust.read_record(run).get("checkpoints", {})
-    tables, problems = _read(checkpoints, done, world, config, seals)
+    tables, problems = _read(checkpoints, done, world, config, seals, initial_std(run))
     if not tables:
         raise next(iter(problems.values()))
     fresh = _steps(tables)
@@ -105,15 +106,16 @@ def _read(
     world: World,
     config: ProbeConfig,
     seals: Mapping[str, str],
+    std: float,
 ) -> tuple[dict[str, Tables], dict[int, UserError]]:
     """The tables of the first checkpoint and of all that are not `done`, by folder; and what could not be read.
 
-    `seals` are the digests of what the run wrote, by step.
+    `seals` are the digests of what the run wrote, by step; `std` is the scale of the weights its model began with.
 
     If the first step of what is done cannot be read any more, or an earlier one can, all are read: measures compare
     with the first.
     """
-    measures = Measures(world, config, _task_of(checkpoints)) if config.measures else None
+    measures = Measures(world, config, _task_of(checkpoints), std) if config.measures else None
     readings: dict[int, dict[str, Reading]] = {}
     problems: dict[int, UserError] = {}
     n_bytes = 1  # that a checkpoint takes

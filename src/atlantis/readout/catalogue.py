@@ -146,7 +146,7 @@ ANSWERS = [
     Metric("parsed", "map", "parsed", NUMBER, "high", SHARE, panel=None,
            what="share of answers that can be read",
            reading="1: all"),
-    Metric("skill", "map", "skill", NUMBER, "high", BELOW_ONE, panel=None,
+    Metric("skill", "map", "skill", NUMBER, "high", BELOW_ONE, panel="answer_skill", digits=2,
            what="1 - mean error / mean error of the best constant answer; it has no unit, so tasks share an axis by it",
            reading="1: exact; 0: no better than always giving one and the same answer"),
 ]

@@ -25,7 +25,7 @@ from atlantis.readout.probes import folds, metrics, read_sphere, seed_split
 from atlantis.readout.ridge import Ridge, Sums, solve_ridge
 from atlantis.readout.similarity import Cloud, principal_subspace
 from atlantis.readout.skill import Estimate, over_folds, predict_held_out, shift_back
-from atlantis.settings import ModelConfig, ProbeConfig
+from atlantis.settings import ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.statistics import cells_of, mean_over_cities
 from atlantis.tasks import Task
@@ -65,10 +65,13 @@ class Places:
 
 
 class Constants:
-    """What is the same at every checkpoint of a run in `world`, probed by `config` on prompts of `task`."""
+    """What is the same at every checkpoint of a run in `world`, probed by `config` on prompts of `task`.
 
-    def __init__(self, world: World, config: ProbeConfig, task: Task) -> None:
-        self.world, self.config, self.task = world, config, task
+    `initial_std`: of the weights that the run's model began with.
+    """
+
+    def __init__(self, world: World, config: ProbeConfig, task: Task, initial_std: float) -> None:
+        self.world, self.config, self.task, self.initial_std = world, config, task, initial_std
         self.layer = layer_name(config.layers)
         self.fold = folds(world, config)
         self.cell, self.small_cell = (cells_of(world.lon, world.lat, degrees) for degrees in (10.0, REGION_CELLS))
@@ -135,7 +138,7 @@ class Compared:
         world, seed = self.world, self.config.seed
         shuffled = np.random.Generator(np.random.PCG64(seed)).permutation(world.n_real)
         permuted = np.concatenate([self.features[shuffled], self.features[world.offset :]])
-        new = like(model, seed)
+        new = like(model, self.constants.initial_std, seed)
         everywhere, form = np.arange(len(self.features)), self.constants.task.form
         untrained = probe_features(new, vocabulary, everywhere, self.config.layers, form=form)
         chance = {"permuted": self._chance(permuted), "untrained": self._chance(untrained.astype(np.float64))}
@@ -217,8 +220,8 @@ def mean(metric: str, values: np.ndarray, cell: np.ndarray | None = None) -> Est
     return Estimate(float(values.mean()), around.low, around.high, len(values))
 
 
-def like(model: Transformer, seed: int) -> Transformer:
-    """An untrained model of the same shape, with the initial weights of a new one."""
+def like(model: Transformer, std: float, seed: int) -> Transformer:
+    """An untrained model of the same shape, its weights drawn as a new one's with `model.init_std` at `std`."""
     new = new_model(qwen2_config(model))
-    new.initialise(ModelConfig().init_std, torch.Generator().manual_seed(seed))
+    new.initialise(std, torch.Generator().manual_seed(seed))
     return new

@@ -41,13 +41,15 @@ from atlantis.readout.skill import (
     skills,
     turn_back,
 )
-from atlantis.settings import ProbeConfig
+from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.tasks import Task
 from atlantis.tasks.distance import DISTANCE
 from atlantis.tasks.score import Score
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
+
+INITIAL_STD = ModelConfig().init_std
 
 VERSION = 2
 """Of what the metrics mean; what an earlier version wrote is not added to. 2: the shift is taken out of `turned` and of
@@ -83,8 +85,9 @@ class Measures:
     read, copies of this (`another`) read the others, in any order and in threads of their own, and `add` gathers them.
     """
 
-    def __init__(self, world: World, config: ProbeConfig, task: Task = DISTANCE) -> None:
-        self.constants = Constants(world, config, task)
+    def __init__(self, world: World, config: ProbeConfig, task: Task = DISTANCE, std: float = INITIAL_STD) -> None:
+        """`std`: of the weights that the run's model began with."""
+        self.constants = Constants(world, config, task, std)
         self.first: First | None = None
         self.step = 0
         self.rows: list[tuple] = []

@@ -51,7 +51,8 @@ def dynamics_figure(run: Run | Path | str, protocol: str = "seed") -> Figure:
     """Four panels against the step: R2 of longitude and latitude, km of the probe, task error by slice, loss."""
     run = run if isinstance(run, Run) else load(run)
     run.probe(protocol)
-    return _figure(literal(run.name), (11, 7.2), (2, 2), _panels(run, ("r2", "km", "task", "loss"), protocol))
+    answers = "task" if run.slices or not run.other_tasks else "answer_skill"
+    return _figure(literal(run.name), (11, 7.2), (2, 2), _panels(run, ("r2", "km", answers, "loss"), protocol))
 
 
 def forgetting_figure(run: Run) -> Figure:

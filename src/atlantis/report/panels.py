@@ -82,6 +82,7 @@ PANELS = [
     Panel("r2", "Probe of held-out real cities: R²", R2_CHANCE, ceiling=1, lowest=-1),
     Panel("km", "Probe: distance from the true place, mean km", ("km_untrained", "km_permuted")),
     Panel("task", "Task: error of the answered distance, mean km"),
+    Panel("answer_skill", "Answers: skill, 1 - error / error of the best constant answer", floor=None),
     Panel("loss", "Loss, nats per token", floor=None),
     Panel("skill", "Skill, and what its fall is made of", floor=None, ceiling=1),
     Panel("km_readings", "The same in km", ("km_untrained",)),
@@ -186,11 +187,22 @@ def _recorded_curves(run: Run, panel: str) -> list[dict[str, Any]]:
     """What was recorded while training: the answers' errors by slice, and the loss."""
     if panel == "loss":
         return _loss_curves(run)
+    if panel == "answer_skill":
+        return _skill_curves(run)
     curves = []
     for hue, name in enumerate(run.slices if panel == "task" else ()):
         rows = rows_where(run.task, run.task["slice"] == name)
         curves.append(series(slice_title(name, run).replace("-", "–"), rows["step"], rows, "mean_km", hue=hue))
     return curves
+
+
+def _skill_curves(run: Run) -> list[dict[str, Any]]:
+    """Of runs with other tasks than distance: what all tasks share."""
+    skills = run.skills() if run.other_tasks else {}
+    return [
+        series(f"{task}, {slice_title(name, run).replace('-', '–')}", rows["step"], rows, "value", hue=hue)
+        for hue, ((task, name), rows) in enumerate(skills.items())
+    ]
 
 
 def _loss_curves(run: Run) -> list[dict[str, Any]]:

@@ -16,12 +16,12 @@ import pandas as pd
 
 from atlantis.artifacts import MANIFEST, verify
 from atlantis.errors import UserError
-from atlantis.names import PROTOCOLS, SLICES
+from atlantis.names import ALL, PROTOCOLS, SLICES
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
 from atlantis.report.map_data import MapData, kept_probes, read_map, read_variants
-from atlantis.report.probe_data import Probe, read_probe
-from atlantis.tasks.score import Score, by_slice, scores_of
+from atlantis.report.probe_data import Probe, read_probe, rows_where
+from atlantis.tasks.score import OLD_TASK, Score, by_slice, scores_of
 from atlantis.trust import checked_record
 
 
@@ -54,6 +54,17 @@ class Run:
                 f"run `atlantis probe {self.path}`"
             )
         return self.probes[protocol]
+
+    def skills(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """The skill of the answers (`value`) by step, for each task and slice but "all"."""
+        chosen = (self.scores["metric"] == "skill") & (self.scores["slice"] != ALL)
+        groups = rows_where(self.scores, chosen).groupby(["task", "slice"], sort=False)
+        return {(str(key[0]), str(key[1])): rows for key, rows in groups}  # type: ignore[index]
+
+    @property
+    def other_tasks(self) -> list[str]:
+        """Tasks but distance that were evaluated; their errors have units of their own."""
+        return [task for task in dict.fromkeys(self.scores["task"]) if task != OLD_TASK]
 
     @property
     def slices(self) -> list[str]:

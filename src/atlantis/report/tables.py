@@ -37,7 +37,7 @@ class Sheet(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of the run's table. source: "training", "task" or "probe"; group: a slice, a region, "real"."""
+    """A column of the run's table. source: "training", "task", "answers" or "probe"; group: a slice, a region."""
 
     name: str
     metric: Metric
@@ -48,13 +48,19 @@ class Column(NamedTuple):
 
 
 def run_columns(run: Run, protocol: str = "seed") -> list[Column]:
-    """The loss; mean error of the answers by slice; the probe on held-out real cities and on each virtual region."""
+    """The loss; the answers by slice; the probe on held-out real cities and on each virtual region.
+
+    Of answers the mean error in km, and beside it the skill of all tasks where there are others than distance.
+    """
     loss, km = METRICS["loss"], METRICS["mean_km"]
     columns = [Column("loss", loss, "training", "validation", run.evaluations.set_index("step")["loss"])]
     for name in run.slices:
         title = slice_title(name, run)
         errors = rows_where(run.task, run.task["slice"] == name).set_index("step")["mean_km"]
         columns.append(Column(f"task {title} {km.unit}", km, "task", title, errors))
+    for (task, name), rows in run.skills().items() if run.other_tasks else ():
+        metric, title = METRICS["skill"], f"{task} {slice_title(name, run)}"
+        columns.append(Column(f"{title} {metric.title}", metric, "answers", title, rows.set_index("step")["value"]))
     if probe := run.probes.get(protocol):
         real = probe.group(REAL)
         for metric in (METRICS["lon_r2"], METRICS["lat_r2"]):
@@ -111,6 +117,8 @@ def _heading(column: Column) -> str:
     if column.source == "task":
         first, _, second = column.group.partition("-")
         return f"task {column.metric.unit}\n{first}" + (f"\n{second}" if second else "")
+    if column.source == "answers":
+        return f"{column.metric.title}\n" + column.group.replace(" ", "\n")
     if column.metric.unit:
         return f"probe {column.metric.unit}\n{column.group}"
     return "probe R²\n" + ("lon" if column.metric.name == "lon_r2" else "lat")

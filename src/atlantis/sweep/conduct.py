@@ -157,7 +157,7 @@ def _take_stock(sweep: Sweep, outcomes: Mapping[str, Outcome], note: Callable[[O
     """Note what is finished and what cannot begin, and build the worlds and datasets of the rest, each once."""
     from atlantis.readout.analysis import is_probed
     from atlantis.training import build_inputs
-    from atlantis.training.loop import changed_cities
+    from atlantis.training.inputs import changed_cities
     from atlantis.training.run import RunFolder
 
     built: dict[str, str] = {}

@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from atlantis.errors import UserError, in_a_line
 from atlantis.names import SLICES
@@ -33,13 +34,13 @@ Keys = NDArray[Any]
 class Places(Protocol):
     """Where cities lie, by id; every `World` is one."""
 
-    @property
+    @cached_property
     def lon(self) -> NDArray[np.float64]: ...
-    @property
+    @cached_property
     def lat(self) -> NDArray[np.float64]: ...
-    @property
+    @cached_property
     def is_virtual(self) -> NDArray[np.bool_]: ...
-    def distance_km(self, i: Any, j: Any) -> NDArray[np.int32]: ...
+    def distance_km(self, i: ArrayLike, j: ArrayLike) -> NDArray[np.int32]: ...
 
 
 class Seats(Protocol):

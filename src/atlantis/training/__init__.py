@@ -1,5 +1,6 @@
 """Pretraining and fine-tuning: one loop."""
 
-from atlantis.training.loop import build_inputs, train
+from atlantis.training.inputs import build_inputs
+from atlantis.training.loop import train
 
 __all__ = ["build_inputs", "train"]

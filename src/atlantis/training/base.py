@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from atlantis import artifacts, trust
 from atlantis import config as configs
-from atlantis import trust
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
 from atlantis.settings import RunConfig
@@ -53,6 +53,27 @@ def find_base(config: RunConfig) -> Base | None:
         if (root / name).is_dir():
             return _base_in(root / name, f"pretrained/{name}, shipped with the project", strict=True)
     return None
+
+
+def whole_base(config: RunConfig, base: Base | None) -> Base:
+    """The base that a config names, as it was written; UserError if there is none, or it is damaged."""
+    assert config.base is not None
+    if base is None:
+        own = experiments(config) / config.base
+        if own.is_dir() and trust.read_record(own).get("status") == "finished":
+            raise UserError(
+                f"base {own}: is finished, but its checkpoints/final is missing; `atlantis train "
+                f"{own / trust.CONFIG} --resume` makes it again"
+            )
+        raise UserError(
+            f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/; "
+            "train it first, or give the path of a checkpoint"
+        )
+    if (base.checkpoint / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(base.checkpoint)):
+        run = base.checkpoint.parent.parent
+        again = f"; `atlantis train {run / trust.CONFIG} --resume` makes it again" if base.is_run else ""
+        raise UserError(f"{problem.partition(';')[0] if again else problem}{again}")
+    return base
 
 
 def base_digests(base: Base) -> dict[str, str]:

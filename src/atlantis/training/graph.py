@@ -17,7 +17,9 @@ import torch
 from torch import nn
 
 from atlantis.data.rows import Rows
+from atlantis.errors import in_a_line, is_out_of_memory
 from atlantis.model.fast.flat import Attention, FlatLoss
+from atlantis.progress import say
 from atlantis.training.step import Engine, NotFinite
 
 STEPS = 100
@@ -114,6 +116,24 @@ class StepGraph:
             if not math.isfinite(norm) and self.engine.scaling is None:
                 raise NotFinite(f"the gradient's norm is {norm} (the loss is {loss:.4f})", losses[:i])
         return losses
+
+
+def recorded(engine: Engine, rows: Rows) -> StepGraph | None:
+    """The recorded step; None, and a word about it, where that fails. Raises what says that memory ran out."""
+    try:
+        return StepGraph(engine, rows, engine.training.batch_size)
+    except NotFinite:
+        raise
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        if isinstance(error.__context__, Exception) and is_out_of_memory(error.__context__):
+            raise error.__context__ from None  # the end of the recording failed because of it
+        say(f"the step cannot be recorded ({in_a_line(error)}): it is taken kernel by kernel")
+        for group in engine.optimizer.param_groups:
+            group["capturable"] = False
+        engine.optimizer.found_inf = engine.optimizer.grad_scale = None  # type: ignore[attr-defined]
+        return None
 
 
 def takes(engine: Engine, rows: Rows) -> bool:

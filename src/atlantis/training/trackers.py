@@ -45,7 +45,9 @@ class Trackers:
     def log(self, row: dict[str, Any]) -> None:
         """Numbers of one row, named `train/loss`, `eval/world-world/mean_km` and so on."""
         if self._trackers:
-            values = _flat({key: value for key, value in row.items() if key not in ("step", "kind", "scores")})
+            values = _flat(
+                {key: value for key, value in row.items() if key not in ("step", "kind", "scores", "slices")}
+            )
             for score in scores_of(row):
                 task = "" if score.task == OLD_TASK else f"{score.task}/"
                 if score.value is not None:

@@ -23,7 +23,7 @@ our own, since a general one wants the shared keys copied to every row and the r
 from __future__ import annotations
 
 import warnings
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
@@ -82,14 +82,13 @@ class SharedPrefix(Plain):
     def __init__(self, dtype: torch.dtype = torch.float32, compiled_for: Transformer | None = None) -> None:
         super().__init__(dtype)
         self.compiled_for = compiled_for
-        self.compiled = [
-            torch.compile(f, fullgraph=True, dynamic=False) for f in (shared.next_states, shared.last_states)
-        ]
+        self.compiled: list[Any] = []
+        if compiled_for is not None:
+            ways = (shared.next_states, shared.last_states)
+            self.compiled = [torch.compile(way, fullgraph=True, dynamic=False) for way in ways]
 
     def _answers(self, model: Transformer, batch: Batch) -> Float[Tensor, "B C O"]:
-        if model is self.compiled_for:
-            return shared.shared_logits(model, batch, *self.compiled)
-        return shared.shared_logits(model, batch)
+        return shared.shared_logits(model, batch, *(self.compiled if model is self.compiled_for else ()))
 
 
 class AsTree:

@@ -1,0 +1,363 @@
+"""Tasks: what a form writes and reads back, and a user's own from the draw to the report."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from atlantis.config import checked
+from atlantis.data.dataset import Dataset, dataset_digest
+from atlantis.data.encoding import encode, encode_questions, longest_row, needed_by, prefix, probe_text, read_answers
+from atlantis.data.mixture import check_possible, resolved
+from atlantis.data.rows import Rows
+from atlantis.errors import UserError
+from atlantis.report.page import write_report
+from atlantis.report.run_data import load
+from atlantis.report.tables import run_rows
+from atlantis.settings import DatasetConfig, RunConfig
+from atlantis.tasks import Form, Questions, Task, task_of
+from atlantis.tasks.distance import DISTANCE
+from atlantis.tasks.form import ABSENT
+from atlantis.tasks.score import by_slice, constant_error, score, scores_of
+from atlantis.training import train
+from atlantis.vocabulary import Vocabulary
+from atlantis.world import World
+
+OWN = '''
+import numpy as np
+
+from atlantis.tasks import Form, Task
+
+
+class Compass(Task):
+    """In which of four directions does the second city lie, seen from the first?"""
+
+    name, unit, penalty = "compass", "wrong", 1.0
+    form = Form("compass({city},{city})={word:N|E|S|W}")
+
+    def answer(self, places, cities):
+        dx = places.lon[cities[:, 1]] - places.lon[cities[:, 0]]
+        dy = places.lat[cities[:, 1]] - places.lat[cities[:, 0]]
+        return np.where(abs(dy) >= abs(dx), np.where(dy >= 0, 0, 2), np.where(dx >= 0, 1, 3))
+
+    def error(self, predicted, true):
+        return (predicted != true).astype(float)
+
+
+class Tour(Task):
+    """How many kilometres is the way around two to four cities, the last of which is a stop of its own?"""
+
+    name, unit, penalty = "tour", "km", 80_000
+    form = Form("tour({cities:1-3};{city})={int:7}")
+
+    def answer(self, places, cities):
+        around = np.roll(cities, -1, axis=1)
+        return places.distance_km(cities, around).sum(axis=1)
+
+
+class Wrong(Compass):
+    name = "wrong"
+
+    def answer(self, places, cities):
+        return super().answer(places, cities) / 2
+
+
+class Flat(Compass):
+    name = "flat"
+
+    def answer(self, places, cities):
+        return super().answer(places, cities)[:, None]
+
+
+class Beyond(Compass):
+    name = "beyond"
+
+    def answer(self, places, cities):
+        return super().answer(places, cities) + 4
+
+
+class Broken(Compass):
+    name = "broken"
+
+    def answer(self, places, cities):
+        return places.nothing
+
+
+class Long(Task):
+    name, unit, penalty = "long", "km", 1
+    form = Form("averyverylongname({city},{city},{city},{city})={int:9}")
+
+    def answer(self, places, cities):
+        return cities[:, 0]
+'''
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a user's module of tasks, which is the current one."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "own_tasks.py").write_text(OWN)
+    return tmp_path
+
+
+def parts(*given: tuple[str, Any, int], **more: Any) -> dict[str, Any]:
+    return {"parts": [{"task": t, "cities": c, "n_train": n} for t, c, n in given], "n_val": 8, "n_test": 24} | more
+
+
+# forms
+
+FORMS = {
+    "dist({city},{city})={int:5}": "dist(c_3,c_4)=7",
+    "inside({city};{cities:3-5})={word:TRUE|FALSE}": "inside(c_3;c_4,c_5,c_6)=TRUE",
+    "perimeter({cities:2-5})={int}": "perimeter(c_3,c_4)=7",
+    "cross({city},{city};{city},{city})={word:TRUE|FALSE}": "cross(c_3,c_4;c_5,c_6)=TRUE",
+    "loc({city})={int:4}": "loc(c_3)=7",
+}
+
+
+@pytest.mark.parametrize("kind", ["characters", "city"])
+@pytest.mark.parametrize("template", FORMS)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data())
+def test_a_row_is_its_text_in_tokens_and_its_answer_is_read_back(kind: str, template: str, data) -> None:
+    form, n = Form(template), data.draw(st.integers(1, 6))
+    vocabulary = Vocabulary(kind, data.draw(st.sampled_from([10, 5_175])), version=2)  # type: ignore[arg-type]
+    city = st.integers(0, vocabulary.n_cities - 1)
+    cities = np.full((n, form.seats), ABSENT)
+    for row in cities:
+        count = data.draw(st.integers(form.least_cities, form.seats))
+        row[form.seated(count)] = data.draw(st.lists(city, min_size=count, max_size=count))
+    answer = np.array(data.draw(st.lists(st.integers(0, form.n_answers - 1), min_size=n, max_size=n)))
+    rows, columns = encode(form, vocabulary, cities, answer), form.text_columns(cities, answer)
+    start = prefix(form, vocabulary)
+    whole = np.concatenate([np.tile(start, (n, 1)), rows.tokens], axis=1)
+    texts = [a + b for a, b in zip(columns["prompt"].to_pylist(), columns["completion"].to_pylist(), strict=True)]
+    assert vocabulary.decode(whole) == texts
+    assert [text.removeprefix("<bos>").removesuffix("<eos>") for text in texts] == columns["text"].to_pylist()
+    assert vocabulary.decode(
+        np.where(np.arange(whole.shape[1]) < rows.prompt_length[:, None] + len(start), whole, 0)
+    ) == (columns["prompt"].to_pylist())
+    assert rows.length.max() <= longest_row(form, vocabulary) == rows.tokens.shape[1]
+    written, _ = vocabulary.encode(columns["completion"].to_pylist())
+    assert read_answers(form, written).tolist() == answer.tolist()
+    cut = np.where(written == vocabulary.eos, 0, written)
+    assert (read_answers(form, cut) == -1).all(), "an answer that is not closed is none"
+
+
+@pytest.mark.parametrize("template", FORMS)
+def test_an_example_is_as_one_would_write_it(template: str) -> None:
+    form = Form(template)
+    cities = np.full((1, form.seats), ABSENT)
+    cities[0, form.seated(form.least_cities)] = 3 + np.arange(form.least_cities)
+    answer = np.array([0 if form.words else 7])
+    assert form.text_columns(cities, answer)["text"].to_pylist() == [FORMS[template]]
+
+
+@pytest.mark.parametrize(
+    "template, problem",
+    [
+        ("dist({city},{city})=", "must end with the answer"),
+        ("dist({city},{city})={int}!", "must end with the answer"),
+        ("dist({town})={int}", "neither"),
+        ("dist({cities:3-2})={int}", "neither"),
+        ("dist()={int}", "needs a city"),
+        ("dist({cities:1-2},{cities:1-2})={int}", "at most one"),
+        ("dist({city}{city})={int}", "needs text before it"),
+        ("dist({city}7{city})={int}", "needs text before it"),
+        ("dist({city})={int:0}", "1 to 9 digits"),
+        ("dist({city})={word:a|a}", "different"),
+    ],
+)
+def test_impossible_forms_are_refused(template: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        Form(template)
+
+
+def test_a_words_beginning_is_not_the_word() -> None:
+    form, vocabulary = Form("compass({city},{city})={word:n|ne|e}"), Vocabulary("characters", 10)
+    given = ["n<eos>", "ne<eos>", "e<eos>", "en<eos>", "n", "ne", "nee<eos>", "n<eos>e", "7<eos>", "<eos>"]
+    assert read_answers(form, vocabulary.encode(given)[0]).tolist() == [0, 1, 2, -1, -1, -1, -1, -1, -1, -1]
+
+
+# scores
+
+
+def test_the_best_constant_answer() -> None:
+    class Right(Task):
+        name, unit, penalty = "right", "wrong", 1.0
+        form = Form("right({city})={word:a|b|c}")
+
+        def error(self, predicted: Any, true: Any) -> Any:
+            return (predicted != true).astype(float)
+
+    assert constant_error(DISTANCE, np.array([0, 10, 500]), np.array([10, 20])) == 5
+    assert constant_error(Right(), np.array([1, 1, 2]), np.array([1, 2, 2, 0])) == 0.75
+    questions = Questions.of(Right(), np.arange(4)[:, None], np.array([1, 1, 2, 2]))
+    scores = by_slice(score(np.array([1, 1, 1, -1]), questions), "right")
+    assert scores["all"]["mean_wrong"] == 0.5 and scores["all"]["skill"] == 0 and scores["all"]["parsed"] == 0.75
+
+
+def test_scores_of_old_records_are_read_and_others_refused() -> None:
+    old = {"slices": {"all": {"n": 9, "mean_km": 98.5, "parsed": 1.0}}}
+    assert by_slice(scores_of(old)) == {"all": {"n": 9, "mean_km": 98.5, "parsed": 1.0}}
+    assert {entry.task for entry in scores_of(old)} == {"distance"} and scores_of({}) == []
+    for wrong in ({"slices": []}, {"slices": {"all": 3}}, {"scores": {}}, {"scores": [{"task": "x"}]}, {"scores": 3}):
+        with pytest.raises(ValueError, match="not a score"):
+            scores_of(wrong)
+    with pytest.raises(ValueError, match="not a score"):
+        scores_of({"slices": {"all": {"n": 3, "mean_km": "x"}}})
+
+
+# parts and a user's own tasks
+
+
+def test_a_preset_is_its_parts(small_world: World) -> None:
+    """The same questions, whichever way they are asked for."""
+    sizes = {"n_val": 5, "n_test": 7}
+    for kind, cities in (("distance", "world"), ("inter", {"inside": "virtual"}), ("cross", {"touching": "virtual"})):
+        preset = Dataset.build(small_world, DatasetConfig(kind=kind, n_train=9, **sizes))  # type: ignore[arg-type]
+        config = checked(DatasetConfig, {"parts": [{"task": "distance", "cities": cities, "n_train": 9}], **sizes})
+        assert Dataset.build(small_world, config).splits == preset.splits
+
+
+def test_a_mixture_shares_only_what_all_rows_begin_with(own: Path, small_world: World, tmp_path: Path) -> None:
+    config = checked(
+        DatasetConfig,
+        parts(
+            ("own_tasks:Tour", {"touching": "Atlantis"}, 60),
+            ("distance", "world", 30),
+            ("own_tasks:Compass", "world", 30),
+        ),
+    )
+    dataset = Dataset.build(small_world, config)
+    train = dataset.splits["train"]
+    assert len(train) == 120 and [task.name for task in dataset.tasks] == ["tour", "distance", "compass"]
+    tour = train[train.task == 0]
+    counts = (tour.cities != ABSENT).sum(axis=1)
+    assert set(counts) == {2, 3, 4} and (tour.slice > 0).all() and (train.slice[train.task > 0] == 0).all()
+    every = Questions.concatenate(list(dataset.splits.values())).keys()
+    assert all(len(np.unique(keys)) == len(keys) for keys in every.values()), "no question is in two splits"
+    assert needed_by(dataset.tasks) == 2
+    vocabulary = Vocabulary("characters", len(small_world), 2)
+    shared, rows = encode_questions(train, vocabulary)
+    assert vocabulary.decode(np.array([shared])) == ["<bos>"]
+    assert [text.removesuffix("<eos>") for text in vocabulary.decode(rows.tokens)] == [
+        row["text"] for row in _saved(dataset, tmp_path / "there")
+    ]
+    batch = Rows(train, vocabulary).batch(np_to_torch(np.arange(120)))
+    assert batch.prefix.tolist() == [1] and batch.targets.shape[1] == 8
+    assert Dataset.load(tmp_path / "there") == dataset
+
+
+def np_to_torch(array: np.ndarray) -> Any:
+    import torch
+
+    return torch.as_tensor(array)
+
+
+def _saved(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
+    import datasets
+
+    dataset.save(folder)
+    rows: Any = list(datasets.load_from_disk(str(folder))["train"])
+    assert set(rows[0]) == {"prompt", "completion", "text", "cities", "answer", "slice", "task"}
+    assert "tour" in (folder / "README.md").read_text()
+    return rows
+
+
+def test_a_users_tasks_from_the_draw_to_the_report(own: Path, small_world: World, capsys) -> None:
+    """Draw, train, evaluate, probe and report, with words and numbers, `;` and upper-case letters."""
+    regions = [region.model_dump() for region in RunConfig().world.regions]
+    run = checked(
+        RunConfig,
+        {
+            "name": "own",
+            "output_root": str(own / "outputs"),
+            "world": {"cities": str(_cities(own)), "regions": [regions[0] | {"count": 12}]},
+            "dataset": parts(("own_tasks:Compass", "world", 80), ("own_tasks:Tour", {"touching": "Atlantis"}, 40)),
+            "model": {"hidden_size": 32, "n_layers": 2, "n_heads": 2, "mlp_size": 32, "context": 40},
+            "training": {"batch_size": 16, "max_steps": 2, "warmup_steps": 0, "device": "cpu"},
+            "evaluation": {"steps": [0], "fractions": [1.0], "n_items": 8},
+            "probe": {"n_cities": 40, "n_train": 20, "layers": [0, 1], "repeats": 2},
+        },
+    )
+    folder = train(run)
+    facts = json.loads((folder / "checkpoints" / "final" / "atlantis.json").read_text())
+    vocabulary = Vocabulary.load(folder / "checkpoints" / "final")
+    assert facts["tasks"] == ["own_tasks:Compass", "own_tasks:Tour"] and vocabulary.version == 2
+    assert probe_text(task_of("own_tasks:Compass").form, vocabulary, 3) == "<bos>compass(c_3,c_"
+    data = load(folder)
+    found = data.scores.groupby("task")["slice"].unique()
+    assert set(found.index) == {"compass", "tour"} and "world-world" in found["compass"] and data.task.empty
+    assert {"mean", "parsed", "skill"} <= set(data.scores["metric"])
+    assert (folder / "analysis" / "map" / "measures.parquet").is_file()
+    page = write_report(folder).read_text()
+    assert "compass, world" in page and "tour, world" in page
+    assert {"compass world-world skill", "tour world-Atlantis skill"} <= set(run_rows(data))
+
+
+def _cities(folder: Path) -> Path:
+    rng, file = np.random.default_rng(0), folder / "cities.csv"
+    rows = [f"C{k},{rng.uniform(-60, 60):.3f},{rng.uniform(-170, 170):.3f},FR,200000" for k in range(48)]
+    file.write_text("\n".join(["name,lat,lon,country,population", *rows]) + "\n")
+    return file
+
+
+@pytest.mark.parametrize(
+    "given, problem",
+    [
+        ([("distanze", "world", 10)], r"dataset.parts\[0\].task: no task 'distanze'; did you mean distance\?"),
+        ([("nowhere:Task", "world", 10)], r"dataset.parts\[0\].task: 'nowhere' cannot be imported"),
+        ([("own_tasks:Nothing", "world", 10)], "has no subclass of .*Task named 'Nothing'"),
+        ([("own_tasks:Wrong", "world", 10)], r"answer\(\) must return whole numbers of shape .*; it returned float64"),
+        ([("own_tasks:Flat", "world", 10)], r"answer\(\) must return whole numbers .* of shape \(\d+, 1\)"),
+        ([("own_tasks:Beyond", "world", 10)], r"can write 0 to 3"),
+        ([("own_tasks:Broken", "world", 10)], r"answer\(\) failed: AttributeError"),
+        ([("distance", {"inside": "Lemuria"}, 10)], "dataset.parts: no region 'Lemuria' in this world; it has"),
+        ([("own_tasks:Compass", {"inside": "Atlantis"}, 1_000_000)], "compass questions asked for .* at most"),
+        ([("distance", "world", 10), ("distance", "world", 10)], "twice with the same cities"),
+    ],
+)
+def test_impossible_parts_are_refused(own: Path, small_world: World, given: Any, problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        check_possible(checked(DatasetConfig, parts(*given)), small_world)
+
+
+def test_rows_that_outgrow_the_context_are_refused(own: Path) -> None:
+    config = checked(
+        RunConfig, {"name": "long", "output_root": str(own), "dataset": parts(("own_tasks:Long", "world", 10))}
+    )
+    with pytest.raises(UserError, match=r"model.context: 32 is too short .* \(task long\)"):
+        train(config)
+    assert not (own / "experiments").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong, problem",
+    [
+        ({"parts": []}, "parts"),
+        ({"kind": "cross", "parts": [{"n_train": 5}]}, "give a kind alone, or parts"),
+        ({"kind": "parts"}, "give a kind alone, or parts"),
+        ({"parts": [{"n_train": 5, "cities": {"inside": "A", "touching": "B"}}]}, "inside or touching"),
+        ({"parts": [{"n_train": 5}], "n_train": 6}, "its parts have 5"),
+    ],
+)
+def test_impossible_settings_are_refused(wrong: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        checked(DatasetConfig, wrong)
+
+
+def test_an_edited_task_is_another_dataset(own: Path, small_world: World) -> None:
+    config = resolved(checked(DatasetConfig, parts(("own_tasks:Compass", "world", 10))), small_world)
+    assert dataset_digest(config, "w") == dataset_digest(config, "w")
+    distances = resolved(checked(DatasetConfig, parts(("distance", "world", 10))), small_world)
+    assert dataset_digest(config, "w") != dataset_digest(distances, "w")
+    old = checked(DatasetConfig, {"kind": "inter", "offset": 50})
+    assert old.first_virtual == 50 and dataset_digest(old, "w") == dataset_digest(
+        checked(DatasetConfig, {"kind": "inter", "first_virtual": 50}), "w"
+    )
