@@ -37,8 +37,8 @@ LAYERS = [
     ["readout"],
     ["strategies"],
     ["training"],
-    ["interpolate"],
     ["report"],
+    ["interpolate"],
     ["show"],
     ["sweep"],
     ["study"],
@@ -57,7 +57,6 @@ need not be installed, and names that packages hand out when they are first used
 
 LONGEST = 400
 LONGER = {
-    "training.loop": (540, "the loop, and what stands around it: base, strategies, evaluation; to be split"),
     "readout.probes": (420, "two protocols and their variants on one ridge regression"),
     "report.results": (430, "one page, from its records to its prose"),
 }

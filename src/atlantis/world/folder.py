@@ -1,4 +1,7 @@
-"""A world on disk: `cities.csv` is the world, `world.json` says how it was made, the rest is for people."""
+"""A world on disk: `cities.csv` is the world, `world.json` says how it was made, the rest is for people.
+
+A command reads one that `--world` names; what looks at a run reads the one that was saved with it (`of_run`).
+"""
 
 from __future__ import annotations
 
