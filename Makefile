@@ -63,9 +63,9 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS))
-	$(BIN)/python -m benchmarks.page
+	$(BIN)/python -m checks.benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS))
+	$(BIN)/python -m checks.benchmarks.page
 
 faults: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m faults $(ONLY) --jobs $(or $(JOBS),2) $(if $(N),--n $(N)) \
-		$(if $(SEED),--seed $(SEED)); code=$$?; $(BIN)/python -m faults.page && exit $$code
+	OMP_NUM_THREADS=1 $(BIN)/python -m checks.faults $(ONLY) --jobs $(or $(JOBS),2) $(if $(N),--n $(N)) \
+		$(if $(SEED),--seed $(SEED)); code=$$?; $(BIN)/python -m checks.faults.page && exit $$code

@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from benchmarks.common import commit, machine
-from benchmarks.page import Records, read_records, render
 
 from atlantis.artifacts import write_text
 from atlantis.errors import UserError
@@ -32,6 +30,9 @@ from atlantis.report.probe_data import rows_where
 from atlantis.report.run_data import Run, load
 from atlantis.report.tables import cell, markdown_rows, run_sheet
 from atlantis.world import World
+from checks.benchmarks.page import read_records
+from checks.pages import Records, render
+from checks.records import commit, machine
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "2026-11-28_demo" / "records"
@@ -151,7 +152,7 @@ def metrics_page(records: Records) -> str:
     def of_section(match: re.Match[str]) -> str:
         return metrics_table(match[1], records["demo"]["results"])
 
-    return render(re.sub(r"\{\{metrics:(\w+)\}\}", of_section, PROSE.read_text(encoding="utf-8")), records)
+    return render(re.sub(r"\{\{metrics:(\w+)\}\}", of_section, PROSE.read_text(encoding="utf-8")), records, {})
 
 
 def metrics_table(section: str, results: dict[str, Any]) -> str:
@@ -183,7 +184,7 @@ def readme_section(records: Records) -> str:
     found = records["demo"]["results"]["table"]
     rows = [[cell(value, digits) for digits, value in zip(found["digits"], row, strict=True)] for row in found["rows"]]
     prose = README_PROSE.read_text(encoding="utf-8").replace("{{table}}", markdown_rows(found["columns"], rows))
-    return render(prose, records).removeprefix(BEGIN)
+    return render(prose, records, {}).removeprefix(BEGIN)
 
 
 def main() -> None:

@@ -28,11 +28,13 @@ from atlantis.model.folder import qwen2_config
 from atlantis.readout.activations import probe_features
 from atlantis.readout.generate import answer_tokens
 from atlantis.vocabulary import Vocabulary
-from benchmarks import count, page
-from benchmarks.__main__ import BENCHMARKS
-from benchmarks.common import ROOT, Lap, Options, Rival, alternate, race, ratio, summary
-from benchmarks.count import Need, Product, Sizes
-from benchmarks.train import new_model
+from checks import pages
+from checks.benchmarks import count, page
+from checks.benchmarks.__main__ import BENCHMARKS
+from checks.benchmarks.common import Lap, Options, Rival, alternate, race, ratio, summary
+from checks.benchmarks.count import Need, Product, Sizes
+from checks.benchmarks.train import new_model
+from checks.records import ROOT
 from tests.distances import FORM
 
 BATCH = 16
@@ -160,7 +162,7 @@ def test_a_rival_that_fails_says_why() -> None:
 def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Records of every benchmark in miniature."""
     folder = tmp_path_factory.mktemp("records")
-    command = [sys.executable, "-m", "benchmarks", "--quick", "--rounds", "2", "--records", str(folder)]
+    command = [sys.executable, "-m", "checks.benchmarks", "--quick", "--rounds", "2", "--records", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     return folder
@@ -188,7 +190,7 @@ def test_quick_records_are_not_on_the_page(records: Path) -> None:
     assert page.read_records(records) == {}
 
 
-def measured(records: Path, **changes: Any) -> page.Records:
+def measured(records: Path, **changes: Any) -> pages.Records:
     """The miniature records as if they were real ones."""
     found = {file.stem: json.loads(file.read_text()) | changes for file in sorted(records.glob("*.json"))}
     return found | {content["benchmark"]: content for content in found.values()}
@@ -196,7 +198,7 @@ def measured(records: Path, **changes: Any) -> page.Records:
 
 def test_the_page_shows_what_the_records_say(records: Path) -> None:
     found = measured(records, commit="abc123")
-    text = page.render(page.TEMPLATE.read_text(encoding="utf-8"), found)
+    text = pages.render(page.TEMPLATE.read_text(encoding="utf-8"), found, page.TABLES)
     assert "{{" not in text and "abc123" in text
     rate = found["train"]["results"]["rivals"]["engine"]["samples_per_second"]
     assert f"**{rate['median']:,.0f}** ({rate['min']:,.0f} to {rate['max']:,.0f})" in text
@@ -205,8 +207,8 @@ def test_the_page_shows_what_the_records_say(records: Path) -> None:
     older = dict(found["train"], date="2001-02-03T00:00:00+00:00")
     rows = page.history({"2001-02-03T000000Z_train": older} | found).splitlines()[2:]
     assert [row[:12] for row in rows] == ["| 2001-02-03", f"| {found['train']['date'][:10]}"]
-    assert page.figure("train:settings.batch_size|05d", found) == "00016"
-    assert page.figure("2001-02-03T000000Z_train:settings.steps", {"2001-02-03T000000Z_train": older}) == "1"
+    assert pages.figure("train:settings.batch_size|05d", found) == "00016"
+    assert pages.figure("2001-02-03T000000Z_train:settings.steps", {"2001-02-03T000000Z_train": older}) == "1"
 
 
 def test_bfloat16_is_shown_from_where_it_was_measured(records: Path) -> None:
@@ -223,7 +225,7 @@ def test_bfloat16_is_shown_from_where_it_was_measured(records: Path) -> None:
 
 
 def test_without_records_the_page_says_so() -> None:
-    text = page.render(page.TEMPLATE.read_text(encoding="utf-8"), {})
+    text = pages.render(page.TEMPLATE.read_text(encoding="utf-8"), {}, page.TABLES)
     assert "no record of `train`" in text and "(not measured)" in text
 
 
@@ -234,8 +236,8 @@ def test_no_figure_stands_in_the_prose() -> None:
 
 
 def test_the_committed_page_is_that_of_the_committed_records(tmp_path: Path) -> None:
-    found = page.read_records(copied("benchmarks/records/*.json", tmp_path / "records"))
+    found = page.read_records(copied("checks/benchmarks/records/*.json", tmp_path / "records"))
     assert page.PAGE.is_file() == bool(found)
     if found:
         prose = page.TEMPLATE.read_text(encoding="utf-8")
-        assert page.PAGE.read_text(encoding="utf-8") == page.render(prose, found)
+        assert page.PAGE.read_text(encoding="utf-8") == pages.render(prose, found, page.TABLES)

@@ -24,7 +24,7 @@ from atlantis.report.panels import PANELS, SECTIONS
 from atlantis.report.run_data import load
 from atlantis.statistics import LOG
 from atlantis.tasks.score import scores_of
-from benchmarks.page import read_records
+from checks.benchmarks.page import read_records
 from scripts.demo_pages import RECORDS, metrics_page
 
 

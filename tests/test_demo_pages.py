@@ -11,7 +11,7 @@ import pytest
 from atlantis.errors import UserError
 from atlantis.markdown import with_part
 from atlantis.report.run_data import load
-from benchmarks.page import read_records
+from checks.benchmarks.page import read_records
 from scripts import demo_pages
 from scripts.demo_pages import BEGIN, END, PAGE, README, RECORDS, metrics_page, readme_section, record_of
 from tests.planted_run import make_run

@@ -15,21 +15,22 @@ import pytest
 from tracked import copied
 
 from atlantis import artifacts
-from benchmarks.common import ROOT
-from faults import page
-from faults.__main__ import SUITES
-from faults.common import Outcome, Tally, not_clean, not_recovered, whole_artifacts
-from faults.sweeps import Life
-from faults.syscalls import order
+from checks import pages
+from checks.faults import page
+from checks.faults.__main__ import SUITES
+from checks.faults.common import Outcome, Tally, not_clean, not_recovered, whole_artifacts
+from checks.faults.sweeps import Life
+from checks.faults.syscalls import order
+from checks.records import ROOT
 
 QUICK = ("kills", "syscalls", "resume", "disk", "disks", "damage", "crowd", "sweeps", "changed", "trust")
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `python -m faults --quick` finds, by suite."""
+    """What `python -m checks.faults --quick` finds, by suite."""
     folder = tmp_path_factory.mktemp("records")
-    command = [sys.executable, "-m", "faults", *QUICK, "--quick", "--n", "8", "--records", str(folder)]
+    command = [sys.executable, "-m", "checks.faults", *QUICK, "--quick", "--n", "8", "--records", str(folder)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = [json.loads(file.read_text()) for file in folder.glob("*.json")]
@@ -100,8 +101,8 @@ def test_a_tally_keeps_the_first_reasons() -> None:
 
 def test_the_page_is_what_the_records_say(tmp_path: Path) -> None:
     prose = page.TEMPLATE.read_text(encoding="utf-8")
-    found = page.read_records(copied("faults/records/*.json", tmp_path / "records"))
-    assert page.PAGE.read_text(encoding="utf-8") == page.render(prose, found), "make faults"
+    found = page.read_records(copied("checks/faults/records/*.json", tmp_path / "records"))
+    assert page.PAGE.read_text(encoding="utf-8") == pages.render(prose, found, page.TABLES), "make faults"
 
 
 def test_no_measured_figure_is_in_the_prose() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("src", "scripts", "benchmarks", "faults", "examples", "experiments")
+FOLDERS = ("src", "scripts", "checks", "examples", "experiments")
 FILES = sorted(file for folder in FOLDERS for file in (ROOT / folder).rglob("*.py"))
 
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal"}
@@ -23,8 +23,8 @@ SEEDED_OBJECTS = {"Random", "SystemRandom"}
 EXEMPT = {
     ("src/atlantis/training/distributed.py", "torch.load"): "what rank 0 sends to the other ranks of the same run",
     ("src/atlantis/strategies/lora.py", "global random state"): "peft draws from it; inside torch.random.fork_rng",
-    ("faults/cases/payloads.py", "pickle"): "makes the pickles that must not be loaded",
-    ("faults/peers.py", "torch.load"): "what the frameworks it measures wrote, with weights_only=True",
+    ("checks/faults/cases/payloads.py", "pickle"): "makes the pickles that must not be loaded",
+    ("checks/faults/peers.py", "torch.load"): "what the frameworks it measures wrote, with weights_only=True",
     ("experiments/2026-11-22_plain_recipe/trial.py", "torch.load"): "its own state, with weights_only=True",
 }
 """File and what is found in it, and why that may be."""
@@ -84,7 +84,7 @@ def test_every_exemption_is_needed() -> None:
 
 
 def test_torch_load_takes_weights_only() -> None:
-    for file in (*(ROOT / "experiments").rglob("*.py"), *(ROOT / "faults").rglob("*.py")):
+    for file in (*(ROOT / "experiments").rglob("*.py"), *(ROOT / "checks" / "faults").rglob("*.py")):
         for call in re.findall(r"torch\.load\(.*", file.read_text(encoding="utf-8")):
             assert "weights_only=True" in call
 

@@ -12,9 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults.cases import links, payloads
-from faults.cases.links import Elements
-from faults.scene import resealed
 from safetensors.torch import load_file, save_file
 
 from atlantis import artifacts
@@ -27,6 +24,9 @@ from atlantis.reading import by_step, read_bytes, read_json
 from atlantis.settings import TrainingConfig
 from atlantis.training import state
 from atlantis.training.step import Engine
+from checks.faults.cases import links, payloads
+from checks.faults.cases.links import Elements
+from checks.faults.scene import resealed
 from tests.test_inputs import quick
 
 

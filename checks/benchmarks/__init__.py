@@ -1,1 +1,1 @@
-"""Benchmarks, each beside its peer: `make bench`, or `python -m benchmarks [NAME ...] [--rounds N] [--quick]`."""
+"""Benchmarks, each beside its peer: `make bench`, or `python -m checks.benchmarks --help`."""

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from benchmarks.common import Lap
-from benchmarks.count import Product
+from checks.benchmarks.common import Lap
+from checks.benchmarks.count import Product
 
 
 def ceiling(

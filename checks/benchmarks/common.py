@@ -1,4 +1,4 @@
-"""What every benchmark shares: rivals in alternation, each in its own process; the machine; the record.
+"""What every benchmark shares: rivals in alternation, each in its own process, and summaries of their numbers.
 
 Machines are noisy, and they drift. So rivals take turns, round by round, and are compared within each round; what is
 reported is the median, the least and the greatest over the rounds.
@@ -6,30 +6,22 @@ reported is the median, the least and the greatest over the rounds.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
-import os
-import platform
 import resource
 import statistics
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import atlantis
+from checks.records import ROOT
 
-ROOT = Path(__file__).parents[1]
 RECORDS = Path(__file__).with_name("records")
 BASE = ROOT / "pretrained" / "dist_100k_1M_20epochs"
-PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pyarrow")
 PRELOAD = ("transformers.trainer", "transformers.models.qwen2", "sklearn.linear_model", "pandas")
 
 Lap = Callable[..., None]
@@ -158,53 +150,3 @@ def five_digits(value: float) -> float:
 def ratio(a: Sequence[float], b: Sequence[float]) -> dict[str, Any]:
     """`summary` of a / b, round by round."""
     return summary(x / y for x, y in zip(a, b, strict=True))
-
-
-def machine() -> dict[str, Any]:
-    """The processor, cores, threads of PyTorch, and GPU; nothing that names this computer."""
-    import torch
-
-    return {
-        "cpu": _cpu(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
-
-
-def commit() -> str | None:
-    """The commit of the `atlantis` that is measured, with + if its files have changed; None outside a checkout."""
-    where = str(Path(atlantis.__file__).parent)
-    asked = ["git", "-C", where, "describe", "--always", "--abbrev=10", "--exclude=*", "--dirty=+"]
-    try:
-        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def record(benchmark: str, results: Mapping[str, Any], options: Options, folder: Path) -> Path:
-    """Write `<date>_<benchmark>.json`: the results, and all that they depend on."""
-    now = datetime.now(UTC)
-    content = {
-        "benchmark": benchmark,
-        "date": now.isoformat(timespec="seconds"),
-        "commit": commit(),
-        "quick": options.quick,
-        "rounds": options.rounds,
-        "machine": machine(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "results": results,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{now:%Y-%m-%dT%H%M%SZ}_{benchmark}.json"
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return file

@@ -42,7 +42,7 @@ from atlantis.model.fast.tree import Tree, tree_of
 from atlantis.readout.activations import N_POSITIONS
 from atlantis.tasks.distance import DISTANCE
 from atlantis.vocabulary import SYMBOLS, Vocabulary
-from benchmarks.common import Options
+from checks.benchmarks.common import Options
 
 BATCH = 512
 PEER_BATCH = 64

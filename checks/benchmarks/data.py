@@ -22,7 +22,7 @@ from atlantis.data.rows import Rows
 from atlantis.sphere import EARTH_RADIUS_KM, lon_lat
 from atlantis.tasks.distance import DISTANCE
 from atlantis.vocabulary import Vocabulary
-from benchmarks.common import BASE, Lap, Options, race, ratio, summary
+from checks.benchmarks.common import BASE, Lap, Options, race, ratio, summary
 
 TOKENISED_SHARE = 1 / 20
 LIMITS = {"seconds": 15, "peak_mb": 2000}

@@ -20,8 +20,8 @@ from atlantis.readout.generate import answer_tokens
 from atlantis.tasks import Questions
 from atlantis.tasks.distance import DISTANCE
 from atlantis.vocabulary import PAD
-from benchmarks.common import BASE, Lap, Options, five_digits, race, ratio, summary
-from benchmarks.count import ASKED, PEER_BATCH
+from checks.benchmarks.common import BASE, Lap, Options, five_digits, race, ratio, summary
+from checks.benchmarks.count import ASKED, PEER_BATCH
 
 TIE = 1e-3
 """Logits that differ by less may change places with the order of float32 additions."""

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import Options
-from benchmarks.train import compare
+from checks.benchmarks.common import Options
+from checks.benchmarks.train import compare
 
 
 def run(options: Options) -> dict[str, Any] | None:

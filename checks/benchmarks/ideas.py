@@ -26,10 +26,10 @@ from atlantis.model import transformer
 from atlantis.model.fast import SharedPrefix
 from atlantis.model.fast import shared as of_shared
 from atlantis.training import step as engines
-from benchmarks import count
-from benchmarks.common import Lap, Options, race, ratio, summary
-from benchmarks.count import Sizes
-from benchmarks.train import N_BATCHES, new_model, some_pairs
+from checks.benchmarks import count
+from checks.benchmarks.common import Lap, Options, race, ratio, summary
+from checks.benchmarks.count import Sizes
+from checks.benchmarks.train import N_BATCHES, new_model, some_pairs
 
 IDEAS: dict[str, dict[str, Any]] = {
     "default": {},

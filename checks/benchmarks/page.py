@@ -1,4 +1,6 @@
-"""docs/performance.md from `performance.md` (the prose) and `records/` (every figure): `python -m benchmarks.page`.
+"""docs/performance.md from `performance.md` (the prose) and `records/` (every figure).
+
+`python -m checks.benchmarks.page` writes it.
 
 In the prose, `{{name}}` stands for a table below, and `{{benchmark:path|format}}` for one number of that benchmark's
 newest record: `{{train:settings.batch_size|,}}`. In place of a benchmark's name a record's can stand, as its file has
@@ -7,19 +9,16 @@ it without `.json`: that is how a figure of an older version is quoted.
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from atlantis import markdown
-from benchmarks.common import RECORDS, ROOT
+from checks.benchmarks.common import RECORDS
+from checks.pages import Records, table, write
+from checks.records import ROOT, read_files
 
 TEMPLATE = Path(__file__).with_name("performance.md")
 PAGE = ROOT / "docs" / "performance.md"
-Records = dict[str, dict[str, Any]]
-"""Records by file name without `.json`, the oldest first, and the newest of each benchmark under its own name."""
 
 WAYS = {
     "peer": "the peer: rows padded to the context, logits everywhere",
@@ -39,32 +38,9 @@ RIVALS = {
 
 
 def read_records(folder: Path = RECORDS) -> Records:
-    """All records but those of `--quick`."""
-    files = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))}
-    found = {stem: content for stem, content in files.items() if not content["quick"]}
-    return found | {content["benchmark"]: content for content in found.values()}
-
-
-def render(prose: str, records: Records) -> str:
-    """The page. Raises KeyError for a table or a path that does not exist."""
-
-    def filled(match: re.Match[str]) -> str:
-        name = match[1]
-        return figure(name, records) if ":" in name else TABLES[name](records)
-
-    return re.sub(r"\{\{(.+?)\}\}", filled, prose)
-
-
-def figure(reference: str, records: Records) -> str:
-    """One number, as `benchmark:path|format` names it."""
-    where, _, spec = reference.partition("|")
-    name, _, path = where.partition(":")
-    if name not in records:
-        return "(not measured)"
-    value: Any = records[name]["results"]
-    for key in path.split("."):
-        value = value[key]
-    return format(value, spec)
+    """All records but those of `--quick`: by file name, and the newest of each benchmark under its own name."""
+    files = read_files(folder)
+    return files | {content["benchmark"]: content for content in files.values()}
 
 
 # parts of tables
@@ -74,10 +50,6 @@ def spread(found: dict[str, Any], spec: str = ",.0f", scale: float = 1.0) -> str
     """Median (least to greatest)."""
     median, least, greatest = (format(found[key] * scale, spec) for key in ("median", "min", "max"))
     return f"**{median}** ({least} to {greatest})"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return markdown.table(header, rows, align="l" + "r" * (len(header) - 1))
 
 
 def about(record: dict[str, Any]) -> str:
@@ -323,13 +295,5 @@ TABLES: dict[str, Callable[[Records], str]] = {
 }
 
 
-def main() -> None:
-    records = read_records()
-    if not records:
-        raise SystemExit(f"no records in {RECORDS.relative_to(ROOT)}: run the benchmarks first (make bench)")
-    PAGE.write_text(render(TEMPLATE.read_text(encoding="utf-8"), records), encoding="utf-8")
-    print(PAGE.relative_to(ROOT))
-
-
 if __name__ == "__main__":
-    main()
+    write(PAGE, TEMPLATE, read_records(), TABLES, "make bench")

@@ -22,9 +22,9 @@ from atlantis.readout.probes import metrics, seed_split
 from atlantis.readout.ridge import ALPHAS
 from atlantis.sphere import lon_lat, unit_vectors
 from atlantis.vocabulary import Vocabulary
-from benchmarks.common import BASE, Lap, Options, race, ratio, summary
-from benchmarks.count import PEER_BATCH, Sizes
-from benchmarks.train import new_model
+from checks.benchmarks.common import BASE, Lap, Options, race, ratio, summary
+from checks.benchmarks.count import PEER_BATCH, Sizes
+from checks.benchmarks.train import new_model
 
 SCORES = ("lon_r2", "lat_r2", "mean_km")
 AGREE = 0.01

@@ -18,10 +18,10 @@ from itertools import count as numbers
 from pathlib import Path
 from typing import Any
 
-from benchmarks import count
-from benchmarks.common import ROOT, Options, Rival, alternate, ratio, summary
-from benchmarks.count import Sizes
-from benchmarks.train import trainer
+from checks.benchmarks import count
+from checks.benchmarks.common import ROOT, Options, Rival, alternate, ratio, summary
+from checks.benchmarks.count import Sizes
+from checks.benchmarks.train import trainer
 
 CONFIG = ROOT / "configs" / "atlantis_cross_finetune.yaml"
 QUICK_CONFIG = ROOT / "configs" / "dist_100k_1M_20epochs.yaml"

@@ -26,7 +26,7 @@ from atlantis.training.inputs import load_inputs
 from atlantis.training.loop import load_base
 from atlantis.training.order import Order
 from atlantis.world import World
-from benchmarks.common import ROOT, Lap, Options, five_digits, race, ratio, summary
+from checks.benchmarks.common import ROOT, Lap, Options, five_digits, race, ratio, summary
 
 CONFIG = ROOT / "configs" / "atlantis_cross_finetune.yaml"
 BASE_CONFIG = ROOT / "configs" / "dist_100k_1M_20epochs.yaml"

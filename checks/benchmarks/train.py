@@ -26,10 +26,10 @@ from atlantis.training.loop import Steps
 from atlantis.training.order import Order
 from atlantis.training.step import Engine
 from atlantis.vocabulary import SYMBOLS, TOKEN, Vocabulary
-from benchmarks import count
-from benchmarks.ceiling import ceiling, synchronize, weight_products
-from benchmarks.common import Lap, Options, five_digits, race, ratio, summary
-from benchmarks.count import Sizes
+from checks.benchmarks import count
+from checks.benchmarks.ceiling import ceiling, synchronize, weight_products
+from checks.benchmarks.common import Lap, Options, five_digits, race, ratio, summary
+from checks.benchmarks.count import Sizes
 
 INIT_STD = 0.1
 IGNORED = -100

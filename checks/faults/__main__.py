@@ -1,6 +1,6 @@
 """Run the suites, one after the other or a few at a time, and write a record of each.
 
-`python -m faults.page` makes the page of the records.
+`python -m checks.faults.page` makes the page of the records.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from faults.common import RECORDS, Options, laboratory, record
-from faults.page import tallies
+from checks.faults.common import RECORDS, Options, laboratory
+from checks.faults.page import tallies
+from checks.records import write_record
 
 SUITES = (
     "kills",
@@ -41,13 +43,15 @@ SUITES = (
 )
 ALONE = ("cost",)
 """Suites that measure times, which another suite beside them would spoil."""
+WITHOUT_LABORATORY = ("inputs", "hostile")
+"""Suites that make a scene of their own."""
 LONGEST = ("inputs", "peers", "kills")
 """Suites that begin first where several run at a time, so that none of them is waited for at the end."""
 
 
 def main() -> int:
     """Run what is asked for; 1 if a trial did not hold or a suite broke off."""
-    parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m checks.faults", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="SUITE", help=f"which; all by default: {', '.join(SUITES)}")
     parser.add_argument("--n", type=int, default=Options.n, help="trials, where they are random (%(default)s)")
     parser.add_argument("--seed", type=int, default=Options.seed, help="of what is random (%(default)s)")
@@ -66,10 +70,10 @@ def main() -> int:
 def run(name: str, options: Options, records: Path) -> bool:
     """One suite and its record; says what did not hold."""
     started = time.perf_counter()
-    with laboratory() as lab:
+    with nullcontext(Path()) if name in WITHOUT_LABORATORY else laboratory() as lab:
         # Inputs are cheap: ten are generated where others make one trial.
         scaled = replace(options, n=10 * options.n) if name == "inputs" else options
-        results = import_module(f"faults.{name}").suite(lab, scaled)
+        results = import_module(f"checks.faults.{name}").suite(lab, scaled)
     if results is None:
         print(f"{name}: not possible here, no record", flush=True)
         return True
@@ -77,7 +81,8 @@ def run(name: str, options: Options, records: Path) -> bool:
     found = list(tallies(results))
     trials, held = sum(tally["trials"] for _, tally in found), sum(tally["held"] for _, tally in found)
     told = f"{held:,} of {trials:,} trials held, " if found else ""
-    written = record(name, results, scaled, records, seconds).name
+    facts = {"quick": scaled.quick, "n": scaled.n, "seed": scaled.seed, "seconds": round(seconds)}
+    written = write_record(records, "suite", name, facts, results).name
     print(f"{name}: {told}{seconds:.0f} s, {written}", flush=True)
     for path, tally in found:
         for reason in tally["reasons"]:
@@ -89,7 +94,7 @@ def side_by_side(names: Sequence[str], options: Options, records: Path, jobs: in
     """Suites in processes of their own, `jobs` at a time; those that measure time come last and alone."""
 
     def carried_out(name: str) -> int:
-        command = [sys.executable, "-m", "faults", name, "--records", str(records)]
+        command = [sys.executable, "-m", "checks.faults", name, "--records", str(records)]
         command += ["--n", str(options.n), "--seed", str(options.seed), *(["--quick"] if options.quick else [])]
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         broke_off = f"{name}: exit code {done.returncode}\n" if done.returncode not in (0, 1) else ""

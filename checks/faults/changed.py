@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from atlantis import cli
-from faults.common import (
+from checks.faults.common import (
     RUN,
     TRAIN,
     Options,
@@ -24,7 +24,7 @@ from faults.common import (
     run,
     whole_artifacts,
 )
-from faults.damage import stopped_run
+from checks.faults.damage import stopped_run
 
 CONFIG = {
     "training.learning_rate": "4e-3",

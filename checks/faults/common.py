@@ -13,9 +13,7 @@ SIGKILL ends it as it would end any process.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -26,11 +24,8 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-from benchmarks.common import PACKAGES, commit, machine, version
 
 from atlantis import artifacts, cli, signals
 from atlantis.errors import INTERRUPTED, OK, PART_FAILED, TERMINATED, USER_MISTAKE
@@ -283,27 +278,3 @@ class Tally:
     def as_dict(self) -> dict[str, Any]:
         plain = [reason.replace(str(_scratch[-1]) if _scratch else "\0", "...") for reason in self.reasons]
         return {"trials": self.trials, "held": self.held, "reasons": plain}
-
-
-# --- the record
-
-
-def record(suite: str, results: Mapping[str, Any], options: Options, folder: Path, seconds: float) -> Path:
-    """Write `<date>_<suite>.json`: the results, and all that they depend on."""
-    now = datetime.now(UTC)
-    content = {
-        "suite": suite,
-        "date": now.isoformat(timespec="seconds"),
-        "commit": commit(),
-        "quick": options.quick,
-        "n": options.n,
-        "seed": options.seed,
-        "seconds": round(seconds),
-        "machine": machine(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
-        "results": results,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / f"{now:%Y-%m-%dT%H%M%SZ}_{suite}.json"
-    file.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return file

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faults.common import Options, fork
+from checks.faults.common import Options, fork
 
 WATCHED = {
     "artifacts.disk": ("fsync", "sha256"),

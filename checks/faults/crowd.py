@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faults.common import RUN, TRAIN, Options, Tally, command, copy, counted, fork, not_clean, not_recovered, run
+from checks.faults.common import RUN, TRAIN, Options, Tally, command, copy, counted, fork, not_clean, not_recovered, run
 
 TEN_YEARS_S = 10 * 365.25 * 86_400
 
@@ -58,7 +58,7 @@ def _stale(start: Path, reference: dict[str, str], rounds: int, random_: random.
 
 def _clock(lab: Path, reference: dict[str, str]) -> dict[str, Any]:
     """Every file is ten years older or younger than now, in the middle of a run."""
-    from faults.damage import stopped_run
+    from checks.faults.damage import stopped_run
 
     tally = Tally()
     for years_s in (-TEN_YEARS_S, TEN_YEARS_S):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from atlantis.errors import UserError
-from faults.common import (
+from checks.faults.common import (
     RUN,
     TRAIN,
     Options,

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from faults.common import (
+from checks.faults.common import (
     RUN,
     TRAIN,
     Options,

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from faults.common import (
+from checks.faults.common import (
     RUN,
     TRAIN,
     Options,

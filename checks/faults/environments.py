@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from faults.common import Options, Tally, copy, counted
+from checks.faults.common import Options, Tally, copy, counted
 
 HASH_SEEDS = ("0", "1", "7", "4294967295")
 ZONES = ("UTC", "Asia/Tokyo", "America/St_Johns", "Pacific/Chatham", "Pacific/Pago_Pago")

@@ -12,8 +12,8 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from faults.sandbox import EITHER, Case, Verdict
-from faults.scene import CONFIG, RUN, checkpoint_of, csv_text, dataset_of, resealed, world_of
+from checks.faults.sandbox import EITHER, Case, Verdict
+from checks.faults.scene import CONFIG, RUN, checkpoint_of, csv_text, dataset_of, resealed, world_of
 
 NASTY = st.sampled_from(
     ["", " ", "0", "-1", "1e999", "nan", ".nan", ".inf", "NO", "~", "012", "1_000", "0x1F", "9" * 40, "=1+1", "../x", "\x1b[2J",

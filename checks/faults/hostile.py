@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from faults import sandbox
-from faults.cases import links, payloads
-from faults.inputs import by_hand, counts, prepared
+from checks.faults import sandbox
+from checks.faults.cases import links, payloads
+from checks.faults.common import Options
+from checks.faults.inputs import by_hand, counts, prepared
 
 BY_HAND = {
     "pickles": payloads.pickles,
@@ -24,7 +24,7 @@ BY_HAND = {
 }
 
 
-def suite(lab: Any, options: Any) -> dict[str, Any]:
+def suite(lab: Path, options: Options) -> dict[str, Any]:
     """The counts; `lab` plays no part here."""
     with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
         template = prepared(Path(folder))
@@ -32,9 +32,3 @@ def suite(lab: Any, options: Any) -> dict[str, Any]:
         for name, found in BY_HAND.items():
             results[name] = counts(by_hand(found(), options.quick, template))
     return {"no_network": sandbox.NO_NETWORK, "suites": results}
-
-
-if __name__ == "__main__":
-    from faults.untrusted import main
-
-    sys.exit(main("hostile", suite))

@@ -7,15 +7,15 @@ in but by its numbers.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from faults import generate, sandbox, scene
-from faults.cases import cities, configs, requests
-from faults.sandbox import Case, Verdict
+from checks.faults import generate, sandbox, scene
+from checks.faults.cases import cities, configs, requests
+from checks.faults.common import Options
+from checks.faults.sandbox import Case, Verdict
 
 BY_HAND = {"configs": configs.cases, "city CSVs": cities.cases, "requests": requests.cases}
 SHARES = {"csv": 0.4, "yaml": 0.35, "json": 0.25}
@@ -23,7 +23,7 @@ BATCH = 500
 SAMPLE = 150
 
 
-def suite(lab: Any, options: Any) -> dict[str, Any]:
+def suite(lab: Path, options: Options) -> dict[str, Any]:
     """The counts; `lab` plays no part here."""
     with tempfile.TemporaryDirectory(prefix="inputs-") as folder:
         template = prepared(Path(folder))
@@ -87,9 +87,3 @@ def counts(verdicts: Sequence[Verdict]) -> dict[str, Any]:
         "slowest_s": round(max((verdict.seconds for verdict in verdicts), default=0.0), 2),
         "failures": failed[:20],
     }
-
-
-if __name__ == "__main__":
-    from faults.untrusted import main
-
-    sys.exit(main("inputs", suite))

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from faults.common import RUN, TRAIN, Options, Outcome, Tally, command, copy, counted, fork, not_recovered, run
+from checks.faults.common import RUN, TRAIN, Options, Outcome, Tally, command, copy, counted, fork, not_recovered, run
 
 KILLS_PER_LIFE = 6
 WORLD, DATA = "outputs/worlds/mine", "outputs/datasets/mine"

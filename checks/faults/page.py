@@ -1,4 +1,4 @@
-"""docs/reliability.md from `reliability.md` (the prose) and `records/` (every figure): `python -m faults.page`.
+"""docs/reliability.md from `reliability.md` (the prose) and `records/` (every figure): `python -m checks.faults.page`.
 
 In the prose `{{name}}` stands for a table below, and `{{suite:path|format}}` for one number of that suite's newest
 record. Records of `kills` with different seeds are added up.
@@ -6,20 +6,16 @@ record. Records of `kills` with different seeds are added up.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT
-from benchmarks.page import table
-
-from faults.common import RECORDS
+from checks.faults.common import RECORDS
+from checks.pages import Records, table, write
+from checks.records import ROOT, read_files
 
 TEMPLATE = Path(__file__).with_name("reliability.md")
 PAGE = ROOT / "docs" / "reliability.md"
-Records = dict[str, dict[str, Any]]
 
 
 def read_records(folder: Path = RECORDS) -> Records:
@@ -27,11 +23,11 @@ def read_records(folder: Path = RECORDS) -> Records:
 
     A record of `peers` without Lightning, which is not among what the project installs, replaces none that has it.
     """
-    files = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.json"))]
-    found = {content["suite"]: content for content in files if not content["quick"]}
-    with_all = [one for one in files if one["suite"] == "peers" and not one["quick"] and one["results"]["lightning"]]
+    files = list(read_files(folder).values())
+    found = {content["suite"]: content for content in files}
+    with_all = [content for content in files if content["suite"] == "peers" and content["results"]["lightning"]]
     found |= {"peers": with_all[-1]} if with_all else {}
-    kills = {content["seed"]: content for content in files if content["suite"] == "kills" and not content["quick"]}
+    kills = {content["seed"]: content for content in files if content["suite"] == "kills"}
     if kills:
         sums = {key: sum(one[key] for one in kills.values()) for key in ("n", "seconds")}
         results = added([one["results"] for one in kills.values()])
@@ -49,26 +45,6 @@ def added(parts: list[dict[str, Any]]) -> dict[str, Any]:
             else:
                 total[key] = total[key] + value if key in total else value
     return total
-
-
-def render(prose: str, records: Records) -> str:
-    """The page. Raises KeyError for a table or a path that does not exist."""
-
-    def filled(match: re.Match[str]) -> str:
-        return figure(match[1], records) if ":" in match[1] else TABLES[match[1]](records)
-
-    return re.sub(r"\{\{(.+?)\}\}", filled, prose)
-
-
-def figure(reference: str, records: Records) -> str:
-    where, _, spec = reference.partition("|")
-    suite, _, path = where.partition(":")
-    if suite not in records:
-        return "(not measured)"
-    value: Any = records[suite]["results"]
-    for key in path.split("."):
-        value = value[key]
-    return format(value, spec)
 
 
 def tallies(results: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
@@ -185,13 +161,5 @@ TABLES: dict[str, Callable[[Records], str]] = {
 }
 
 
-def main() -> None:
-    records = read_records()
-    if not records:
-        raise SystemExit(f"no records in {RECORDS.relative_to(ROOT)}: run the suites first (make faults)")
-    PAGE.write_text(render(TEMPLATE.read_text(encoding="utf-8"), records), encoding="utf-8")
-    print(PAGE.relative_to(ROOT))
-
-
 if __name__ == "__main__":
-    main()
+    write(PAGE, TEMPLATE, read_records(), TABLES, "make faults")

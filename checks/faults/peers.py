@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from atlantis import artifacts
-from faults.common import RUN, TRAIN, Options, Outcome, command, copy, fork, hashes
-from faults.damage import spoil
-from faults.disk import ROOMY, room, tmpfs
+from checks.faults.common import RUN, TRAIN, Options, Outcome, command, copy, fork, hashes
+from checks.faults.damage import spoil
+from checks.faults.disk import ROOMY, room, tmpfs
 
 SAVE_EVERY = 4
 
@@ -213,10 +213,10 @@ def _ours(folder: Path) -> dict[str, Any]:
 
 
 def _rows() -> Any:
-    from benchmarks.train import TextRows
     from transformers import AutoTokenizer
 
     from atlantis.data.dataset import Dataset
+    from checks.benchmarks.train import TextRows
 
     return TextRows(Dataset.load("data").splits["train"], AutoTokenizer.from_pretrained("model"))
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from atlantis import cli
 from atlantis.errors import INTERRUPTED, TERMINATED
-from faults.common import (
+from checks.faults.common import (
     RUN,
     TRAIN,
     Options,

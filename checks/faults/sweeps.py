@@ -31,7 +31,7 @@ from typing import IO, Any
 
 from atlantis import cli
 from atlantis.errors import OK, PART_FAILED
-from faults.common import Child, Options, Outcome, Tally, copy, counted, fork, not_recovered
+from checks.faults.common import Child, Options, Outcome, Tally, copy, counted, fork, not_recovered
 
 SWEEP = ("sweep", "rates.yaml", "--workers", "2")
 GRID = "extends: small.yaml\ngrid: {training.learning_rate: [2e-3, 4e-3]}\nseeds: [1, 2]\n"

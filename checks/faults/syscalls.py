@@ -18,7 +18,7 @@ from typing import Any
 
 from atlantis import artifacts
 from atlantis.cli import failures
-from faults.common import (
+from checks.faults.common import (
     Options,
     Outcome,
     Tally,

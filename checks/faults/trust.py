@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from atlantis import artifacts
-from faults.cases import kernels, surroundings
-from faults.cases.surroundings import one_message, stop_at, with_threads
-from faults.common import (
+from checks.faults.cases import kernels, surroundings
+from checks.faults.cases.surroundings import one_message, stop_at, with_threads
+from checks.faults.common import (
     RUN,
     TRAIN,
     Options,
@@ -28,7 +28,7 @@ from faults.common import (
     run,
     whole_artifacts,
 )
-from faults.damage import stopped_run
+from checks.faults.damage import stopped_run
 
 AGAIN = ("train", str(RUN / "config.yaml"), "--resume", "--no-report")
 SHOW, REPORT = ("show", str(RUN)), ("report", str(RUN), "--out", "page.html")

@@ -10,8 +10,8 @@ import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from faults.sandbox import DONE, REFUSED, Case
-from faults.scene import csv_text, gigabyte
+from checks.faults.sandbox import DONE, REFUSED, Case
+from checks.faults.scene import csv_text, gigabyte
 
 
 def zipped(members: Mapping[str, str | bytes]) -> bytes:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from faults.sandbox import DONE, REFUSED, Case
-from faults.scene import gigabyte
+from checks.faults.sandbox import DONE, REFUSED, Case
+from checks.faults.scene import gigabyte
 
 REFUSED_TEXTS: list[tuple[str, str | bytes, str]] = [
     # types

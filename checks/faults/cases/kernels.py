@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from faults.common import Outcome, Tally, fork, scratch
+from checks.faults.common import Outcome, Tally, fork, scratch
 
 TRUE_COMPILER = 'exec {compiler} "$@"\n'
 COPYING = """while [ "$1" != -o ]; do shift; done; cp {good} "$2"\n"""

@@ -11,9 +11,20 @@ import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
-from faults.cases.payloads import NAMES, NOTED, RUN_WRITES, TINY, Prepare, edited_run, evaluate, probe, resume, show_run
-from faults.sandbox import DONE, EITHER, REFUSED, Case
-from faults.scene import RUN, checkpoint_of, resealed
+from checks.faults.cases.payloads import (
+    NAMES,
+    NOTED,
+    RUN_WRITES,
+    TINY,
+    Prepare,
+    edited_run,
+    evaluate,
+    probe,
+    resume,
+    show_run,
+)
+from checks.faults.sandbox import DONE, EITHER, REFUSED, Case
+from checks.faults.scene import RUN, checkpoint_of, resealed
 
 BUILD = ["world", "build", "--cities", "cities.csv", "--out", "w"]
 TRAIN = ["train", "tiny.yaml", "name=other", "training.max_steps=1"]

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faults.sandbox import DONE, EITHER, PARTLY, REFUSED, Case
-from faults.scene import RUN, checkpoint_of, dataset_of, resealed, state_of, world_of
+from checks.faults.sandbox import DONE, EITHER, PARTLY, REFUSED, Case
+from checks.faults.scene import RUN, checkpoint_of, dataset_of, resealed, state_of, world_of
 
 TINY = "outputs/experiments/tiny"
 RUN_WRITES = (RUN.as_posix(),)

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from faults.sandbox import REFUSED, Case
-from faults.scene import RUN, checkpoint_of, csv_text, dataset_of, resealed, world_of
+from checks.faults.sandbox import REFUSED, Case
+from checks.faults.scene import RUN, checkpoint_of, csv_text, dataset_of, resealed, world_of
 
 TRAIN: list[tuple[str, list[str], str]] = [
     ("more pairs than exist", ["dataset.n_train=1000"], "at most 66 are possible"),

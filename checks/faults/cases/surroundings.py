@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from faults.common import RUN, TRAIN, Outcome, Tally, copy, counted, fork, leftovers, not_recovered
+from checks.faults.common import RUN, TRAIN, Outcome, Tally, copy, counted, fork, leftovers, not_recovered
 
 
 def stop_at(folder: Path, step: int, arguments: tuple[str, ...]) -> Outcome:
