@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jaxtyping import TypeCheckError
 from torch.nn import functional as F
 
 from atlantis.data.rows import Rows
@@ -17,7 +18,9 @@ from atlantis.model.checkpoint import grow
 from atlantis.model.fast.cache import extend
 from atlantis.model.fast.shared import shared_logits
 from atlantis.model.transformer import answer_logits
+from atlantis.settings import TrainingConfig
 from atlantis.tasks import Questions
+from atlantis.training.step import Engine
 from atlantis.vocabulary import PAD, Vocabulary
 from atlantis.world import World
 from tests.distances import distances
@@ -209,3 +212,20 @@ def test_a_dataset_of_another_world_is_not_evaluated(small_run: Path, small_worl
     other_ocean = World.build(thirty_cities, regions=(OCEANS["indian"],))
     with pytest.raises(UserError, match="virtual cities are not those"):
         evaluate_checkpoint(final, Dataset.build(other_ocean, asked))
+
+
+def test_compile_no_trains_with_the_model_as_it_is_written() -> None:
+    model, vocabulary = new_model("characters")
+    batch = Rows(some_pairs(), vocabulary).batch(torch.arange(16))
+    engine = Engine(model, TrainingConfig(compile="no"), torch.device("cpu"))
+    expected = completion_loss(answer_logits(model, batch), batch.targets)[0]
+    assert torch.equal(engine.loss(batch)[0], expected)
+    logits = model(batch.whole())
+    assert torch.equal(answer_logits(model, batch)[3, 1], logits[3, len(batch.prefix) + batch.positions[3, 1]])
+
+
+def test_shapes_are_checked_while_tests_run() -> None:
+    model, _ = new_model("characters")
+    if not torch.cuda.is_available():
+        with pytest.raises(TypeCheckError, match="tokens"):
+            model(torch.zeros(4, dtype=torch.long))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Float32, Int
 
 from atlantis.data.encoding import probe_prompt, probe_text
 from atlantis.model import Transformer
@@ -25,11 +26,11 @@ N_POSITIONS = 3
 def probe_features(
     model: Transformer,
     vocabulary: Vocabulary,
-    ids: np.ndarray,
+    ids: Int[np.ndarray, " n"],
     layers: Sequence[int],
     batch: int = 512,
     form: Form = DISTANCE.form,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "n features"]:
     """The probe's features of cities `ids` (n,): float32 (n, 3 * len(layers) * D).
 
     The prompt is `<bos>dist(c_{id},c_` (with city tokens `<bos>dist(c_{id},`), or what the form of another task has in
@@ -43,12 +44,12 @@ def probe_features(
 def probe_states(
     model: Transformer,
     vocabulary: Vocabulary,
-    ids: np.ndarray,
+    ids: Int[np.ndarray, " n"],
     layers: Sequence[int],
     n_positions: int = N_POSITIONS,
     batch: int = 512,
     form: Form = DISTANCE.form,
-) -> np.ndarray:
+) -> Float32[np.ndarray, "n n_positions layers D"]:
     """Hidden states at the last tokens of the prompts of cities `ids` (n,): float32 (n, n_positions, len(layers), D).
 
     -1 names the embedding. What ids begin with (`<bos>dist(c_123` for ten of them) is computed once per batch: on a

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from atlantis.data.encoding import encode, prefix, read_answers
@@ -20,7 +21,9 @@ BATCH = 2048
 
 
 @torch.no_grad()
-def answer_tokens(model: Transformer, vocabulary: Vocabulary, questions: Questions, batch: int = BATCH) -> np.ndarray:
+def answer_tokens(
+    model: Transformer, vocabulary: Vocabulary, questions: Questions, batch: int = BATCH
+) -> Int[np.ndarray, "n C"]:
     """Greedy completions of the questions' prompts: int tokens (n, C), `<pad>` after `<eos>`; C = 6 for distances.
 
     The same tokens as transformers' `generate(do_sample=False)`. On a CPU prompts are sorted, and what neighbours have
@@ -64,7 +67,9 @@ def same_length(lengths: np.ndarray, batch: int) -> Iterator[tuple[np.ndarray, i
             yield rows[start : start + batch], int(length)
 
 
-def _decode(model: Transformer, start: Tensor, prompts: Tensor, n_tokens: int) -> Tensor:
+def _decode(
+    model: Transformer, start: Int[Tensor, " P"], prompts: Int[Tensor, "B T"], n_tokens: int
+) -> Int[Tensor, "B n_tokens"]:
     """Completions (B, n_tokens) of prompts (B, T) that all have the same length and continue `start` (P,)."""
     n_rows, last = len(prompts), [len(model.blocks) - 1]
     _, cache = extend(model, start[None], last)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from atlantis.data.draw import Pool, Where
 from atlantis.data.rows import Rows
@@ -25,7 +26,9 @@ def old_prompts(world: World, seed: int, task: Task = DISTANCE, n: int = N_PROMP
 
 
 @torch.no_grad()
-def answer_distributions(model: Transformer, vocabulary: Vocabulary, questions: Questions) -> np.ndarray:
+def answer_distributions(
+    model: Transformer, vocabulary: Vocabulary, questions: Questions
+) -> Float[np.ndarray, "n C O"]:
     """Log probabilities (n, C, O) of each token of the true answers, `<eos>` included, given those before it.
 
     C is the longest answer's length (6 for distances); NaN past the end of a shorter one.
@@ -37,7 +40,7 @@ def answer_distributions(model: Transformer, vocabulary: Vocabulary, questions: 
     return logits.cpu().numpy()
 
 
-def kl_per_token(first: np.ndarray, now: np.ndarray) -> np.ndarray:
+def kl_per_token(first: Float[np.ndarray, "n C O"], now: Float[np.ndarray, "n C O"]) -> Float[np.ndarray, " n"]:
     """KL(first || now) in nats (Kullback and Leibler, 1951), the mean over each answer's tokens: (n,).
 
     Both are log probabilities (n, C, O), NaN where there is no token.
