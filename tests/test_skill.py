@@ -23,7 +23,8 @@ from atlantis.readout.skill import (
 )
 from atlantis.readout.source import open_source
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
-from atlantis.world import World, shipped_cities
+from atlantis.world import World
+from atlantis.world.cities import shipped_cities
 
 BASE = Path(__file__).parents[1] / "pretrained" / "dist_100k_1M_20epochs"
 WIDTH = 24
