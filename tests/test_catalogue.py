@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from atlantis.errors import UserError
 from atlantis.readout import measures
 from atlantis.readout.analysis import probe_run
 from atlantis.readout.catalogue import DEGREES, METRICS, Metric, in_section
@@ -98,5 +99,5 @@ def test_a_function_and_an_entry_are_all_that_a_metric_needs(run: Path, monkeypa
 
 def test_a_metric_without_an_entry_is_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measures, "MEASURES", [lambda at: iter([Row("nameless", np.pi)])])
-    with pytest.raises(AssertionError, match="nameless: no entry in readout/catalogue"):
+    with pytest.raises(UserError, match="metric nameless: has no entry in readout/catalogue"):
         probe_run(run)

@@ -343,7 +343,8 @@ def test_rows_that_outgrow_the_context_are_refused(own: Path) -> None:
         ({"parts": []}, "parts"),
         ({"kind": "cross", "parts": [{"n_train": 5}]}, "give a kind alone, or parts"),
         ({"kind": "parts"}, "give a kind alone, or parts"),
-        ({"parts": [{"n_train": 5, "cities": {"inside": "A", "touching": "B"}}]}, "inside or touching"),
+        ({"parts": [{"n_train": 5, "cities": {"inside": "A", "touching": "B"}}]}, "must be world, {inside: REGION} or"),
+        ({"parts": [{"n_train": 5, "cities": "Atlantis"}]}, "must be world, {inside: REGION} or"),
         ({"parts": [{"n_train": 5}], "n_train": 6}, "its parts have 5"),
     ],
 )

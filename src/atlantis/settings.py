@@ -108,6 +108,16 @@ class PartConfig(Settings):
     cities: Literal["world"] | Region = "world"
     n_train: Positive
 
+    @field_validator("cities", mode="before")
+    @classmethod
+    def _one_of_three(cls, value: Any) -> Any:
+        """One message, where a union of types would give one for each."""
+        given = {key for key, name in value.items() if name is not None} if isinstance(value, dict) else set()
+        is_region = len(given) == 1 and set(value) <= {"inside", "touching"}
+        if not (is_region or isinstance(value, Region) or value == "world"):
+            raise ValueError(f"must be world, {{inside: REGION}} or {{touching: REGION}}, not {value!a}")
+        return value
+
 
 class DatasetConfig(Settings):
     """Which questions about cities, how many. Sizes left out are the study's for that kind: see `sizes`."""

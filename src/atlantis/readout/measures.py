@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from atlantis.errors import UserError
 from atlantis.model import Transformer
 from atlantis.names import ANSWERS, OLD, REAL
 from atlantis.readout.catalogue import METRICS
@@ -128,7 +129,8 @@ class Measures:
 
     def _add(self, row: Row) -> None:
         """One row; a number that is not one is left out."""
-        assert row.metric in METRICS, f"{row.metric}: no entry in readout/catalogue.py"
+        if row.metric not in METRICS:
+            raise UserError(f"metric {row.metric}: has no entry in readout/catalogue.py; add one")
         value = row.value if isinstance(row.value, Estimate) else Estimate(row.value, n=self.constants.world.n_real)
         if np.isfinite(value.value):
             self.rows.append((self.step, row.layer or self.constants.layer, row.group, row.metric, *value))
