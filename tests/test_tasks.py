@@ -1,6 +1,8 @@
 """Tasks: what a form writes and reads back, and a user's own from the draw to the report."""
 
 import json
+import linecache
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlantis import tasks
 from atlantis.config import checked
 from atlantis.data.dataset import Dataset, dataset_digest
 from atlantis.data.encoding import encode, encode_questions, longest_row, needed_by, prefix, probe_text, read_answers
@@ -362,3 +365,46 @@ def test_an_edited_task_is_another_dataset(own: Path, small_world: World) -> Non
     assert old.first_virtual == 50 and dataset_digest(old, "w") == dataset_digest(
         checked(DatasetConfig, {"kind": "inter", "first_virtual": 50}), "w"
     )
+
+
+CORNER = """
+from atlantis.tasks.form import Form
+from atlantis.tasks.task import Task
+
+class Corner(Task):
+    name, unit, penalty = "corner", "corners", 1.0
+    form = Form("corner({city})={int:1}")
+
+    def answer(self, places, cities):
+        return cities[:, 0] % 4
+"""
+
+
+def test_a_task_of_the_package_is_told_by_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "known", lambda: ["corner", "distance"])
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+
+    def written(code: str) -> None:
+        (tmp_path / "corner.py").write_text(code)
+        sys.modules.pop("atlantis.tasks.corner", None)
+        tasks.task_of.cache_clear()
+        linecache.clearcache()
+
+    digests = []
+    for code in (CORNER, CORNER + "# a remark\n", CORNER.replace("% 4", "% 3")):
+        written(code)
+        digests.append(tasks.task_digest("corner"))
+    assert digests[0] == digests[1] != digests[2]
+    assert tasks.task_digest("distance") == "distance", "its rows are held by test_same_numbers"
+    mistakes = {
+        "x = (": "corner.py cannot be imported: SyntaxError",
+        "": "must define one subclass of Task, not 0",
+        CORNER.replace('"corner", ', '"edge", '): "its task is named 'edge'",
+        CORNER.replace("{int:1}", ""): "must end with the answer",
+    }
+    for code, message in mistakes.items():
+        written(code)
+        with pytest.raises(UserError, match=message):
+            tasks.task_of("corner")
+    written("")
