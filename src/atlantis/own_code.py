@@ -1,21 +1,49 @@
-"""Classes of a user's own, named `my_module:MyClass`; the module is looked for in the current folder too."""
+"""Classes found by name: in a file of one of our packages, or a user's own, `my_module:MyClass`."""
 
 from __future__ import annotations
 
 import ast
 import os
 import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
 from importlib import import_module
-from inspect import getsource, isclass
+from inspect import getmembers, getsource, isclass
 from typing import TypeVar
 
 from atlantis.artifacts import digest_of
+from atlantis.errors import in_a_line
 
 T = TypeVar("T")
 
 
+def file_class(name: str, base: type[T], known: Sequence[str]) -> type[T]:
+    """The one subclass of `base` that a file of its package defines; `known` are the files' names, without .py.
+
+    Raises ValueError, with the nearest name, if there is no such file, or if what it defines is something else.
+    """
+    package, word = ".".join(base.__module__.split(".")[:2]), base.__name__
+    if name not in known:
+        close = get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}; or give my_module:My{word}"
+        raise ValueError(f"no {word.lower()} {name!r}; {hint}")
+    file = f"src/{package.replace('.', '/')}/{name}.py"
+    try:
+        module = import_module(f"{package}.{name}")
+    except Exception as error:  # whatever a new file does wrong while it is imported
+        raise ValueError(f"{file} cannot be imported: {type(error).__name__}: {in_a_line(error)}") from None
+    kinds = [kind for _, kind in getmembers(module, isclass) if kind.__module__ == module.__name__]
+    kinds = [kind for kind in kinds if issubclass(kind, base)]
+    if len(kinds) != 1:
+        raise ValueError(f"{file}: must define one subclass of {word}, not {len(kinds)}")
+    return kinds[0]
+
+
 def own_class(name: str, base: type[T]) -> type[T]:
-    """The subclass of `base` that `my_module:MyClass` means. Raises ValueError saying why there is none."""
+    """The subclass of `base` that `my_module:MyClass` means; the current folder is looked in too.
+
+    Raises ValueError saying why there is none.
+    """
     module, _, attribute = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())

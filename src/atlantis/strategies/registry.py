@@ -6,8 +6,6 @@ A strategy is imported when its name is met in a config, and by its file's name 
 from __future__ import annotations
 
 import difflib
-from importlib import import_module
-from inspect import getmembers, isclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +28,7 @@ def find(name: str) -> type[Strategy]:
     """The class that `name` means: of a file here, or `my_module:MyStrategy`. Raises ValueError if there is none."""
     if ":" in name:
         return own_code.own_class(name, Strategy)
-    if name not in known():
-        close = difflib.get_close_matches(name, known(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known())}; or give my_module:MyStrategy"
-        raise ValueError(f"no strategy {name!r}; {hint}")
-    module = import_module(f"atlantis.strategies.{name}")
-    own = (kind for _, kind in getmembers(module, isclass) if kind.__module__ == module.__name__)
-    return next(kind for kind in own if issubclass(kind, Strategy))
+    return own_code.file_class(name, Strategy, known())
 
 
 def code_digest(name: str) -> str | None:

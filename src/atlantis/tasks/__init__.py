@@ -5,15 +5,12 @@ Adding a task is adding a file here; one of a user's own is named `my_module:MyT
 
 from __future__ import annotations
 
-import difflib
 from functools import cache
-from importlib import import_module
-from inspect import getmembers, isclass
 from pathlib import Path
 from typing import Any
 
-from atlantis.errors import UserError, in_a_line
-from atlantis.own_code import code_digest, own_class
+from atlantis.errors import UserError
+from atlantis.own_code import code_digest, file_class, own_class
 from atlantis.tasks.form import Form
 from atlantis.tasks.task import Questions, Task
 
@@ -48,22 +45,11 @@ def task_of(name: str) -> Task:
 
 
 def _shipped(name: str) -> type[Task]:
-    if name not in known():
-        close = difflib.get_close_matches(name, known(), n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known())}; or give my_module:MyTask"
-        raise ValueError(f"no task {name!r}; {hint}")
-    file = f"src/atlantis/tasks/{name}.py"
-    try:
-        module = import_module(f"atlantis.tasks.{name}")
-    except Exception as error:  # whatever a new file does wrong while it is imported
-        raise ValueError(f"{file} cannot be imported: {type(error).__name__}: {in_a_line(error)}") from None
-    kinds = [kind for _, kind in getmembers(module, isclass) if kind.__module__ == module.__name__]
-    tasks = [kind for kind in kinds if issubclass(kind, Task)]
-    if len(tasks) != 1:
-        raise ValueError(f"{file}: must define one subclass of Task, not {len(tasks)}")
-    if getattr(tasks[0], "name", name) != name:
-        raise ValueError(f"{file}: its task is named {tasks[0].name!r}; the file and the task must have one name")
-    return tasks[0]
+    kind = file_class(name, Task, known())
+    if getattr(kind, "name", name) != name:
+        file = f"src/atlantis/tasks/{name}.py"
+        raise ValueError(f"{file}: its task is named {kind.name!r}; the file and the task must have one name")
+    return kind
 
 
 def task_digest(name: str) -> Any:
