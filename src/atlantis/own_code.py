@@ -54,8 +54,6 @@ def own_class(name: str, base: type[T]) -> type[T]:
     except Exception as error:  # whatever a user's module does wrong while it is imported
         where = f"{error.filename}, line {error.lineno}: " if isinstance(error, SyntaxError) else ""
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        if type(error) is ValueError:  # what a form or another class of ours refuses says it well
-            raise ValueError(f"{module!r}: {reason}") from None
         raise ValueError(f"{module!r} cannot be imported: {where}{type(error).__name__}: {reason}") from None
     if not (isclass(found) and issubclass(found, base)):
         package = ".".join(base.__module__.split(".")[:2])  # where it is imported from
