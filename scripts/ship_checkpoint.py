@@ -7,6 +7,10 @@ the file given with --how, how the checkpoint was made. No number on it is typed
 
 With --half the embedding and output rows (most of the weights with one token per city) are stored in float16; the
 card then also has the probe's numbers of the checkpoint as it is shipped. Loading turns them into float32 again.
+
+    python scripts/ship_checkpoint.py --renew pretrained/scratch_base
+
+writes what other tools read of a shipped checkpoint anew, and its manifest; weights and numbers remain.
 """
 
 from __future__ import annotations
@@ -24,14 +28,16 @@ from safetensors.torch import load_file, save_file
 from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.markdown import table
+from atlantis.model.checkpoint import read_facts, save_reading
+from atlantis.model.folder import read_config
 from atlantis.readout.analysis import probe_checkpoint
 from atlantis.report import run_data
 from atlantis.report.record import portable, portable_config
 from atlantis.report.tables import ends
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
-TRANSFORMERS_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-OUR_FILES = ("vocabulary.json", "atlantis.json")
+FILES = ("config.json", "model.safetensors", "vocabulary.json", "atlantis.json")
 
 
 def card(run: run_data.Run, name: str, how: str) -> str:
@@ -113,6 +119,23 @@ def store_halves(file: Path) -> None:
     save_file(weights, file, metadata={"format": "pt"})
 
 
+def write_reading(folder: Path) -> None:
+    """Write the tokenizer's files and how to generate answers, for the checkpoint that stands in `folder`."""
+    facts = read_facts(folder)
+    assert facts is not None
+    save_reading(folder, Vocabulary.load(folder), read_config(folder)["max_position_embeddings"], facts.tasks)
+
+
+def renew(shipped: Path) -> None:
+    """Write a shipped checkpoint anew: its weights, records and card as they are, the rest as it is written today."""
+    artifacts.verify(shipped)
+    kept = [file for file in shipped.iterdir() if file.name != artifacts.MANIFEST]
+    with artifacts.new_folder(shipped, kind="pretrained", overwrite=True) as folder:
+        for file in kept:
+            shutil.copy(file, folder / file.name)
+        write_reading(folder)
+
+
 def as_shipped(folder: Path, world: World) -> str:
     """A sentence with the probe's numbers of the stored checkpoint."""
     seed = probe_checkpoint(folder, world)["seed"].dynamics
@@ -125,16 +148,24 @@ def as_shipped(folder: Path, world: World) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a finished and probed run")
+    parser.add_argument("run", type=Path, nargs="?", help="a finished and probed run")
     parser.add_argument("out", type=Path, help="the folder to write, such as pretrained/<name>")
-    parser.add_argument("--how", type=Path, required=True, help="Markdown: what this is and how it was made")
+    parser.add_argument("--renew", action="store_true", help="write again what other tools read; give no run")
+    parser.add_argument("--how", type=Path, help="Markdown: what this is and how it was made")
     parser.add_argument("--half", action="store_true", help="store embedding and output rows in half precision")
     options = parser.parse_args()
+    if options.renew:
+        renew(options.out)
+        print(f"wrote {options.out}")
+        return
+    if options.run is None or options.how is None:
+        parser.error("give a run, the folder to write and --how; or --renew and the folder")
     run = run_data.load(options.run)
     config = portable_config(configs.load(options.run / "config.yaml"))
     with artifacts.new_folder(options.out, kind="pretrained", overwrite=True) as folder:
-        for name in TRANSFORMERS_FILES + OUR_FILES:
+        for name in FILES:
             shutil.copy(options.run / "checkpoints" / "final" / name, folder / name)
+        write_reading(folder)
         how = options.how.read_text(encoding="utf-8").strip()
         if options.half:
             store_halves(folder / "model.safetensors")
