@@ -33,6 +33,7 @@ from atlantis.training.base import Base, config_of_base, experiments, find_base,
 from atlantis.training.inputs import Inputs, changed_cities, load_inputs, save_world, world_for
 from atlantis.training.mend import mend
 from atlantis.training.order import Order, order_of
+from atlantis.training.pace import Pace
 from atlantis.training.past import checked_base
 from atlantis.training.possible import check_base, check_request
 from atlantis.training.run import RunFolder
@@ -151,6 +152,13 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
     step, window = saving.begin_stretch(run, engine)
     run.note(device=saving.device_facts(engine), steps=total)
     saved_at = time.monotonic()
+    pace, loss = Pace(run, sorted(due), step, total), None
+
+    def evaluate() -> None:
+        with pace.evaluation():
+            row = saving.evaluate_and_save(run, inputs, engine, step, trackers)
+        pace.say_evaluation(row, loss)
+
     with (
         Trackers(run) as trackers,
         distributed.joined(engine, inputs.rows, order, step, total),
@@ -158,17 +166,20 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
         bar(f"training {run.path.name}", total, done=step) as progress,
     ):
         steps = Steps(engine, inputs.rows, order, total)
+        pace.say_start()
         if step == 0 and 0 in due and not run.log_size():
-            saving.evaluate_and_save(run, inputs, engine, 0, trackers)
+            evaluate()
         while step < total:
             if signum := ranks.any_signal(received):
                 saving.save_state(run, engine, step, window)
                 raise _interrupted(signum, run.path, step)
             problem = None
+            began = time.monotonic()
             try:
                 losses = steps.take(step, min(s for s in due if s > step))
             except NotFinite as found:
                 losses, problem = found.losses, found
+            pace.took(len(losses), time.monotonic() - began)
             for loss in losses:
                 step += 1
                 window.append(loss)
@@ -181,8 +192,9 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
             if problem is not None:
                 rows = order.rows(step)
                 raise saving.not_finite(run, step, rows[rows < len(inputs.rows)].tolist(), str(problem)) from None
+            pace.say_duration(step)
             if step in due:
-                saving.evaluate_and_save(run, inputs, engine, step, trackers)
+                evaluate()
                 saved_at = time.monotonic()
             elif time.monotonic() - saved_at > SAVE_STATE_EVERY_S:
                 saving.save_state(run, engine, step, window)
