@@ -43,7 +43,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 def commands(page: Path) -> list[str]:
     """The lines of a page's code blocks that begin with `atlantis`, without their comments."""
-    lines = [line.strip() for _, block in FENCE.findall(text_of(page)) for line in block.replace("\\\n", "").split("\n")]
+    lines = [
+        line.strip() for _, block in FENCE.findall(text_of(page)) for line in block.replace("\\\n", "").split("\n")
+    ]
     return [re.sub(r"\s+# .*|\s+#$", "", line) for line in lines if line.startswith("atlantis ")]
 
 
