@@ -244,7 +244,7 @@ def test_show_a_config(capsys):
 def test_train_reports_and_ends_with_the_page(monkeypatch, capsys):
     seen = {}
 
-    def train(config, resume, strict, fork):
+    def train(config, resume, strict, fork, build_base):
         seen["config"], seen["resume"] = config, resume
         return Path("outputs/experiments") / config.name
 
