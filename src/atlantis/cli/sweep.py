@@ -10,6 +10,7 @@ import typer
 from atlantis.cli.backend import (
     Address,
     Backend,
+    BuildBase,
     GpusPerRun,
     Retries,
     SlurmSettings,
@@ -32,6 +33,7 @@ def sweep(
     retries: Retries = 2,
     address: Address = None,
     slurm: SlurmSettings = None,
+    build_base: BuildBase = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
 ) -> None:
     """Carry out many runs, side by side, and gather their numbers as one table.
@@ -59,7 +61,7 @@ def sweep(
     from atlantis.artifacts import refuse_file
     from atlantis.sweep.display import run_list, summary
 
-    planned = sweeps.read(file, overrides or ())
+    planned = sweeps.read(file, overrides or (), build_base)
     refuse_file(planned.folder, "output_root")
     if dry_run:
         console().print(run_list(planned))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from atlantis.cli.backend import BuildBase
 from atlantis.cli.failures import judge
 from atlantis.cli.report import write_report_of
 from atlantis.errors import PartFailed
@@ -23,13 +24,17 @@ def train(
     leashed: Annotated[bool, typer.Option("--leashed", hidden=True)] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what is damaged; do not make it again.")] = False,
     fork: Annotated[bool, typer.Option("--fork", help="Go on with a run that other code has begun.")] = False,
+    build_base: BuildBase = False,
 ) -> None:
     """Train, evaluate and probe the run that CONFIG describes, and write its report.
 
-    What the run needs and is missing is built first: the world, the dataset, the base it starts from. Ctrl-C saves and
-    stops; the same command with --resume goes on and ends with the same weights. A run that is finished is not trained
-    again: its report is written anew. What has been damaged on disk is found by its hash; the run goes back to where
-    everything was as written, and says so.
+    What the run needs and is missing is built first: the world, the dataset, the base it starts from. A base is only
+    built under the name of the config that makes it (base_config), for a typing mistake would begin a long run;
+    --build-base builds one under any name.
+
+    Ctrl-C saves and stops; the same command with --resume goes on and ends with the same weights. A run that is
+    finished is not trained again: its report is written anew. What has been damaged on disk is found by its hash; the
+    run goes back to where everything was as written, and says so.
 
     Writes outputs/experiments/NAME/: config.yaml (every setting), run.json, metrics.jsonl, checkpoints/ (from step 0
     on, each a folder for transformers), analysis/ (probes) and report/ (page, pictures, tables). The path of the
@@ -57,7 +62,7 @@ def train(
     asked = load(find(config), overrides or ())  # a mistake in it is said before PyTorch is imported
     from atlantis.training import train as run_training
 
-    run = run_training(asked, resume, strict, fork)
+    run = run_training(asked, resume, strict, fork, build_base)
     if not report:
         print(run)
         return

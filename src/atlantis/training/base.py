@@ -10,13 +10,17 @@ from pathlib import Path
 from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.artifacts import digest_of
+from atlantis.config.explain import did_you_mean
 from atlantis.errors import UserError
 from atlantis.reading import read_json
 from atlantis.settings import RunConfig
+from atlantis.training.schedule import total_steps
 from atlantis.vocabulary import BOS_FIRST, file_text
 
 REPOSITORY = Path(__file__).parents[3]
 """Root of a source checkout, which is where `pretrained/` and `configs/` are."""
+SHIPPED = (Path("pretrained"), REPOSITORY / "pretrained")
+MAX_NAMED = 12  # names of bases in a message
 WEIGHTS = "model.safetensors"
 OTHERS = ("config.json", "vocabulary.json", "tokenizer.json", "atlantis.json")
 """What else a base is loaded from."""
@@ -52,10 +56,48 @@ def find_base(config: RunConfig) -> Base | None:
     if found is not None:
         return found
     name = config.base.removeprefix("pretrained/")
-    for root in (Path("pretrained"), REPOSITORY / "pretrained"):
+    for root in SHIPPED:
         if (root / name).is_dir():
             return _base_in(root / name, f"pretrained/{name}, shipped with the project", strict=True)
     return None
+
+
+def config_of_base(config: RunConfig, build_base: bool = False) -> RunConfig:
+    """The run that makes a base which does not exist yet, by the config's `base_config`.
+
+    A mistyped name would begin a long run. So the base must have the name of the config that makes it, or must have
+    been begun before, unless `build_base`. Raises UserError with the nearest name otherwise, and without a base_config.
+    """
+    if config.base is None or config.base_config is None:
+        raise UserError(_no_base(config))
+    made = configs.load(Path(config.base_config), [f"output_root={config.output_root}"])
+    if not build_base and made.name != config.base and not (experiments(config) / config.base / trust.CONFIG).is_file():
+        n_steps = total_steps(made.training, made.dataset.sizes[0])
+        raise UserError(
+            f"{_no_base(config)}. To train a new base of this name first, by {Path(config.base_config).name} "
+            f"({n_steps:,} steps), add --build-base"
+        )
+    return made.model_copy(update={"name": config.base})
+
+
+def known_bases(config: RunConfig) -> list[str]:
+    """Names that `base` can have: finished runs below the config's output root, and the shipped bases."""
+    own = (folder.parent.parent for folder in experiments(config).glob("*/checkpoints/final"))
+    shipped = (folder for root in SHIPPED for folder in root.glob("*/") if (folder / "config.json").is_file())
+    return list(dict.fromkeys(sorted(folder.name for folder in own) + sorted(folder.name for folder in shipped)))
+
+
+def _no_base(config: RunConfig) -> str:
+    """That the base is nowhere, with the nearest name and what there is."""
+    assert config.base is not None
+    known = known_bases(config)
+    nearest = did_you_mean(config.base, known).rstrip("?") or "; train it first, or give the path of a checkpoint"
+    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+    there = f" (there is {', '.join(known[:MAX_NAMED])}{more})" if known else ""
+    return (
+        f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/"
+        f"{nearest}{there}"
+    )
 
 
 def whole_base(config: RunConfig, base: Base | None) -> Base:
@@ -68,10 +110,7 @@ def whole_base(config: RunConfig, base: Base | None) -> Base:
                 f"base {own}: is finished, but its checkpoints/final is missing; `atlantis train "
                 f"{own / trust.CONFIG} --resume` makes it again"
             )
-        raise UserError(
-            f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/; "
-            "train it first, or give the path of a checkpoint"
-        )
+        raise UserError(_no_base(config))
     if (base.checkpoint / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(base.checkpoint)):
         run = base.checkpoint.parent.parent
         again = f"; `atlantis train {run / trust.CONFIG} --resume` makes it again" if base.is_run else ""
