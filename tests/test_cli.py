@@ -93,7 +93,7 @@ def test_version(capsys):
     [
         (["fly"], "No such command 'fly'; see `atlantis --help`"),
         (["show"], "Missing argument 'PATH'; see `atlantis show --help`"),
-        (["show", "nowhere"], "nowhere: there is nothing there"),
+        (["show", "nowhere"], "nowhere: there is nothing there, and no run"),
         (["show", "."], ".: not a run, checkpoint, dataset or world"),
         (["train", "nothing"], "nothing: no such config file"),
         (["data", "cross"], "Missing option '--out'; see `atlantis data --help`"),
@@ -186,7 +186,7 @@ def test_python_m_atlantis():
     done = in_process(
         "import runpy, sys; sys.argv[1:] = ['show', 'x']; runpy.run_module('atlantis', run_name='__main__')"
     )
-    assert done.returncode == 2 and done.stderr == "error: x: there is nothing there\n"
+    assert done.returncode == 2 and done.stderr.startswith("error: x: there is nothing there")
 
 
 # --- what the commands do

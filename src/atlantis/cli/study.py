@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,6 +16,7 @@ from atlantis.cli.backend import (
     backend_of,
     name_failures,
 )
+from atlantis.cli.folders import OUTPUTS, OutputRoot
 from atlantis.cli.output import console
 
 
@@ -35,7 +35,7 @@ def study(
             metavar="PATH", help="Start every fine-tune from this run or checkpoint, or from the `shipped` base."
         ),
     ] = None,
-    output_root: Annotated[Path, typer.Option(metavar="DIR", help="Where runs and records go.")] = Path("outputs"),
+    output_root: OutputRoot = OUTPUTS,
     backend: Backend = "local",
     workers: Workers = None,
     threads: Annotated[
