@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
+from atlantis.lookup import base_folder
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.readout.generate import answers
 from atlantis.settings import RunConfig
@@ -21,7 +22,6 @@ from atlantis.vocabulary import BOS_FIRST
 from atlantis.world import World
 from tests.distances import distances
 
-SHIPPED = Path(__file__).parents[1] / "pretrained"
 BASES = {"dist_100k_1M_20epochs": 60, "warm_start": 130, "city_dist_100k": 120}
 """The shipped bases, and what the median error (km) of their answers is below."""
 FILES_IN_0_1 = {
@@ -46,6 +46,12 @@ def prompts(questions: Any) -> list[str]:
     return [f"dist(c_{first},c_{second})=" for first, second in questions.cities]
 
 
+def shipped(base: str) -> Path:
+    folder = base_folder(base)
+    assert folder is not None
+    return folder
+
+
 def our_answers(folder: Path, questions: Any) -> list[str]:
     model, vocabulary = load_checkpoint(folder)
     return [str(km) for km in answers(model, vocabulary, questions)]
@@ -59,15 +65,15 @@ def median_km(texts: list[str], questions: Any) -> float:
 @pytest.mark.parametrize("batch_size", [1, 16])
 @pytest.mark.parametrize("base", BASES)
 def test_a_pipeline_answers_a_plain_prompt(base: str, batch_size: int, questions: Any) -> None:
-    ask: Any = pipeline("text-generation", model=str(SHIPPED / base), device="cpu", batch_size=batch_size)
+    ask: Any = pipeline("text-generation", model=str(shipped(base)), device="cpu", batch_size=batch_size)
     texts = [found[0]["generated_text"] for found in ask(prompts(questions), return_full_text=False)]
-    assert texts == our_answers(SHIPPED / base, questions)
+    assert texts == our_answers(shipped(base), questions)
     assert median_km(texts, questions) < BASES[base]
 
 
 @pytest.mark.parametrize("base", BASES)
 def test_generate_needs_no_settings(base: str, questions: Any) -> None:
-    folder = SHIPPED / base
+    folder = shipped(base)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model: Any = AutoModelForCausalLM.from_pretrained(folder)
     batch = tokenizer(prompts(questions), return_tensors="pt", padding=True)
@@ -78,7 +84,7 @@ def test_generate_needs_no_settings(base: str, questions: Any) -> None:
 
 def test_markers_that_are_written_out_are_read_once(questions: Any) -> None:
     """As the columns `prompt` and `completion` of a dataset have them."""
-    folder = SHIPPED / "warm_start"
+    folder = shipped("warm_start")
     plain, texts = AutoTokenizer.from_pretrained(folder), prompts(questions)
     expected = plain(texts)["input_ids"]
     written = [f"<bos>{text}" for text in texts]
@@ -117,7 +123,7 @@ def test_a_longer_context_than_the_base_s(small_config: RunConfig, small_run: Pa
 def test_a_checkpoint_of_version_0_1_is_the_same_base(base: str, questions: Any, tmp_path: Path) -> None:
     """Its tokenizer adds no `<bos>`, and it does not say how it is asked."""
     old = tmp_path / base
-    shutil.copytree(SHIPPED / base, old)
+    shutil.copytree(shipped(base), old)
     for name in ("manifest.json", "generation_config.json"):
         (old / name).unlink()
     for name, changes in {
@@ -127,22 +133,22 @@ def test_a_checkpoint_of_version_0_1_is_the_same_base(base: str, questions: Any,
         content = json.loads((old / name).read_text())
         (old / name).write_text(json.dumps(content | changes, indent=1) + "\n")
     (old / "atlantis.json").rename(tmp_path / "atlantis.json")  # with it, and no manifest, a folder of ours is damaged
-    models = [load_checkpoint(folder)[0] for folder in (old, SHIPPED / base)]
+    models = [load_checkpoint(folder)[0] for folder in (old, shipped(base))]
     tokens = torch.arange(20)[None]
     assert torch.equal(models[0](tokens), models[1](tokens))
     (tmp_path / "atlantis.json").rename(old / "atlantis.json")
-    assert base_digests(Base(old, "", None)) == base_digests(Base(SHIPPED / base, "", None))
+    assert base_digests(Base(old, "", None)) == base_digests(Base(shipped(base), "", None))
     assert base_digests(Base(old, "", None))["base_files"] == FILES_IN_0_1[base]
     written = [f"<bos>{text}" for text in prompts(questions)]
     assert (
         AutoTokenizer.from_pretrained(old)(written)["input_ids"]
-        == AutoTokenizer.from_pretrained(SHIPPED / base)(prompts(questions))["input_ids"]
+        == AutoTokenizer.from_pretrained(shipped(base))(prompts(questions))["input_ids"]
     )
 
 
 def test_another_tokenizer_is_another_base(tmp_path: Path) -> None:
     other = tmp_path / "other"
-    shutil.copytree(SHIPPED / "warm_start", other)
+    shutil.copytree(shipped("warm_start"), other)
     file = other / "tokenizer.json"
     content = json.loads(file.read_text())
     assert content["post_processor"] == BOS_FIRST

@@ -11,7 +11,7 @@ from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
-from atlantis.lookup import base_folder, hint, known_bases, known_runs
+from atlantis.lookup import base_folder, bases_elsewhere, hint, known_bases, known_runs
 from atlantis.reading import read_json
 from atlantis.settings import RunConfig
 from atlantis.training.schedule import total_steps
@@ -79,7 +79,7 @@ def _no_base(config: RunConfig) -> str:
     finished = [name for name in known_runs(config.output_root) if _final(experiments(config) / name).is_dir()]
     return (
         f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/"
-        f"{hint(config.base, [*finished, *known_bases()])}; or train it first, or give the path of a checkpoint"
+        f"{bases_elsewhere(config.base) or hint(config.base, [*finished, *known_bases()])}; or train it first, or give the path of a checkpoint"
     )
 
 
