@@ -103,6 +103,8 @@ def test_the_demo_and_the_study_from_an_empty_folder(installed: Path, tmp_path: 
     assert "pretrained/dist_100k_1M_20epochs, shipped with the project" in result.stderr
     shown = atlantis(installed, tmp_path, "show", "demo")
     assert shown.returncode == 0 and "finished" in shown.stdout
+    listed = atlantis(installed, tmp_path, "list")
+    assert listed.returncode == 0 and "study_2025/cross" in listed.stdout, listed.stderr
     listed = atlantis(installed, tmp_path, "study", "--base", "shipped", "--dry-run", "--seeds", "42")
     assert listed.returncode == 0 and "atlantis_cross_finetune" in listed.stdout, listed.stderr
 

@@ -11,6 +11,8 @@ import typer
 
 from atlantis.cli.bench import bench
 from atlantis.cli.data import data
+from atlantis.cli.list import list_names
+from atlantis.cli.new import new
 from atlantis.cli.readout import evaluate, interpolate, probe
 from atlantis.cli.report import report, show
 from atlantis.cli.study import study
@@ -32,6 +34,8 @@ reads, checkpoint by checkpoint, the map inside it; a report shows what became o
   atlantis bench --tier smoke                    every strategy against forgetting, scored side by side
   atlantis world build --out outputs/worlds/default
   atlantis data cross --out outputs/datasets/cross
+  atlantis list                                  configs, bases, strategies, tasks, regions and metrics
+  atlantis new mine                              a config of your own, to start from
 
 Exit codes: 0 done; 1 some part failed; 2 a mistake in what was asked for, or something else to mend (a
 damaged file, a full disk), named in one message; 130 stopped by Ctrl-C; 143 stopped by SIGTERM; 128 + N by
@@ -39,14 +43,18 @@ another signal N that clusters and terminals send (SIGHUP, SIGUSR1, SIGUSR2). Th
 (`train` with --resume). ATLANTIS_DEBUG=1 shows the full traceback of an error.
 """
 
-_SETTINGS: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True, "add_completion": False}
-app = typer.Typer(help=HELP, context_settings={"help_option_names": ["-h", "--help"]}, **_SETTINGS)
-world_app = typer.Typer(help="Build a world: real cities and the virtual regions after them.", **_SETTINGS)
+_SETTINGS: dict[str, Any] = {"rich_markup_mode": None, "no_args_is_help": True}
+app = typer.Typer(help=HELP, add_completion=True, context_settings={"help_option_names": ["-h", "--help"]}, **_SETTINGS)
+world_app = typer.Typer(
+    help="Build a world: real cities and the virtual regions after them.", add_completion=False, **_SETTINGS
+)
 world_app.command("build")(world_build)
 app.add_typer(world_app, name="world")
 app.command(no_args_is_help=True)(data)
 for command in (train, evaluate, probe, interpolate, report, show, study, sweep, bench):
     app.command()(command)
+app.command("list")(list_names)
+app.command()(new)
 
 
 def _print_version(wanted: bool) -> None:

@@ -77,9 +77,10 @@ def _no_base(config: RunConfig) -> str:
     """That the base is nowhere, with the nearest name and what there is."""
     assert config.base is not None
     finished = [name for name in known_runs(config.output_root) if _final(experiments(config) / name).is_dir()]
+    remedy = bases_elsewhere(config.base) or hint(config.base, [*finished, *known_bases()])
     return (
-        f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/"
-        f"{bases_elsewhere(config.base) or hint(config.base, [*finished, *known_bases()])}; or train it first, or give the path of a checkpoint"
+        f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/{remedy}; "
+        "or train it first, or give the path of a checkpoint"
     )
 
 
