@@ -1,6 +1,6 @@
 """Put a finished run's last checkpoint into `pretrained/`, with a card made from the run's own records.
 
-    python scripts/ship_checkpoint.py outputs/experiments/scratch_base pretrained/scratch_base --how how.md
+    python -m scripts.ship_checkpoint outputs/experiments/scratch_base pretrained/scratch_base --how how.md
 
 The card says what the run was, its curve, its probe's numbers by both protocols and by region, and, in the words of
 the file given with --how, how the checkpoint was made. No number on it is typed by hand.
@@ -8,7 +8,7 @@ the file given with --how, how the checkpoint was made. No number on it is typed
 With --half the embedding and output rows (most of the weights with one token per city) are stored in float16; the
 card then also has the probe's numbers of the checkpoint as it is shipped. Loading turns them into float32 again.
 
-    python scripts/ship_checkpoint.py --renew pretrained/scratch_base
+    python -m scripts.ship_checkpoint --renew pretrained/scratch_base
 
 writes what other tools read of a shipped checkpoint anew, and its manifest; weights and numbers remain.
 """
@@ -36,6 +36,7 @@ from atlantis.report.record import portable, portable_config
 from atlantis.report.tables import ends
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
+from scripts.hub_card import completed
 
 FILES = ("config.json", "model.safetensors", "vocabulary.json", "atlantis.json")
 
@@ -99,7 +100,7 @@ held-out pairs of real cities, greedy answers, unreadable ones counted at half t
 ## Its map, by region
 
 Last step, second protocol: unit-sphere targets, every city predicted by a probe that was not fitted on it; intervals
-are over the folds ([how](../../docs/statistics.md)).
+are over the folds (docs/statistics.md says how).
 
 {markdown(regions)}
 
@@ -127,13 +128,15 @@ def write_reading(folder: Path) -> None:
 
 
 def renew(shipped: Path) -> None:
-    """Write a shipped checkpoint anew: its weights, records and card as they are, the rest as it is written today."""
+    """Write a shipped checkpoint anew: weights, records and the card's text remain, the rest is as written today."""
     artifacts.verify(shipped)
     kept = [file for file in shipped.iterdir() if file.name != artifacts.MANIFEST]
     with artifacts.new_folder(shipped, kind="pretrained", overwrite=True) as folder:
         for file in kept:
             shutil.copy(file, folder / file.name)
         write_reading(folder)
+        text = completed((folder / "README.md").read_text(encoding="utf-8"), shipped.name)
+        (folder / "README.md").write_text(text, encoding="utf-8")
 
 
 def as_shipped(folder: Path, world: World) -> str:
@@ -171,7 +174,9 @@ def main() -> None:
             store_halves(folder / "model.safetensors")
             how += as_shipped(folder, World.from_config(config.world))
         (folder / "config.yaml").write_text(configs.dump(config, folder), encoding="utf-8")
-        (folder / "README.md").write_text(card(run, options.out.name, how), encoding="utf-8")
+        (folder / "README.md").write_text(
+            completed(card(run, options.out.name, how), options.out.name), encoding="utf-8"
+        )
         for protocol in ("degrees", "sphere"):
             table: pd.DataFrame = run.probe(protocol).dynamics
             table.to_csv(folder / f"probe_{protocol}.csv", index=False, float_format="%.6g")

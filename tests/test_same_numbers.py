@@ -52,6 +52,10 @@ TRAINING = {
     "device": "cpu",
     "precision": "fp32",
 }
+MANIFEST = ("manifest.json",)
+"""It names the version of atlantis."""
+CARD = ("README.md", *MANIFEST)
+"""Files of a dataset that may be worded otherwise: its card, and the manifest, which has the card's hash."""
 DATASETS = {
     "dist_100k_1M_42": {"kind": "distance"},
     "atlantis_inter_4k_42": {"kind": "inter"},
@@ -66,9 +70,9 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def bytes_of(folder: Path) -> str:
-    """One digest of all files of a folder, by name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def bytes_of(folder: Path, without: tuple[str, ...] = ()) -> str:
+    """One digest of all files of a folder, by name, but for those named in `without`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in without)
     lines = [f"{path.relative_to(folder)} {sha256(path)}" for path in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -99,13 +103,13 @@ def drawn(name: str, root: Path) -> dict[str, str]:
     world = World.from_config(WorldConfig())
     dataset = Dataset.build(world, DatasetConfig(**DATASETS[name]))
     dataset.save(root / "dataset")
-    return {"digest": dataset.digest, "bytes": bytes_of(root / "dataset")}
+    return {"digest": dataset.digest, "bytes": bytes_of(root / "dataset", CARD)}
 
 
 def saved_world(root: Path) -> dict[str, str]:
     world = World.from_config(WorldConfig())
     world.save(root / "world")
-    return {"digest": world.digest, "bytes": bytes_of(root / "world")}
+    return {"digest": world.digest, "bytes": bytes_of(root / "world", MANIFEST)}
 
 
 def logits_of(base: str) -> list[float]:
