@@ -90,6 +90,10 @@ def test_the_wheel_holds_what_the_package_needs(wheel: Path) -> None:
     assert {f"atlantis/{file.relative_to(package).as_posix()}" for file in files} <= held
     assert not [name for name in held if name.startswith(("tests/", "configs/", "pretrained/"))]
     assert wheel.stat().st_size < 10_000_000
+    (metadata,) = (name for name in held if name.endswith(".dist-info/METADATA"))
+    facts = zipfile.ZipFile(wheel).read(metadata).decode().splitlines()
+    assert "Requires-Python: >=3.11" in facts  # pip refuses an older one, in a line that says so
+    assert "Classifier: Operating System :: MacOS" in facts and "License-Expression: MIT AND CC-BY-4.0" in facts
 
 
 def test_the_demo_and_the_study_from_an_empty_folder(installed: Path, tmp_path: Path) -> None:
