@@ -21,7 +21,7 @@ from atlantis.artifacts import write_text
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.model.fast.cache import extend
-from atlantis.readout.probes import metrics, seed_split
+from atlantis.readout.probes import degrees_split, metrics
 from atlantis.readout.ridge import Sums, solve_ridge
 from atlantis.vocabulary import Vocabulary
 
@@ -52,7 +52,7 @@ def features(model: Transformer, vocabulary: Vocabulary, texts: list[str], layer
 def main() -> None:
     config, world = ProbeConfig(), World.build()
     vocabulary = Vocabulary("characters", world.n_real)
-    train, test = seed_split(world, config)
+    train, test = degrees_split(world, config)
     truth = np.stack([world.lon, world.lat], axis=1)[: world.n_real]
     ids = range(world.n_real)
     prompts = {"first": [f"dist(c_{i},c_" for i in ids]}

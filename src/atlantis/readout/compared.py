@@ -57,8 +57,8 @@ class Places:
     """
 
     def __init__(self, world: World, features: np.ndarray, fits: Sequence[Ridge], fold: np.ndarray) -> None:
-        virtual = np.mean([fit.predict(features[world.offset :]) for fit in fits], axis=0)
-        held_out = predict_held_out(features[: world.offset], fits, fold)
+        virtual = np.mean([fit.predict(features[world.first_virtual :]) for fit in fits], axis=0)
+        held_out = predict_held_out(features[: world.first_virtual], fits, fold)
         self.directions = np.concatenate([held_out, virtual])
         self.lon, self.lat = lon_lat(self.directions)
         self.km = haversine_km(world.lon, world.lat, self.lon, self.lat)
@@ -137,7 +137,7 @@ class Compared:
     def _first(self, model: Transformer, vocabulary: Vocabulary) -> First:
         world, seed = self.world, self.config.seed
         shuffled = np.random.Generator(np.random.PCG64(seed)).permutation(world.n_real)
-        permuted = np.concatenate([self.features[shuffled], self.features[world.offset :]])
+        permuted = np.concatenate([self.features[shuffled], self.features[world.first_virtual :]])
         new = like(model, self.constants.initial_std, seed)
         everywhere, form = np.arange(len(self.features)), self.constants.task.form
         untrained = probe_features(new, vocabulary, everywhere, self.config.layers, form=form)
@@ -209,7 +209,7 @@ class Compared:
 
     def over(self, values: np.ndarray, ids: np.ndarray, metric: str) -> Estimate:
         """Mean of the values (n_cities,) of a group: over the folds, or over cells of a virtual region's cities."""
-        if ids[0] < self.world.offset:
+        if ids[0] < self.world.first_virtual:
             return over_folds(values[ids], self.fold[ids], metric)
         return mean(metric, values[ids], self.constants.small_cell[ids])
 

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 from scipy.spatial import procrustes
 
 from atlantis.readout.probes import FEWEST
@@ -20,6 +19,7 @@ from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
 from atlantis.readout.skill import Estimate
 from atlantis.readout.threads import side_by_side
 from atlantis.sphere import haversine_km, lon_lat
+from atlantis.statistics import log_normal_mean
 
 N_ISLANDS, N_CENTRES, MISMATCH = 12, 500, 0.1
 
@@ -125,17 +125,11 @@ def place_unseen(
 def mean_of_islands(km: np.ndarray, confidence: float = 0.95) -> Estimate:
     """Mean error of islands from the errors `km` (k,) of each, with an interval on the log scale.
 
-    Islands' errors are positive and skewed: a few are several times the median. log(mean) has the standard error
-    sqrt(s^2 / k + s^4 / (2 (k - 1))) if the errors are log-normal, s being the deviation of their logarithms (Cox's
-    method, in Zhou and Gao, 1997), here with Student's t. No interval for fewer than three islands, equal errors, or an
-    error of 0.
+    Islands' errors are positive and skewed: a few are several times the median, as log-normal values are. No interval
+    for fewer than three islands, equal errors, or an error of 0.
     """
-    k, mean = len(km), float(km.mean())
-    if k < 3 or km.min() <= 0 or np.ptp(km) <= 1e-9 * mean:
-        return Estimate(mean, n=k)
-    variance = float(np.log(km).var(ddof=1))
-    half = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt(variance / k + variance**2 / (2 * (k - 1)))
-    return Estimate(mean, float(mean * np.exp(-half)), float(mean * np.exp(half)), k)
+    interval = log_normal_mean(km, confidence)
+    return Estimate(float(km.mean()), interval.low, interval.high, len(km))
 
 
 def ratio(km: Estimate, reference: Estimate) -> Estimate:

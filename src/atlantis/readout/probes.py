@@ -255,7 +255,7 @@ def read_degrees(features: np.ndarray, world: World, config: ProbeConfig) -> Rea
 def _labels(world: World, train: np.ndarray, test: np.ndarray) -> np.ndarray:
     """What the degrees protocol takes each city for."""
     split = np.full(len(world), "unused", dtype=object)
-    split[train], split[test], split[world.offset :] = "train", "test", "virtual"
+    split[train], split[test], split[world.first_virtual :] = "train", "test", "virtual"
     return split
 
 
@@ -287,7 +287,7 @@ def _variants(
         return Sums.of(features[ids], truth[ids])
 
     def pooled() -> list[dict[str, Any]]:
-        virtual = np.arange(world.offset, len(world))
+        virtual = np.arange(world.first_virtual, len(world))
         drawn = np.random.Generator(np.random.PCG64(config.seed)).permutation(virtual)
         n_pooled = round(len(virtual) * config.n_train / config.n_cities)
         scored = {region: np.intersect1d(world.ids_of(region), drawn[n_pooled:]) for region in virtual_regions(world)}
@@ -308,7 +308,7 @@ def _variants(
             if len(ids)
         ]
 
-    real = [(region, ids) for region, ids in groups(world) if region != REAL and ids[0] < world.offset]
+    real = [(region, ids) for region, ids in groups(world) if region != REAL and ids[0] < world.first_virtual]
     work = [pooled] if world.n_virtual > 1 else []
     work += [partial(left_out, region, ids) for region, ids in real]
     found = [row for rows in side_by_side(lambda part: part(), work) for row in rows]
@@ -347,19 +347,19 @@ def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Read
         inside = np.flatnonzero(fold != k)
         ridge = fit_ridge(features[inside], targets[inside], sums=everything - sums[k])
         directions[members[k]] = ridge.predict(features[members[k]])
-        virtual_by_fold[k] = ridge.predict(features[world.offset :])
+        virtual_by_fold[k] = ridge.predict(features[world.first_virtual :])
         return ridge
 
     fits = tuple(side_by_side(read_fold, range(n_folds)))
-    directions[world.offset :] = virtual_by_fold.mean(0)
+    directions[world.first_virtual :] = virtual_by_fold.mean(0)
     truth = np.stack([world.lon, world.lat], axis=1)
     predicted = np.stack(lon_lat(directions), axis=1)
     rows = []
     for group, ids in groups(world):
-        virtual = ids[0] >= world.offset
+        virtual = ids[0] >= world.first_virtual
         scores = metrics(*truth[ids].T, *predicted[ids].T)
         if virtual:
-            per_fold = [(truth[ids], np.stack(lon_lat(v[ids - world.offset]), axis=1)) for v in virtual_by_fold]
+            per_fold = [(truth[ids], np.stack(lon_lat(v[ids - world.first_virtual]), axis=1)) for v in virtual_by_fold]
         else:
             per_fold = [(truth[ids[fold[ids] == k]], predicted[ids[fold[ids] == k]]) for k in range(n_folds)]
         parts = [metrics(*t.T, *p.T) for t, p in per_fold if len(t)]
