@@ -62,7 +62,7 @@ def main() -> None:
         model, _ = load_checkpoint(folder)
         result[name] = {}
         for place, texts in prompts.items():
-            states = features(model, vocabulary, texts, config.layers)
+            states = features(model, vocabulary, texts, tuple(config.layers))
             probe = solve_ridge(Sums.of(states[train], truth[train]), config.alpha)
             scores = metrics(*truth[test].T, *probe.predict(states[test]).T)
             result[name][place] = {key: round(float(scores[key]), 4) for key in ("lon_r2", "lat_r2", "mean_km")}
