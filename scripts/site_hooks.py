@@ -19,7 +19,7 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
 
 def without_outside_links(markdown: str, uri: str) -> str:
-    """`[the trials](../experiments/x/)` as "the trials (`experiments/x/`)"; a link that is its own path, as the path."""
+    """`[the trials](../experiments/x/)` as "the trials (`experiments/x/`)"; `[x](x)` as `x`."""
 
     def plain(match: re.Match[str]) -> str:
         text, target = match[1], match[2]

@@ -2,8 +2,8 @@
 
     python -m scripts.study_text
 
-The page is study.md. The findings are findings_in_brief.md; they stand between two comments in README.md, which name this
-script, and what is between them is not edited by hand. The same records give the same bytes.
+The page is study.md. The findings are findings_in_brief.md. They stand between two comments in README.md, which name
+this script, and what is between them is not edited by hand. The same records give the same bytes.
 """
 
 from __future__ import annotations
