@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int, Num
 from numpy.typing import ArrayLike
 
 from atlantis.errors import UserError
@@ -116,8 +117,13 @@ def variant_columns() -> list[str]:
     return ["variant", "group", "n", *SCORES]
 
 
-def metrics(lon: np.ndarray, lat: np.ndarray, pred_lon: np.ndarray, pred_lat: np.ndarray) -> dict[str, float]:
-    """`n` and all `SCORES` of predicted places in degrees, all arrays (n,).
+def metrics(
+    lon: Num[np.ndarray, " n"],
+    lat: Num[np.ndarray, " n"],
+    pred_lon: Num[np.ndarray, " n"],
+    pred_lat: Num[np.ndarray, " n"],
+) -> dict[str, float]:
+    """`n` and all `SCORES` of predicted places in degrees.
 
     R2 = 1 - residual / total sum of squares of longitude and of latitude (NaN where the truth hardly varies); mean
     absolute errors in degrees; mean and median great-circle error in km. Inside a tight group R2 means little: read
@@ -127,8 +133,8 @@ def metrics(lon: np.ndarray, lat: np.ndarray, pred_lon: np.ndarray, pred_lat: np
     return {"n": len(lon), **{name: function(places) for name, function in SCORES.items()}}
 
 
-def r2(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Coefficient of determination of degrees, (n,).
+def r2(true: Num[np.ndarray, " n"], predicted: Num[np.ndarray, " n"]) -> float:
+    """Coefficient of determination of degrees.
 
     NaN for fewer than two values, and for a truth that varies by less than `LEAST_SPREAD`, as on a parallel: rounding
     errors alone would then give any number.
@@ -179,7 +185,9 @@ def read(
     return Reading(reading.dynamics.query("group == @REAL"), reading.predictions)  # one group is all there is
 
 
-def degrees_split(world: World, config: ProbeConfig, repeat: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def degrees_split(
+    world: World, config: ProbeConfig, repeat: int = 0
+) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     """Ids of the real cities to fit on and to test on: `n_train` of `n_cities`, drawn with the probe's seed.
 
     The protocol's own split is the first; `repeat` 1, 2, ... are further ones, drawn with seeds derived from its seed.
@@ -223,8 +231,8 @@ def without_r2(world: World) -> str | None:
     return f"all real cities lie {where}: R2 of {names} has no meaning and is left empty; read the km"
 
 
-def read_degrees(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
-    """The study's protocol on features (n_cities, p), row i being city i of the world.
+def read_degrees(features: Num[np.ndarray, "n_cities p"], world: World, config: ProbeConfig) -> Reading:
+    """The study's protocol on features, row i being city i of the world.
 
     Intervals come from `repeats` splits, the protocol's own and further ones, which share most of their cities: see
     `splits_share`, and for virtual cities, which are the same in each, `probes_share`.
@@ -315,7 +323,7 @@ def _variants(
     return pd.DataFrame(found, columns=variant_columns())  # a world of one region has no rows, and these columns
 
 
-def folds(world: World, config: ProbeConfig) -> np.ndarray:
+def folds(world: World, config: ProbeConfig) -> Int[np.ndarray, " n_real"]:
     """Which of `repeats` folds (at least 2) each real city is in, (n_real,): drawn with the probe's seed.
 
     Raises UserError for a world with fewer than `FEWEST` real cities, or fewer than 2 for each fold.
@@ -327,8 +335,8 @@ def folds(world: World, config: ProbeConfig) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(config.seed)).permutation(world.n_real) % n_folds
 
 
-def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
-    """The second protocol on features (n_cities, p): unit-sphere targets, folds over all real cities.
+def read_sphere(features: Num[np.ndarray, "n_cities p"], world: World, config: ProbeConfig) -> Reading:
+    """The second protocol on features: unit-sphere targets, folds over all real cities.
 
     `repeats` folds (at least 2). Every real city is predicted by the one probe that was not fitted on it, virtual
     cities by the mean direction of all of them. Intervals are over the folds, whose probes share most of their cities:
