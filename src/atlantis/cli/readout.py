@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from atlantis.cli.folders import OUTPUTS, OutputRoot, dataset_of, last_checkpoint
-from atlantis.cli.output import console
+from atlantis.cli.output import print_shown
 from atlantis.errors import PartFailed, UserError
 
 
@@ -53,7 +53,7 @@ def evaluate(
         from atlantis.artifacts import write_json
 
         write_json(out, {"scores": [score._asdict() for score in scores]})
-    console().print(score_table(scores))
+    print_shown(score_table(scores))
 
 
 def probe(
@@ -118,9 +118,9 @@ def probe(
         raise UserError(f"{given[0]}: is for the folder of one model; a run has its own in its config.yaml")
     else:
         by_layer, unread = _probe_run(folder, table, measures)
-        console().print(run_table(folder), show.region_table(folder))
+        print_shown(run_table(folder), show.region_table(folder))
     if by_layer is not None:
-        console().print(show.layer_table(by_layer))
+        print_shown(show.layer_table(by_layer))
     if unread is not None:
         raise unread
 
@@ -154,7 +154,7 @@ def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path
     config = checked(ProbeConfig, asked, f"--layers {layers}")
     the_world = World.load(world) if world else World.build()
     readings, found = probe_folder(folder, the_world, config, out, by_layer)
-    console().print(show.reading_table(readings, folder.name))
+    print_shown(show.reading_table(readings, folder.name))
     return found
 
 
@@ -184,4 +184,6 @@ def interpolate(
     table = Table("alpha", *(f"{name} km" for name in found.columns[1:-1]), "map of real cities km")
     for row in found.itertuples(index=False):
         table.add_row(*(f"{value:g}" if i == 0 else f"{value:,.0f}" for i, value in enumerate(row)))
-    console().print(table)
+    for column in table.columns:
+        column.justify = "right"
+    print_shown(table)
