@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS := outputs/experiments
 
-.PHONY: help install demo scratch test browser gallery lint format bench faults
+.PHONY: help install demo scratch test browser gallery lint format bench faults docs
 
 help:
 	@echo "make demo     install, then fine-tune on Atlantis for 200 steps and write the report (minutes)"
@@ -22,6 +22,7 @@ help:
 	@echo "make faults   install, then kill, starve and damage runs, feed them wrong and hostile files, and write"
 	@echo "              docs/reliability.md (an hour, two suites at a time; JOBS=1 for one, N=100 for fewer"
 	@echo "              trials, ONLY=\"kills disk\" for some of it)"
+	@echo "make docs     install, then build the documentation as a site: build/site/index.html"
 	@echo "make format   install, then let ruff rewrite what it can"
 	@echo "make install  only install, into $(VENV)"
 
@@ -61,6 +62,11 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	@echo "build/site/index.html; with the search: $(BIN)/python -m http.server --directory build/site"
 
 bench: $(INSTALLED)
 	$(BIN)/python -m checks.benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS))
