@@ -29,6 +29,7 @@ LAYERS = [
     ["settings"],
     ["config"],
     ["trust"],
+    ["lookup"],
     ["world"],
     ["tasks"],
     ["vocabulary"],

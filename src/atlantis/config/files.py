@@ -21,6 +21,8 @@ from atlantis.settings import RunConfig
 from atlantis.yaml12 import Keys
 
 FILES = (("base_config",), ("world", "cities"))  # keys that name a file
+CONFIGS = (Path("configs"), Path(__file__).parents[3] / "configs")
+"""Where bare names of configs are looked up."""
 MAX_BYTES = 200_000
 MAX_DEPTH = 10  # of an override's key
 
@@ -30,20 +32,26 @@ def find(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    for folder in (Path("configs"), Path(__file__).parents[3] / "configs"):
+    for folder in CONFIGS:
         bare = folder / f"{name}.yaml"
         if path.name == name and bare.is_file():
             return bare
     if path.is_dir():
         raise UserError(f"{name}: is a folder; give a config file")
-    known = sorted(file.stem for file in Path("configs").glob("*.yaml"))
-    hint = did_you_mean(path.stem, known) or (f"; configs/ has {', '.join(known)}" if known else "")
+    known = known_configs()
+    hint = did_you_mean(path.stem, known) or (f"; there is {', '.join(known)}" if known else "")
     raise UserError(f"{name}: no such config file{hint}")
+
+
+def known_configs() -> list[str]:
+    """The bare names that `find` knows."""
+    return sorted({file.stem for folder in CONFIGS for file in folder.glob("*.yaml")})
 
 
 def load(path: Path | str, overrides: Sequence[str] = (), own_code: bool = True) -> RunConfig:
     """The run that the YAML file `path` describes, with `overrides` such as `training.max_steps=20` on top.
 
+    `path` may be the bare name of a config, such as `demo`.
     The name defaults to the file's; `base_config` and `world.cities` come out as absolute paths.
     A strategy of one's own (`my_module:MyStrategy`) is imported, unless `own_code` is false: as it is where a folder is
     only looked at, which somebody else may have made. Raises UserError with every mistake, each with its file, line and
@@ -56,7 +64,7 @@ def load_with(
     path: Path | str, overrides: Sequence[str] = (), extra: Sequence[str] = (), own_code: bool = True
 ) -> tuple[RunConfig, dict[str, Any]]:
     """As `load`, of a file that may hold the keys `extra` too; what it says under them, as plain data."""
-    path = Path(path)
+    path = find(str(path))
     data, places = _read_with_parents(path, ())
     beside = {key: data.pop(key) for key in extra if key in data}
     for override in overrides:

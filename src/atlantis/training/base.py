@@ -8,15 +8,11 @@ from pathlib import Path
 from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.artifacts import digest_of
-from atlantis.config.explain import did_you_mean
 from atlantis.errors import UserError
+from atlantis.lookup import base_folder, hint, known_bases, known_runs
 from atlantis.settings import RunConfig
 from atlantis.training.schedule import total_steps
 
-REPOSITORY = Path(__file__).parents[3]
-"""Root of a source checkout, which is where `pretrained/` and `configs/` are."""
-SHIPPED = (Path("pretrained"), REPOSITORY / "pretrained")
-MAX_NAMED = 12  # names of bases in a message
 WEIGHTS = "model.safetensors"
 OTHERS = ("config.json", "vocabulary.json", "tokenizer.json", "atlantis.json")
 """What else a base is loaded from."""
@@ -51,11 +47,8 @@ def find_base(config: RunConfig) -> Base | None:
     found = _base_in(own, f"your own run {own}", strict=False) if own.is_dir() else None
     if found is not None:
         return found
-    name = config.base.removeprefix("pretrained/")
-    for root in SHIPPED:
-        if (root / name).is_dir():
-            return _base_in(root / name, f"pretrained/{name}, shipped with the project", strict=True)
-    return None
+    shipped = base_folder(config.base)
+    return shipped and _base_in(shipped, f"pretrained/{shipped.name}, shipped with the project", strict=True)
 
 
 def config_of_base(config: RunConfig, build_base: bool = False) -> RunConfig:
@@ -76,24 +69,18 @@ def config_of_base(config: RunConfig, build_base: bool = False) -> RunConfig:
     return made.model_copy(update={"name": config.base})
 
 
-def known_bases(config: RunConfig) -> list[str]:
-    """Names that `base` can have: finished runs below the config's output root, and the shipped bases."""
-    own = (folder.parent.parent for folder in experiments(config).glob("*/checkpoints/final"))
-    shipped = (folder for root in SHIPPED for folder in root.glob("*/") if (folder / "config.json").is_file())
-    return list(dict.fromkeys(sorted(folder.name for folder in own) + sorted(folder.name for folder in shipped)))
-
-
 def _no_base(config: RunConfig) -> str:
     """That the base is nowhere, with the nearest name and what there is."""
     assert config.base is not None
-    known = known_bases(config)
-    nearest = did_you_mean(config.base, known).rstrip("?") or "; train it first, or give the path of a checkpoint"
-    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
-    there = f" (there is {', '.join(known[:MAX_NAMED])}{more})" if known else ""
+    finished = [name for name in known_runs(config.output_root) if _final(experiments(config) / name).is_dir()]
     return (
         f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/"
-        f"{nearest}{there}"
+        f"{hint(config.base, [*finished, *known_bases()])}; or train it first, or give the path of a checkpoint"
     )
+
+
+def _final(run: Path) -> Path:
+    return run / "checkpoints" / "final"
 
 
 def whole_base(config: RunConfig, base: Base | None) -> Base:
@@ -134,7 +121,7 @@ def experiments(config: RunConfig) -> Path:
 def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
     """The base in a run folder (its final checkpoint), a shipped folder or a checkpoint."""
     if (folder / "checkpoints").is_dir():
-        checkpoint = folder / "checkpoints" / "final"
+        checkpoint = _final(folder)
         if not (checkpoint / "config.json").is_file():
             if not strict:
                 return None
