@@ -199,7 +199,19 @@ def test_the_city_vocabulary_grows_with_the_world(small_config: RunConfig) -> No
     fine = renamed(city, "city_fine", max_steps=2).model_copy(update={"base": "city_base", "dataset": cross})
     final = train(fine) / "checkpoints" / "final"
     assert len(AutoModelForCausalLM.from_pretrained(final).get_input_embeddings().weight) == 44 + 38
-    assert AutoTokenizer.from_pretrained(final)("dist(c_37,c_3)=")["input_ids"] == [11, 16, 26, 27, 3, 81, 5, 47, 4, 6]
+    assert AutoTokenizer.from_pretrained(final)("dist(c_37,c_3)=")["input_ids"] == [
+        1,
+        11,
+        16,
+        26,
+        27,
+        3,
+        81,
+        5,
+        47,
+        4,
+        6,
+    ]
     with pytest.raises(UserError, match=r"tokenizer.kind"):
         train(renamed(small_config, "mismatch").model_copy(update={"base": "city_base"}))
 
