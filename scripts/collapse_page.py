@@ -60,11 +60,11 @@ def _at(record: StudyRecord, step: int | None) -> Evaluation:
 
 
 def _km(evaluation: Evaluation) -> float:
-    return evaluation.seed[REAL].mean_km
+    return evaluation.degrees[REAL].mean_km
 
 
 def _r2(evaluation: Evaluation) -> str:
-    return _pair(evaluation.seed[REAL])
+    return _pair(evaluation.degrees[REAL])
 
 
 def _pair(score: MapScore | StudyMap) -> str:
@@ -135,7 +135,7 @@ def page(prose: str) -> str:
         falls = []
         for condition in CONDITIONS:
             for record in records.runs(condition, "cross"):
-                start, then = (getattr(_at(record, step).seed[REAL], axis) for step in (0, EARLY))
+                start, then = (getattr(_at(record, step).degrees[REAL], axis) for step in (0, EARLY))
                 falls.append(start - then)
         return f"{max(falls):.3f}"
 

@@ -36,8 +36,8 @@ OUR_FILES = ("vocabulary.json", "atlantis.json")
 
 def card(run: run_data.Run, name: str, how: str) -> str:
     """The card's Markdown."""
-    seed, sphere = run.probe("seed"), run.probe("sphere")
-    curve = seed.group("real")
+    degrees, sphere = run.probe("degrees"), run.probe("sphere")
+    curve = degrees.group("real")
     loss = run.evaluations.set_index("step")["loss"]
     task = run.task[run.task["slice"] == "world-world"].set_index("step")
     rows = [
@@ -115,8 +115,8 @@ def store_halves(file: Path) -> None:
 
 def as_shipped(folder: Path, world: World) -> str:
     """A sentence with the probe's numbers of the stored checkpoint."""
-    seed = probe_checkpoint(folder, world)["seed"].dynamics
-    row = seed[(seed["group"] == "real") & (seed["split"] == "test")].iloc[0]
+    degrees = probe_checkpoint(folder, world)["degrees"].dynamics
+    row = degrees[(degrees["group"] == "real") & (degrees["split"] == "test")].iloc[0]
     return (
         "\n\nEmbedding and output rows are stored in half precision. As shipped, the study's protocol reads R2 "
         f"{row['lon_r2']:.3f} / {row['lat_r2']:.3f}, {row['mean_km']:,.0f} km on average."
@@ -141,7 +141,7 @@ def main() -> None:
             how += as_shipped(folder, World.from_config(config.world))
         (folder / "config.yaml").write_text(configs.dump(config, folder), encoding="utf-8")
         (folder / "README.md").write_text(card(run, options.out.name, how), encoding="utf-8")
-        for protocol in ("seed", "sphere"):
+        for protocol in ("degrees", "sphere"):
             table: pd.DataFrame = run.probe(protocol).dynamics
             table.to_csv(folder / f"probe_{protocol}.csv", index=False, float_format="%.6g")
     print(f"wrote {options.out}")

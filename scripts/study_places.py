@@ -119,7 +119,7 @@ class _Places:
         group = max(self._given(run), key=lambda group: len(group.records), default=None)
         if group is None:
             return ""
-        both = [group.over_seeds(int(step), on_map("seed", REAL, key), 3) for key in ("lon_r2", "lat_r2")]
+        both = [group.over_seeds(int(step), on_map("degrees", REAL, key), 3) for key in ("lon_r2", "lat_r2")]
         return " and ".join(both)
 
     def _given(self, run: str) -> list[Group]:

@@ -302,7 +302,7 @@ def test_a_models_folder_is_probed(small_run, small_world, tmp_path, capsys):
     said = capsys.readouterr().out
     assert "Atlantis" in said and "embedding" in said and "by layer and position" in said
     found = {str(path.relative_to(tmp_path / "found")) for path in (tmp_path / "found").rglob("*.*")}
-    assert {"seed/variants.csv", "sphere/predictions.parquet", "layers/layers.csv", "manifest.json"} <= found
+    assert {"degrees/variants.csv", "sphere/predictions.parquet", "layers/layers.csv", "manifest.json"} <= found
     assert cli.main(arguments) == 0 and sorted(small_run.rglob("*")) == before
     code, message = fails(capsys, *arguments, "--out", "found")
     assert code == 2 and "found: already holds" in message
@@ -321,7 +321,7 @@ def test_a_runs_layers_and_the_change_by_region(small_run, capsys):
     table = pd.read_csv(run / "analysis" / "layers" / "layers.csv")
     assert sorted(set(table["step"])) == sorted(int(p.name[11:]) for p in (run / "checkpoints").glob("checkpoint-*"))
     assert list(table["layer"].unique()) == ["embedding", "0", "1", "2", "3", "4", "norm"]
-    dynamics = pd.read_csv(run / "analysis" / "seed" / "representation_dynamics.csv")
+    dynamics = pd.read_csv(run / "analysis" / "degrees" / "representation_dynamics.csv")
     km = dynamics[(dynamics["group"] == "real") & (dynamics["split"] == "test")].sort_values("step")["mean_km"]
     line = next(line for line in said.splitlines() if line.split("│")[1:2] and line.split("│")[1].strip() == "real")
     assert f"{km.iloc[-1] - km.iloc[0]:+,.0f}" in line

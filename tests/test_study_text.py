@@ -46,7 +46,7 @@ def test_no_figure_is_typed_by_hand() -> None:
 def test_figures_are_those_of_the_records() -> None:
     """By other code: means over bases of what a run adds, from the files' evaluations."""
     records = read_records(study_text.record_folders())
-    km = {id(r): [row.seed["real"].mean_km for row in r.evaluations] for r in records if r.run != "base"}
+    km = {id(r): [row.degrees["real"].mean_km for row in r.evaluations] for r in records if r.run != "base"}
     for run in ("cross", "inter", "inter_bs64", "mixed"):
         by_base: dict[str, list[float]] = {}
         for record in records:

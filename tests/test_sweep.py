@@ -546,7 +546,7 @@ def test_measures_have_probes_and_the_map_where_they_are(small_run: Path, tmp_pa
         planted.to_parquet(folder / "measures.parquet", index=False)
     run = run_data.load(copy)
     table = measures(run, "3+4")
-    assert set(table["source"]) == {"training", "task", "seed", "sphere", "map"}
+    assert set(table["source"]) == {"training", "task", "degrees", "sphere", "map"}
     assert table[table["source"] == "map"].drop(columns="source").to_dict("list") == planted.to_dict("list")
     last = table[(table["source"] == "sphere") & (table["step"] == table["step"].max())].set_index(["group", "metric"])
     truth = run.probe("sphere").group("real").iloc[-1]

@@ -144,7 +144,7 @@ def test_a_small_world_trains_end_to_end(small_run: Path) -> None:
     record = json.loads((small_run / "run.json").read_text())
     assert record["status"] == "finished" and record["steps"] == 20
     assert record["device"]["recorded"] is False, "a CPU takes its steps one by one"
-    for protocol in ("seed", "sphere"):
+    for protocol in ("degrees", "sphere"):
         assert (small_run / "analysis" / protocol / "representation_dynamics.csv").is_file()
         assert (small_run / "analysis" / protocol / "predictions.parquet").is_file()
 

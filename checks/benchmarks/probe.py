@@ -1,7 +1,7 @@
 """Probing one checkpoint by both protocols: ours against transformers' hidden states and scikit-learn's regressions.
 
-The plain way pads the prompts on the right, 64 at a time, asks for all hidden states, and fits `Ridge` (seed protocol)
-and `RidgeCV` with the same penalties and folds (sphere). It leaves out what ours adds to the seed protocol: the
+The plain way pads the prompts on the right, 64 at a time, asks for all hidden states, and fits `Ridge` (degrees) and
+`RidgeCV` with the same penalties and folds (sphere). It leaves out what ours adds to the degrees protocol: the
 variants, with each region left out in turn. Both begin with the checkpoint's folder.
 """
 
@@ -18,7 +18,7 @@ import torch
 from atlantis import ProbeConfig, World, probe, shipped_cities
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.readout.activations import N_POSITIONS
-from atlantis.readout.probes import metrics, seed_split
+from atlantis.readout.probes import degrees_split, metrics
 from atlantis.readout.ridge import ALPHAS
 from atlantis.sphere import lon_lat, unit_vectors
 from atlantis.vocabulary import Vocabulary
@@ -53,7 +53,7 @@ def peer(lap: Lap, checkpoint: Path, cities: Path | None) -> None:
     world, config = World.build(cities), ProbeConfig()
     truth = np.stack([world.lon, world.lat], axis=1)
     targets = unit_vectors(world.lon, world.lat)
-    train, test = seed_split(world, config)
+    train, test = degrees_split(world, config)
     real = np.arange(world.n_real)
     fold = np.random.Generator(np.random.PCG64(config.seed)).permutation(world.n_real) % config.repeats
     lap()
@@ -62,7 +62,7 @@ def peer(lap: Lap, checkpoint: Path, cities: Path | None) -> None:
         tokenizer = AutoTokenizer.from_pretrained(checkpoint)
         features = padded_features(model, tokenizer, len(world), config.layers)
         predicted = Ridge(alpha=config.alpha).fit(features[train], truth[train]).predict(features[test])
-        found = {"seed": metrics(*truth[test].T, *predicted.T)}
+        found = {"degrees": metrics(*truth[test].T, *predicted.T)}
         directions = np.zeros((world.n_real, 3))
         for k in range(config.repeats):
             ridge = RidgeCV(ALPHAS).fit(features[real[fold != k]], targets[real[fold != k]])

@@ -17,7 +17,7 @@ import numpy as np
 from atlantis import ProbeConfig, World
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.readout.activations import probe_features
-from atlantis.readout.probes import metrics, seed_split
+from atlantis.readout.probes import degrees_split, metrics
 from atlantis.readout.ridge import Sums, solve_ridge
 from atlantis.vocabulary import Vocabulary
 
@@ -26,7 +26,7 @@ def main(checkpoints: list[str]) -> None:
     config, world = ProbeConfig(), World.build()
     vocabulary = Vocabulary("characters", len(world))
     truth = np.stack([world.lon, world.lat], axis=1)
-    train, test = seed_split(world, config)
+    train, test = degrees_split(world, config)
     virtual = np.arange(world.offset, len(world))
     pools = {
         "real": (test, test),

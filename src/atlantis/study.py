@@ -197,7 +197,7 @@ def summary(runs: Sequence[StudyRun], outcomes: Sequence[Outcome]) -> Table:
         record = read_record(run.record) if outcome.finished else None
         steps = "" if record is None else f"{record.steps:,}"
         ends = () if record is None else (record.evaluations[0], record.evaluations[-1])
-        km = " -> ".join(f"{row.seed[REAL].mean_km:,.0f}" for row in ends if REAL in row.seed)
+        km = " -> ".join(f"{row.degrees[REAL].mean_km:,.0f}" for row in ends if REAL in row.degrees)
         table.add_row(run.run, str(run.seed), outcome.state, steps, km)
     return table
 

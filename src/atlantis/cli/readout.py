@@ -75,7 +75,7 @@ def probe(
     """Read the map out of every checkpoint of a run, again or for the first time; or out of one model.
 
     A linear probe predicts each city's longitude and latitude from the model's hidden states. Writes the run's
-    analysis/ by two protocols: seed/ (the study's, to compare with it) and sphere/ (without its flaws), in each
+    analysis/ by two protocols: degrees/ (the study's, to compare with it) and sphere/ (without its flaws), in each
     representation_dynamics.csv (per step and region, with intervals) and predictions.parquet (per city). With --table,
     layers/ has R2 and km at every layer and position of the prompt. map/ says what became of the map since the first
     step (docs/metrics.md): lost, bent, turned or shifted, drift, damage; it takes most of the time, and a run whose

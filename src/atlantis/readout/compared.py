@@ -21,7 +21,7 @@ from atlantis.readout.catalogue import scale_of
 from atlantis.readout.damage import Anywhere, Displacement
 from atlantis.readout.integration import Island, find_islands
 from atlantis.readout.outputs import answer_distributions, old_prompts
-from atlantis.readout.probes import folds, metrics, read_sphere, seed_split
+from atlantis.readout.probes import degrees_split, folds, metrics, read_sphere
 from atlantis.readout.ridge import Ridge, Sums, solve_ridge
 from atlantis.readout.similarity import Cloud, principal_subspace
 from atlantis.readout.skill import Estimate, over_folds, predict_held_out, shift_back
@@ -89,7 +89,7 @@ class Constants:
 
 
 class Chance(NamedTuple):
-    """What a probe reaches where there is no map: errors in km (n,), and R2 by the seed protocol."""
+    """What a probe reaches where there is no map: errors in km (n,), and R2 by the degrees protocol."""
 
     km: np.ndarray
     r2: dict[str, Estimate]
@@ -148,7 +148,7 @@ class Compared:
     def _chance(self, features: np.ndarray) -> Chance:
         world, config = self.world, self.config
         places = Places(world, features, read_sphere(features, world, config).fits, self.fold)
-        train, test = seed_split(world, config)
+        train, test = degrees_split(world, config)
         truth = np.stack([world.lon, world.lat], axis=1)
         fit = solve_ridge(Sums.of(features[train], truth[train]), config.alpha)
         scores = metrics(*truth[test].T, *fit.predict(features[test]).T)

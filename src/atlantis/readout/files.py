@@ -6,8 +6,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from atlantis.names import OLD_PROTOCOLS
+
 Tables = dict[str, pd.DataFrame]
 """By file name. Those of a run have a column `step`."""
+
+
+def analysis_folder(run: Path, name: str) -> Path:
+    """Where a run has, or will have, the results of a protocol or of `map`.
+
+    An older run keeps its folder, which has the protocol's old name, unless it has one of the new name too.
+    """
+    analysis = run / "analysis"
+    older = [analysis / old for old, new in OLD_PROTOCOLS.items() if new == name]
+    return next((folder for folder in older if folder.is_dir() and not (analysis / name).exists()), analysis / name)
 
 
 def write_tables(tables: Tables, folder: Path) -> None:

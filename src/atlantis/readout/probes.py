@@ -23,7 +23,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from atlantis.errors import UserError
-from atlantis.names import PROTOCOLS, REAL
+from atlantis.names import PROTOCOLS, REAL, protocol_named
 from atlantis.readout.catalogue import METRICS
 from atlantis.readout.files import Tables
 from atlantis.readout.ridge import Ridge, Sums, fit_ridge, solve_ridge
@@ -154,8 +154,8 @@ def read(
     """A linear probe's reading of any hidden states: features (n, p) of n places at lon, lat (n,) degrees.
 
     `groups`, one label per place, are scored on their own as well; "real" are all together. `protocol` is `sphere` or
-    `seed`; `config` sets the split and the penalty (fewer places than its `n_cities`: all, in the same proportion).
-    To fit on some places and only look at others, build a `World` with virtual regions and use `read_seed` or
+    `degrees`; `config` sets the split and the penalty (fewer places than its `n_cities`: all, in the same proportion).
+    To fit on some places and only look at others, build a `World` with virtual regions and use `read_degrees` or
     `read_sphere`. Raises UserError for arrays that do not fit together or hold what is no number or no place.
     """
     features = np.asarray(features)
@@ -164,6 +164,7 @@ def read(
         raise UserError(
             f"features must be real numbers of shape (n, p), not {features.dtype} of shape {features.shape}"
         )
+    protocol = protocol_named(protocol)
     if protocol not in PROTOCOLS:
         raise UserError(f"there is no protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}")
     world = World.of_places(lon, lat, groups)
@@ -172,13 +173,13 @@ def read(
     if not np.isfinite(features).all():
         row = np.flatnonzero(~np.isfinite(features).all(axis=1))[0]
         raise UserError(f"features: row {row} holds what is no finite number")
-    reading = (read_seed if protocol == "seed" else read_sphere)(features, world, config or ProbeConfig())
+    reading = (read_degrees if protocol == "degrees" else read_sphere)(features, world, config or ProbeConfig())
     if groups is not None:
         return reading
     return Reading(reading.dynamics.query("group == @REAL"), reading.predictions)  # one group is all there is
 
 
-def seed_split(world: World, config: ProbeConfig, repeat: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def degrees_split(world: World, config: ProbeConfig, repeat: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Ids of the real cities to fit on and to test on: `n_train` of `n_cities`, drawn with the probe's seed.
 
     The protocol's own split is the first; `repeat` 1, 2, ... are further ones, drawn with seeds derived from its seed.
@@ -206,7 +207,7 @@ def _check_size(world: World) -> None:
 
 def check_probe(world: World, config: ProbeConfig) -> None:
     """UserError if the world has too few real cities for a probe with these settings, by either protocol."""
-    seed_split(world, config)
+    degrees_split(world, config)
     folds(world, config)
 
 
@@ -222,7 +223,7 @@ def without_r2(world: World) -> str | None:
     return f"all real cities lie {where}: R2 of {names} has no meaning and is left empty; read the km"
 
 
-def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
+def read_degrees(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
     """The study's protocol on features (n_cities, p), row i being city i of the world.
 
     Intervals come from `repeats` splits, the protocol's own and further ones, which share most of their cities: see
@@ -234,7 +235,7 @@ def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Readin
         sums = Sums.of(features[split[0]], truth[split[0]])
         return sums, solve_ridge(sums, config.alpha).predict(features)
 
-    splits = [seed_split(world, config, repeat) for repeat in range(config.repeats)]
+    splits = [degrees_split(world, config, repeat) for repeat in range(config.repeats)]
     fits = side_by_side(fit, splits)
     scored = [_scores(world, truth, predicted, *split) for (_, predicted), split in zip(fits, splits, strict=True)]
     (train, test), (sums, predicted) = splits[0], fits[0]
@@ -252,7 +253,7 @@ def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Readin
 
 
 def _labels(world: World, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """What the seed protocol takes each city for."""
+    """What the degrees protocol takes each city for."""
     split = np.full(len(world), "unused", dtype=object)
     split[train], split[test], split[world.offset :] = "train", "test", "virtual"
     return split
@@ -280,7 +281,7 @@ def _variants(
     config: ProbeConfig,
     sums: Sums,
 ) -> pd.DataFrame:
-    """The seed protocol, whose fit has `sums`, with Atlantis in the pool, and without each real region in the fit."""
+    """The degrees protocol, whose fit has `sums`: with Atlantis in the pool, and without each real region."""
 
     def sums_of(ids: np.ndarray) -> Sums:
         return Sums.of(features[ids], truth[ids])

@@ -15,6 +15,7 @@ import pyarrow
 
 from atlantis.errors import UserError
 from atlantis.names import ANSWERS, REAL
+from atlantis.readout.files import analysis_folder
 from atlantis.report.probe_data import Probe, rows_where
 
 MEASURE_COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
@@ -75,7 +76,7 @@ class MapData:
 
 def read_map(run: Path) -> MapData | None:
     """What `analysis/map/` holds; None if there is no such folder."""
-    folder = run / "analysis" / "map"
+    folder = analysis_folder(run, "map")
     if not folder.is_dir():
         return None
     measures = _read(folder / "measures.parquet", pd.read_parquet, MEASURE_COLUMNS)
@@ -87,8 +88,8 @@ def read_map(run: Path) -> MapData | None:
 
 
 def read_variants(run: Path) -> pd.DataFrame:
-    """`analysis/seed/variants.csv`; an empty table if there is none."""
-    return _read(run / "analysis" / "seed" / "variants.csv", _read_csv, VARIANT_COLUMNS)
+    """`analysis/degrees/variants.csv`; an empty table if there is none."""
+    return _read(analysis_folder(run, "degrees") / "variants.csv", _read_csv, VARIANT_COLUMNS)
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

@@ -128,7 +128,7 @@ def _folders(runs: Sequence[Run]) -> list[str]:
 def _beside(run: Run, figures: bool) -> dict[str, bytes]:
     """Pictures and tables of a run: their names, with `/`, and what is in them."""
     found: dict[str, bytes] = {}
-    if figures and "seed" in run.probes:
+    if figures and "degrees" in run.probes:
         from atlantis.report.figures import pictures
 
         found |= {f"figures/{name}": data for name, data in pictures(run).items()}

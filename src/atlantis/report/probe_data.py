@@ -15,6 +15,7 @@ from atlantis.errors import UserError
 from atlantis.names import is_reserved
 from atlantis.progress import printable
 from atlantis.readout.catalogue import METRICS
+from atlantis.readout.files import analysis_folder
 
 DYNAMICS_COLUMNS = ("step", "group", "split", "lon_r2", "lat_r2", "mean_km")
 PREDICTION_COLUMNS = ("step", "id", "name", "region", "is_virtual", "lon", "lat", "pred_lon", "pred_lat", "error_km")
@@ -65,7 +66,7 @@ class Probe:
 
 def read_probe(run: Path, protocol: str) -> Probe | None:
     """The results in a run's folder; None if it has none by this protocol. Raises UserError that names the file."""
-    folder = run / "analysis" / protocol
+    folder = analysis_folder(run, protocol)
     if not folder.is_dir():
         return None
     again = f"run `atlantis probe {run}` again"

@@ -145,9 +145,9 @@ def _maps(groups: Sequence[Group], study: Sequence[StudyMap]) -> str:
 
 
 def _map_row(group: Group, step: int, study: StudyMap | None) -> list[str]:
-    lon, lat = (group.over_seeds(step, on_map("seed", REAL, key), 3) for key in ("lon_r2", "lat_r2"))
-    mean, median = (group.over_seeds(step, on_map("seed", REAL, key)) for key in ("mean_km", "median_km"))
-    added = group.over_seeds(step, on_map("seed", REAL, "mean_km"), since=0) if step else ABSENT
+    lon, lat = (group.over_seeds(step, on_map("degrees", REAL, key), 3) for key in ("lon_r2", "lat_r2"))
+    mean, median = (group.over_seeds(step, on_map("degrees", REAL, key)) for key in ("mean_km", "median_km"))
+    added = group.over_seeds(step, on_map("degrees", REAL, "mean_km"), since=0) if step else ABSENT
     return [group.label, f"{step:,}", lon, lat, mean, added, median, *_study_cells(study), *group.tail]
 
 
@@ -193,9 +193,9 @@ def _base_regions(group: Group) -> str:
         if not group.records:
             rows.append([region, ABSENT, NOT_RUN, NOT_RUN, NOT_RUN, f"{study_km:,}", *group.tail])
             continue
-        tested = group.first.evaluations[-1].seed.get(region)
+        tested = group.first.evaluations[-1].degrees.get(region)
         n = ABSENT if tested is None else f"{tested.n:,}"
-        first, last = (group.over_seeds(step, on_map("seed", region, "mean_km")) for step in group.ends)
+        first, last = (group.over_seeds(step, on_map("degrees", region, "mean_km")) for step in group.ends)
         folds = group.over_seeds(group.last, on_map("sphere", region, "mean_km"))
         rows.append([region, n, first, last, folds, f"{study_km:,}" if whole else ABSENT, *group.tail])
     headings = ["region", "cities tested", "step 0", f"step {end}" if group.records else end, "folds"]
@@ -210,7 +210,7 @@ def _second_protocol(groups: Sequence[Group]) -> str:
         for step in group.ends if group.records else []:
             virtual = [
                 [group.over_seeds(step, on_map(protocol, region, "mean_km")) for region in group.first.virtual_regions]
-                for protocol in ("sphere", "seed")
+                for protocol in ("sphere", "degrees")
             ]
             cells = [", ".join(values) or ABSENT for values in virtual]
             rows.append([group.label, f"{step:,}", _with_folds(group, step), *cells, *group.tail])
@@ -219,7 +219,7 @@ def _second_protocol(groups: Sequence[Group]) -> str:
 
 
 def _against(groups: Sequence[Group]) -> str:
-    picks = [on_map("seed", REAL, "mean_km"), on_map("sphere", REAL, "mean_km")]
+    picks = [on_map("degrees", REAL, "mean_km"), on_map("sphere", REAL, "mean_km")]
     picks += [on_task(name, "mean_km") for name in SLICES]
     rows = []
     for run, other in COMPARED:
@@ -248,7 +248,7 @@ def _with_folds(group: Group, step: int) -> str:
     return f"{text} ({number(score.mean_km_low, 0)} to {number(score.mean_km_high, 0)} over folds)"
 
 
-MAP_KM = Pick("mean_km", lambda row: getattr(row.seed.get(REAL), "mean_km", None))
+MAP_KM = Pick("mean_km", lambda row: getattr(row.degrees.get(REAL), "mean_km", None))
 """Real cities by the study's protocol."""
 
 
@@ -331,7 +331,7 @@ def _tuned_regions(groups: Sequence[Group]) -> str:
     """A column for each run, a row for each region."""
 
     def cell(group: Group, region: str) -> str:
-        pick = on_map("seed", region, "mean_km")
+        pick = on_map("degrees", region, "mean_km")
         return " → ".join(group.over_seeds(step, pick) for step in group.ends) if group.records else NOT_RUN
 
     rows = [[region, *(cell(group, region) for group in groups), f"{km:,}"] for region, km in BASE_REGION_KM.items()]

@@ -47,7 +47,7 @@ class Column(NamedTuple):
     """A number by step, a Series."""
 
 
-def run_columns(run: Run, protocol: str = "seed") -> list[Column]:
+def run_columns(run: Run, protocol: str = "degrees") -> list[Column]:
     """The loss; the answers by slice; the probe on held-out real cities and on each virtual region.
 
     Of answers the mean error in km, and beside it the skill of all tasks where there are others than distance.
@@ -70,7 +70,7 @@ def run_columns(run: Run, protocol: str = "seed") -> list[Column]:
     return columns
 
 
-def run_sheet(run: Run | Path | str, protocol: str = "seed") -> Sheet:
+def run_sheet(run: Run | Path | str, protocol: str = "degrees") -> Sheet:
     """One row per evaluated or probed step, with a column for each of `run_columns`; NaN where there is no number."""
     run = run if isinstance(run, Run) else load(run)
     columns, probe = run_columns(run, protocol), run.probes.get(protocol)
@@ -81,7 +81,7 @@ def run_sheet(run: Run | Path | str, protocol: str = "seed") -> Sheet:
     return Sheet(rows.reset_index(), {"step": 0} | {column.name: column.metric.digits for column in columns})
 
 
-def run_rows(run: Run | Path | str, protocol: str = "seed") -> pd.DataFrame:
+def run_rows(run: Run | Path | str, protocol: str = "degrees") -> pd.DataFrame:
     """The rows of `run_sheet`."""
     return run_sheet(run, protocol).rows
 
@@ -124,7 +124,7 @@ def _heading(column: Column) -> str:
     return "probe R²\n" + ("lon" if column.metric.name == "lon_r2" else "lat")
 
 
-def run_table(run: Run | Path | str, protocol: str = "seed") -> Table:
+def run_table(run: Run | Path | str, protocol: str = "degrees") -> Table:
     """The table for a terminal of 100 columns. Raises `UserError` as `run_data.load` does."""
     run = run if isinstance(run, Run) else load(run)
     sheet = run_sheet(run, protocol)
@@ -142,7 +142,7 @@ def run_table(run: Run | Path | str, protocol: str = "seed") -> Table:
     return shown
 
 
-def markdown(run: Run | Path | str, protocol: str = "seed") -> str:
+def markdown(run: Run | Path | str, protocol: str = "degrees") -> str:
     """The same as a Markdown table, ending in a newline."""
     sheet = run_sheet(run, protocol)
     return markdown_rows(list(sheet.rows.columns), sheet.cells()) + "\n"
