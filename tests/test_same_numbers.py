@@ -21,7 +21,6 @@ import pytest
 import torch
 
 from atlantis import config as configs
-from atlantis.artifacts import folders
 from atlantis.data.dataset import Dataset
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.model.fast import kernels
@@ -123,12 +122,6 @@ def logits_of(base: str) -> list[float]:
 
 BASES = sorted(path.name for path in (ROOT / "pretrained").iterdir() if path.is_dir())
 recorded = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
-
-
-@pytest.fixture(autouse=True)
-def _version_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A manifest names the version that wrote it, which may change: the one that made the record stands in for it."""
-    monkeypatch.setattr(folders, "version", lambda: "0.1.0")
 
 
 @pytest.mark.parametrize("name", RUNS)
