@@ -38,7 +38,7 @@ LAYERS = [
     ["strategies"],
     ["training"],
     ["report"],
-    ["interpolate"],
+    ["interpolate", "stitch"],
     ["show"],
     ["sweep"],
     ["study"],

@@ -11,7 +11,7 @@ import typer
 
 from atlantis.cli.bench import bench
 from atlantis.cli.data import data
-from atlantis.cli.readout import evaluate, interpolate, probe
+from atlantis.cli.readout import evaluate, interpolate, probe, stitch
 from atlantis.cli.report import report, show
 from atlantis.cli.study import study
 from atlantis.cli.sweep import sweep
@@ -45,7 +45,7 @@ world_app = typer.Typer(help="Build a world: real cities and the virtual regions
 world_app.command("build")(world_build)
 app.add_typer(world_app, name="world")
 app.command(no_args_is_help=True)(data)
-for command in (train, evaluate, probe, interpolate, report, show, study, sweep, bench):
+for command in (train, evaluate, probe, interpolate, stitch, report, show, study, sweep, bench):
     app.command()(command)
 
 

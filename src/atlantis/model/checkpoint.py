@@ -5,7 +5,6 @@ Beside transformers' files there are `atlantis.json` (which run, step and world)
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -105,9 +104,9 @@ def save_checkpoint(
     with artifacts.new_folder(folder, kind="checkpoint", overwrite=True) as aside:
         save_model(model, aside)
         vocabulary.save_transformers(aside, max_length=model.context)
-        _json(aside / FACTS, facts.model_dump())
+        artifacts.dump_json(aside / FACTS, facts.model_dump())
         if results is not None:
-            _json(aside / "eval_results.json", dict(results))
+            artifacts.dump_json(aside / "eval_results.json", dict(results))
 
 
 def load_checkpoint(checkpoint: Path | str) -> tuple[Transformer, Vocabulary]:
@@ -157,7 +156,3 @@ def grow(model: Transformer, n_inputs: int, std: float, seed: int) -> Transforme
         weight = torch.cat([model.embedding.weight.detach().cpu(), new])
         model.embedding = torch.nn.Embedding(n_inputs, model.width, _weight=weight)
     return model
-
-
-def _json(file: Path, content: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

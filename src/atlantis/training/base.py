@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,15 +120,10 @@ def base_digests(base: Base) -> dict[str, str]:
     They tell a base from another one under the same name, whether it has a manifest or is a folder of the user's.
     """
     files = {name: base.checkpoint / name for name in (WEIGHTS, *OTHERS)}
-    found = {name: _sha256(file) for name, file in files.items() if file.is_file()}
+    found = {name: artifacts.sha256(file) for name, file in files.items() if file.is_file()}
     digests = {"base": found.pop(WEIGHTS)} if WEIGHTS in found else {}
     digests |= {"base_files": digest_of(found)}
     return digests if base.config is None else digests | {"base_config": trust.config_digest(base.config)}
-
-
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def experiments(config: RunConfig) -> Path:
