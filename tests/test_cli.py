@@ -14,6 +14,7 @@ import pytest
 
 import atlantis.report
 from atlantis import cli
+from atlantis.cli.app import GROUPS
 from atlantis.errors import UserError
 from atlantis.settings import STUDY_SIZES
 
@@ -75,9 +76,27 @@ def test_exit_codes_are_in_the_help(capsys):
         assert said in text
 
 
-def test_without_arguments_the_help_is_shown(capsys):
-    code, message = fails(capsys)
-    assert code == 2 and message.startswith("Usage: atlantis")
+def test_alone_it_says_what_to_do_first(capsys):
+    assert cli.main([]) == 0
+    said = capsys.readouterr()
+    assert "Begin with:\n  atlantis train demo" in said.out and said.err == ""
+    assert max(map(len, said.out.splitlines())) <= 80
+
+
+def test_a_group_of_commands_without_a_command_is_a_mistake(capsys):
+    code, message = fails(capsys, "world")
+    assert code == 2 and message.startswith("Usage: atlantis world")
+
+
+def test_commands_are_in_groups_each_with_a_whole_line(capsys):
+    cli.main(["--help"])
+    text = capsys.readouterr().out
+    last = text.split("--help  Show")[1]
+    assert [line for line in last.splitlines() if line.endswith(":")] == [f"{name}:" for name in GROUPS]
+    for commands in GROUPS.values():
+        for command, line in commands.items():
+            assert f"  {command.__name__} " in last and line.rstrip(".") in last
+    assert "..." not in last and max(map(len, text.splitlines())) <= 80
 
 
 def test_version(capsys):

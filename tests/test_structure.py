@@ -39,7 +39,7 @@ LAYERS = [
     ["strategies"],
     ["training"],
     ["report"],
-    ["interpolate"],
+    ["interpolate", "stitch"],
     ["show"],
     ["sweep"],
     ["study"],

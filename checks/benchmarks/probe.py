@@ -67,7 +67,7 @@ def peer(lap: Lap, checkpoint: Path, cities: Path | None) -> None:
         for k in range(config.repeats):
             ridge = RidgeCV(ALPHAS).fit(features[real[fold != k]], targets[real[fold != k]])
             directions[fold == k] = ridge.predict(features[real[fold == k]])
-            ridge.predict(features[world.offset :])
+            ridge.predict(features[world.first_virtual :])
         found["sphere"] = metrics(world.lon[real], world.lat[real], *lon_lat(directions))
         lap({protocol: {key: scores[key] for key in SCORES} for protocol, scores in found.items()})
 

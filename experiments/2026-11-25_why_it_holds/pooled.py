@@ -28,11 +28,11 @@ def main(checkpoints: list[str]) -> None:
     vocabulary = Vocabulary("characters", len(world))
     truth = np.stack([world.lon, world.lat], axis=1)
     train, test = degrees_split(world, config)
-    virtual = np.arange(world.offset, len(world))
+    virtual = np.arange(world.first_virtual, len(world))
     pools = {
         "real": (test, test),
         "own ids": (np.append(test, virtual), np.append(test, virtual)),
-        "ids 0 to 99": (np.append(test, virtual), np.append(test, virtual - world.offset)),
+        "ids 0 to 99": (np.append(test, virtual), np.append(test, virtual - world.first_virtual)),
     }
     for checkpoint in checkpoints:
         model, _ = load_checkpoint(Path(checkpoint))

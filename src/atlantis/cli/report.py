@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from atlantis.cli.folders import OUTPUTS, OutputRoot
-from atlantis.cli.output import console, show_folder
+from atlantis.cli.output import print_shown, show_folder
 from atlantis.errors import UserError
 
 
@@ -78,7 +78,7 @@ def write_report_of(folders: Sequence[Path], out: Path | None, open_page: bool =
     runs, unread = load_all(folders)
     page = write_report(runs, out)
     for run in runs:
-        console().print(run_table(run))
+        print_shown(run_table(run))
     print(page)
     if open_page:
         _open(page)

@@ -17,7 +17,7 @@ from atlantis.cli.backend import (
     name_failures,
 )
 from atlantis.cli.folders import OUTPUTS, OutputRoot
-from atlantis.cli.output import console
+from atlantis.cli.output import print_shown
 
 
 def study(
@@ -90,12 +90,12 @@ def study(
     )
     planned = the_study.sweep_of(runs)
     if dry_run:
-        console().print(run_list(planned))
+        print_shown(run_list(planned))
         return
     where = backend_of(backend, planned.folder / "slurm", workers, gpus_per_run, address, slurm or [])
     if threads is None:
         threads = shared_threads(workers, gpus_per_run) if backend == "local" else 1
     outcomes = the_study.make(runs, where, threads, retries)
-    console().print(the_study.summary(runs, outcomes))
+    print_shown(the_study.summary(runs, outcomes))
     print(the_study.records_folder(output_root))
     name_failures(outcomes)

@@ -19,7 +19,7 @@ from atlantis.cli.backend import (
     name_failures,
 )
 from atlantis.cli.folders import ConfigsOutputRoot, with_root
-from atlantis.cli.output import console
+from atlantis.cli.output import print_shown
 
 
 def sweep(
@@ -66,10 +66,10 @@ def sweep(
     planned = sweeps.read(file, with_root(overrides, output_root), build_base)
     refuse_file(planned.folder, "output_root")
     if dry_run:
-        console().print(run_list(planned))
+        print_shown(run_list(planned))
         return
     where = backend_of(backend, planned.folder / "slurm", workers, gpus_per_run, address, slurm or [])
     outcomes = sweeps.carry_out(planned, where, threads=threads, retries=retries)
-    console().print(summary(planned, outcomes))
+    print_shown(summary(planned, outcomes))
     print(planned.results)
     name_failures(outcomes)

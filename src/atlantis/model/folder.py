@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from atlantis import artifacts
 from atlantis.errors import UserError
 from atlantis.model.transformer import RMS_EPS, Transformer
 from atlantis.reading import read_json
@@ -129,7 +130,7 @@ def new_model(config: dict[str, Any]) -> Transformer:
 
 def save_model(model: Transformer, folder: Path) -> None:
     """Write `config.json` and `model.safetensors` into an existing folder (the tokenizer writes its own files)."""
-    (folder / "config.json").write_text(json.dumps(qwen2_config(model), indent=2) + "\n", encoding="utf-8")
+    artifacts.dump_json(folder / "config.json", qwen2_config(model))
     (folder / "model.safetensors").write_bytes(save(to_qwen2(model), metadata={"format": "pt"}))
 
 

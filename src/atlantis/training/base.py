@@ -128,8 +128,7 @@ def _file_digest(file: Path) -> str:
             content = read_json(file)
             if content.get("post_processor") == BOS_FIRST:
                 return hashlib.sha256(file_text(content | {"post_processor": None}).encode()).hexdigest()
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return artifacts.sha256(file)
 
 
 def experiments(config: RunConfig) -> Path:
