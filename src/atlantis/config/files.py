@@ -107,8 +107,8 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, An
     if not (path.parent / parent).is_file():
         raise UserError(f"{where}: there is no file {path.parent / parent}")
     below, places_below = _read_with_parents(path.parent / parent, (*seen, path.resolve()))
-    for own in ("name", "description"):
-        below.pop(own, None)
+    for key in ("name", "description"):
+        below.pop(key, None)
     return _merge(below, data), places_below | places
 
 
@@ -162,10 +162,10 @@ def _step(inner: Any, part: str, keys: Keys, override: str) -> str | int:
 
 def _default(keys: Keys) -> Any:
     """What an override starts from where the file says nothing: a list of the defaults if there is one."""
-    found: Any = RunConfig().model_dump(mode="json")
+    value: Any = RunConfig().model_dump(mode="json")
     for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, list) else {}
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, list) else {}
 
 
 def _anchor_files(data: dict[str, Any], folder: Path) -> None:

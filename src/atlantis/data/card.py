@@ -35,7 +35,7 @@ def readme(record: Mapping[str, Any], tasks: Sequence[Task], command: str = "") 
     config = record["config"]
     if record["kind"] == "parts":
         return _readme_of_parts(record, tasks)
-    said = _notes(record)
+    notes = _notes(record)
     return f"""# {record["name"]}
 
 {WHAT[record["kind"]]} "Atlantis" stands for all virtual cities. World: digest `{record["world_digest"]}`.
@@ -44,7 +44,7 @@ def readme(record: Mapping[str, Any], tasks: Sequence[Task], command: str = "") 
 
 ## To know
 
-{said}
+{notes}
 
 ## How it was made
 

@@ -47,10 +47,10 @@ def find_base(config: RunConfig) -> Base | None:
     named = Path(config.base)
     if named.is_dir():
         return _base_in(named, f"the folder {named}", strict=True)
-    own = experiments(config) / config.base
-    found = _base_in(own, f"your own run {own}", strict=False) if own.is_dir() else None
-    if found is not None:
-        return found
+    folder = experiments(config) / config.base
+    base = _base_in(folder, f"your own run {folder}", strict=False) if folder.is_dir() else None
+    if base is not None:
+        return base
     name = config.base.removeprefix("pretrained/")
     for root in SHIPPED:
         if (root / name).is_dir():
@@ -78,9 +78,11 @@ def config_of_base(config: RunConfig, build_base: bool = False) -> RunConfig:
 
 def known_bases(config: RunConfig) -> list[str]:
     """Names that `base` can have: finished runs below the config's output root, and the shipped bases."""
-    own = (folder.parent.parent for folder in experiments(config).glob("*/checkpoints/final"))
+    checkpoints = (folder.parent.parent for folder in experiments(config).glob("*/checkpoints/final"))
     shipped = (folder for root in SHIPPED for folder in root.glob("*/") if (folder / "config.json").is_file())
-    return list(dict.fromkeys(sorted(folder.name for folder in own) + sorted(folder.name for folder in shipped)))
+    return list(
+        dict.fromkeys(sorted(folder.name for folder in checkpoints) + sorted(folder.name for folder in shipped))
+    )
 
 
 def _no_base(config: RunConfig) -> str:
@@ -100,11 +102,11 @@ def whole_base(config: RunConfig, base: Base | None) -> Base:
     """The base that a config names, as it was written; UserError if there is none, or it is damaged."""
     assert config.base is not None
     if base is None:
-        own = experiments(config) / config.base
-        if own.is_dir() and trust.read_record(own).get("status") == "finished":
+        folder = experiments(config) / config.base
+        if folder.is_dir() and trust.read_record(folder).get("status") == "finished":
             raise UserError(
-                f"base {own}: is finished, but its checkpoints/final is missing; `atlantis train "
-                f"{own / trust.CONFIG} --resume` makes it again"
+                f"base {folder}: is finished, but its checkpoints/final is missing; `atlantis train "
+                f"{folder / trust.CONFIG} --resume` makes it again"
             )
         raise UserError(_no_base(config))
     if (base.checkpoint / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(base.checkpoint)):
@@ -120,9 +122,9 @@ def base_digests(base: Base) -> dict[str, str]:
     They tell a base from another one under the same name, whether it has a manifest or is a folder of the user's.
     """
     files = {name: base.checkpoint / name for name in (WEIGHTS, *OTHERS)}
-    found = {name: artifacts.sha256(file) for name, file in files.items() if file.is_file()}
-    digests = {"base": found.pop(WEIGHTS)} if WEIGHTS in found else {}
-    digests |= {"base_files": digest_of(found)}
+    digest_of_file = {name: artifacts.sha256(file) for name, file in files.items() if file.is_file()}
+    digests = {"base": digest_of_file.pop(WEIGHTS)} if WEIGHTS in digest_of_file else {}
+    digests |= {"base_files": digest_of(digest_of_file)}
     return digests if base.config is None else digests | {"base_config": trust.config_digest(base.config)}
 
 
