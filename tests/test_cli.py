@@ -19,7 +19,7 @@ from atlantis.errors import UserError
 from atlantis.settings import STUDY_SIZES
 
 SOURCE = Path(cli.__file__).parents[2]
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "src" / "atlantis" / "configs"
 COMMANDS = [
     [], ["world"], ["world", "build"], ["data"], *(["data", kind] for kind in ("distance", "inter", "cross", "mixed")),
     *([name] for name in ("train", "evaluate", "probe", "interpolate", "report", "show", "study", "sweep")),

@@ -21,7 +21,7 @@ from atlantis.settings import (
     WorldConfig,
 )
 
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "src" / "atlantis" / "configs"
 
 
 def write(folder: Path, text: str | bytes, name: str = "run.yaml") -> Path:

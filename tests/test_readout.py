@@ -141,7 +141,7 @@ def test_atlantis_is_probed_by_its_own_rows(world: World) -> None:
     planted = np.column_stack([world.lon, world.lat, noise(world, 5)])
     good = row(read_degrees(planted, world, CONFIG).dynamics, "Atlantis", "virtual")
     spoiled = planted.copy()
-    spoiled[world.offset :, :2] = np.random.default_rng(4).uniform(-90, 90, (world.n_virtual, 2))
+    spoiled[world.first_virtual :, :2] = np.random.default_rng(4).uniform(-90, 90, (world.n_virtual, 2))
     bad = row(read_degrees(spoiled, world, CONFIG).dynamics, "Atlantis", "virtual")
     assert good["n"] == bad["n"] == 100
     assert good["mean_km"] < 5 and bad["mean_km"] > 2_000
@@ -219,7 +219,7 @@ def test_folds_have_the_correction_too(world: World) -> None:
     half = 2.776445 * spread * math.sqrt(1 / 5 + 1 / 4)
     ends = real["mean_km"] * np.exp([-half, half])
     assert (real["mean_km_low"], real["mean_km_high"]) == pytest.approx(tuple(ends), rel=1e-5)
-    ids = np.arange(world.offset, len(world))
+    ids = np.arange(world.first_virtual, len(world))
     seen = [np.stack(lon_lat(fit.predict(planted[ids])), axis=1) for fit in reading.fits]
     of_fits = [haversine_km(world.lon[ids], world.lat[ids], *places.T).mean() for places in seen]
     half = 2.776445 * np.std(np.log(of_fits), ddof=1) * math.sqrt(16 / 5)

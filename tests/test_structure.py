@@ -40,7 +40,7 @@ LAYERS = [
     ["strategies"],
     ["training"],
     ["report"],
-    ["interpolate"],
+    ["interpolate", "stitch"],
     ["runs"],
     ["show"],
     ["sweep"],

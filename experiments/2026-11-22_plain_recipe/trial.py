@@ -123,7 +123,7 @@ def main() -> None:
     pairs = Dataset.build(world, DatasetConfig()).splits["train"]
     rows = Rows(pairs, vocabulary)
     anchors = np.random.default_rng(options.seed).choice(len(world), options.anchors, replace=False)
-    anchored = np.flatnonzero(np.isin(pairs.first, anchors) | np.isin(pairs.second, anchors))
+    anchored = np.flatnonzero(np.isin(pairs.cities, anchors).any(axis=1))
     model = Transformer(vocabulary.size, len(SYMBOLS))
     model.initialise(options.init, torch.Generator().manual_seed(options.seed))
     if options.embedding_init is not None:

@@ -21,7 +21,7 @@ from atlantis.artifacts import write_text
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.model.fast.cache import extend
-from atlantis.readout.probes import metrics, seed_split
+from atlantis.readout.probes import degrees_split, metrics
 from atlantis.readout.ridge import Sums, solve_ridge
 from atlantis.vocabulary import Vocabulary
 
@@ -52,7 +52,7 @@ def features(model: Transformer, vocabulary: Vocabulary, texts: list[str], layer
 def main() -> None:
     config, world = ProbeConfig(), World.build()
     vocabulary = Vocabulary("characters", world.n_real)
-    train, test = seed_split(world, config)
+    train, test = degrees_split(world, config)
     truth = np.stack([world.lon, world.lat], axis=1)[: world.n_real]
     ids = range(world.n_real)
     prompts = {"first": [f"dist(c_{i},c_" for i in ids]}
@@ -62,7 +62,7 @@ def main() -> None:
         model, _ = load_checkpoint(folder)
         result[name] = {}
         for place, texts in prompts.items():
-            states = features(model, vocabulary, texts, config.layers)
+            states = features(model, vocabulary, texts, tuple(config.layers))
             probe = solve_ridge(Sums.of(states[train], truth[train]), config.alpha)
             scores = metrics(*truth[test].T, *probe.predict(states[test]).T)
             result[name][place] = {key: round(float(scores[key]), 4) for key in ("lon_r2", "lat_r2", "mean_km")}

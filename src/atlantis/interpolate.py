@@ -19,6 +19,7 @@ from atlantis.model.checkpoint import load_checkpoint
 from atlantis.names import ALL, REAL
 from atlantis.progress import bar
 from atlantis.readout.analysis import READERS
+from atlantis.readout.files import write_tables
 from atlantis.readout.generate import answers
 from atlantis.readout.source import open_checkpoint
 from atlantis.report.probe_data import rows_where
@@ -70,11 +71,10 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
     digest = artifacts.digest_of({"alphas": list(alphas), "probe": config.probe.model_dump()})
     folder = run / "analysis" / "interpolation"
     with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:
-        pd.DataFrame(scores).to_csv(aside / "scores.csv", index=False, float_format="%.6g")
         probe = pd.concat(probes, ignore_index=True)
         first = ["alpha", "protocol", "group", "split"]
         probe = pd.DataFrame(probe, columns=[*first, *probe.columns.drop(first)])
-        probe.to_csv(aside / "probe.csv", index=False, float_format="%.6g")
+        write_tables({"scores.csv": pd.DataFrame(scores), "probe.csv": probe}, aside)
     return curve(pd.DataFrame(scores), probe)
 
 

@@ -6,6 +6,7 @@ A path that is there always wins. A name that nothing has is a UserError with th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from atlantis.config import find, known_configs
@@ -13,9 +14,11 @@ from atlantis.config.explain import did_you_mean
 from atlantis.errors import UserError
 
 OUTPUTS = Path("outputs")
-REPOSITORY = Path(__file__).parents[2]
-"""Root of a source checkout, which is where `pretrained/` is."""
-BASES = (Path("pretrained"), REPOSITORY / "pretrained")
+PACKAGE = Path(__file__).parent
+MODELS = "atlantis_lab_models"
+"""The package with the bases that are not in this one: the distribution atlantis-lab-models, made from pretrained/."""
+APART = ("city_dist_100k", "warm_start")
+"""Those bases."""
 MAX_NAMED = 12  # names in a message
 
 
@@ -37,14 +40,30 @@ def model_folder(model: Path | str, output_root: Path | str = OUTPUTS) -> Path:
         return run_folder(path, output_root)
     if base is None:
         known = [*known_runs(output_root), *known_bases()]
-        raise UserError(f"{model}: no such folder, and no run or base of this name{hint(str(model), known)}")
+        remedy = bases_elsewhere(str(model)) or hint(str(model), known)
+        raise UserError(f"{model}: no such folder, and no run or base of this name{remedy}")
     return base
 
 
 def base_folder(base: Path | str) -> Path | None:
     """The folder of a shipped base, by its name, before which `pretrained/` may stand; None if there is none."""
     name = str(base).removeprefix("pretrained/")
-    return next((root / name for root in BASES if _is_bare(Path(name)) and (root / name).is_dir()), None)
+    folders = (root / name for root in _base_roots() if _is_bare(Path(name)))
+    return next((folder for folder in folders if (folder / "config.json").is_file()), None)
+
+
+def bases_elsewhere(name: str) -> str:
+    """Where a base of this name comes from, if it is one that is shipped apart from this package; else nothing."""
+    if name.removeprefix("pretrained/") not in APART:
+        return ""
+    return ". It is in the package atlantis-lab-models: `pip install ./pretrained` in a clone of atlantis"
+
+
+def _base_roots() -> list[Path]:
+    """Folders of bases: the user's own, this package's, the checkout's, and those of atlantis-lab-models."""
+    models = find_spec(MODELS)
+    apart = [] if models is None else map(Path, models.submodule_search_locations or ())
+    return [Path("pretrained"), PACKAGE / "pretrained", PACKAGE.parents[1] / "pretrained", *apart]
 
 
 def anything(path: Path | str, output_root: Path | str = OUTPUTS) -> Path:
@@ -60,7 +79,8 @@ def anything(path: Path | str, output_root: Path | str = OUTPUTS) -> Path:
     if path.name in known_configs():
         return find(path.name)
     known = [*known_runs(output_root), *known_bases(), *known_configs()]
-    raise UserError(f"{path}: there is nothing there, and no run, base or config of this name{hint(str(path), known)}")
+    remedy = bases_elsewhere(str(path)) or hint(str(path), known)
+    raise UserError(f"{path}: there is nothing there, and no run, base or config of this name{remedy}")
 
 
 def known_runs(output_root: Path | str = OUTPUTS) -> list[str]:
@@ -70,7 +90,7 @@ def known_runs(output_root: Path | str = OUTPUTS) -> list[str]:
 
 def known_bases() -> list[str]:
     """Names of the shipped bases."""
-    return sorted({file.parent.name for root in BASES for file in root.glob("*/config.json")})
+    return sorted({file.parent.name for root in _base_roots() for file in root.glob("*/config.json")})
 
 
 def hint(name: str, known: Sequence[str]) -> str:

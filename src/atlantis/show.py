@@ -176,7 +176,7 @@ def _world(path: Path) -> RenderableType:
     regions.columns[1].justify = "right"
     for name in world.regions:
         regions.add_row(Text(printable(name)), f"{len(world.ids_of(name)):,}")
-    virtual = f"{world.n_virtual:,}, ids {world.offset} to {len(world) - 1}" if world.n_virtual else "none"
+    virtual = f"{world.n_virtual:,}, ids {world.first_virtual} to {len(world) - 1}" if world.n_virtual else "none"
     facts = {
         "world": str(path),
         "real cities": f"{world.n_real:,}, ids 0 to {world.n_real - 1}",

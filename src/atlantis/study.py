@@ -13,13 +13,13 @@ It is a sweep (`atlantis.sweep`) that keeps a record of each run instead of one 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atlantis import artifacts
 from atlantis import config as configs
 from atlantis import sweep as sweeps
 from atlantis.errors import UserError
@@ -250,11 +250,9 @@ def _command(run: StudyRun, base: Base | None) -> str:
 
 
 def _origin(run: StudyRun, base: Base) -> Origin:
-    with open(base.checkpoint / "model.safetensors", "rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()
     return Origin(
         option=run.base and portable(run.base),
         name=portable(str(run.config.base)),
-        weights=weights,
+        weights=artifacts.sha256(base.checkpoint / "model.safetensors"),
         config=None if base.config is None else portable_config(base.config),
     )

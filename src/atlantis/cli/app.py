@@ -13,7 +13,9 @@ import typer.core
 
 from atlantis.cli.bench import bench
 from atlantis.cli.data import data
-from atlantis.cli.readout import evaluate, interpolate, probe
+from atlantis.cli.list import list_names
+from atlantis.cli.new import new
+from atlantis.cli.readout import evaluate, interpolate, probe, stitch
 from atlantis.cli.report import report, show
 from atlantis.cli.study import study
 from atlantis.cli.sweep import sweep
@@ -34,6 +36,8 @@ reads, checkpoint by checkpoint, the map inside it; a report shows what became o
   atlantis bench --tier smoke           every strategy against forgetting
   atlantis world build --out outputs/worlds/default
   atlantis data cross --out outputs/datasets/cross
+  atlantis list                         configs, bases, strategies, metrics ...
+  atlantis new mine                     a config of your own, to start from
 
 Runs, bases and configs are given by their names (demo) or by a path.
 
@@ -72,34 +76,49 @@ class GroupedCommands(typer.core.TyperGroup):
                 formatter.write_dl(rows)
 
 
-_SETTINGS: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False}
-app = typer.Typer(help=HELP, cls=GroupedCommands, context_settings={"help_option_names": ["-h", "--help"]}, **_SETTINGS)
+_SETTINGS: dict[str, Any] = {"rich_markup_mode": None}
+app = typer.Typer(
+    help=HELP,
+    cls=GroupedCommands,
+    add_completion=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    **_SETTINGS,
+)
 
 GROUPS: dict[str, dict[Callable[..., Any], str]] = {
     "One run": {
         train: "Train, evaluate and probe a run; what it needs is built first.",
         report: "Write the page, pictures and tables of one run or several.",
         show: "Say what a run, base, config, dataset or world is.",
+        new: "Write a config to start from, every setting explained.",
     },
     "Read a model": {
         evaluate: "Score a model's answers, slice by slice.",
         probe: "Read the map out of every checkpoint of a run.",
         interpolate: "Score weights between a run's base and its last ones.",
+        stitch: "Find where a fine-tuning broke the old answers.",
     },
     "Many runs": {
         sweep: "A grid of runs, side by side, and one table of numbers.",
         study: "Every run of the study, with several seeds.",
         bench: "Score strategies against forgetting, side by side.",
     },
-    "Worlds and data": {data: "Draw a dataset: pairs of cities and their distances."},
+    "Worlds and data": {
+        list_names: "What there is: configs, bases, strategies, tasks, regions, metrics.",
+        data: "Draw a dataset: pairs of cities and their distances.",
+    },
 }
 """Every command, under the heading of the help, with its line there."""
 
 for heading, commands in GROUPS.items():
     for command, line in commands.items():
-        app.command(rich_help_panel=heading, short_help=line, no_args_is_help=command is data)(command)
+        name = "list" if command is list_names else None
+        app.command(name, rich_help_panel=heading, short_help=line, no_args_is_help=command is data)(command)
 world_app = typer.Typer(
-    help="Build a world: real cities and the virtual regions after them.", no_args_is_help=True, **_SETTINGS
+    help="Build a world: real cities and the virtual regions after them.",
+    no_args_is_help=True,
+    add_completion=False,
+    **_SETTINGS,
 )
 world_app.command("build")(world_build)
 app.add_typer(world_app, name="world", rich_help_panel="Worlds and data")

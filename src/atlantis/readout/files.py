@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -32,8 +33,8 @@ def write_tables(tables: Tables, folder: Path) -> None:
             table.to_csv(folder / file, index=False, float_format="%.6g")
 
 
-def read_table(file: Path) -> pd.DataFrame:
-    """One of them. In a CSV an empty field is no number; a region may be called "NA"."""
+def read_table(file: Path, no_number: Sequence[str] = ("",)) -> pd.DataFrame:
+    """One of them. `no_number` is what stands in a CSV for a missing number; a region may be called "NA"."""
     if file.suffix == ".parquet":
         return pd.read_parquet(file)
-    return pd.read_csv(file, keep_default_na=False, na_values=[""])
+    return pd.read_csv(file, keep_default_na=False, na_values=[*no_number])

@@ -19,6 +19,13 @@ from atlantis.report.run_data import Run, load
 
 ABSENT = "–"
 
+EXPLAINED = {
+    "task": "task km: mean error of the answers, by cities asked about",
+    "answers": "skill: of the answers, 1 is exact and 0 the best constant answer",
+    "probe": "probe: held-out real cities; virtual cities",
+}
+"""What the columns of a source are, below the table."""
+
 
 class Sheet(NamedTuple):
     """A table for people: `digits` are the decimals of its columns of numbers, None where each row has its own unit."""
@@ -127,15 +134,16 @@ def _heading(column: Column) -> str:
 def run_table(run: Run | Path | str, protocol: str = "degrees") -> Table:
     """The table for a terminal of 100 columns. Raises `UserError` as `run_data.load` does."""
     run = run if isinstance(run, Run) else load(run)
-    sheet = run_sheet(run, protocol)
+    columns, sheet = run_columns(run, protocol), run_sheet(run, protocol)
+    sources = [source for source in EXPLAINED if any(column.source == source for column in columns)]
     caption = (
-        "task km: mean error of the answers, by cities asked about. probe: held-out real cities; virtual cities"
+        ". ".join(EXPLAINED[source] for source in sources)
         if run.probes
         else f"not probed yet: atlantis probe {run.path}"
     )
     layout: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "header_style": "bold"}
     shown = Table(title=escape(printable(run.name)), caption=escape(printable(caption)), **layout)
-    for heading in ("step", *map(_heading, run_columns(run, protocol))):
+    for heading in ("step", *map(_heading, columns)):
         shown.add_column(escape(printable(heading)), justify="right", vertical="bottom", no_wrap=True)
     for step, cells in zip(sheet.rows["step"], sheet.cells(), strict=True):
         shown.add_row(*cells, style="bold" if step == 0 else None)

@@ -5,7 +5,6 @@ Steps and losses are read from the runs' folders, so they are seen wherever the 
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlantis.errors import UserError
 from atlantis.progress import console, say
+from atlantis.reading import json_of, read_json
 from atlantis.sweep.child import Outcome
 from atlantis.sweep.plan import Planned, Sweep
 
@@ -122,8 +123,8 @@ def last_row(log: Path) -> dict[str, Any]:
         return {}
     for line in reversed(lines):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+            row = json_of(line, str(log))
+        except UserError:
             continue
         if isinstance(row, dict) and "loss" in row:
             return row
@@ -132,7 +133,6 @@ def last_row(log: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except (OSError, UserError):
         return {}
-    return found if isinstance(found, dict) else {}

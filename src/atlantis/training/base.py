@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
-from atlantis.lookup import base_folder, hint, known_bases, known_runs
+from atlantis.lookup import base_folder, bases_elsewhere, hint, known_bases, known_runs
+from atlantis.reading import read_json
 from atlantis.settings import RunConfig
 from atlantis.training.schedule import total_steps
+from atlantis.vocabulary import BOS_FIRST, file_text
 
 WEIGHTS = "model.safetensors"
 OTHERS = ("config.json", "vocabulary.json", "tokenizer.json", "atlantis.json")
@@ -74,9 +77,10 @@ def _no_base(config: RunConfig) -> str:
     """That the base is nowhere, with the nearest name and what there is."""
     assert config.base is not None
     finished = [name for name in known_runs(config.output_root) if _final(experiments(config) / name).is_dir()]
+    remedy = bases_elsewhere(config.base) or hint(config.base, [*finished, *known_bases()])
     return (
-        f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/"
-        f"{hint(config.base, [*finished, *known_bases()])}; or train it first, or give the path of a checkpoint"
+        f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/{remedy}; "
+        "or train it first, or give the path of a checkpoint"
     )
 
 
@@ -108,15 +112,23 @@ def base_digests(base: Base) -> dict[str, str]:
     They tell a base from another one under the same name, whether it has a manifest or is a folder of the user's.
     """
     files = {name: base.checkpoint / name for name in (WEIGHTS, *OTHERS)}
-    found = {name: _sha256(file) for name, file in files.items() if file.is_file()}
+    found = {name: _file_digest(file) for name, file in files.items() if file.is_file()}
     digests = {"base": found.pop(WEIGHTS)} if WEIGHTS in found else {}
     digests |= {"base_files": digest_of(found)}
     return digests if base.config is None else digests | {"base_config": trust.config_digest(base.config)}
 
 
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _file_digest(file: Path) -> str:
+    """SHA-256 of a file; of a tokenizer that writes `<bos>` as of one that does not, as those of version 0.1 are.
+
+    So a run that was begun from a shipped base before it had such a tokenizer finds the same base.
+    """
+    if file.name == "tokenizer.json":
+        with suppress(UserError):
+            content = read_json(file)
+            if content.get("post_processor") == BOS_FIRST:
+                return hashlib.sha256(file_text(content | {"post_processor": None}).encode()).hexdigest()
+    return artifacts.sha256(file)
 
 
 def experiments(config: RunConfig) -> Path:
