@@ -19,7 +19,8 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "src" / "atlantis"
 
 LAYERS = [
-    ["errors", "names", "fields"],
+    ["errors", "names"],
+    ["fields"],
     ["reading", "markdown", "progress", "limits", "signals"],
     ["home"],
     ["artifacts", "yaml12", "sphere", "statistics"],
@@ -40,6 +41,7 @@ LAYERS = [
     ["training"],
     ["report"],
     ["interpolate", "stitch"],
+    ["runs"],
     ["show"],
     ["sweep"],
     ["study"],

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from atlantis.data.dataset import Dataset
     from atlantis.errors import UserError
     from atlantis.readout.analysis import probe_checkpoint as probe
+    from atlantis.readout.evaluate import evaluate_checkpoint as evaluate
+    from atlantis.report.page import write_report as report
+    from atlantis.runs import Run
+    from atlantis.runs import Run as load_run
     from atlantis.settings import DatasetConfig, ProbeConfig, RunConfig, TrainingConfig, WorldConfig
     from atlantis.training.loop import train
     from atlantis.world import OCEANS, VirtualRegion, World
@@ -25,14 +29,18 @@ __all__ = [
     "Dataset",
     "DatasetConfig",
     "ProbeConfig",
+    "Run",
     "RunConfig",
     "TrainingConfig",
     "UserError",
     "VirtualRegion",
     "World",
     "WorldConfig",
+    "evaluate",
     "load_config",
+    "load_run",
     "probe",
+    "report",
     "shipped_cities",
     "train",
 ]
@@ -48,8 +56,12 @@ _HOMES = {
     "VirtualRegion": "world",
     "World": "world",
     "WorldConfig": "settings",
+    "evaluate": "readout.evaluate:evaluate_checkpoint",
     "load_config": "config:load",
+    "load_run": "runs:Run",
     "probe": "readout.analysis:probe_checkpoint",
+    "report": "report",
+    "Run": "runs",
     "shipped_cities": "world.cities",
     "train": "training.loop",
 }
@@ -59,6 +71,8 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     module, _, attribute = _HOMES[name].partition(":")
+    if name == module:  # `report`: a package that can be called
+        return import_module(f"{__name__}.{module}")
     return getattr(import_module(f"{__name__}.{module}"), attribute or name)
 
 

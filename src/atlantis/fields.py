@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import difflib
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from atlantis.errors import UserError
 
 
 def _whole(value: Any) -> Any:
@@ -22,6 +26,16 @@ class Settings(BaseModel):
     """Base of all settings: unknown keys are refused, values are not converted, instances do not change."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with other values. Raises UserError for a key that the settings do not have: pydantic takes any."""
+        known = type(self).model_fields
+        for key in update or {}:
+            if key not in known and self.model_config.get("extra") != "allow":
+                close = difflib.get_close_matches(key, known, n=1)
+                meant = f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+                raise UserError(f"{type(self).__name__}.{key}: unknown key{meant}")
+        return super().model_copy(update=update, deep=deep)
 
 
 READ_ONLY = "read only"

@@ -132,6 +132,12 @@ def _probe(path: Path, world: World, config: RunConfig) -> None:
     """Probe the checkpoints of a finished run. Raises PartFailed, whatever goes wrong but with the disk."""
     try:
         probe_checkpoints(path, world, config.probe)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"{path}: the run is trained and finished, but was stopped while it was probed. `atlantis probe {path}` "
+            "does that",
+            signal.SIGINT,
+        ) from None
     except (Interrupted, OSError):
         raise
     except Exception as error:

@@ -13,6 +13,7 @@ Choices that everything else builds on:
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -202,6 +203,21 @@ class World:
         if region not in self.regions:
             raise UserError(f"no region {region!r} in this world; it has: {', '.join(self.regions)}")
         return np.flatnonzero((self._region == region).to_numpy())
+
+    def find(self, name: str) -> NDArray[np.int64]:
+        """Ids of all cities of this name, the most populous first; capitals and small letters are the same.
+
+        Raises UserError, with the nearest name, if there is none.
+        """
+        names = self._table["name"].astype(str)
+        folded = names.str.casefold().to_numpy()
+        ids = np.flatnonzero(folded == name.casefold())
+        if not len(ids):
+            close = difflib.get_close_matches(name.casefold(), folded.tolist(), n=1)
+            nearest = f"; did you mean {names[int(np.flatnonzero(folded == close[0])[0])]}?" if close else ""
+            raise UserError(f"{name}: no city of this name in this world{nearest}")
+        populations = self._table["population"].to_numpy()[ids]
+        return ids[np.argsort(-populations, kind="stable")]
 
     def distance_km(self, i: ArrayLike, j: ArrayLike) -> NDArray[np.int32]:
         """Great-circle distances between cities in whole km; `i` and `j` are ids that broadcast.
