@@ -11,7 +11,7 @@ RUNS := outputs/experiments
 # A worker per processor, each with the files it is given as a whole, since a file's tests share what they train.
 WORKERS := -n $(or $(JOBS),logical) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo scratch test test-all wheel-test coverage browser gallery lint format bench faults
+.PHONY: help install demo scratch test test-all wheel-test coverage browser gallery lint format bench faults docs
 
 help:
 	@echo "make demo     install, then fine-tune on Atlantis for 200 steps and write the report (minutes)"
@@ -30,6 +30,7 @@ help:
 	@echo "make faults   install, then kill, starve and damage runs, feed them wrong and hostile files, and write"
 	@echo "              docs/reliability.md (an hour, two suites at a time; JOBS=1 for one, N=100 for fewer"
 	@echo "              trials, ONLY=\"kills disk\" for some of it)"
+	@echo "make docs     install, then build the documentation as a site: build/site/index.html"
 	@echo "make format   install, then let ruff rewrite what it can"
 	@echo "make install  only install, into $(VENV)"
 
@@ -80,6 +81,12 @@ lint: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+.PHONY: docs
+docs: $(INSTALLED)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	@echo "build/site/index.html; with the search: $(BIN)/python -m http.server --directory build/site"
 
 bench: $(INSTALLED)
 	$(BIN)/python -m checks.benchmarks $(ONLY) $(if $(ROUNDS),--rounds $(ROUNDS))

@@ -44,13 +44,14 @@ def needed(requirements: list[str]) -> dict[str, str]:
 def mistakes(project: Path, constraints: Path) -> list[str]:
     """A line for each package that is not pinned, or installed in another version."""
     about = tomllib.loads(project.read_text(encoding="utf-8"))["project"]
+    extras = about["optional-dependencies"]
     pins = {}
     for line in constraints.read_text(encoding="utf-8").splitlines():
         name, equals, pin = line.partition("#")[0].partition("==")
         if equals:
             pins[canonicalize_name(name.strip())] = pin.partition(";")[0].strip()
     said = []
-    for name, found in sorted(needed([*about["dependencies"], *about["optional-dependencies"]["dev"]]).items()):
+    for name, found in sorted(needed([*about["dependencies"], *extras["dev"], *extras["docs"]]).items()):
         if name not in pins and name != "setuptools":  # which is part of the environment, as pip is
             said.append(f"{name}: needed, and not in {constraints.name}")
         elif found and found != pins.get(name, found):

@@ -1,9 +1,9 @@
-"""Write what the documentation says about the demo run: docs/metrics.md, and README's section about it.
+"""Write what the documentation says about the demo run: docs/metrics.md and docs/demo.md.
 
     python -m scripts.demo_pages                                 # both pages, from the committed record
     python -m scripts.demo_pages --run outputs/experiments/demo  # a record of that run first, then both pages
 
-The prose is metrics.md and readme_demo.md beside this script; every figure in them is a place such as
+The prose is metrics.md and demo.md beside this script; every figure in them is a place such as
 `{{demo:last.real.skill_frozen|.3f}}`, filled from experiments/2026-11-28_demo/records/ as those of docs/performance.md
 are. The same record gives the same bytes; a test compares the pages with it.
 """
@@ -22,7 +22,7 @@ import pandas as pd
 
 from atlantis.artifacts import write_text
 from atlantis.errors import UserError
-from atlantis.markdown import table, with_part
+from atlantis.markdown import table
 from atlantis.readout.catalogue import Metric, in_section
 from atlantis.readout.integration import find_islands, mean_gap_km
 from atlantis.report.map_data import MapData
@@ -36,10 +36,8 @@ from checks.records import commit, machine
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "2026-11-28_demo" / "records"
-PROSE, README_PROSE = (Path(__file__).with_name(name) for name in ("metrics.md", "readme_demo.md"))
-PAGE, README = ROOT / "docs" / "metrics.md", ROOT / "README.md"
-BEGIN, END = "## What the demo shows\n", "<!-- written by scripts/study_text.py -->"
-"""README's section: from one to the other. What follows END is not about the demo."""
+PROSE, DEMO_PROSE = (Path(__file__).with_name(name) for name in ("metrics.md", "demo.md"))
+PAGE, DEMO_PAGE = (ROOT / "docs" / name for name in ("metrics.md", "demo.md"))
 
 
 # --- the record
@@ -179,12 +177,12 @@ def _in_demo(metric: Metric, at: dict[str, Any]) -> str:
     return "; ".join(texts)
 
 
-def readme_section(records: Records) -> str:
-    """README's section about the demo, between `BEGIN` and `END`."""
+def demo_page(records: Records) -> str:
+    """The page about the demo: its course as a table, and what became of the answers and of the map."""
     found = records["demo"]["results"]["table"]
     rows = [[cell(value, digits) for digits, value in zip(found["digits"], row, strict=True)] for row in found["rows"]]
-    prose = README_PROSE.read_text(encoding="utf-8").replace("{{table}}", markdown_rows(found["columns"], rows))
-    return render(prose, records, {}).removeprefix(BEGIN)
+    prose = DEMO_PROSE.read_text(encoding="utf-8").replace("{{table}}", markdown_rows(found["columns"], rows))
+    return render(prose, records, {})
 
 
 def main() -> None:
@@ -196,7 +194,7 @@ def main() -> None:
             write_text(RECORDS / "demo.json", json.dumps(record_of(load(options.run)), indent=1) + "\n")
         records = read_records(RECORDS)
         write_text(PAGE, metrics_page(records))
-        write_text(README, with_part(README.read_text(encoding="utf-8"), BEGIN, END, readme_section(records)))
+        write_text(DEMO_PAGE, demo_page(records))
     except (UserError, OSError) as error:
         sys.exit(f"error: {error}")
 

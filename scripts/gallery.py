@@ -2,8 +2,8 @@
 
     python -m scripts.gallery outputs/experiments/demo
 
-Writes docs/gallery/index.html (what `atlantis report RUN --out docs/gallery/index.html` writes) and, in docs/images/,
-page*.png (Chromium's pictures of it) and the figures that the README shows.
+Writes docs/gallery/demo.html (what `atlantis report RUN --out docs/gallery/demo.html` writes) and, in docs/images/,
+page*.png (Chromium's pictures of it) and the figures that README and docs/demo.md show.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def make_gallery(run: Path) -> None:
         raise UserError("the pictures of the page need Chromium; `make browser` installs it")
     loaded = load(run)
     drawn = pictures(loaded)
-    page = write_report(loaded, DOCS / "gallery" / "index.html")
+    page = write_report(loaded, DOCS / "gallery" / "demo.html")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile, Tab(Path(profile)) as tab:
         for name, (width, height, dark) in VIEWS.items():
             tab.open(page, width, height, dark)

@@ -1,4 +1,4 @@
-"""Prose about the study's runs with named places, filled from records: README's figures. None is typed by hand.
+"""Prose about the study's runs with named places, filled from records: README and docs/study.md. None is typed by hand.
 
 A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`, `inter_bs64`, ...). A line with
 `{{optional}}` is left out while no record fills one of its places.
@@ -12,11 +12,13 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{draws|RUN|RUN}}               the same over the draws from the given base, of runs of equal length, and n
     {{r2|RUN|STEP}}                 longitude's and latitude's R2 over the draws from the given base, at a step
     {{study|RUN|STEP}}              the reference study's
+    {{study_row|RUN|STEP}}          the same and its error in km, as the cells of a table
     {{answers|RUN|SLICE|start}}     the answers' error in km over bases, at the start or the `end`
     {{virtual|RUN}}                 how far from its places the second protocol's probe sees Atlantis, base by base, km
     {{virtual_draws|RUN}}           the same over draws from the given base, of runs that were shortened, and n
     {{one|FILE|start}}              the map's error of one record below experiments/, at the start or the `end`
     {{bench|SCENARIO/METHOD|km_end}}    a number of the benchmark in km, also `task SLICE`: mean over its seeds
+    {{demo|PATH|FORMAT}}            a number of the demo's record
 """
 
 from __future__ import annotations
@@ -33,11 +35,14 @@ from atlantis.report import bases
 from atlantis.report.bases import bases_of
 from atlantis.report.groups import Group, groups_of, mean_and_interval, number, pairs_of
 from atlantis.report.results import MAP_KM, on_map, on_task
-from atlantis.report.study_numbers import BASE_MAPS, TUNED_MAPS
+from atlantis.report.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
 from atlantis.report.study_record import REAL, StudyRecord, read_record
 from atlantis.statistics import IDENTITY, LOG, Scale
+from checks.benchmarks.page import read_records as read_demo
+from checks.pages import figure
 
 OPTIONAL = "{{optional}}"
+DEMO = "2026-11-28_demo/records"
 
 
 def filled(prose: str, records: Sequence[StudyRecord], bench: Sequence[BenchRecord], folder: Path) -> str:
@@ -73,7 +78,7 @@ class _Places:
                 "bases": self.n_bases, "steps": self.steps, "start": self.start, "added": self.added,
                 "less": self.less, "equal": self.equal, "draws": self.draws, "r2": self.r2, "study": self.study,
                 "answers": self.answers, "virtual": self.virtual, "virtual_draws": self.virtual_draws,
-                "one": self.one, "bench": self.bench,
+                "one": self.one, "bench": self.bench, "study_row": self.study_row, "demo": self.demo,
             },
         )  # fmt: skip
 
@@ -114,15 +119,22 @@ class _Places:
         group = max(self._given(run), key=lambda group: len(group.records), default=None)
         if group is None:
             return ""
-        both = [group.over_seeds(int(step), on_map("seed", REAL, key), 3) for key in ("lon_r2", "lat_r2")]
+        both = [group.over_seeds(int(step), on_map("degrees", REAL, key), 3) for key in ("lon_r2", "lat_r2")]
         return " and ".join(both)
 
     def _given(self, run: str) -> list[Group]:
         return [group for group in self.groups if group.run == run and group.given and not group.shortened]
 
     def study(self, run: str, step: str) -> str:
-        rows = [row for row in BASE_MAPS + TUNED_MAPS if row.run == run and row.step == int(step)]
-        return f"{rows[0].lon_r2:.3f} and {rows[0].lat_r2:.3f}" if rows else ""
+        row = _reported(run, step)
+        return f"{row.lon_r2:.3f} and {row.lat_r2:.3f}" if row else ""
+
+    def study_row(self, run: str, step: str) -> str:
+        row = _reported(run, step)
+        if row is None:
+            return ""
+        km = "not reported" if row.mean_km is None else f"{number(row.mean_km, 0)} km"
+        return f"{row.lon_r2:.3f} | {row.lat_r2:.3f} | {km}"
 
     def answers(self, run: str, name: str, when: str) -> str:
         pick = on_task(name, "mean_km").take
@@ -144,6 +156,10 @@ class _Places:
         value = (bases.at_start if when == "start" else bases.at_end)(record, MAP_KM.take)
         return "" if value is None else number(value, 0)
 
+    def demo(self, path: str, spec: str) -> str:
+        records = read_demo(self.folder / DEMO)
+        return figure(f"demo:{path}|{spec}", records) if records else ""
+
     def bench(self, row: str, quantity: str) -> str:
         by_seed: dict[int, list[float]] = {}
         for record in self.benched:
@@ -155,6 +171,11 @@ class _Places:
                 if value is not None:
                     by_seed.setdefault(record.seed, []).append(value)
         return _mean([fmean(values) for values in by_seed.values()], LOG)
+
+
+def _reported(run: str, step: str) -> StudyMap | None:
+    """What the study reported of its run, which stopped there; the first such row."""
+    return next((row for row in BASE_MAPS + TUNED_MAPS if row.run == run and row.step == int(step)), None)
 
 
 def _virtual_km(record: StudyRecord) -> float | None:

@@ -1,9 +1,9 @@
-"""Write README's text about the study: the prose of study_text.md beside this script, every figure from records.
+"""Write docs/study.md, and README's findings: prose beside this script, every figure from records.
 
     python -m scripts.study_text
 
-The text stands between two comments in README.md, which name this script; what is between them is not edited by hand.
-The same records give the same bytes.
+The page is study.md. The findings are findings_in_brief.md. They stand between two comments in README.md, which name
+this script, and what is between them is not edited by hand. The same records give the same bytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from atlantis.report.study_record import read_records
 from scripts.study_places import filled
 
 ROOT = Path(__file__).parents[1]
-PROSE = Path(__file__).with_suffix(".md")
+PROSE, BRIEF = (Path(__file__).with_name(name) for name in ("study.md", "findings_in_brief.md"))
+PAGE, README = ROOT / "docs" / "study.md", ROOT / "README.md"
 BEGIN, END = "<!-- written by scripts/study_text.py -->\n", "<!-- end -->"
 FOLDERS = ("*_study/records*", "*_equal_length/records")
 """Where the records of the study's runs are, below experiments/: all that docs/results.md is made from."""
@@ -30,20 +31,20 @@ def record_folders() -> list[Path]:
     return [folder for pattern in FOLDERS for folder in sorted((ROOT / "experiments").glob(pattern))]
 
 
-def text() -> str:
-    """The text between the comments, from the committed records. Raises UserError for a place that has no record."""
+def text(prose: Path) -> str:
+    """The prose with its places filled from the committed records. Raises UserError for a place that has no record."""
     bench = read_bench_records(sorted((ROOT / "experiments").glob("*_benchmark/records")))
-    return filled(PROSE.read_text(encoding="utf-8"), read_records(record_folders()), bench, ROOT / "experiments")
+    return filled(prose.read_text(encoding="utf-8"), read_records(record_folders()), bench, ROOT / "experiments")
 
 
 def main() -> None:
-    readme = ROOT / "README.md"
     try:
-        write_text(readme, with_part(readme.read_text(encoding="utf-8"), BEGIN, END, text()))
+        write_text(PAGE, text(PROSE))
+        write_text(README, with_part(README.read_text(encoding="utf-8"), BEGIN, END, text(BRIEF)))
     except (UserError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(f"wrote {readme}")
+    print(f"wrote {PAGE} and {README}")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def make_run(
             "lat": [6.5, 35.7, -23.5, -18.1, -1.3, -12.0, 35.0, 36.0],
         }
     )
-    for protocol, share in (("seed", 1.0), ("sphere", 2.0)):
+    for protocol, share in (("degrees", 1.0), ("sphere", 2.0)):
         predictions = pd.concat([predicted(cities, step, share * drift * k) for k, step in enumerate(STEPS)])
         (folder / "analysis" / protocol).mkdir(parents=True)
         predictions.to_parquet(folder / "analysis" / protocol / "predictions.parquet", index=False)
@@ -172,7 +172,7 @@ def add_map(folder: Path, cities: pd.DataFrame, drift: float, with_shift: bool) 
         "metric,group,first,final,worst,worst_step,half_damage_step,recovered\n"
         "km_frozen,real,226,359,473,100,38.5,0.46\nskill_frozen,real,0.96,0.94,0.92,100,40,\n"
     )
-    (folder / "analysis" / "seed" / "variants.csv").write_text(
+    (folder / "analysis" / "degrees" / "variants.csv").write_text(
         "step,variant,group,n,lon_r2,lat_r2,lon_mae,lat_mae,mean_km,median_km\n"
         + "".join(
             f"{step},virtual in the pool,real,2,0.9,0.9,1,1,{120 + 10 * k},9\n"

@@ -39,7 +39,7 @@ def run(small_run: Path, tmp_path: Path) -> Iterator[Path]:
 def test_all_that_is_measured_is_in_the_catalogue_and_all_of_the_catalogue_is_measured(small_run: Path) -> None:
     analysis = small_run / "analysis"
     measured = set(pd.read_parquet(analysis / "map" / "measures.parquet")["metric"])
-    columns = set(pd.read_csv(analysis / "seed" / "representation_dynamics.csv").columns)
+    columns = set(pd.read_csv(analysis / "degrees" / "representation_dynamics.csv").columns)
     file = small_run / "checkpoints" / "checkpoint-20" / "eval_results.json"
     scores = {score.metric for score in scores_of(json.loads(file.read_text()))}
     assert measured <= set(METRICS) and set(SCORES) < columns and scores < set(METRICS)
@@ -80,7 +80,7 @@ def test_a_function_and_an_entry_are_all_that_a_metric_needs(run: Path, monkeypa
     assert rows["value"].tolist() == [10 + step for step in rows["step"]] and len(rows) > 2
     when = pd.read_csv(run / "analysis" / "map" / "when.csv").set_index("metric")
     assert when.loc["tilt", "first"] == 10 and when.loc["tilt", "recovered"] == 0 and "worst_km" in when.index
-    for protocol in ("seed", "sphere"):
+    for protocol in ("degrees", "sphere"):
         dynamics = pd.read_csv(run / "analysis" / protocol / "representation_dynamics.csv")
         assert (dynamics["worst_km"] >= dynamics["mean_km"]).all() and "worst_km_low" in dynamics
     loaded = load(run)

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from atlantis.errors import UserError
-from atlantis.markdown import with_part
 from atlantis.report.run_data import load
 from checks.benchmarks.page import read_records
 from scripts import demo_pages
-from scripts.demo_pages import BEGIN, END, PAGE, README, RECORDS, metrics_page, readme_section, record_of
+from scripts.demo_pages import DEMO_PAGE, PAGE, RECORDS, demo_page, metrics_page, record_of
 from tests.planted_run import make_run
 
-AGAIN = "run `python -m scripts.demo_pages`; edit scripts/metrics.md and scripts/readme_demo.md, not the pages"
+AGAIN = "run `python -m scripts.demo_pages`; edit scripts/metrics.md and scripts/demo.md, not the pages"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +27,8 @@ def test_docs_metrics_is_what_the_record_says(records: dict[str, Any]) -> None:
     assert PAGE.read_text(encoding="utf-8") == metrics_page(records), AGAIN
 
 
-def test_readme_is_what_the_record_says(records: dict[str, Any]) -> None:
-    readme = README.read_text(encoding="utf-8")
-    assert with_part(readme, BEGIN, END, readme_section(records)) == readme, AGAIN
+def test_docs_demo_is_what_the_record_says(records: dict[str, Any]) -> None:
+    assert DEMO_PAGE.read_text(encoding="utf-8") == demo_page(records), AGAIN
 
 
 def test_another_number_is_another_page(records: dict[str, Any]) -> None:
@@ -38,16 +36,11 @@ def test_another_number_is_another_page(records: dict[str, Any]) -> None:
     changed["demo"]["results"]["last"]["real"]["skill_frozen"] -= 0.1
     changed["demo"]["results"]["table"]["rows"][-1][-1] += 1_000
     assert metrics_page(changed) != metrics_page(records)
-    before, after = (readme_section(found).splitlines() for found in (records, changed))
+    before, after = (demo_page(found).splitlines() for found in (records, changed))
     differ = [line for line, other in zip(after, before, strict=True) if line != other]
     assert len(differ) == 2, "the last row of the table, and the sentence about the skill"
     with pytest.raises(KeyError):
         metrics_page({**changed, "demo": {"results": {}}})
-
-
-def test_a_page_without_the_section_is_refused() -> None:
-    with pytest.raises(UserError, match="has no '## What the demo shows'"):
-        with_part("# atlantis\n", BEGIN, END, "")
 
 
 def test_a_record_has_a_runs_own_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

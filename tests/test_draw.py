@@ -13,7 +13,7 @@ from atlantis.data.draw import Pool, Where, virtual_ids
 from atlantis.data.streams import distinct, shuffled, streams, unrank_triangular
 from atlantis.errors import UserError
 from atlantis.names import SLICES
-from atlantis.tasks import Questions
+from atlantis.tasks import Form, Questions, Task
 from atlantis.tasks.distance import DISTANCE
 from atlantis.tasks.task import question_keys
 from tests.distances import distances, drawn
@@ -27,7 +27,7 @@ class Line:
     n_virtual: int
 
     @property
-    def offset(self):
+    def first_virtual(self):
         return self.n_real
 
     @property
@@ -219,7 +219,7 @@ def test_the_inter_share_is_capped_and_said():
     assert pool.ask(1_000, streams(42, "cross"))[1] == []
 
 
-def test_atlantis_from_an_offset_on():
+def test_atlantis_from_a_first_city_on():
     world = Line(50, 20)
     assert virtual_ids(world) == virtual_ids(world, 50) == range(50, 70)
     inter = drawn(world, "inside", 45, streams(0, "inter"), first_virtual=60)
@@ -229,6 +229,49 @@ def test_atlantis_from_an_offset_on():
             virtual_ids(world, wrong)
     with pytest.raises(UserError, match="no virtual ones: add a region"):
         virtual_ids(Line(50, 0))
+
+
+class Northward(Task):
+    """Which of two cities is the second, where the second lies north of the first?"""
+
+    name, unit, penalty = "northward", "cities", 1.0
+    form = Form("northward({city},{city})={int:5}")
+
+    def answer(self, places, cities):
+        return cities[:, 1]
+
+    def draw(self, seats, n):
+        return seats.take(n, lambda cities: cities[:, 1] > cities[:, 0])  # on the line, larger ids are further north
+
+
+class Apart(Northward):
+    """Pairs in any order, which are numbered where nothing is left out, at least 3 km from each other."""
+
+    symmetric = True
+
+    def draw(self, seats, n):
+        return seats.take(n, lambda cities: abs(cities[:, 1] - cities[:, 0]) >= 3)
+
+
+@pytest.mark.parametrize("task, kept", [(Northward(), lambda step: step > 0), (Apart(), lambda step: abs(step) >= 3)])
+@pytest.mark.parametrize("n", [40, 150])  # drawn one by one; and more than half of what is there, drawn from all
+def test_a_task_keeps_some_of_what_is_drawn(task, kept, n):
+    world = Line(20, 10)
+    pool = Pool(task, world, Where("world"))  # type: ignore[arg-type]
+    questions, _ = pool.ask(n, streams(3, "northward"))
+    assert kept(np.diff(questions.cities)).all() and questions.cities.max() < 20
+    assert len(np.unique(questions.keys()[task.name])) == n
+    again, _ = pool.ask(n, streams(3, "northward"))
+    assert np.array_equal(again.cities, questions.cities), "the same seed"
+    touching, _ = Pool(task, world, Where("touching"), inter_ratio=0.25).ask(40, streams(3, "t"))  # type: ignore[arg-type]
+    assert touching.counts() == {"world-world": 0, "world-atlantis": 30, "atlantis-atlantis": 10}
+    assert kept(np.diff(touching.cities)).all()
+
+
+def test_a_task_that_keeps_too_few_is_told_how_many():
+    pool = Pool(Northward(), Line(20, 0), Where("world"))  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="northward: of its questions with 2 cities it keeps 190, and 200 are"):
+        pool.ask(200, streams(3, "northward"))
 
 
 def test_too_many_pairs_are_refused():

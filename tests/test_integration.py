@@ -67,8 +67,8 @@ def test_on_the_map_or_off_it(world: World, islands: list[Island]) -> None:
     rng = np.random.default_rng(0)
     vectors = unit_vectors(world.lon, world.lat)
     x = np.hstack([vectors, rng.normal(size=(len(world), 5))]) + rng.normal(size=(len(world), 8)) * 0.05
-    real, virtual = x[: world.offset], x[world.offset :]
-    y, true = vectors[: world.offset], vectors[world.offset :]
+    real, virtual = x[: world.first_virtual], x[world.first_virtual :]
+    y, true = vectors[: world.first_virtual], vectors[world.first_virtual :]
 
     def km(virtual: np.ndarray) -> tuple[Estimate, Estimate]:
         placed = place_unseen(real, y, *places(world, False), virtual, islands)

@@ -219,9 +219,9 @@ def test_without_measures_both_protocols_are_the_same_and_there_is_no_map(run: P
     found = contents(run)
     assert set(found) == {name for name in whole if not name.startswith("analysis/map/")}
     assert all(found[name] == whole[name] for name in found)
-    before = (run / "analysis" / "seed" / "manifest.json").stat()
+    before = (run / "analysis" / "degrees" / "manifest.json").stat()
     analysis.probe_checkpoints(run, world, config)
-    assert (run / "analysis" / "seed" / "manifest.json").stat().st_mtime_ns == before.st_mtime_ns, "made again"
+    assert (run / "analysis" / "degrees" / "manifest.json").stat().st_mtime_ns == before.st_mtime_ns, "made again"
     analysis.probe_checkpoints(run, world, small_config.probe)
     assert contents(run) == whole, "asked for later, they are added"
 
@@ -244,8 +244,18 @@ def test_a_checkpoint_that_was_taken_away_leaves_no_rows(run: Path) -> None:
     shutil.rmtree(run / "checkpoints" / "checkpoint-3")
     shutil.rmtree(run / "checkpoints" / "checkpoint-20")
     probe_run(run)
-    for file in ("map/measures.parquet", "map/cities.parquet", "seed/predictions.parquet"):
+    for file in ("map/measures.parquet", "map/cities.parquet", "degrees/predictions.parquet"):
         assert set(pd.read_parquet(run / "analysis" / file)["step"]) == {0, 10}
+
+
+def test_an_older_run_keeps_the_folder_of_the_protocol_s_old_name(run: Path, small_config: RunConfig) -> None:
+    (run / "analysis" / "degrees").rename(run / "analysis" / "seed")
+    assert analysis.is_probed(run, small_config.probe)
+    shutil.rmtree(run / "checkpoints" / "checkpoint-3")
+    assert not analysis.is_probed(run, small_config.probe)
+    probe_run(run)
+    assert set(pd.read_csv(run / "analysis" / "seed" / "representation_dynamics.csv")["step"]) == {0, 10, 20}
+    assert not (run / "analysis" / "degrees").exists()
 
 
 def test_nothing_readable_writes_nothing(run: Path) -> None:

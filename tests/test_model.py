@@ -15,9 +15,11 @@ from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss, load_model, save_model
 from atlantis.model.checkpoint import grow
+from atlantis.model.fast import flat, kernels, tree
 from atlantis.model.fast.cache import extend
 from atlantis.model.fast.shared import shared_logits
 from atlantis.model.transformer import answer_logits
+from atlantis.readout.ridge import fit_ridge
 from atlantis.settings import TrainingConfig
 from atlantis.tasks import Questions
 from atlantis.training.step import Engine
@@ -92,7 +94,7 @@ def test_greedy_answers_equal_transformers_generate(kind: str, tmp_path: Path) -
     pairs = some_pairs()
     ours = answer_tokens(model, vocabulary, pairs, batch=7)
     for i in range(len(pairs)):
-        prompt = tokenizer(prompt_of(*pairs.cities[i]), return_tensors="pt")["input_ids"]
+        prompt = tokenizer(prompt_of(*pairs.cities[i]), add_special_tokens=False, return_tensors="pt")["input_ids"]
         out = theirs.generate(prompt, max_new_tokens=6, do_sample=False, attention_mask=torch.ones_like(prompt))
         answer = out[0, prompt.shape[1] :].tolist()
         assert ours[i].tolist() == answer + [PAD] * (6 - len(answer))
@@ -229,3 +231,11 @@ def test_shapes_are_checked_while_tests_run() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(TypeCheckError, match="tokens"):
             model(torch.zeros(4, dtype=torch.long))
+        with pytest.raises(TypeCheckError, match="bias"):
+            flat.enter(torch.zeros(4, 3), torch.zeros(9, 3), torch.zeros(8))
+        with pytest.raises(TypeCheckError, match="wanted"):
+            tree.grow(np.zeros((3, 4), int), np.zeros((3, 2), int), np.ones((3, 1), bool))
+        with pytest.raises(TypeCheckError, match="rows"):
+            kernels.pick(torch.zeros(4, 3), torch.zeros(2, 1, dtype=torch.long))
+        with pytest.raises(TypeCheckError, match="y"):
+            fit_ridge(np.zeros((4, 2)), np.zeros((3, 1)))

@@ -158,7 +158,7 @@ def test_a_city_is_found_by_the_beginning_of_its_name(opened):
 
 
 def test_the_switch_between_probes_moves_the_cities_and_the_table(opened):
-    assert opened.run("[...$('protocol').options].map((o) => o.value)") == ["seed", "sphere", "frozen", "shifted"]
+    assert opened.run("[...$('protocol').options].map((o) => o.value)") == ["degrees", "sphere", "frozen", "shifted"]
     set_value(opened, "protocol", "frozen")
     opened.point(*city(opened, EVIL))
     lines = opened.text("#tip").splitlines()
@@ -226,7 +226,7 @@ def test_several_runs_share_axes_and_steps(tab, run, tmp_path_factory):
 
 def test_a_city_is_not_taken_for_the_one_that_has_its_id_in_another_world(tab, run, tmp_path):
     other = make_run(tmp_path / "other", name="other")
-    for protocol in ("seed", "sphere"):
+    for protocol in ("degrees", "sphere"):
         path = other / "analysis" / protocol / "predictions.parquet"
         table = pd.read_parquet(path)
         table["name"] = table["name"].replace("Suva", "Apia")
@@ -243,7 +243,7 @@ def test_a_city_is_not_taken_for_the_one_that_has_its_id_in_another_world(tab, r
 )
 def test_a_movement_is_towards_the_nearest_region(tab, tmp_path, virtual, named):
     run = make_run(tmp_path / "run", with_map=True)
-    for protocol in ("seed", "sphere"):
+    for protocol in ("degrees", "sphere"):
         path = run / "analysis" / protocol / "predictions.parquet"
         table = pd.read_parquet(path)
         for i, region in enumerate(virtual, start=6):

@@ -107,7 +107,7 @@ def test_every_table_is_written_and_read_back(name: str, tmp_path: Path) -> None
     assert analysis.is_probed(path, config) and shown
     for file in sorted((path / "analysis").rglob("*.csv")):
         assert len(pd.read_csv(file).columns) > 3, f"{file.name} has lost its columns"
-    assert list(pd.read_csv(path / "analysis" / "seed" / "variants.csv").columns) == ["step", *variant_columns()]
+    assert list(pd.read_csv(path / "analysis" / "degrees" / "variants.csv").columns) == ["step", *variant_columns()]
     assert (("variants" in found) == bool(len(run.variants))) and list(table.columns) == MEASURES
     for protocol in names.PROTOCOLS:
         rows = run.probes[protocol].dynamics
@@ -126,8 +126,8 @@ def test_every_table_is_written_and_read_back(name: str, tmp_path: Path) -> None
 
 def test_an_empty_table_of_an_older_version_is_read(tmp_path: Path) -> None:
     path = probed_run(tmp_path, world_in(tmp_path, "one region"), ProbeConfig(layers=[0, 1], measures=False))
-    (path / "analysis" / "seed" / artifacts.MANIFEST).unlink()
-    (path / "analysis" / "seed" / "variants.csv").write_text("step\n")
+    (path / "analysis" / "degrees" / artifacts.MANIFEST).unlink()
+    (path / "analysis" / "degrees" / "variants.csv").write_text("step\n")
     run = run_data.load(path)
     assert run.variants.empty and {"variant", "group"} <= set(run.variants.columns)
     assert len(run_rows(run)) == 2 and "variants" not in run_tables(run)
@@ -389,7 +389,7 @@ def test_one_run_that_cannot_be_read_takes_no_other_with_it(copy: Path, capsys: 
     config = configs.load(copy / "config.yaml", [f"output_root={copy.parents[1]}"])
     other = copy.with_name("other")
     shutil.copytree(copy, other)
-    dynamics = copy / "analysis" / "seed" / "representation_dynamics.csv"
+    dynamics = copy / "analysis" / "degrees" / "representation_dynamics.csv"
     damaged = dynamics.read_bytes()
     dynamics.write_bytes(damaged[:-2] + b"7\n")
     runs = [config, config.model_copy(update={"name": "other"})]

@@ -21,7 +21,7 @@ from atlantis.data.encoding import probe_prompt
 from atlantis.model import Transformer, save_model
 from atlantis.model.fast import kernels
 from atlantis.readout.activations import probe_features, probe_states
-from atlantis.readout.probes import LEAST_SPREAD, folds, metrics, r2, read_seed, read_sphere, seed_split
+from atlantis.readout.probes import LEAST_SPREAD, degrees_split, folds, metrics, r2, read_degrees, read_sphere
 from atlantis.readout.probes import read as read_any
 from atlantis.readout.ridge import ALPHAS, Sums, fit_ridge, solve_ridge
 from atlantis.readout.threads import as_they_come, side_by_side
@@ -114,7 +114,7 @@ def test_features_are_transformers_hidden_states(
 
 def test_hidden_states_that_are_coordinates_probe_to_one(world: World) -> None:
     planted = np.column_stack([world.lon, world.lat, noise(world, 20)])
-    test = row(read_seed(planted, world, CONFIG).dynamics, "real", "test")
+    test = row(read_degrees(planted, world, CONFIG).dynamics, "real", "test")
     assert test["lon_r2"] > 0.9999 and test["lat_r2"] > 0.9999 and test["mean_km"] < 5
     rotated = np.column_stack([unit_vectors(world.lon, world.lat), noise(world, 5)]) @ rotation(8)
     reading = read_sphere(rotated, world, CONFIG)
@@ -130,7 +130,7 @@ def rotation(n: int) -> np.ndarray:
 def test_shuffled_cities_fall_to_chance(world: World) -> None:
     order = np.random.default_rng(3).permutation(len(world))
     shuffled = np.column_stack([world.lon, world.lat, noise(world, 5)])[order]
-    for read in (read_seed, read_sphere):
+    for read in (read_degrees, read_sphere):
         test = row(read(shuffled, world, CONFIG).dynamics, "real", "test")
         assert test["lat_r2"] < 0.05 and test["lon_r2"] < 0.05
         assert test["mean_km"] > 4_000
@@ -139,10 +139,10 @@ def test_shuffled_cities_fall_to_chance(world: World) -> None:
 def test_atlantis_is_probed_by_its_own_rows(world: World) -> None:
     """The study probed ids 0..99 for Atlantis. Here only the rows of ids 5075..5174 may matter."""
     planted = np.column_stack([world.lon, world.lat, noise(world, 5)])
-    good = row(read_seed(planted, world, CONFIG).dynamics, "Atlantis", "virtual")
+    good = row(read_degrees(planted, world, CONFIG).dynamics, "Atlantis", "virtual")
     spoiled = planted.copy()
-    spoiled[world.offset :, :2] = np.random.default_rng(4).uniform(-90, 90, (world.n_virtual, 2))
-    bad = row(read_seed(spoiled, world, CONFIG).dynamics, "Atlantis", "virtual")
+    spoiled[world.first_virtual :, :2] = np.random.default_rng(4).uniform(-90, 90, (world.n_virtual, 2))
+    bad = row(read_degrees(spoiled, world, CONFIG).dynamics, "Atlantis", "virtual")
     assert good["n"] == bad["n"] == 100
     assert good["mean_km"] < 5 and bad["mean_km"] > 2_000
 
@@ -152,7 +152,7 @@ def test_a_region_left_out_is_not_fitted_on(world: World) -> None:
     planted = np.column_stack([world.lon, world.lat]) * 0.0 + noise(world, 2) * 0.01
     japan = world.ids_of("Japan")
     planted[japan] = np.column_stack([world.lon[japan], world.lat[japan]])
-    reading = read_seed(planted, world, ProbeConfig())
+    reading = read_degrees(planted, world, ProbeConfig())
     assert reading.variants is not None
     left_out = reading.variants[reading.variants["group"] == "Japan"].set_index("variant")["mean_km"]
     assert row(reading.dynamics, "Japan", "test")["mean_km"] < 1_500 < left_out["region left out"]
@@ -162,29 +162,29 @@ def test_the_pool_may_hold_atlantis(world: World) -> None:
     """A feature that only Atlantis has is learned when part of Atlantis is in the pool, and not otherwise."""
     planted = noise(world, 10) * 0.1
     planted[:, 0] = world.is_virtual * 10.0
-    reading = read_seed(planted, world, CONFIG)
+    reading = read_degrees(planted, world, CONFIG)
     assert reading.variants is not None
     pooled = reading.variants[(reading.variants["variant"] == "virtual in the pool")].set_index("group")["mean_km"]
     assert pooled["Atlantis"] < 1_500 < row(reading.dynamics, "Atlantis", "virtual")["mean_km"]
 
 
 def test_the_seed_split_is_the_studys(world: World) -> None:
-    train, test = seed_split(world, ProbeConfig())
+    train, test = degrees_split(world, ProbeConfig())
     assert (len(train), len(test)) == (3_000, 2_000)
     assert not set(train) & set(test)
     assert max(train.max(), test.max()) < 5_075
-    assert np.array_equal(train, seed_split(world, ProbeConfig())[0])
-    assert not np.array_equal(train, seed_split(world, ProbeConfig(seed=1))[0])
+    assert np.array_equal(train, degrees_split(world, ProbeConfig())[0])
+    assert not np.array_equal(train, degrees_split(world, ProbeConfig(seed=1))[0])
 
 
 def test_further_splits_give_the_interval_and_leave_the_studys_numbers_alone(world: World) -> None:
     planted = np.column_stack([unit_vectors(world.lon, world.lat), noise(world, 3) * 0.3])
-    one, five = (read_seed(planted, world, ProbeConfig(repeats=n)).dynamics for n in (1, 5))
+    one, five = (read_degrees(planted, world, ProbeConfig(repeats=n)).dynamics for n in (1, 5))
     assert "mean_km_low" in five and one["mean_km_low"].isna().all()
     assert one["mean_km"].tolist() == five["mean_km"].tolist()
     values = []
     for repeat in range(5):
-        train, test = seed_split(world, ProbeConfig(), repeat)
+        train, test = degrees_split(world, ProbeConfig(), repeat)
         ridge = SklearnRidge(alpha=10.0).fit(planted[train], np.column_stack([world.lon, world.lat])[train])
         values.append(metrics(world.lon[test], world.lat[test], *ridge.predict(planted[test]).T)["mean_km"])
     assert len(set(values)) == 5
@@ -195,7 +195,7 @@ def test_further_splits_give_the_interval_and_leave_the_studys_numbers_alone(wor
     assert (real["mean_km_low"], real["mean_km_high"]) == pytest.approx(tuple(ends), rel=1e-6)
 
 
-@pytest.mark.parametrize("read", [read_seed, read_sphere])
+@pytest.mark.parametrize("read", [read_degrees, read_sphere])
 def test_intervals_hold_the_score_and_keep_its_bounds(read, world: World) -> None:
     """A map so good that R2 is near 1, and one that is not there; regions of hundreds of cities, and of a dozen."""
     for spread in (0.02, 3.0):
@@ -219,7 +219,7 @@ def test_folds_have_the_correction_too(world: World) -> None:
     half = 2.776445 * spread * math.sqrt(1 / 5 + 1 / 4)
     ends = real["mean_km"] * np.exp([-half, half])
     assert (real["mean_km_low"], real["mean_km_high"]) == pytest.approx(tuple(ends), rel=1e-5)
-    ids = np.arange(world.offset, len(world))
+    ids = np.arange(world.first_virtual, len(world))
     seen = [np.stack(lon_lat(fit.predict(planted[ids])), axis=1) for fit in reading.fits]
     of_fits = [haversine_km(world.lon[ids], world.lat[ids], *places.T).mean() for places in seen]
     half = 2.776445 * np.std(np.log(of_fits), ddof=1) * math.sqrt(16 / 5)
@@ -228,7 +228,7 @@ def test_folds_have_the_correction_too(world: World) -> None:
 
 
 @pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("read", [read_seed, read_sphere])
+@pytest.mark.parametrize("read", [read_degrees, read_sphere])
 @pytest.mark.parametrize("repeats", [2, 5])
 def test_what_has_no_interval_has_none(read, repeats: int) -> None:
     """Two folds; a region of two cities; a region on one parallel, whose latitudes do not vary."""
@@ -237,7 +237,7 @@ def test_what_has_no_interval_has_none(read, repeats: int) -> None:
     groups = np.array(["many"] * 46 + ["two"] * 2 + ["parallel"] * 12)
     lat[48:] = 10.0
     features = unit_vectors(lon, lat) + rng.normal(size=(60, 3)) * 0.1
-    protocol = "seed" if read is read_seed else "sphere"
+    protocol = "degrees" if read is read_degrees else "sphere"
     config = ProbeConfig(n_cities=60, n_train=36, repeats=repeats)
     table = read_any(features, lon, lat, groups, protocol, config).dynamics.query("split == 'test'").set_index("group")
     ends = [name for name in table.columns if name.endswith(("_low", "_high"))]

@@ -81,11 +81,20 @@ def test_a_run_is_read_as_it_was_written(run):
     assert found.name == NAME
     assert list(found.evaluations["loss"]) == [2.0, 1.5, 1.0]
     assert len(found.train) == 10 and found.slices == list(run_data.SLICES)
-    probe = found.probe("seed")
+    probe = found.probe("degrees")
     assert probe.steps == list(STEPS) and probe.virtual_regions == ["Atlantis"]
     assert list(probe.group("real")["mean_km"]) == [100, 200, 300]  # the test split, not the one fitted on
     assert set(probe.shown()["id"]) == {0, 1, 6, 7}
     assert set(probe.shown(held_out=False)["id"]) == set(range(8))
+
+
+def test_a_run_whose_protocol_has_its_old_name_is_read_the_same(tmp_path):
+    new_names, old_names = (make_run(tmp_path / name, with_map=True) for name in ("new", "old"))
+    (old_names / "analysis" / "degrees").rename(old_names / "analysis" / "seed")
+    old, new = run_data.load(old_names), run_data.load(new_names)
+    assert list(old.probes) == list(new.probes) and old.probe().protocol == "degrees"
+    assert old.probe("seed").dynamics.equals(new.probe("degrees").dynamics)
+    assert old.variants.equals(new.variants) and len(old.variants)
 
 
 def test_a_line_cut_off_by_a_crash_is_skipped_and_a_step_written_twice_counts_once(run, tmp_path):
@@ -102,7 +111,7 @@ def test_only_metrics_are_needed(tmp_path):
     (folder / "metrics.jsonl").write_text('{"step": 0, "kind": "eval", "loss": 3.5}\n')
     assert tables.markdown(folder) == "| step | loss |\n|---:|---:|\n| 0 | 3.500 |\n"
     assert page.write_report(folder).is_file()
-    with pytest.raises(UserError, match=r"no probe by the seed protocol.*run `atlantis probe"):
+    with pytest.raises(UserError, match=r"no probe by the degrees protocol.*run `atlantis probe"):
         run_data.load(folder).probe()
 
 
@@ -126,17 +135,17 @@ def _broken(run: Path, target: Path, name: str, text: str | None) -> Path:
         ("run.json", "{", r"run\.json:1: not valid JSON"),
         ("run.json", "[]", r"run\.json: must hold one JSON object"),
         (
-            "analysis/seed/predictions.parquet",
+            "analysis/degrees/predictions.parquet",
             None,
-            r"predictions\.parquet: missing, though .*seed is there; run `atlantis",
+            r"predictions\.parquet: missing, though .*degrees is there; run `atlantis",
         ),
-        ("analysis/seed/predictions.parquet", "oops", r"predictions\.parquet: cannot be read as Parquet"),
+        ("analysis/degrees/predictions.parquet", "oops", r"predictions\.parquet: cannot be read as Parquet"),
         (
-            "analysis/seed/representation_dynamics.csv",
+            "analysis/degrees/representation_dynamics.csv",
             "step,group\n0,real\n",
             r"no column split, lon_r2, lat_r2, mean_km",
         ),
-        ("analysis/seed/representation_dynamics.csv", "", r"representation_dynamics\.csv: cannot be read as CSV"),
+        ("analysis/degrees/representation_dynamics.csv", "", r"representation_dynamics\.csv: cannot be read as CSV"),
     ],
 )
 def test_what_cannot_be_understood_is_named(run, tmp_path, name, text, message):
@@ -290,7 +299,7 @@ def test_embedded_json_is_the_same_data_without_a_character_that_html_knows(data
 
 def test_places_are_sent_in_tenths_of_a_degree_on_the_globe(written):
     run = data_of(written)["runs"][0]
-    probe = run["probes"]["seed"]
+    probe = run["probes"]["degrees"]
     lon = unpacked(probe["lon"]).reshape(len(STEPS), 8)
     assert lon[:, 0].tolist() == [30, 40, 50]
     assert lon[:, 3].tolist() == [1795, -1795, -1785]  # Suva drifts east across the 180th meridian
@@ -301,11 +310,11 @@ def test_places_are_sent_in_tenths_of_a_degree_on_the_globe(written):
 
 def test_a_city_without_a_finite_prediction_is_marked_and_the_page_is_still_json(run, tmp_path):
     copy = shutil.copytree(run, tmp_path / "copy")
-    path = copy / "analysis" / "seed" / "predictions.parquet"
+    path = copy / "analysis" / "degrees" / "predictions.parquet"
     table = pd.read_parquet(path)
     table.loc[(table["step"] == 10) & (table["id"] == 0), ["pred_lon", "pred_lat", "error_km"]] = np.nan
     table[~((table["step"] == 1) & (table["id"] == 1))].to_parquet(path)
-    probe = data_of(page.write_report(copy, figures=False).read_text(encoding="utf-8"))["runs"][0]["probes"]["seed"]
+    probe = data_of(page.write_report(copy, figures=False).read_text(encoding="utf-8"))["runs"][0]["probes"]["degrees"]
     lon = unpacked(probe["lon"]).reshape(len(STEPS), 8)
     assert lon[2, 0] == lon[1, 1] == page_data.MISSING and (lon == page_data.MISSING).sum() == 2
 
@@ -382,9 +391,9 @@ def test_a_page_of_somebody_else_is_left_alone(run, tmp_path):
 def test_the_page_is_small(run):
     loaded = run_data.load(run)
     n, steps = 5_175, 30
-    seed = loaded.probe("seed")
+    degrees = loaded.probe("degrees")
     rng = np.random.default_rng(0)
-    one = pd.concat([seed.predictions.head(1)] * n).assign(
+    one = pd.concat([degrees.predictions.head(1)] * n).assign(
         id=range(n), name=[f"City of Somewhere {i}" for i in range(n)]
     )
     places = {"pred_lon": (-180, 180), "pred_lat": (-90, 90), "radial_km": (-900, 900), "tangential_km": (-900, 900)}
@@ -392,8 +401,8 @@ def test_the_page_is_small(run):
         [one.assign(step=step, **{k: rng.uniform(*limits, n) for k, limits in places.items()}) for step in range(steps)]
     )
     placed = many.drop(columns=["radial_km", "tangential_km"])
-    probes = {name: run_data.Probe(name, seed.dynamics, placed) for name in ("seed", "sphere", "frozen")}
-    probes["shifted"] = run_data.Probe("shifted", seed.dynamics, many)
+    probes = {name: run_data.Probe(name, degrees.dynamics, placed) for name in ("degrees", "sphere", "frozen")}
+    probes["shifted"] = run_data.Probe("shifted", degrees.dynamics, many)
     large = run_data.Run(**{**vars(loaded), "probes": probes})
     assert len(page.page([large])) < 7_000_000
 
@@ -414,7 +423,7 @@ def shown(analysed) -> dict[str, Any]:
 
 def test_the_kept_probe_is_a_probe_like_the_others(shown):
     frozen, shifted = (shown["probes"][name] for name in ("frozen", "shifted"))
-    assert list(shown["probes"]) == ["seed", "sphere", "frozen", "shifted"]
+    assert list(shown["probes"]) == ["degrees", "sphere", "frozen", "shifted"]
     assert unpacked(frozen["lon"]).reshape(len(STEPS), 8)[:, 0].tolist() == [30, 60, 90]
     assert unpacked(shifted["lon"]).reshape(len(STEPS), 8)[:, 0].tolist() == [30, 50, 70]
     assert unpacked(shifted["radial_km"]).reshape(len(STEPS), 8)[2].tolist() == [-200] * 8
@@ -443,7 +452,7 @@ def test_an_older_analysis_says_that_it_does_not_tell_a_turn_from_a_shift(tmp_pa
     assert shown["finding"][-1]["remark"] == "of the fall 50 % lost, 20 % bent, 30 % turned or shifted"
     assert "shift" not in panels and "moved" not in panels, "numbers of another meaning share no panel"
     assert "the shift included" in panels["moved_with_shift"]["title"]
-    assert list(shown["probes"]) == ["seed", "sphere", "frozen"]
+    assert list(shown["probes"]) == ["degrees", "sphere", "frozen"]
     assert unpacked(shown["probes"]["frozen"]["radial_km"])[-1] == -200
     write_figures(run, tmp_path / "figures")
     text = (tmp_path / "figures" / "forgetting.svg").read_text()
@@ -521,7 +530,7 @@ def test_what_is_absent_from_the_map_analysis_is_absent_from_the_page(analysed, 
     [
         ("map/measures.parquet", "oops", r"measures\.parquet: cannot be read .*; run `atlantis probe .*copy` again"),
         ("map/when.csv", "metric\nx\n", r"when\.csv: no column group, first, final"),
-        ("seed/variants.csv", "step\n0\n", r"variants\.csv: no column variant"),
+        ("degrees/variants.csv", "step\n0\n", r"variants\.csv: no column variant"),
     ],
 )
 def test_a_map_analysis_that_cannot_be_understood_is_named(analysed, tmp_path, name, text, message):

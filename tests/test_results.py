@@ -58,7 +58,7 @@ def planted(run: str, seed: int, km: dict[int, float], base: str | None = None, 
         slices = {name: task for name in ("world-world", "world-atlantis", "all")}
         evaluations.append(
             Evaluation(
-                step=step, loss=value / 1e3, task=slices, seed={"real": score, **regions}, sphere={"real": folds}
+                step=step, loss=value / 1e3, task=slices, degrees={"real": score, **regions}, sphere={"real": folds}
             )
         )
     return StudyRecord(
@@ -129,6 +129,15 @@ def test_every_number_of_the_study_is_on_the_page() -> None:
         assert f"| {row.lon_r2:.3f} | {row.lat_r2:.3f} | " + (f"{row.mean_km:,} |" if row.mean_km else "– |") in text
     for known in ("98", "59.5", "1.119", "1.087", "679", *(f"{km:,}" for km in BASE_REGION_KM.values())):
         assert known in text
+
+
+def test_a_record_with_the_protocol_s_old_name_is_read_the_same(tmp_path: Path) -> None:
+    record = planted("base", 42, {0: 9_000.0, 39_080: 1_000.0})
+    write_record(tmp_path / "new.json", record)
+    text = (tmp_path / "new.json").read_text()
+    assert text.count('"degrees":') == 2
+    (tmp_path / "old.json").write_text(text.replace('"degrees":', '"seed":'))
+    assert read_records([tmp_path / "old.json"]) == read_records([tmp_path / "new.json"]) == [record]
 
 
 def test_three_seeds_have_an_interval_and_one_says_so() -> None:

@@ -65,7 +65,7 @@ def test_a_folder_saved_by_transformers_reads_as_ours_does(kind: str, world: Wor
     found = [source.states(ids, foreign.layers, 2) for source in (mine, foreign)]
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
     readings = [probe_checkpoint(folder, world, CONFIG) for folder in (ours, theirs)]
-    for protocol in ("seed", "sphere"):
+    for protocol in ("degrees", "sphere"):
         pd.testing.assert_frame_equal(readings[0][protocol].dynamics, readings[1][protocol].dynamics, rtol=1e-3)
 
 
@@ -81,8 +81,8 @@ def test_any_architecture_can_be_probed(architecture: str, world: World, tmp_pat
         expected = torch.cat([states[1], states[2]], dim=-1)[0, -3:].flatten()
         np.testing.assert_allclose(features[city], expected.detach(), rtol=1e-5, atol=1e-5)
     readings, table = probe_folder(folder, world, CONFIG, tmp_path / "out", by_layer=True)
-    written = pd.read_csv(tmp_path / "out" / "seed" / "representation_dynamics.csv")
-    assert written["mean_km"].to_numpy() == pytest.approx(readings["seed"].dynamics["mean_km"], rel=1e-5)
+    written = pd.read_csv(tmp_path / "out" / "degrees" / "representation_dynamics.csv")
+    assert written["mean_km"].to_numpy() == pytest.approx(readings["degrees"].dynamics["mean_km"], rel=1e-5)
     assert table is not None
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out" / "layers" / "layers.parquet"), table)
 
@@ -144,11 +144,11 @@ def planted(n: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.column_stack([unit_vectors(lon, lat) * 10, rng.normal(size=(n, 21))]) @ turn, lon, lat
 
 
-@pytest.mark.parametrize("protocol", ["seed", "sphere"])
+@pytest.mark.parametrize("protocol", ["degrees", "sphere"])
 def test_any_features_can_be_read(protocol: str) -> None:
     features, lon, lat = planted()
     groups = np.where(lon > 0, "east", "west")
-    linear = np.column_stack([features, lon, lat]) if protocol == "seed" else features  # degrees, or directions
+    linear = np.column_stack([features, lon, lat]) if protocol == "degrees" else features  # degrees, or directions
     found = read(linear, lon, lat, groups, protocol).dynamics
     held_out = found[found["split"] == "test"].set_index("group")
     assert set(held_out.index) == {"real", "east", "west"}

@@ -840,7 +840,7 @@ def test_interpolate_a_finished_run(
         for name, values in recorded.items():
             assert scores.loc[(alpha, name), "mean_km"] == pytest.approx(values["mean_km"], rel=1e-4)
     probe = pd.read_csv(run / "analysis" / "interpolation" / "probe.csv")
-    assert set(probe["alpha"]) == {0.0, 0.5, 1.0} and set(probe["protocol"]) == {"seed", "sphere"}
+    assert set(probe["alpha"]) == {0.0, 0.5, 1.0} and set(probe["protocol"]) == {"degrees", "sphere"}
     for wrong in ("2", "a", ""):
         assert main(["interpolate", str(run), "--alphas", wrong]) == 2
     weights = run / "checkpoints" / "final" / "model.safetensors"

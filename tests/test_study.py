@@ -172,14 +172,14 @@ def test_a_record_has_what_the_run_has(root: Path) -> None:
     for name, score in last.task.items():
         assert score.mean_km == pytest.approx(logged.loc[name, "mean_km"], rel=1e-5)
         assert score.parsed == pytest.approx(logged.loc[name, "parsed"], rel=1e-5)
-    for protocol in ("seed", "sphere"):
+    for protocol in ("degrees", "sphere"):
         table = run.probe(protocol).dynamics
         row = table[(table["step"] == 4) & (table["group"] == "real") & (table["split"] == "test")].iloc[0]
         score = getattr(last, protocol)["real"]
         assert (score.n, score.lon_r2, score.mean_km) == pytest.approx((row["n"], row["lon_r2"], row["mean_km"]), 1e-5)
-    assert last.sphere["real"].mean_km_low is not None and last.seed["real"].mean_km_low is not None
-    assert "India" in last.seed and "India" in record.evaluations[0].seed
-    assert set(record.evaluations[1].seed) == {"real", "Atlantis"}
+    assert last.sphere["real"].mean_km_low is not None and last.degrees["real"].mean_km_low is not None
+    assert "India" in last.degrees and "India" in record.evaluations[0].degrees
+    assert set(record.evaluations[1].degrees) == {"real", "Atlantis"}
 
 
 def test_every_seed_starts_from_its_own_base(root: Path) -> None:
@@ -190,7 +190,7 @@ def test_every_seed_starts_from_its_own_base(root: Path) -> None:
         base = root / "experiments" / f"{RUNS['base']}_seed{seed}"
         digest = hashlib.sha256((base / "checkpoints" / "final" / "model.safetensors").read_bytes()).hexdigest()
         assert record.base is not None and record.base.weights == digest and record.base.option is None
-        ours, theirs = record.evaluations[0].seed["real"], found[base.name].evaluations[-1].seed["real"]
+        ours, theirs = record.evaluations[0].degrees["real"], found[base.name].evaluations[-1].degrees["real"]
         assert ours == theirs
         weights[seed] = digest
     assert weights[42] != weights[43]
@@ -361,7 +361,7 @@ def test_a_given_base_is_shared_and_said(root: Path, tiny: list[str], tmp_path: 
     assert one.name == f"atlantis_cross_finetune_from_{base.name}_seed1"
     assert one.base is not None and two.base is not None and one.base.weights == two.base.weights
     assert one.base.option == base.name and f"--only cross --base {base.name} " in one.command
-    assert one.evaluations[0].seed == two.evaluations[0].seed, "the same starting point"
+    assert one.evaluations[0].degrees == two.evaluations[0].degrees, "the same starting point"
     assert one.evaluations[-1].loss != two.evaluations[-1].loss, "other data and another order"
     assert one.setup() == two.setup() != records(root)["atlantis_cross_finetune_seed42"].setup()
     text = page([*records(root).values(), one, two])

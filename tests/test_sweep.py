@@ -158,7 +158,7 @@ def test_a_file_in_the_grid_is_meant_relative_to_the_sweep(folder: Path) -> None
         ("seeds: [1]\ngrid: {model.seed: [1]}", [], ["model.seed: is set by `seeds` too"]),
         ("seeds: [1]", ["training.seed=3"], ["training.seed: is varied by"]),
         ("seeds: [1]", ["training.max_step=3"], ["did you mean training.max_steps?"]),
-        ("seeds: [1]\nbase: nowhere", [], ["its base nowhere is nowhere, and no base_config"]),
+        ("seeds: [1]\nbase: nowhere", [], ["base: 'nowhere' is no folder"]),
     ],
 )  # fmt: skip
 def test_mistakes_are_one_message_before_anything_is_written(
@@ -212,7 +212,7 @@ def test_a_mistake_in_a_python_file_is_named(text: str, message: str, tmp_path: 
 
 def test_bases_come_first(folder: Path) -> None:
     fine = f"extends: tiny.yaml\nbase: ground\nbase_config: tiny.yaml\nseeds: [1, 2]\noutput_root: {folder / 'none'}"
-    plan = sweep.read(write(folder, fine))
+    plan = sweep.read(write(folder, fine), build_base=True)
     assert [(run.name, run.after) for run in plan.runs] == [
         ("ground", None), ("some_seed=1", "ground"), ("some_seed=2", "ground")
     ]  # fmt: skip
@@ -221,6 +221,19 @@ def test_bases_come_first(folder: Path) -> None:
     assert {run.name: run.after for run in chain.runs} == {"a": None, "b": "a", "c": "b"}
     with pytest.raises(UserError, match="starts from"):
         sweep_of("circle", [RunConfig(name="a", base="b"), RunConfig(name="b", base="a")])
+
+
+def test_a_mistyped_base_is_refused_by_a_dry_run_too(folder: Path, capsys: Any) -> None:
+    text = f"extends: tiny.yaml\nbase: tinny\nbase_config: tiny.yaml\nseeds: [1]\noutput_root: {folder / 'none'}"
+    file = str(write(folder, text))
+    assert cli.main(["sweep", file, "--dry-run"]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith("error: base: 'tinny' is no folder") and message.count("\n") == 1
+    assert "by tiny.yaml (20 steps), add --build-base" in message
+    for arguments in (["--build-base"], ["base=tiny"]):
+        assert cli.main(["sweep", file, "--dry-run", *arguments]) == 0
+        assert "made first" in capsys.readouterr().out
+    assert not (folder / "none").exists()
 
 
 def test_a_dry_run_lists_and_writes_nothing(folder: Path, tmp_path: Path, capsys: Any) -> None:
@@ -333,7 +346,7 @@ def of_a_base(folder: Path, root: Path) -> sweep.Sweep:
     """A sweep of one run that starts from a base that is not there yet."""
     text = f"extends: tiny.yaml\nbase: ground\nbase_config: tiny.yaml\nseeds: [1]\noutput_root: {root}\n"
     short = "training: {max_steps: 2}\nevaluation: {steps: [0]}"
-    return sweep.read(write(folder, text + short, "fine.yaml"))
+    return sweep.read(write(folder, text + short, "fine.yaml"), build_base=True)
 
 
 @pytest.mark.usefixtures("warm")
@@ -541,7 +554,7 @@ def test_measures_have_probes_and_the_map_where_they_are(small_run: Path, tmp_pa
         planted.to_parquet(folder / "measures.parquet", index=False)
     run = run_data.load(copy)
     table = measures(run, "3+4")
-    assert set(table["source"]) == {"training", "task", "seed", "sphere", "map"}
+    assert set(table["source"]) == {"training", "task", "degrees", "sphere", "map"}
     assert table[table["source"] == "map"].drop(columns="source").to_dict("list") == planted.to_dict("list")
     last = table[(table["source"] == "sphere") & (table["step"] == table["step"].max())].set_index(["group", "metric"])
     truth = run.probe("sphere").group("real").iloc[-1]

@@ -20,7 +20,7 @@ from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.report.page import write_report
 from atlantis.report.run_data import load
-from atlantis.report.tables import run_rows
+from atlantis.report.tables import run_rows, run_table
 from atlantis.settings import DatasetConfig, RunConfig
 from atlantis.tasks import Form, Questions, Task, task_of
 from atlantis.tasks.distance import DISTANCE
@@ -301,6 +301,8 @@ def test_a_users_tasks_from_the_draw_to_the_report(own: Path, small_world: World
     assert (folder / "analysis" / "map" / "measures.parquet").is_file()
     page = write_report(folder).read_text()
     assert "compass, world" in page and "tour, world" in page
+    caption = str(run_table(data).caption)
+    assert "skill: of the answers" in caption and "task km" not in caption
     assert {"compass world-world skill", "tour world-Atlantis skill"} <= set(run_rows(data))
 
 
@@ -321,7 +323,7 @@ def _cities(folder: Path) -> Path:
         ([("own_tasks:Flat", "world", 10)], r"answer\(\) must return whole numbers .* of shape \(\d+, 1\)"),
         ([("own_tasks:Beyond", "world", 10)], r"can write 0 to 3"),
         ([("own_tasks:Broken", "world", 10)], r"answer\(\) failed: AttributeError"),
-        ([("distance", {"inside": "Lemuria"}, 10)], "dataset.parts: no region 'Lemuria' in this world; it has"),
+        ([("distance", {"inside": "Lemuria"}, 10)], r"dataset.parts\[0\]: no region 'Lemuria' in this world; it has"),
         ([("own_tasks:Compass", {"inside": "Atlantis"}, 1_000_000)], "compass questions asked for .* at most"),
         ([("distance", "world", 10), ("distance", "world", 10)], "twice with the same cities"),
     ],

@@ -146,7 +146,7 @@ def test_a_small_world_trains_end_to_end(small_run: Path) -> None:
     record = json.loads((small_run / "run.json").read_text())
     assert record["status"] == "finished" and record["steps"] == 20
     assert record["device"]["recorded"] is False, "a CPU takes its steps one by one"
-    for protocol in ("seed", "sphere"):
+    for protocol in ("degrees", "sphere"):
         assert (small_run / "analysis" / protocol / "representation_dynamics.csv").is_file()
         assert (small_run / "analysis" / protocol / "predictions.parquet").is_file()
 
@@ -177,7 +177,10 @@ def test_a_base_that_is_missing_is_made_first(small_config: RunConfig, tmp_path:
     fine = renamed(small_config, "second", max_steps=2).model_copy(
         update={"base": "made_first", "base_config": str(tmp_path / "first.yaml"), "output_root": str(tmp_path / "out")}
     )
-    run = train(fine)
+    with pytest.raises(UserError, match=r"made_first.*by first.yaml \(2 steps\), add --build-base"):
+        train(fine)
+    assert not (tmp_path / "out").exists()
+    run = train(fine, build_base=True)
     assert (tmp_path / "out" / "experiments" / "made_first" / "checkpoints" / "final").is_dir()
     assert json.loads((run / "run.json").read_text())["base"]["path"].endswith("made_first/checkpoints/final")
 
@@ -194,7 +197,19 @@ def test_the_city_vocabulary_grows_with_the_world(small_config: RunConfig) -> No
     fine = renamed(city, "city_fine", max_steps=2).model_copy(update={"base": "city_base", "dataset": cross})
     final = train(fine) / "checkpoints" / "final"
     assert len(AutoModelForCausalLM.from_pretrained(final).get_input_embeddings().weight) == 44 + 38
-    assert AutoTokenizer.from_pretrained(final)("dist(c_37,c_3)=")["input_ids"] == [11, 16, 26, 27, 3, 81, 5, 47, 4, 6]
+    assert AutoTokenizer.from_pretrained(final)("dist(c_37,c_3)=")["input_ids"] == [
+        1,
+        11,
+        16,
+        26,
+        27,
+        3,
+        81,
+        5,
+        47,
+        4,
+        6,
+    ]
     with pytest.raises(UserError, match=r"tokenizer.kind"):
         train(renamed(small_config, "mismatch").model_copy(update={"base": "city_base"}))
 
@@ -384,9 +399,14 @@ def test_a_folder_that_is_no_run_is_not_touched(small_config: RunConfig) -> None
     assert (folder / "chapter.txt").read_text() == "all my work"
 
 
-def test_a_base_that_is_nowhere_is_named(small_config: RunConfig) -> None:
-    with pytest.raises(UserError, match=r"base: 'nowhere'"):
-        train(renamed(small_config, "homeless").model_copy(update={"base": "nowhere"}))
+def test_a_base_that_is_nowhere_is_named_with_the_nearest(small_config: RunConfig, small_run: Path) -> None:
+    for base, nearest in (
+        ("nowhere", "there is .*small"),
+        ("smal", "did you mean small"),
+        ("warm_strat", "warm_start"),
+    ):
+        with pytest.raises(UserError, match=f"base: '{base}' is no folder.*{nearest}"):
+            train(renamed(small_config, "homeless").model_copy(update={"base": base}))
 
 
 def test_ids_that_outgrow_the_context_are_refused(small_config: RunConfig) -> None:

@@ -86,7 +86,7 @@ def refused(path: Path, *parts: str) -> str:
 
 
 def test_default_world_is_that_of_the_study(world: World) -> None:
-    assert (len(world), world.n_real, world.n_virtual, world.offset) == (5175, 5075, 100, 5075)
+    assert (len(world), world.n_real, world.n_virtual, world.first_virtual) == (5175, 5075, 100, 5075)
     cities = world.cities
     assert tuple(cities.columns) == COLUMNS
     assert cities["id"].tolist() == list(range(5175))
@@ -165,7 +165,7 @@ def test_extends_and_equality(world: World) -> None:
     assert world.extends(bare) and more.extends(world) and more.extends(more)
     assert not bare.extends(world) and not world.extends(World.build(regions=[OCEANS["indian"]]))
     assert world == World.build() and hash(world) == hash(World.build()) and world != bare
-    assert bare.n_virtual == 0 and bare.offset == len(bare) == 5075
+    assert bare.n_virtual == 0 and bare.first_virtual == len(bare) == 5075
 
 
 def test_regions_are_listed_in_order(world: World) -> None:
@@ -324,7 +324,7 @@ def test_a_hundred_thousand_cities(tmp_path: Path) -> None:
     path = tmp_path / "many.csv"
     pd.DataFrame(table).to_csv(path, index=False)
     world = World.build(path)
-    assert (world.n_real, world.offset) == (n, n) and world.csv_bytes.count(b"\n") == n + 101
+    assert (world.n_real, world.first_virtual) == (n, n) and world.csv_bytes.count(b"\n") == n + 101
     assert np.corrcoef(np.arange(n), world.lat[:n])[0, 1] < 0.02
 
 
@@ -424,7 +424,7 @@ def test_several_regions_follow_each_other() -> None:
     regions = [OCEANS["indian"], VirtualRegion("Dust", "XX9", "scattered", count=7), OCEANS["atlantic"]]
     world = World.build(regions=regions)
     assert world.virtual_regions == tuple(regions) and world.regions[-3:] == ("Lemuria", "Dust", "Atlantis")
-    assert [(world.ids_of(r.name)[[0, -1]] - world.offset).tolist() for r in regions] == [
+    assert [(world.ids_of(r.name)[[0, -1]] - world.first_virtual).tolist() for r in regions] == [
         [0, 99],
         [100, 106],
         [107, 206],

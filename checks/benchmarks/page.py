@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from atlantis.names import protocol_named
 from checks.benchmarks.common import RECORDS
 from checks.pages import Records, table, write
 from checks.records import ROOT, read_files
@@ -231,14 +232,18 @@ def probe(results: dict[str, Any]) -> str:
             spread(rival["against_peer"], ".1f"),
             f"{rival['peak_mb']:,}",
             "; ".join(
-                f"{protocol} {scores['lon_r2']:.4f} / {scores['lat_r2']:.4f}, {scores['mean_km']:.1f} km"
-                for protocol, scores in rival["scores"].items()
+                f"{name} {scores['lon_r2']:.4f} / {scores['lat_r2']:.4f}, {scores['mean_km']:.1f} km"
+                for name, scores in _by_protocol(rival["scores"])
             ),
         )
         for name, label in names.items()
         if (rival := results["rivals"][name])
     ]
     return table(("", "s per checkpoint", "times the peer", "peak MB", "reading"), rows)
+
+
+def _by_protocol(scores: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(protocol_named(name), values) for name, values in scores.items()]
 
 
 @section("data")

@@ -1,7 +1,7 @@
 """Probing one checkpoint by both protocols: ours against transformers' hidden states and scikit-learn's regressions.
 
-The plain way pads the prompts on the right, 64 at a time, asks for all hidden states, and fits `Ridge` (seed protocol)
-and `RidgeCV` with the same penalties and folds (sphere). It leaves out what ours adds to the seed protocol: the
+The plain way pads the prompts on the right, 64 at a time, asks for all hidden states, and fits `Ridge` (degrees) and
+`RidgeCV` with the same penalties and folds (sphere). It leaves out what ours adds to the degrees protocol: the
 variants, with each region left out in turn. Both begin with the checkpoint's folder.
 """
 
@@ -18,7 +18,7 @@ import torch
 from atlantis import ProbeConfig, World, probe, shipped_cities
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.readout.activations import N_POSITIONS
-from atlantis.readout.probes import metrics, seed_split
+from atlantis.readout.probes import degrees_split, metrics
 from atlantis.readout.ridge import ALPHAS
 from atlantis.sphere import lon_lat, unit_vectors
 from atlantis.vocabulary import Vocabulary
@@ -53,21 +53,21 @@ def peer(lap: Lap, checkpoint: Path, cities: Path | None) -> None:
     world, config = World.build(cities), ProbeConfig()
     truth = np.stack([world.lon, world.lat], axis=1)
     targets = unit_vectors(world.lon, world.lat)
-    train, test = seed_split(world, config)
+    train, test = degrees_split(world, config)
     real = np.arange(world.n_real)
     fold = np.random.Generator(np.random.PCG64(config.seed)).permutation(world.n_real) % config.repeats
     lap()
     while True:
         model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, padding_side="right")
         features = padded_features(model, tokenizer, len(world), config.layers)
         predicted = Ridge(alpha=config.alpha).fit(features[train], truth[train]).predict(features[test])
-        found = {"seed": metrics(*truth[test].T, *predicted.T)}
+        found = {"degrees": metrics(*truth[test].T, *predicted.T)}
         directions = np.zeros((world.n_real, 3))
         for k in range(config.repeats):
             ridge = RidgeCV(ALPHAS).fit(features[real[fold != k]], targets[real[fold != k]])
             directions[fold == k] = ridge.predict(features[real[fold == k]])
-            ridge.predict(features[world.offset :])
+            ridge.predict(features[world.first_virtual :])
         found["sphere"] = metrics(world.lon[real], world.lat[real], *lon_lat(directions))
         lap({protocol: {key: scores[key] for key in SCORES} for protocol, scores in found.items()})
 
@@ -77,7 +77,9 @@ def padded_features(model: Any, tokenizer: Any, n: int, layers: list[int]) -> np
     """As `atlantis.readout.activations.probe_features`, by transformers alone."""
     texts, found = [f"<bos>dist(c_{city},c_" for city in range(n)], []
     for start in range(0, n, PEER_BATCH):
-        batch = tokenizer(texts[start : start + PEER_BATCH], padding=True, return_tensors="pt")
+        batch = tokenizer(
+            texts[start : start + PEER_BATCH], add_special_tokens=False, padding=True, return_tensors="pt"
+        )
         states = model(**batch, output_hidden_states=True).hidden_states
         picked = torch.cat([states[layer + 1] for layer in layers], dim=-1)  # (B, T, layers * D)
         ends = batch["attention_mask"].sum(1, keepdim=True)

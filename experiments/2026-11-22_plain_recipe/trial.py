@@ -23,7 +23,7 @@ from atlantis.data.rows import Batch, Rows
 from atlantis.model import Transformer
 from atlantis.model.fast.tree import tree_logits, tree_loss, tree_of
 from atlantis.readout.activations import probe_features
-from atlantis.readout.probes import read_seed
+from atlantis.readout.probes import read_degrees
 from atlantis.training.device import keep_freed_memory, release_freed_memory
 from atlantis.training.order import Order
 from atlantis.vocabulary import PAD, SYMBOLS, Vocabulary
@@ -123,7 +123,7 @@ def main() -> None:
     pairs = Dataset.build(world, DatasetConfig()).splits["train"]
     rows = Rows(pairs, vocabulary)
     anchors = np.random.default_rng(options.seed).choice(len(world), options.anchors, replace=False)
-    anchored = np.flatnonzero(np.isin(pairs.first, anchors) | np.isin(pairs.second, anchors))
+    anchored = np.flatnonzero(np.isin(pairs.cities, anchors).any(axis=1))
     model = Transformer(vocabulary.size, len(SYMBOLS))
     model.initialise(options.init, torch.Generator().manual_seed(options.seed))
     if options.embedding_init is not None:
@@ -174,7 +174,7 @@ def main() -> None:
         step += 1
         seconds += time.monotonic() - started
         if step % options.every == 0:
-            reading = read_seed(
+            reading = read_degrees(
                 probe_features(model, vocabulary, np.arange(len(world)), ProbeConfig().layers), world, ProbeConfig()
             )
             found = reading.dynamics.query("group == 'real' and split == 'test'").iloc[0]

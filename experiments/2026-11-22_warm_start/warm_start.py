@@ -28,11 +28,14 @@ import torch
 from torch import Tensor, nn
 
 from atlantis import Dataset, DatasetConfig, World
+from atlantis.data.encoding import TokenRows, encode, probe_prompt
+from atlantis.data.encoding import prefix as prefix_of
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.model.fast.shared import last_logits, run_blocks
 from atlantis.model.transformer import attend
+from atlantis.tasks.distance import DISTANCE
 from atlantis.vocabulary import PAD, TOKEN, Vocabulary
 
 LOWER = 3  # blocks 0-2 read the digits, blocks 3-5 know the map
@@ -76,9 +79,15 @@ def draw_pairs(rng: np.random.Generator, n: int, size: int) -> tuple[np.ndarray,
     return first, (first + 1 + rng.integers(0, n - 1, size)) % n
 
 
+def encoded_pairs(vocabulary: Vocabulary, world: World, first: np.ndarray, second: np.ndarray) -> TokenRows:
+    """Whole rows without the prefix."""
+    cities = np.stack([first, second], axis=1)
+    return encode(DISTANCE.form, vocabulary, cities, world.distance_km(first, second))
+
+
 def answers(vocabulary: Vocabulary, world: World, first: np.ndarray, second: np.ndarray) -> Tensor:
     """Tokens of the completions (B, 6), padded with `<pad>`."""
-    encoded = vocabulary.encode_pairs(first, second, world.distance_km(first, second))
+    encoded = encoded_pairs(vocabulary, world, first, second)
     tokens = np.pad(encoded.tokens, ((0, 0), (0, 6)), constant_values=PAD)
     return torch.as_tensor(np.take_along_axis(tokens, encoded.prompt_length[:, None] + np.arange(6), axis=1)).long()
 
@@ -142,8 +151,8 @@ def learn_to_read(model: Transformer, vocabulary: Vocabulary, vectors: Tensor, s
                 if parameter.ndim == 2:
                     std = 0.05 if name.startswith(("out", "down")) else 0.1
                     parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
-    prompts, last = vocabulary.probe_prompt(np.arange(len(vectors)))
-    prefix = torch.tensor(vocabulary.prefix())
+    prompts, last = probe_prompt(DISTANCE.form, vocabulary, np.arange(len(vectors)))
+    prefix = torch.tensor(prefix_of(DISTANCE.form, vocabulary))
     rows = torch.as_tensor(prompts[:, len(prefix) : len(prefix) + 5]).long()
     comma = torch.as_tensor(last - len(prefix) - 2).long()
     variance = (vectors - vectors.mean(0)).square().sum(1).mean()
@@ -169,13 +178,13 @@ def learn_pairs(
     size: int = 256,
 ) -> None:
     """Stage 3: the vectors at `,` and `)` of whole rows; `=` and the answer's digits keep `symbols` (44, 128)."""
-    prefix, rows = torch.tensor(vocabulary.prefix()), torch.arange(size)
+    prefix, rows = torch.tensor(prefix_of(DISTANCE.form, vocabulary)), torch.arange(size)
     variance, power = (vectors - vectors.mean(0)).square().sum(1).mean(), symbols.square().sum(1).mean()
     rng = np.random.Generator(np.random.PCG64(2))
 
     def loss_of_batch() -> tuple[Tensor, str]:
         first, second = draw_pairs(rng, len(world), size)
-        encoded = vocabulary.encode_pairs(first, second, world.distance_km(first, second))
+        encoded = encoded_pairs(vocabulary, world, first, second)
         tokens = torch.as_tensor(encoded.tokens[:, :-1]).long()
         comma = (tokens == TOKEN[","]).int().argmax(1)
         close = torch.as_tensor(encoded.prompt_length).long() - 2

@@ -1,6 +1,7 @@
 """What the study's probe would say of a checkpoint if its scores pool Atlantis with the real test cities.
 
-    python experiments/2026-11-25_why_it_holds/pooled.py pretrained/dist_100k_1M_20epochs RUN/checkpoints/checkpoint-196
+    BASE=src/atlantis/pretrained/dist_100k_1M_20epochs
+    python experiments/2026-11-25_why_it_holds/pooled.py $BASE RUN/checkpoints/checkpoint-196
 
 Three readings by one probe, the study's (ridge on 3,000 real cities, scored on 2,000 others): those 2,000; with the 100
 cities of Atlantis, each read from its own id; with Atlantis read from ids 0 to 99, which are real cities elsewhere, as
@@ -17,7 +18,7 @@ import numpy as np
 from atlantis import ProbeConfig, World
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.readout.activations import probe_features
-from atlantis.readout.probes import metrics, seed_split
+from atlantis.readout.probes import degrees_split, metrics
 from atlantis.readout.ridge import Sums, solve_ridge
 from atlantis.vocabulary import Vocabulary
 
@@ -26,12 +27,12 @@ def main(checkpoints: list[str]) -> None:
     config, world = ProbeConfig(), World.build()
     vocabulary = Vocabulary("characters", len(world))
     truth = np.stack([world.lon, world.lat], axis=1)
-    train, test = seed_split(world, config)
-    virtual = np.arange(world.offset, len(world))
+    train, test = degrees_split(world, config)
+    virtual = np.arange(world.first_virtual, len(world))
     pools = {
         "real": (test, test),
         "own ids": (np.append(test, virtual), np.append(test, virtual)),
-        "ids 0 to 99": (np.append(test, virtual), np.append(test, virtual - world.offset)),
+        "ids 0 to 99": (np.append(test, virtual), np.append(test, virtual - world.first_virtual)),
     }
     for checkpoint in checkpoints:
         model, _ = load_checkpoint(Path(checkpoint))

@@ -10,23 +10,21 @@ output root of its own: a record does not know of the order.
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 
 import numpy as np
 
 from atlantis import cli
-from atlantis.data import draw as pairs
+from atlantis.data.draw import Pool
+from atlantis.tasks.form import Ints
 
-fair = pairs._ordered
+fair = Pool._ordered
 
 
-def smaller_first(*arguments: object) -> pairs.Pairs:
-    """The pairs as `atlantis` draws them, each with its smaller id first."""
-    drawn = fair(*arguments)  # type: ignore[arg-type]
-    first, second = np.minimum(drawn.first, drawn.second), np.maximum(drawn.first, drawn.second)
-    return replace(drawn, first=first, second=second)
+def smaller_first(self: Pool, lower: Ints, upper: Ints) -> Ints:
+    """The pairs (n, 2) as `atlantis` draws them, each with its smaller id first."""
+    return np.sort(fair(self, lower, upper), axis=1)
 
 
 if __name__ == "__main__":
-    pairs._ordered = smaller_first
+    Pool._ordered = smaller_first
     sys.exit(cli.main())

@@ -18,9 +18,9 @@ from atlantis.artifacts import write_text
 from atlantis.bench import scenarios
 from atlantis.bench.chance import constant_km, untrained_km
 from atlantis.bench.tiers import SHIPPED, SHIPPED_CITY, TIERS
-from atlantis.readout.evaluate import score
-from atlantis.readout.generate import answers_km
+from atlantis.readout.generate import answers
 from atlantis.settings import RunConfig
+from atlantis.tasks.score import by_slice, score
 from atlantis.training.assemble import new_engine
 from atlantis.training.inputs import load_inputs
 from atlantis.training.loop import load_base
@@ -42,15 +42,13 @@ def chance(world: World, run: RunConfig) -> dict[str, Any]:
     }
 
 
-def old_answers(run: RunConfig) -> dict[str, float]:
+def old_answers(run: RunConfig) -> dict[str, float | None]:
     """The base's mean error in km, by slice, on the items that a run is evaluated on, before its first step."""
     base = load_base(run, resume=False)
     inputs = load_inputs(run, World.from_config(run.world), base)
     model = new_engine(run, inputs, base, 1).model
-    return {
-        name: s["mean_km"]
-        for name, s in score(answers_km(model, inputs.vocabulary, inputs.items), inputs.items).items()
-    }
+    scores = score(answers(model, inputs.vocabulary, inputs.items), inputs.items)
+    return {name: of_slice["mean_km"] for name, of_slice in by_slice(scores).items()}
 
 
 def main() -> None:
@@ -58,13 +56,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         setup = tier.setup(Path(folder))
         oceans = {}
-        answers: dict[str, dict[str, dict[str, float]]] = {SHIPPED: {}, SHIPPED_CITY: {}}
+        of_bases: dict[str, dict[str, dict[str, float | None]]] = {SHIPPED: {}, SHIPPED_CITY: {}}
         for seed in tier.seeds:
             at_once = next(t for t in scenarios.a3(setup, seed) if t.variant == scenarios.AT_ONCE).runs[0]
             oceans[str(seed)] = chance(World.from_config(at_once.world), at_once)
             for task in (*scenarios.a1(setup, seed), *scenarios.a7(setup, seed)):
-                answers[str(task.runs[0].base)][str(seed)] = old_answers(task.runs[0])
-    record = {"chance": oceans, "answers_km": answers}
+                of_bases[str(task.runs[0].base)][str(seed)] = old_answers(task.runs[0])
+    record = {"chance": oceans, "answers_km": of_bases}
     write_text(HERE / "record.json", json.dumps(rounded(record), indent=1) + "\n")
     write_text(PACKAGED, json.dumps(rounded(summary(record)), indent=1) + "\n")
 

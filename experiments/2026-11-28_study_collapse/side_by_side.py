@@ -15,7 +15,7 @@ from pathlib import Path
 
 ORDER = ["dataset.order=smaller_first"]
 FP16 = ["training.precision=fp16"]
-CITIES = ["world.cities=configs/study_2025/cities.csv"]
+CITIES = ["world.cities=src/atlantis/configs/study_2025/cities.csv"]
 ALL = "base,cross,inter,mixed"
 JOBS = [  # what it is called, the seed, which runs, the overrides
     ("order", 42, ALL, ORDER),
@@ -55,7 +55,8 @@ def early(root: Path, label: str, seed: int, overrides: list[str]) -> subprocess
         record = json.loads((root / label / "study" / "records" / f"{run.name}.json").read_text())
     except OSError:
         return None
-    errors = {row["step"]: row["seed"]["real"]["mean_km"] for row in record["evaluations"] if "real" in row["seed"]}
+    by_step = {row["step"]: row.get("degrees", row.get("seed")) for row in record["evaluations"]}
+    errors = {step: groups["real"]["mean_km"] for step, groups in by_step.items() if "real" in groups}
     step = min(errors, key=lambda s: abs(errors[s] - EARLY_KM))
     command = [sys.executable, "-m", "atlantis", "study", "--seeds", str(seed), "--only", "cross"]
     command += [

@@ -13,21 +13,19 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from atlantis import artifacts, trust
-from atlantis import config as configs
+from atlantis import artifacts
 from atlantis.errors import UserError
-from atlantis.model.checkpoint import checkpoint_steps, load_checkpoint
+from atlantis.model.checkpoint import load_checkpoint
 from atlantis.names import ALL, REAL
 from atlantis.progress import bar
 from atlantis.readout.analysis import READERS
+from atlantis.readout.files import write_tables
 from atlantis.readout.generate import answers
 from atlantis.readout.source import open_checkpoint
 from atlantis.report.probe_data import rows_where
 from atlantis.strategies.wise import interpolated
 from atlantis.tasks.score import by_slice, score
-from atlantis.training.inputs import load_inputs
-from atlantis.training.loop import load_base
-from atlantis.world.of_run import world_of
+from atlantis.training.finished import open_finished
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
@@ -48,29 +46,18 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
 
     `scores.csv` has a row per alpha and slice (km), `probe.csv` one per alpha, protocol, group and split.
     """
-    final = run / "checkpoints" / "final"
-    finished = trust.checked_record(run).get("status") == "finished"
-    if not (run / "config.yaml").is_file() or not (final.is_dir() or finished):
-        raise UserError(f"{run}: not the folder of a finished run; give one, such as outputs/experiments/demo")
-    if wrong := artifacts.damage(final):
-        raise UserError(f"{wrong} (atlantis train {run / 'config.yaml'} --resume)")
-    config, steps = configs.load(run / "config.yaml", own_code=False), checkpoint_steps(run)
-    if run.absolute().parent.name == "experiments":  # where the run lies now, and its base beside it
-        config = config.model_copy(update={"output_root": str(run.absolute().parent.parent)})
-    if 0 not in steps:
-        raise UserError(f"{run}: has no checkpoint-0, which is where the line begins")
-    world = world_of(run, config)
-    source, (end, _) = open_checkpoint(steps[0], world), load_checkpoint(final)
+    opened = open_finished(run)
+    config, world, items = opened.config, opened.world, opened.inputs.items
+    source, (end, _) = open_checkpoint(opened.checkpoints[0], world), load_checkpoint(opened.final)
     model, layers = source.model, config.probe.layers
     assert model is not None
-    inputs = load_inputs(config, world, load_base(config, resume=False))
     start = {name: value.clone() for name, value in model.state_dict().items()}
     scores, probes = [], []
     with bar("interpolating", len(alphas)) as progress:
         for alpha in alphas:
             model.load_state_dict(interpolated(start, end.state_dict(), alpha))
             with torch.no_grad():
-                found = score(answers(model, source.vocabulary, inputs.items), inputs.items)
+                found = score(answers(model, source.vocabulary, items), items)
             scores += [
                 {"alpha": alpha, "task": name, "slice": part, **values}
                 for name in dict.fromkeys(entry.task for entry in found)
@@ -84,11 +71,10 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
     digest = artifacts.digest_of({"alphas": list(alphas), "probe": config.probe.model_dump()})
     folder = run / "analysis" / "interpolation"
     with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:
-        pd.DataFrame(scores).to_csv(aside / "scores.csv", index=False, float_format="%.6g")
         probe = pd.concat(probes, ignore_index=True)
         first = ["alpha", "protocol", "group", "split"]
         probe = pd.DataFrame(probe, columns=[*first, *probe.columns.drop(first)])
-        probe.to_csv(aside / "probe.csv", index=False, float_format="%.6g")
+        write_tables({"scores.csv": pd.DataFrame(scores), "probe.csv": probe}, aside)
     return curve(pd.DataFrame(scores), probe)
 
 

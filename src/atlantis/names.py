@@ -23,8 +23,11 @@ ANSWERS = "answers"
 SLICES = ("world-world", "world-atlantis", "atlantis-atlantis")
 """Slices by the number of virtual cities in a pair: 0, 1, 2 ("atlantis" stands for every virtual region)."""
 
-PROTOCOLS = ("seed", "sphere")
-"""Of the linear probe."""
+PROTOCOLS = ("degrees", "sphere")
+"""Of the linear probe: longitude and latitude fitted as they are, or the place on the unit sphere."""
+
+OLD_PROTOCOLS = {"seed": "degrees"}
+"""What runs, records and scripts before 2026-11-28 call a protocol, and its name."""
 
 SPLITS = ("train", "test", "virtual", "unused", "validation")
 """What a row of the training log, or a city of the probe, was used for."""
@@ -32,11 +35,16 @@ SPLITS = ("train", "test", "virtual", "unused", "validation")
 TITLES = ("all real cities", "real cities", "world", "new", "change of real")
 """What tables and pages call some of these; "world" is one half of a slice's title, "new" a word for virtual cities."""
 
-RESERVED = frozenset({REAL, OLD, ALL, ANSWERS, *SLICES, *PROTOCOLS, *SPLITS, *TITLES})
+RESERVED = frozenset({REAL, OLD, ALL, ANSWERS, *SLICES, *PROTOCOLS, *OLD_PROTOCOLS, *SPLITS, *TITLES})
 """Names of ours, in small letters. None is the name of a region, however that is written."""
 
 TASK_COLUMNS = "task "
 """How the names begin of the columns of answers, among which a table has a column for each region."""
+
+
+def protocol_named(name: str) -> str:
+    """The protocol that is called so, or was."""
+    return OLD_PROTOCOLS.get(name, name)
 
 
 def is_reserved(name: str) -> bool:

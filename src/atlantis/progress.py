@@ -1,8 +1,9 @@
-"""Progress bars: on a terminal they say what is being done; in a pipe or a log they stay quiet."""
+"""Progress: a bar on a terminal; in a pipe or a log a line now and then, so that no work is silent for long."""
 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
@@ -17,9 +18,39 @@ class Bar(Protocol):
     def advance(self, steps: int = 1, note: str = "") -> None: ...
 
 
-class _Silent:
+LINE_EVERY_S = 300.0
+"""Without a terminal, seconds between two lines of a bar."""
+
+
+class _Lines:
+    """A bar for a log: a line every few minutes, none for what is done sooner."""
+
+    def __init__(self, what: str, total: int, done: int) -> None:
+        self.what, self.total, self.begun_at, self.done = what, total, done, done
+        self.began = self.last = time.monotonic()
+
     def advance(self, steps: int = 1, note: str = "") -> None:
-        pass
+        self.done += steps
+        now = time.monotonic()
+        if now - self.last < LINE_EVERY_S:
+            return
+        self.last = now
+        left = (now - self.began) / (self.done - self.begun_at) * (self.total - self.done)
+        parts = [f"{self.done:,} of {self.total:,}", *([note] if note else []), f"{duration(left)} left"]
+        say(f"{self.what}: {', '.join(parts)}")
+
+
+def duration(seconds: float) -> str:
+    """A time in words for people: "under a minute", "about 3 minutes", "about 2 h 10 min", "about 3 days 4 h"."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return "under a minute"
+    if minutes < 60:
+        return f"about {minutes} minute{'s' if minutes > 1 else ''}"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"about {hours} h {minutes} min"
+    return f"about {hours // 24} days {hours % 24} h"
 
 
 _UNSEEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -43,6 +74,12 @@ def console() -> Console:
 def say(message: str) -> None:
     """A notice that matters in a log too, such as a fall-back."""
     console().print(printable(message), highlight=False, soft_wrap=True, markup=False)
+
+
+def for_log(message: str) -> None:
+    """A line for a pipe or a log, of what a bar shows on a terminal."""
+    if not console().is_terminal:
+        say(message)
 
 
 def heading(message: str) -> None:
@@ -69,7 +106,7 @@ def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
 
     screen = console()
     if not screen.is_terminal:
-        yield _Silent()
+        yield _Lines(what, total, done)
         return
     columns = (
         TextColumn("[bold]{task.description}"),

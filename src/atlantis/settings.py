@@ -273,7 +273,7 @@ class EvaluationConfig(Settings):
 
 
 class ProbeConfig(Settings):
-    """The linear probe of SPEC ("seed protocol"), and the number of repeats of the second protocol."""
+    """The linear probe: what the protocol of raw degrees draws, and the number of repeats of both."""
 
     n_cities: Positive = 5000
     n_train: Positive = 3000

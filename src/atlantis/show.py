@@ -107,7 +107,7 @@ def reading_table(readings: Mapping[str, Any], title: str) -> RenderableType:
 
     seed, sphere = (
         {row["group"]: row for row in readings[name].dynamics.to_dict("records") if row["split"] != "train"}
-        for name in ("seed", "sphere")
+        for name in ("degrees", "sphere")
     )
     headings = ("group", "cities", "lon R²", "lat R²", "km", "km, sphere", "95 % interval")
     table = _right_aligned(Text(title), headings)
@@ -125,10 +125,10 @@ def _digits(value: float | None, decimals: int = 0) -> str:
 
 
 def region_table(run: Path | str) -> RenderableType:
-    """Mean km per group at the run's first step and at its last, and the change; by the seed protocol's probe."""
+    """Mean km per group at the run's first step and at its last, and the change; by the degrees protocol's probe."""
     from atlantis.report.run_data import load
 
-    probe = load(run).probe("seed")
+    probe = load(run).probe("degrees")
     table = _right_aligned(Text("mean km by group"), ("group", "cities", "first step", "last step", "change"))
     for group in (REAL, *probe.real_regions, *probe.virtual_regions):
         km = probe.group(group)["mean_km"]
@@ -176,7 +176,7 @@ def _world(path: Path) -> RenderableType:
     regions.columns[1].justify = "right"
     for name in world.regions:
         regions.add_row(Text(printable(name)), f"{len(world.ids_of(name)):,}")
-    virtual = f"{world.n_virtual:,}, ids {world.offset} to {len(world) - 1}" if world.n_virtual else "none"
+    virtual = f"{world.n_virtual:,}, ids {world.first_virtual} to {len(world) - 1}" if world.n_virtual else "none"
     facts = {
         "world": str(path),
         "real cities": f"{world.n_real:,}, ids 0 to {world.n_real - 1}",

@@ -170,6 +170,22 @@ def mean_over_cities(values: ArrayLike, scale: Scale = IDENTITY, cell: ArrayLike
     return _around(mean, error * abs(scale.slope(mean)), freedom, scale, n_cells)
 
 
+def log_normal_mean(values: ArrayLike, confidence: float = 0.95) -> Interval:
+    """The interval of the mean of log-normal values (k,), on the log scale.
+
+    log(mean) has the standard error sqrt(s^2 / k + s^4 / (2 (k - 1))), s being the deviation of the values' logarithms
+    (Cox's method, in Zhou and Gao, 1997), here with Student's t. No interval for fewer than three values, equal ones,
+    or one of 0.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    k, mean = len(x), x.mean()
+    if k < FEWEST_VALUES or x.min() <= 0 or np.ptp(x) <= 1e-9 * mean:
+        return Interval(NAN, NAN, k, _few(k) if k < FEWEST_VALUES else "a value is 0, or all are the same")
+    variance = float(np.log(x).var(ddof=1))
+    half = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt(variance / k + variance**2 / (2 * (k - 1)))
+    return Interval(float(mean * np.exp(-half)), float(mean * np.exp(half)), k)
+
+
 def _around(centre: np.float64, error: float, freedom: float, scale: Scale, n: int) -> Interval:
     half = stats.t.ppf(0.975, freedom) * error
     with np.errstate(over="ignore", invalid="ignore"):

@@ -13,13 +13,13 @@ It is a sweep (`atlantis.sweep`) that keeps a record of each run instead of one 
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from atlantis import artifacts
 from atlantis import config as configs
 from atlantis import sweep as sweeps
 from atlantis.errors import UserError
@@ -193,11 +193,13 @@ def summary(runs: Sequence[StudyRun], outcomes: Sequence[Outcome]) -> Table:
     from rich.table import Table
 
     table = Table("run", "seed", "", "steps", "probe km\nreal cities", title="study", title_justify="left")
+    for column in (table.columns[1], *table.columns[3:]):
+        column.justify = "right"
     for run, outcome in zip(runs, outcomes, strict=True):
         record = read_record(run.record) if outcome.finished else None
         steps = "" if record is None else f"{record.steps:,}"
         ends = () if record is None else (record.evaluations[0], record.evaluations[-1])
-        km = " -> ".join(f"{row.seed[REAL].mean_km:,.0f}" for row in ends if REAL in row.seed)
+        km = " -> ".join(f"{row.degrees[REAL].mean_km:,.0f}" for row in ends if REAL in row.degrees)
         table.add_row(run.run, str(run.seed), outcome.state, steps, km)
     return table
 
@@ -248,11 +250,9 @@ def _command(run: StudyRun, base: Base | None) -> str:
 
 
 def _origin(run: StudyRun, base: Base) -> Origin:
-    with open(base.checkpoint / "model.safetensors", "rb") as file:
-        weights = hashlib.file_digest(file, "sha256").hexdigest()
     return Origin(
         option=run.base and portable(run.base),
         name=portable(str(run.config.base)),
-        weights=weights,
+        weights=artifacts.sha256(base.checkpoint / "model.safetensors"),
         config=None if base.config is None else portable_config(base.config),
     )

@@ -64,7 +64,7 @@ def links() -> list[Case]:
         Case("link: a page's file", page_linked, EITHER, "", RUN_WRITES),
         Case("link: pictures", linked(f"{TINY}/analysis/figures", "outside/kept", ["report", TINY]), REFUSED, "symbolic link"),
         Case("link: probes", linked(f"{TINY}/analysis", "outside/moved", ["probe", TINY]), REFUSED, "symbolic link"),
-        Case("link: one probe", linked(f"{TINY}/analysis/seed", "outside/moved", ["probe", TINY]), REFUSED, "symbolic link"),
+        Case("link: one probe", linked(f"{TINY}/analysis/degrees", "outside/moved", ["probe", TINY]), REFUSED, "symbolic link"),
         Case("link: a file in a checkpoint", in_checkpoint, EITHER),
         Case("link: a folder in a world that is built again", in_world, REFUSED),
     ]  # fmt: skip
@@ -162,7 +162,7 @@ def races() -> list[Case]:
         *[Case(f"a race: {name} of a run that trains becomes a link", racing(f"outputs/experiments/other/{name}", "artifact"), EITHER, "", ("work/",), ("work/",))
           for name in ("checkpoints", "state", "metrics.jsonl", "run.json")],
         Case("a race: the folder of the runs becomes a link", racing("outputs/experiments/other", "artifact"), EITHER, "", ("work/",), ("work/",)),
-        Case("a race: the probe's folder becomes a link", racing(f"{TINY}/analysis/seed", "artifact"), EITHER, "", ("work/",), ("work/",)),
+        Case("a race: the probe's folder becomes a link", racing(f"{TINY}/analysis/degrees", "artifact"), EITHER, "", ("work/",), ("work/",)),
     ]  # fmt: skip
 
 
@@ -226,7 +226,7 @@ def hostile_run(names: list[str]) -> Prepare:
 
         about = {"name": names[0], "command": names[2], "dataset": {"name": names[3], "notes": names}}
         edited_run("run.json", about, show_run)(scene)
-        for protocol in ("seed", "sphere"):
+        for protocol in ("degrees", "sphere"):
             folder = scene / RUN / "analysis" / protocol
             table = pd.read_parquet(folder / "predictions.parquet")
             virtual = table["is_virtual"]

@@ -49,7 +49,7 @@ def evaluate(scene: Path) -> list[str]:
 
 
 def analysis_of(scene: Path) -> Path:
-    return scene / RUN / "analysis" / "seed"
+    return scene / RUN / "analysis" / "degrees"
 
 
 def forged(folder: Callable[[Path], Path], name: str, content: bytes, command: Callable[[Path], list[str]]) -> Prepare:

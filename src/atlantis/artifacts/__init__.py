@@ -4,7 +4,16 @@ disk -> manifests -> leftovers -> files -> folders, locks; a lock is flock where
 """
 
 from atlantis.artifacts.disk import make_folders, refuse_file, refuse_moved, sha256, watched
-from atlantis.artifacts.files import append_text, open_own, plain, refuse_links, write_bytes, write_json, write_text
+from atlantis.artifacts.files import (
+    append_text,
+    dump_json,
+    open_own,
+    plain,
+    refuse_links,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from atlantis.artifacts.folders import new_folder, remove, set_aside
 from atlantis.artifacts.leftovers import BEGUN, LEFTOVER, clear_leftovers
 from atlantis.artifacts.locks import BUSY, is_locked, is_passing, lock
@@ -30,6 +39,7 @@ __all__ = [
     "clear_leftovers",
     "damage",
     "digest_of",
+    "dump_json",
     "is_complete",
     "is_locked",
     "is_passing",

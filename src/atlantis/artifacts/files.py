@@ -76,6 +76,11 @@ def write_json(path: Path, obj: Any) -> None:
     write_text(path, json.dumps(plain(obj), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def dump_json(path: Path, obj: Any) -> None:
+    """Write `obj` into a folder that is being made, in the form of transformers and datasets: ASCII, two spaces."""
+    path.write_text(json.dumps(obj, indent=2) + "\n", encoding="utf-8", newline="\n")
+
+
 def plain(obj: Any) -> Any:
     """`obj` as JSON has it; see `write_json`."""
     if isinstance(obj, dict):

@@ -24,6 +24,9 @@ Address = Annotated[str | None, typer.Option(metavar="A", help="Of a Ray cluster
 SlurmSettings = Annotated[
     list[str] | None, typer.Option(metavar="KEY=VALUE", help="For SLURM, such as partition=gpu; repeatable.")
 ]
+BuildBase = Annotated[
+    bool, typer.Option("--build-base", help="Train a base that is missing, even under a name of your own.")
+]
 
 
 def name_failures(outcomes: Sequence[Any]) -> None:

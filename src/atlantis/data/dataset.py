@@ -129,8 +129,8 @@ class Dataset:
         with artifacts.new_folder(Path(folder), kind="dataset", digest=self.digest, overwrite=overwrite) as new:
             for name, questions in self.splits.items():
                 _write_split(new / name, name, questions)
-            _write_json(new / "dataset_dict.json", {"splits": list(self.splits)})
-            _write_json(new / "dataset.json", record)
+            artifacts.dump_json(new / "dataset_dict.json", {"splits": list(self.splits)})
+            artifacts.dump_json(new / "dataset.json", record)
             (new / "README.md").write_text(card.readme(record, self.tasks, command), encoding="utf-8", newline="\n")
 
     @classmethod
@@ -247,7 +247,7 @@ def _write_split(folder: Path, name: str, questions: Questions) -> None:
         for batch in _batches(questions):
             writer.write_batch(batch)
     info = {"citation": "", "description": "", "features": _features(columns), "homepage": "", "license": ""}
-    _write_json(folder / "dataset_info.json", info)
+    artifacts.dump_json(folder / "dataset_info.json", info)
     state = {
         "_data_files": [{"filename": ARROW_FILE}],
         "_fingerprint": _fingerprint(questions),
@@ -257,7 +257,7 @@ def _write_split(folder: Path, name: str, questions: Questions) -> None:
         "_output_all_columns": False,
         "_split": name,
     }
-    _write_json(folder / "state.json", state)
+    artifacts.dump_json(folder / "state.json", state)
 
 
 def _batches(questions: Questions) -> Iterator[pa.RecordBatch]:
@@ -347,7 +347,3 @@ def _seated(tasks: Sequence[Task], number: NDArray[np.uint8], cities: NDArray[np
             rows = np.flatnonzero((number == i) & (counts == count))
             seated[rows[:, None], task.form.seated(int(count))] = cities[rows, :count]
     return seated
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8", newline="\n")

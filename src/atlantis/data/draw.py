@@ -55,12 +55,12 @@ def virtual_ids(world: World, first_virtual: int | None = None) -> range:
     n_cities = world.n_real + world.n_virtual
     if world.n_virtual == 0:
         raise UserError(f"this world has {world.n_real:,} real cities and no virtual ones: add a region to it")
-    if first_virtual is not None and not world.offset <= first_virtual < n_cities:
+    if first_virtual is not None and not world.first_virtual <= first_virtual < n_cities:
         raise UserError(
             f"first_virtual: {first_virtual} is not the id of a virtual city; in this world they start at "
-            f"{world.offset} and end at {n_cities - 1}. Leave first_virtual out to have it found"
+            f"{world.first_virtual} and end at {n_cities - 1}. Leave first_virtual out to have it found"
         )
-    return range(world.offset if first_virtual is None else first_virtual, n_cities)
+    return range(world.first_virtual if first_virtual is None else first_virtual, n_cities)
 
 
 class Pool:

@@ -12,7 +12,7 @@ and held-out sizes (unless either takes more than half of all questions).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,8 @@ class Part:
     task: Task
     where: Where
     sizes: tuple[int, int, int]
+    index: int | None = None
+    """Its place in `dataset.parts`; None if it stands for a preset."""
 
     @property
     def kind(self) -> str:
@@ -61,13 +63,13 @@ class Part:
 
     def pool(self, world: World, config: DatasetConfig) -> Pool:
         """Its cities in a world. Raises UserError for a region that is not there."""
-        given: dict[str, Any] = {"inter_ratio": config.inter_ratio, "first_virtual": config.first_virtual}
+        settings: dict[str, Any] = {"inter_ratio": config.inter_ratio, "first_virtual": config.first_virtual}
         try:
-            return Pool(self.task, world, self.where, **given, order=config.order)
+            return Pool(self.task, world, self.where, **settings, order=config.order)
         except UserError as error:
-            if self.where.region is None:
+            if self.index is None:
                 raise
-            raise UserError(f"dataset.parts: {error}") from None
+            raise UserError(f"dataset.parts[{self.index}]: {error}") from None
 
 
 def parts_of(config: DatasetConfig) -> list[Part]:
@@ -96,7 +98,7 @@ def parts_of(config: DatasetConfig) -> list[Part]:
             sizes = left
         else:
             sizes = (n_train, round(left[1] * n_train / n_left), round(left[2] * n_train / n_left))
-        parts.append(Part(task, where, sizes))
+        parts.append(Part(task, where, sizes, i if config.parts else None))
         left = (left[0] - sizes[0], left[1] - sizes[1], left[2] - sizes[2])
         n_left -= n_train
     _check_names(parts)
@@ -246,7 +248,7 @@ def _alone(world: World, config: DatasetConfig, part: Part) -> Part:
     """
     study = tuple(max(pair) for pair in zip(STUDY_SIZES[part.kind], part.sizes, strict=True))
     most = part.pool(world, config).most
-    return Part(part.task, part.where, study if sum(study) <= most else part.sizes)  # type: ignore[arg-type]
+    return replace(part, sizes=study if sum(study) <= most else part.sizes)
 
 
 def _name_alone(world: World, config: DatasetConfig, part: Part) -> str:

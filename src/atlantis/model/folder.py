@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from atlantis import artifacts
 from atlantis.errors import UserError
 from atlantis.model.transformer import RMS_EPS, Transformer
 from atlantis.reading import read_json
@@ -107,6 +108,12 @@ def qwen2_config(model: Transformer) -> dict[str, Any]:
     }
 
 
+def generation_config(max_new_tokens: int) -> dict[str, Any]:
+    """`generation_config.json` of a transformers folder: greedy answers of at most so many tokens, `<eos>` included."""
+    markers = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    return {"do_sample": False, "max_new_tokens": max_new_tokens, **markers}
+
+
 def new_model(config: dict[str, Any]) -> Transformer:
     """A model of the sizes in a `config.json` that `read_config` or `qwen2_config` gave, not initialised."""
     return Transformer(
@@ -123,7 +130,7 @@ def new_model(config: dict[str, Any]) -> Transformer:
 
 def save_model(model: Transformer, folder: Path) -> None:
     """Write `config.json` and `model.safetensors` into an existing folder (the tokenizer writes its own files)."""
-    (folder / "config.json").write_text(json.dumps(qwen2_config(model), indent=2) + "\n", encoding="utf-8")
+    artifacts.dump_json(folder / "config.json", qwen2_config(model))
     (folder / "model.safetensors").write_bytes(save(to_qwen2(model), metadata={"format": "pt"}))
 
 

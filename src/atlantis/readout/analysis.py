@@ -19,12 +19,12 @@ from atlantis.progress import bar, say
 from atlantis.reading import read_json
 from atlantis.readout.catalogue import METRICS
 from atlantis.readout.compared import block_features, layer_name
-from atlantis.readout.files import Tables, read_table, write_tables
+from atlantis.readout.files import Tables, analysis_folder, read_table, write_tables
 from atlantis.readout.forgetting import when_table
 from atlantis.readout.initial import initial_std
 from atlantis.readout.layers import layer_table, layer_tables
 from atlantis.readout.measures import VERSION, Measures
-from atlantis.readout.probes import Reading, read_seed, read_sphere, without_r2
+from atlantis.readout.probes import Reading, read_degrees, read_sphere, without_r2
 from atlantis.readout.source import open_checkpoint, open_source
 from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
@@ -40,7 +40,7 @@ AT_ONCE, BUDGET = 16, 8 << 30
 TIMES_STATES = 10
 """What reading a checkpoint takes at once, as a multiple of its hidden states."""
 
-READERS = {"seed": read_seed, "sphere": read_sphere}
+READERS = {"degrees": read_degrees, "sphere": read_sphere}
 
 
 def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig | None = None) -> dict[str, Reading]:
@@ -54,7 +54,7 @@ def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig |
 
 
 def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool = False) -> None:
-    """Read every checkpoint of a run and write `analysis/seed/`, `analysis/sphere/` and, if asked for, `analysis/map/`.
+    """Read every checkpoint of a run and write `analysis/degrees/`, `analysis/sphere/` and perhaps `analysis/map/`.
 
     What is complete is kept unless `again`; where only some steps are there, the others are added. A checkpoint that
     cannot be read does not stop the rest: all that can be read is written, and then PartFailed names it. If none can
@@ -91,9 +91,9 @@ def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool 
 def is_probed(run: Path, config: ProbeConfig) -> bool:
     """Whether every checkpoint of a run has been probed, by what its `analysis/` lists; no file is read through."""
     names = (*READERS, "map") if config.measures else READERS
-    if not all(artifacts.is_complete(run / "analysis" / name) for name in names):
+    if not all(artifacts.is_complete(analysis_folder(run, name)) for name in names):
         return False
-    file = run / "analysis" / "seed" / "representation_dynamics.csv"
+    file = analysis_folder(run, "degrees") / "representation_dynamics.csv"
     try:
         return set(checkpoint_folders(run)) == set(pd.read_csv(file, usecols=["step"])["step"])
     except ValueError:  # whatever is wrong with it: the probe says so
@@ -213,13 +213,13 @@ def _digest(config: ProbeConfig, steps: Iterable[int], folder: str) -> str:
 
 
 def _steps(tables: dict[str, Tables]) -> set[int]:
-    return {int(step) for step in tables["seed"]["representation_dynamics.csv"]["step"]}
+    return {int(step) for step in tables["degrees"]["representation_dynamics.csv"]["step"]}
 
 
 def _tables_of(run: Path, config: ProbeConfig) -> dict[str, Tables] | None:
     """What an earlier call wrote, by folder; None unless all folders are whole and made by these settings."""
     names = (*READERS, "map") if config.measures else READERS
-    folders = {name: run / "analysis" / name for name in names}
+    folders = {name: analysis_folder(run, name) for name in names}
     if not all(artifacts.is_whole(folder) for folder in folders.values()):
         return None
     kept = {name: _kept_files(name, folder) for name, folder in folders.items()}
@@ -250,7 +250,7 @@ def _write(run: Path, config: ProbeConfig, tables: dict[str, Tables]) -> None:
         courses = when_table(_courses(tables, config))
         tables["map"] |= {"measures.csv": tables["map"]["measures.parquet"], "when.csv": courses}
     for name, files in tables.items():
-        folder, digest = run / "analysis" / name, _digest(config, _steps(tables), name)
+        folder, digest = analysis_folder(run, name), _digest(config, _steps(tables), name)
         if (folder / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(folder)):
             say(f"damaged: {problem.partition(';')[0]}; kept as {artifacts.set_aside(folder).name} and made again")
         with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:
@@ -263,7 +263,7 @@ def _courses(tables: dict[str, Tables], config: ProbeConfig) -> pd.DataFrame:
     measures = tables["map"]["measures.parquet"]
     read = (measures["group"] == REAL) & (measures["layer"] == layer_name(config.layers))
     courses = _where(measures, measures["metric"].isin(names) & (read | (measures["layer"] == ANSWERS)))
-    dynamics = tables["seed"]["representation_dynamics.csv"]
+    dynamics = tables["degrees"]["representation_dynamics.csv"]
     test = _where(dynamics, (dynamics["group"] == REAL) & (dynamics["split"] == "test"))
     scores = test.melt(["step", "group"], [name for name in names if name in test], var_name="metric")
     return pd.concat([courses, scores])
@@ -297,7 +297,7 @@ def probe_folder(
 ) -> tuple[dict[str, Reading], pd.DataFrame | None]:
     """Both protocols' readings of one transformers folder, and its layer table if asked for.
 
-    They are written to the new folder `out`, if given: seed/, sphere/, layers/. Raises UserError as
+    They are written to the new folder `out`, if given: degrees/, sphere/, layers/. Raises UserError as
     `probe_checkpoint` does, and for an `out` that holds something already.
     """
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float, Float64, Int, Num
 
 from atlantis.model import Transformer
 from atlantis.model.folder import new_model, qwen2_config
@@ -21,7 +22,7 @@ from atlantis.readout.catalogue import scale_of
 from atlantis.readout.damage import Anywhere, Displacement
 from atlantis.readout.integration import Island, find_islands
 from atlantis.readout.outputs import answer_distributions, old_prompts
-from atlantis.readout.probes import folds, metrics, read_sphere, seed_split
+from atlantis.readout.probes import degrees_split, folds, metrics, read_sphere
 from atlantis.readout.ridge import Ridge, Sums, solve_ridge
 from atlantis.readout.similarity import Cloud, principal_subspace
 from atlantis.readout.skill import Estimate, over_folds, predict_held_out, shift_back
@@ -45,8 +46,10 @@ def layer_name(layers: Sequence[int]) -> str:
     return "+".join(str(i) for i in layers)
 
 
-def block_features(states: np.ndarray, layers: Sequence[int]) -> np.ndarray:
-    """The probe's features (n, 3 * len(layers) * D), float64, from the states (n, 3, blocks, D) of all blocks."""
+def block_features(
+    states: Float[np.ndarray, "n positions blocks D"], layers: Sequence[int]
+) -> Float64[np.ndarray, "n p"]:
+    """The p = positions * len(layers) * D features of a probe from the states of all blocks."""
     return states[:, :, list(layers)].reshape(len(states), -1).astype(np.float64)
 
 
@@ -57,8 +60,8 @@ class Places:
     """
 
     def __init__(self, world: World, features: np.ndarray, fits: Sequence[Ridge], fold: np.ndarray) -> None:
-        virtual = np.mean([fit.predict(features[world.offset :]) for fit in fits], axis=0)
-        held_out = predict_held_out(features[: world.offset], fits, fold)
+        virtual = np.mean([fit.predict(features[world.first_virtual :]) for fit in fits], axis=0)
+        held_out = predict_held_out(features[: world.first_virtual], fits, fold)
         self.directions = np.concatenate([held_out, virtual])
         self.lon, self.lat = lon_lat(self.directions)
         self.km = haversine_km(world.lon, world.lat, self.lon, self.lat)
@@ -89,7 +92,7 @@ class Constants:
 
 
 class Chance(NamedTuple):
-    """What a probe reaches where there is no map: errors in km (n,), and R2 by the seed protocol."""
+    """What a probe reaches where there is no map: errors in km (n,), and R2 by the degrees protocol."""
 
     km: np.ndarray
     r2: dict[str, Estimate]
@@ -137,7 +140,7 @@ class Compared:
     def _first(self, model: Transformer, vocabulary: Vocabulary) -> First:
         world, seed = self.world, self.config.seed
         shuffled = np.random.Generator(np.random.PCG64(seed)).permutation(world.n_real)
-        permuted = np.concatenate([self.features[shuffled], self.features[world.offset :]])
+        permuted = np.concatenate([self.features[shuffled], self.features[world.first_virtual :]])
         new = like(model, self.constants.initial_std, seed)
         everywhere, form = np.arange(len(self.features)), self.constants.task.form
         untrained = probe_features(new, vocabulary, everywhere, self.config.layers, form=form)
@@ -148,7 +151,7 @@ class Compared:
     def _chance(self, features: np.ndarray) -> Chance:
         world, config = self.world, self.config
         places = Places(world, features, read_sphere(features, world, config).fits, self.fold)
-        train, test = seed_split(world, config)
+        train, test = degrees_split(world, config)
         truth = np.stack([world.lon, world.lat], axis=1)
         fit = solve_ridge(Sums.of(features[train], truth[train]), config.alpha)
         scores = metrics(*truth[test].T, *fit.predict(features[test]).T)
@@ -176,8 +179,8 @@ class Compared:
         return Displacement.between(places.lon, places.lat, self.shifted.lon, self.shifted.lat)
 
     @cached_property
-    def from_centre_km(self) -> np.ndarray:
-        """Distance of every city from each compact virtual region's centre, (regions, n)."""
+    def from_centre_km(self) -> Float[np.ndarray, "regions n"]:
+        """Distance of every city from each compact virtual region's centre."""
         lon, lat = self._centres
         return haversine_km(lon[:, None], lat[:, None], self.world.lon, self.world.lat)
 
@@ -207,15 +210,15 @@ class Compared:
         small.insert(0, "step", self.step)
         return small
 
-    def over(self, values: np.ndarray, ids: np.ndarray, metric: str) -> Estimate:
-        """Mean of the values (n_cities,) of a group: over the folds, or over cells of a virtual region's cities."""
-        if ids[0] < self.world.offset:
+    def over(self, values: Num[np.ndarray, " n_cities"], ids: Int[np.ndarray, " m"], metric: str) -> Estimate:
+        """Mean of the values of a group: over the folds, or over cells of a virtual region's cities."""
+        if ids[0] < self.world.first_virtual:
             return over_folds(values[ids], self.fold[ids], metric)
         return mean(metric, values[ids], self.constants.small_cell[ids])
 
 
-def mean(metric: str, values: np.ndarray, cell: np.ndarray | None = None) -> Estimate:
-    """The mean of values (n,) with the metric's interval; those of cities move together within their `cell` (n,)."""
+def mean(metric: str, values: Num[np.ndarray, " n"], cell: Int[np.ndarray, " n"] | None = None) -> Estimate:
+    """The mean of values with the metric's interval; those of cities move together within their `cell`."""
     around = mean_over_cities(values, scale_of(metric), cell)
     return Estimate(float(values.mean()), around.low, around.high, len(values))
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Num
 from scipy import stats
 
 from atlantis.sphere import bearing, haversine_km, lon_lat, unit_vectors
@@ -35,8 +36,10 @@ class Shift(NamedTuple):
     share: float
 
     @classmethod
-    def between(cls, first: np.ndarray, now: np.ndarray, moved_back: np.ndarray) -> Shift:
-        """From predictions (n, 3) at the first step, now, and now with the states' mean moved back."""
+    def between(
+        cls, first: Num[np.ndarray, "n 3"], now: Num[np.ndarray, "n 3"], moved_back: Num[np.ndarray, "n 3"]
+    ) -> Shift:
+        """From predictions at the first step, now, and now with the states' mean moved back."""
         vector, changed = (now - moved_back).mean(0), float(((now - first) ** 2).sum())
         length, nan = float(np.linalg.norm(vector)), float("nan")
         lon, lat = map(float, lon_lat(vector)) if length > 0 else (nan, nan)
@@ -53,7 +56,13 @@ class Displacement(NamedTuple):
     bearing: np.ndarray
 
     @classmethod
-    def between(cls, lon1: np.ndarray, lat1: np.ndarray, lon2: np.ndarray, lat2: np.ndarray) -> Displacement:
+    def between(
+        cls,
+        lon1: Num[np.ndarray, " n"],
+        lat1: Num[np.ndarray, " n"],
+        lon2: Num[np.ndarray, " n"],
+        lat2: Num[np.ndarray, " n"],
+    ) -> Displacement:
         """The great-circle arcs from points 1 to points 2, as they leave points 1."""
         return cls(lon1, lat1, haversine_km(lon1, lat1, lon2, lat2), bearing(lon1, lat1, lon2, lat2))
 
@@ -61,8 +70,8 @@ class Displacement(NamedTuple):
         """Those of some of the points."""
         return Displacement(self.lon[rows], self.lat[rows], self.km[rows], self.bearing[rows])
 
-    def vectors(self) -> np.ndarray:
-        """The same as vectors of the space that the sphere lies in, (n, 3): as long as they are in km, and tangent."""
+    def vectors(self) -> Float[np.ndarray, "n 3"]:
+        """The same as vectors of the space that the sphere lies in: as long as they are in km, and tangent."""
         lon, lat, angle = (np.radians(x) for x in (self.lon, self.lat, self.bearing))
         east = np.stack([-np.sin(lon), np.cos(lon), np.zeros_like(lon)], axis=1)
         north = np.stack([-np.sin(lat) * np.cos(lon), -np.sin(lat) * np.sin(lon), np.cos(lat)], axis=1)
@@ -78,7 +87,7 @@ class Displacement(NamedTuple):
         return -self.km * np.cos(angle), -self.km * np.sin(angle)
 
 
-def tangential_share(radial: np.ndarray, tangential: np.ndarray) -> float:
+def tangential_share(radial: Num[np.ndarray, " n"], tangential: Num[np.ndarray, " n"]) -> float:
     """Share of the squared displacement that is tangential: 1/2 if directions are isotropic, 1 if nothing is radial.
 
     NaN if nothing moved.
@@ -107,19 +116,23 @@ def share_about_anywhere(moved: Displacement, seed: int, n_centres: int = N_CENT
     return float(low), float(high)
 
 
-def rank_correlation(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's rank correlation of x and y (n,); NaN for fewer than three, or where one of them does not vary."""
+def rank_correlation(x: Num[np.ndarray, " n"], y: Num[np.ndarray, " n"]) -> float:
+    """Spearman's rank correlation; NaN for fewer than three, or where one of them does not vary."""
     if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan")
     return float(stats.spearmanr(x, y).statistic)  # type: ignore[attr-defined]
 
 
 def rank_correlations(
-    y: np.ndarray, against: dict[str, np.ndarray], lon: np.ndarray, lat: np.ndarray, seed: int
+    y: Num[np.ndarray, " n"],
+    against: dict[str, Num[np.ndarray, " n"]],
+    lon: Num[np.ndarray, " n"],
+    lat: Num[np.ndarray, " n"],
+    seed: int,
 ) -> dict[str, tuple[float, float, float]]:
-    """`rank_correlation` of y (n,) with each x (n,) of `against`, and its interval, by name.
+    """`rank_correlation` of y with each x of `against`, and its interval, by name.
 
-    The interval is a bootstrap over cells of 10 degrees of the cities at lon, lat (n,): neighbours are displaced alike,
+    The interval is a bootstrap over cells of 10 degrees of the cities at lon, lat: neighbours are displaced alike,
     and count as one draw.
     """
     values = {name: rank_correlation(x, y) for name, x in against.items()}

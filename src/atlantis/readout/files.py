@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from atlantis.names import OLD_PROTOCOLS
+
 Tables = dict[str, pd.DataFrame]
 """By file name. Those of a run have a column `step`."""
+
+
+def analysis_folder(run: Path, name: str) -> Path:
+    """Where a run has, or will have, the results of a protocol or of `map`.
+
+    An older run keeps its folder, which has the protocol's old name, unless it has one of the new name too.
+    """
+    analysis = run / "analysis"
+    older = [analysis / old for old, new in OLD_PROTOCOLS.items() if new == name]
+    return next((folder for folder in older if folder.is_dir() and not (analysis / name).exists()), analysis / name)
 
 
 def write_tables(tables: Tables, folder: Path) -> None:
@@ -20,8 +33,8 @@ def write_tables(tables: Tables, folder: Path) -> None:
             table.to_csv(folder / file, index=False, float_format="%.6g")
 
 
-def read_table(file: Path) -> pd.DataFrame:
-    """One of them. In a CSV an empty field is no number; a region may be called "NA"."""
+def read_table(file: Path, no_number: Sequence[str] = ("",)) -> pd.DataFrame:
+    """One of them. `no_number` is what stands in a CSV for a missing number; a region may be called "NA"."""
     if file.suffix == ".parquet":
         return pd.read_parquet(file)
-    return pd.read_csv(file, keep_default_na=False, na_values=[""])
+    return pd.read_csv(file, keep_default_na=False, na_values=[*no_number])

@@ -9,6 +9,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Num
 
 from atlantis.readout.catalogue import is_better_high
 
@@ -29,8 +30,8 @@ class When(NamedTuple):
     recovered: float
 
 
-def course(steps: np.ndarray, values: np.ndarray, better_high: bool) -> When:
-    """The course of `values` (n,) at ascending `steps` (n,).
+def course(steps: Num[np.ndarray, " n"], values: Num[np.ndarray, " n"], better_high: bool) -> When:
+    """The course of `values` at ascending `steps`.
 
     Between two evaluated steps a number is taken to change linearly with the step: nothing is known of what lies
     between, and the evaluated steps are dense where changes are quick. Raises ValueError for no values, or for steps

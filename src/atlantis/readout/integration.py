@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from jaxtyping import Num
 from scipy.spatial import procrustes
 
 from atlantis.readout.probes import FEWEST
@@ -20,6 +20,7 @@ from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
 from atlantis.readout.skill import Estimate
 from atlantis.readout.threads import side_by_side
 from atlantis.sphere import haversine_km, lon_lat
+from atlantis.statistics import log_normal_mean
 
 N_ISLANDS, N_CENTRES, MISMATCH = 12, 500, 0.1
 
@@ -39,9 +40,12 @@ class Island(NamedTuple):
 
 
 def find_islands(
-    lon: np.ndarray, lat: np.ndarray, region: tuple[np.ndarray, np.ndarray], centre: tuple[float, float]
+    lon: Num[np.ndarray, " n"],
+    lat: Num[np.ndarray, " n"],
+    region: tuple[Num[np.ndarray, " m"], Num[np.ndarray, " m"]],
+    centre: tuple[float, float],
 ) -> list[Island]:
-    """Islands among the real cities at lon, lat (n,) for a region of m cities (lon, lat) about its centre; 12 at most.
+    """Islands among the real cities at lon, lat for a region of m cities (lon, lat) about its centre; 12 at most.
 
     Up to 500 cities are tried as centres, and cities are assigned from the centre outwards, each to the next of the
     region's distances. An island is kept if these differ by at most 10 % on average, if it shares no city with an
@@ -69,8 +73,13 @@ def find_islands(
     return found
 
 
-def mean_gap_km(lon: np.ndarray, lat: np.ndarray, others_lon: np.ndarray, others_lat: np.ndarray) -> float:
-    """Mean distance in km from points (m,) to the nearest of others (n,)."""
+def mean_gap_km(
+    lon: Num[np.ndarray, " m"],
+    lat: Num[np.ndarray, " m"],
+    others_lon: Num[np.ndarray, " n"],
+    others_lat: Num[np.ndarray, " n"],
+) -> float:
+    """Mean distance in km from points to the nearest of others."""
     return float(haversine_km(lon[:, None], lat[:, None], others_lon, others_lat).min(axis=1).mean())
 
 
@@ -101,12 +110,17 @@ class Placed(NamedTuple):
 
 
 def place_unseen(
-    x: np.ndarray, y: np.ndarray, lon: np.ndarray, lat: np.ndarray, virtual: np.ndarray, islands: Sequence[Island]
+    x: Num[np.ndarray, "n p"],
+    y: Num[np.ndarray, "n 3"],
+    lon: Num[np.ndarray, " n"],
+    lat: Num[np.ndarray, " n"],
+    virtual: Num[np.ndarray, "m p"],
+    islands: Sequence[Island],
 ) -> Placed:
     """Where probes fitted without them place virtual cities and islands.
 
-    x (n, p) are the features of the real cities at lon, lat, y (n, 3) their unit vectors, virtual (m, p) the features
-    of the virtual cities. All fits have one penalty, chosen by leave-one-out error on the cities of no island; on all
+    x are the features of the real cities at lon, lat, y their unit vectors, `virtual` the features of the virtual
+    cities. All fits have one penalty, chosen by leave-one-out error on the cities of no island; on all
     where hardly any is of none, as in a small world.
     """
     calm = np.delete(np.arange(len(x)), np.concatenate([island.cities for island in islands]) if islands else [])
@@ -122,20 +136,14 @@ def place_unseen(
     return Placed(solve_ridge(sums, alpha).predict(virtual), np.array(side_by_side(error_km, islands)))
 
 
-def mean_of_islands(km: np.ndarray, confidence: float = 0.95) -> Estimate:
-    """Mean error of islands from the errors `km` (k,) of each, with an interval on the log scale.
+def mean_of_islands(km: Num[np.ndarray, " k"], confidence: float = 0.95) -> Estimate:
+    """Mean error of islands from the errors `km` of each, with an interval on the log scale.
 
-    Islands' errors are positive and skewed: a few are several times the median. log(mean) has the standard error
-    sqrt(s^2 / k + s^4 / (2 (k - 1))) if the errors are log-normal, s being the deviation of their logarithms (Cox's
-    method, in Zhou and Gao, 1997), here with Student's t. No interval for fewer than three islands, equal errors, or an
-    error of 0.
+    Islands' errors are positive and skewed: a few are several times the median, as log-normal values are. No interval
+    for fewer than three islands, equal errors, or an error of 0.
     """
-    k, mean = len(km), float(km.mean())
-    if k < 3 or km.min() <= 0 or np.ptp(km) <= 1e-9 * mean:
-        return Estimate(mean, n=k)
-    variance = float(np.log(km).var(ddof=1))
-    half = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt(variance / k + variance**2 / (2 * (k - 1)))
-    return Estimate(mean, float(mean * np.exp(-half)), float(mean * np.exp(half)), k)
+    interval = log_normal_mean(km, confidence)
+    return Estimate(float(km.mean()), interval.low, interval.high, len(km))
 
 
 def ratio(km: Estimate, reference: Estimate) -> Estimate:
@@ -153,10 +161,10 @@ def ratio(km: Estimate, reference: Estimate) -> Estimate:
     return Estimate(value, float(value * np.exp(-below)), float(value * np.exp(above)), reference.n)
 
 
-def constellation_disparity(true: np.ndarray, predicted: np.ndarray) -> float:
+def constellation_disparity(true: Num[np.ndarray, "m 3"], predicted: Num[np.ndarray, "m 3"]) -> float:
     """How unlike the shape of the predicted constellation is to the true one: Procrustes disparity, from 0 to 1.
 
-    Both are directions (m, 3), brought to length 1. What is moved, turned, mirrored or scaled as a whole keeps its
+    Both are directions, brought to length 1. What is moved, turned, mirrored or scaled as a whole keeps its
     shape (Gower, 1975). NaN for fewer than three cities, or where all are predicted in one place.
     """
     a, b = (v / np.linalg.norm(v, axis=1, keepdims=True).clip(min=1e-12) for v in (true, predicted))

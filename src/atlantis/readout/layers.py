@@ -1,4 +1,4 @@
-"""Where in the model is the map? The seed protocol's probe at every layer and position of the prompt, one by one."""
+"""Where in the model is the map? The degrees protocol's probe at every layer and position of the prompt, one by one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from atlantis.model.checkpoint import checkpoint_folders
 from atlantis.names import REAL
 from atlantis.progress import bar
 from atlantis.readout.files import Tables, write_tables
-from atlantis.readout.probes import metrics, seed_split, virtual_regions
+from atlantis.readout.probes import degrees_split, metrics, virtual_regions
 from atlantis.readout.ridge import Sums, solve_ridge
 from atlantis.readout.source import Source, open_source
 from atlantis.readout.threads import side_by_side
@@ -32,10 +32,10 @@ MOST_BYTES = 2**30
 def layer_table(source: Source, world: World, config: ProbeConfig, layers: list[str] | None = None) -> pd.DataFrame:
     """One row per layer (all of the source's, or `layers`), position and group: the scores of `probes.metrics`.
 
-    Each probe is a ridge regression of raw degrees on one layer's state at one position, with the seed protocol's
+    Each probe is a ridge regression of raw degrees on one layer's state at one position, with the degrees protocol's
     split and penalty. Groups are the real cities tested on, and each virtual region.
     """
-    train, test = seed_split(world, config)
+    train, test = degrees_split(world, config)
     truth = np.stack([world.lon, world.lat], axis=1)
     scored = {REAL: test} | {region: world.ids_of(region) for region in virtual_regions(world)}
     layers, positions = layers or source.layers, POSITIONS[source.vocabulary.kind]

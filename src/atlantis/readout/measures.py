@@ -260,7 +260,7 @@ def displacements(at: Compared) -> Iterator[Row]:
         return
     radial, tangential = at.parts
     for group, ids in groups(at.world):
-        if ids[0] < at.world.offset:
+        if ids[0] < at.world.first_virtual:
             yield Row("radial_km", at.over(np.abs(radial), ids, "radial_km"), group)
             yield Row("tangential_km", at.over(np.abs(tangential), ids, "tangential_km"), group)
     real = at.moved.of(at.real)

@@ -20,10 +20,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int, Num
 from numpy.typing import ArrayLike
 
 from atlantis.errors import UserError
-from atlantis.names import PROTOCOLS, REAL
+from atlantis.names import PROTOCOLS, REAL, protocol_named
 from atlantis.readout.catalogue import METRICS
 from atlantis.readout.files import Tables
 from atlantis.readout.ridge import Ridge, Sums, fit_ridge, solve_ridge
@@ -116,8 +117,13 @@ def variant_columns() -> list[str]:
     return ["variant", "group", "n", *SCORES]
 
 
-def metrics(lon: np.ndarray, lat: np.ndarray, pred_lon: np.ndarray, pred_lat: np.ndarray) -> dict[str, float]:
-    """`n` and all `SCORES` of predicted places in degrees, all arrays (n,).
+def metrics(
+    lon: Num[np.ndarray, " n"],
+    lat: Num[np.ndarray, " n"],
+    pred_lon: Num[np.ndarray, " n"],
+    pred_lat: Num[np.ndarray, " n"],
+) -> dict[str, float]:
+    """`n` and all `SCORES` of predicted places in degrees.
 
     R2 = 1 - residual / total sum of squares of longitude and of latitude (NaN where the truth hardly varies); mean
     absolute errors in degrees; mean and median great-circle error in km. Inside a tight group R2 means little: read
@@ -127,8 +133,8 @@ def metrics(lon: np.ndarray, lat: np.ndarray, pred_lon: np.ndarray, pred_lat: np
     return {"n": len(lon), **{name: function(places) for name, function in SCORES.items()}}
 
 
-def r2(true: np.ndarray, predicted: np.ndarray) -> float:
-    """Coefficient of determination of degrees, (n,).
+def r2(true: Num[np.ndarray, " n"], predicted: Num[np.ndarray, " n"]) -> float:
+    """Coefficient of determination of degrees.
 
     NaN for fewer than two values, and for a truth that varies by less than `LEAST_SPREAD`, as on a parallel: rounding
     errors alone would then give any number.
@@ -154,8 +160,8 @@ def read(
     """A linear probe's reading of any hidden states: features (n, p) of n places at lon, lat (n,) degrees.
 
     `groups`, one label per place, are scored on their own as well; "real" are all together. `protocol` is `sphere` or
-    `seed`; `config` sets the split and the penalty (fewer places than its `n_cities`: all, in the same proportion).
-    To fit on some places and only look at others, build a `World` with virtual regions and use `read_seed` or
+    `degrees`; `config` sets the split and the penalty (fewer places than its `n_cities`: all, in the same proportion).
+    To fit on some places and only look at others, build a `World` with virtual regions and use `read_degrees` or
     `read_sphere`. Raises UserError for arrays that do not fit together or hold what is no number or no place.
     """
     features = np.asarray(features)
@@ -164,6 +170,7 @@ def read(
         raise UserError(
             f"features must be real numbers of shape (n, p), not {features.dtype} of shape {features.shape}"
         )
+    protocol = protocol_named(protocol)
     if protocol not in PROTOCOLS:
         raise UserError(f"there is no protocol {protocol!r}; use one of {', '.join(PROTOCOLS)}")
     world = World.of_places(lon, lat, groups)
@@ -172,13 +179,15 @@ def read(
     if not np.isfinite(features).all():
         row = np.flatnonzero(~np.isfinite(features).all(axis=1))[0]
         raise UserError(f"features: row {row} holds what is no finite number")
-    reading = (read_seed if protocol == "seed" else read_sphere)(features, world, config or ProbeConfig())
+    reading = (read_degrees if protocol == "degrees" else read_sphere)(features, world, config or ProbeConfig())
     if groups is not None:
         return reading
     return Reading(reading.dynamics.query("group == @REAL"), reading.predictions)  # one group is all there is
 
 
-def seed_split(world: World, config: ProbeConfig, repeat: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def degrees_split(
+    world: World, config: ProbeConfig, repeat: int = 0
+) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
     """Ids of the real cities to fit on and to test on: `n_train` of `n_cities`, drawn with the probe's seed.
 
     The protocol's own split is the first; `repeat` 1, 2, ... are further ones, drawn with seeds derived from its seed.
@@ -206,7 +215,7 @@ def _check_size(world: World) -> None:
 
 def check_probe(world: World, config: ProbeConfig) -> None:
     """UserError if the world has too few real cities for a probe with these settings, by either protocol."""
-    seed_split(world, config)
+    degrees_split(world, config)
     folds(world, config)
 
 
@@ -222,8 +231,8 @@ def without_r2(world: World) -> str | None:
     return f"all real cities lie {where}: R2 of {names} has no meaning and is left empty; read the km"
 
 
-def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
-    """The study's protocol on features (n_cities, p), row i being city i of the world.
+def read_degrees(features: Num[np.ndarray, "n_cities p"], world: World, config: ProbeConfig) -> Reading:
+    """The study's protocol on features, row i being city i of the world.
 
     Intervals come from `repeats` splits, the protocol's own and further ones, which share most of their cities: see
     `splits_share`, and for virtual cities, which are the same in each, `probes_share`.
@@ -234,7 +243,7 @@ def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Readin
         sums = Sums.of(features[split[0]], truth[split[0]])
         return sums, solve_ridge(sums, config.alpha).predict(features)
 
-    splits = [seed_split(world, config, repeat) for repeat in range(config.repeats)]
+    splits = [degrees_split(world, config, repeat) for repeat in range(config.repeats)]
     fits = side_by_side(fit, splits)
     scored = [_scores(world, truth, predicted, *split) for (_, predicted), split in zip(fits, splits, strict=True)]
     (train, test), (sums, predicted) = splits[0], fits[0]
@@ -252,9 +261,9 @@ def read_seed(features: np.ndarray, world: World, config: ProbeConfig) -> Readin
 
 
 def _labels(world: World, train: np.ndarray, test: np.ndarray) -> np.ndarray:
-    """What the seed protocol takes each city for."""
+    """What the degrees protocol takes each city for."""
     split = np.full(len(world), "unused", dtype=object)
-    split[train], split[test], split[world.offset :] = "train", "test", "virtual"
+    split[train], split[test], split[world.first_virtual :] = "train", "test", "virtual"
     return split
 
 
@@ -280,13 +289,13 @@ def _variants(
     config: ProbeConfig,
     sums: Sums,
 ) -> pd.DataFrame:
-    """The seed protocol, whose fit has `sums`, with Atlantis in the pool, and without each real region in the fit."""
+    """The degrees protocol, whose fit has `sums`: with Atlantis in the pool, and without each real region."""
 
     def sums_of(ids: np.ndarray) -> Sums:
         return Sums.of(features[ids], truth[ids])
 
     def pooled() -> list[dict[str, Any]]:
-        virtual = np.arange(world.offset, len(world))
+        virtual = np.arange(world.first_virtual, len(world))
         drawn = np.random.Generator(np.random.PCG64(config.seed)).permutation(virtual)
         n_pooled = round(len(virtual) * config.n_train / config.n_cities)
         scored = {region: np.intersect1d(world.ids_of(region), drawn[n_pooled:]) for region in virtual_regions(world)}
@@ -307,14 +316,14 @@ def _variants(
             if len(ids)
         ]
 
-    real = [(region, ids) for region, ids in groups(world) if region != REAL and ids[0] < world.offset]
+    real = [(region, ids) for region, ids in groups(world) if region != REAL and ids[0] < world.first_virtual]
     work = [pooled] if world.n_virtual > 1 else []
     work += [partial(left_out, region, ids) for region, ids in real]
     found = [row for rows in side_by_side(lambda part: part(), work) for row in rows]
     return pd.DataFrame(found, columns=variant_columns())  # a world of one region has no rows, and these columns
 
 
-def folds(world: World, config: ProbeConfig) -> np.ndarray:
+def folds(world: World, config: ProbeConfig) -> Int[np.ndarray, " n_real"]:
     """Which of `repeats` folds (at least 2) each real city is in, (n_real,): drawn with the probe's seed.
 
     Raises UserError for a world with fewer than `FEWEST` real cities, or fewer than 2 for each fold.
@@ -326,8 +335,8 @@ def folds(world: World, config: ProbeConfig) -> np.ndarray:
     return np.random.Generator(np.random.PCG64(config.seed)).permutation(world.n_real) % n_folds
 
 
-def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Reading:
-    """The second protocol on features (n_cities, p): unit-sphere targets, folds over all real cities.
+def read_sphere(features: Num[np.ndarray, "n_cities p"], world: World, config: ProbeConfig) -> Reading:
+    """The second protocol on features: unit-sphere targets, folds over all real cities.
 
     `repeats` folds (at least 2). Every real city is predicted by the one probe that was not fitted on it, virtual
     cities by the mean direction of all of them. Intervals are over the folds, whose probes share most of their cities:
@@ -346,19 +355,19 @@ def read_sphere(features: np.ndarray, world: World, config: ProbeConfig) -> Read
         inside = np.flatnonzero(fold != k)
         ridge = fit_ridge(features[inside], targets[inside], sums=everything - sums[k])
         directions[members[k]] = ridge.predict(features[members[k]])
-        virtual_by_fold[k] = ridge.predict(features[world.offset :])
+        virtual_by_fold[k] = ridge.predict(features[world.first_virtual :])
         return ridge
 
     fits = tuple(side_by_side(read_fold, range(n_folds)))
-    directions[world.offset :] = virtual_by_fold.mean(0)
+    directions[world.first_virtual :] = virtual_by_fold.mean(0)
     truth = np.stack([world.lon, world.lat], axis=1)
     predicted = np.stack(lon_lat(directions), axis=1)
     rows = []
     for group, ids in groups(world):
-        virtual = ids[0] >= world.offset
+        virtual = ids[0] >= world.first_virtual
         scores = metrics(*truth[ids].T, *predicted[ids].T)
         if virtual:
-            per_fold = [(truth[ids], np.stack(lon_lat(v[ids - world.offset]), axis=1)) for v in virtual_by_fold]
+            per_fold = [(truth[ids], np.stack(lon_lat(v[ids - world.first_virtual]), axis=1)) for v in virtual_by_fold]
         else:
             per_fold = [(truth[ids[fold[ids] == k]], predicted[ids[fold[ids] == k]]) for k in range(n_folds)]
         parts = [metrics(*t.T, *p.T) for t, p in per_fold if len(t)]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Num
 from scipy.linalg import cho_factor, cho_solve
 
 ALPHAS = tuple(float(a) for a in np.logspace(-2, 5, 15))
@@ -28,8 +29,8 @@ class Sums:
     xy: np.ndarray
 
     @classmethod
-    def of(cls, x: np.ndarray, y: np.ndarray) -> Sums:
-        """The sums over the rows of x (n, p) and y (n, t), in float64."""
+    def of(cls, x: Num[np.ndarray, "n p"], y: Num[np.ndarray, "n t"]) -> Sums:
+        """The sums over the rows of x and y, in float64."""
         x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
         return cls(len(x), x.sum(0), y.sum(0), x.T @ x, x.T @ y)
 
@@ -52,12 +53,14 @@ class Ridge(NamedTuple):
     intercept: np.ndarray
     alpha: float
 
-    def predict(self, x: np.ndarray) -> np.ndarray:
+    def predict(self, x: Num[np.ndarray, "n p"]) -> Float[np.ndarray, "n t"]:
         return x @ self.coefficients + self.intercept
 
 
-def fit_ridge(x: np.ndarray, y: np.ndarray, alphas: Sequence[float] = ALPHAS, sums: Sums | None = None) -> Ridge:
-    """Ridge regression of y (n, t) on x (n, p) with an intercept; the penalty is the best of `alphas`.
+def fit_ridge(
+    x: Num[np.ndarray, "n p"], y: Num[np.ndarray, "n t"], alphas: Sequence[float] = ALPHAS, sums: Sums | None = None
+) -> Ridge:
+    """Ridge regression of y on x with an intercept; the penalty is the best of `alphas`.
 
     Best is the least leave-one-out squared error, which for a linear smoother is residual / (1 - leverage), summed
     over rows and targets (Golub, Heath and Wahba, 1979; Hastie et al., 2009, eq. 7.52). One penalty for all targets.

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float, Num
 from scipy.linalg import eigh, subspace_angles, svd
 
 
@@ -20,16 +21,16 @@ class Cloud(NamedTuple):
     gram: np.ndarray
 
     @classmethod
-    def of(cls, states: np.ndarray) -> Cloud:
-        """The cloud of states (n, p), in float64."""
+    def of(cls, states: Num[np.ndarray, "n p"]) -> Cloud:
+        """The cloud of states, in float64."""
         states = np.asarray(states, dtype=np.float64)
         mean = states.mean(0)
         x = states - mean
         return cls(x, mean, x.T @ x)
 
 
-def linear_cka(a: Cloud, b: Cloud, cross: np.ndarray, debiased: bool = True) -> float:
-    """Linear centred kernel alignment (Kornblith et al., 2019) of two clouds; `cross` = a.x' b.x (p, q).
+def linear_cka(a: Cloud, b: Cloud, cross: Num[np.ndarray, "p q"], debiased: bool = True) -> float:
+    """Linear centred kernel alignment (Kornblith et al., 2019) of two clouds; `cross` = a.x' b.x.
 
     CKA = H(a, b) / sqrt(H(a, a) H(b, b)). It does not see rotations, shifts or one common scale. Biased, H is
     ||cross||_F^2, and independent noise reads far above 0 as soon as p is not small against n. Debiased, H is the
@@ -52,7 +53,7 @@ def _hsic(product: np.ndarray, k: np.ndarray, m: np.ndarray, debiased: bool) -> 
     return squares - n / (n - 2) * float(k @ m) + k.sum() * m.sum() / ((n - 1) * (n - 2)) if debiased else squares
 
 
-def procrustes_disparity(a: Cloud, b: Cloud, cross: np.ndarray) -> float:
+def procrustes_disparity(a: Cloud, b: Cloud, cross: Num[np.ndarray, "p q"]) -> float:
     """What is left of cloud b when a is moved, turned, mirrored and scaled onto it, as a share of b: 0 to 1.
 
     1 - (||cross||_* / (||a||_F ||b||_F))^2 (Schönemann, 1966; Gower, 1975), symmetric in a and b; the same number as
@@ -62,8 +63,8 @@ def procrustes_disparity(a: Cloud, b: Cloud, cross: np.ndarray) -> float:
     return float(1.0 - min(1.0, np.linalg.norm(cross, "nuc") / size) ** 2) if size > 0 else float("nan")
 
 
-def orthogonal_turn(cross: np.ndarray) -> np.ndarray:
-    """The orthogonal matrix Q (p, p) for which x Q is nearest to y in least squares; `cross` = x' y (p, p).
+def orthogonal_turn(cross: Num[np.ndarray, "p p"]) -> Float[np.ndarray, "p p"]:
+    """The orthogonal matrix Q for which x Q is nearest to y in least squares; `cross` = x' y.
 
     With cross = U S V', Q = U V' (Schönemann, 1966): a rotation, perhaps with a reflection.
     """
@@ -71,29 +72,29 @@ def orthogonal_turn(cross: np.ndarray) -> np.ndarray:
     return u @ vt
 
 
-def principal_subspace(gram: np.ndarray, share: float) -> np.ndarray:
-    """An orthonormal basis (p, k) of the fewest principal components that hold `share` of a cloud's energy."""
+def principal_subspace(gram: Num[np.ndarray, "p p"], share: float) -> Float[np.ndarray, "p k"]:
+    """An orthonormal basis of the fewest principal components that hold `share` of a cloud's energy."""
     values, vectors = eigh(gram, driver="evd")
     values, vectors = values[::-1].clip(min=0.0), vectors[:, ::-1]
     k = int(np.searchsorted(values.cumsum(), share * values.sum())) + 1
     return vectors[:, : min(k, len(values))]
 
 
-def leading_subspace(gram: np.ndarray, k: int) -> np.ndarray:
-    """An orthonormal basis (p, k) of the first k principal components."""
+def leading_subspace(gram: Num[np.ndarray, "p p"], k: int) -> Float[np.ndarray, "p {k}"]:
+    """An orthonormal basis of the first k principal components."""
     return eigh(gram, subset_by_index=(len(gram) - k, len(gram) - 1))[1][:, ::-1]
 
 
-def principal_angles(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Angles in degrees, ascending, between the subspaces with bases a (p, k) and b (p, k) (Björck and Golub, 1973).
+def principal_angles(a: Num[np.ndarray, "p k"], b: Num[np.ndarray, "p k"]) -> Float[np.ndarray, " k"]:
+    """Angles in degrees, ascending, between the subspaces with bases a and b (Björck and Golub, 1973).
 
     The i-th is the smallest angle that a direction of one makes with the other, once the earlier ones are taken out.
     """
     return np.degrees(subspace_angles(a, b))[::-1]
 
 
-def off_subspace(x: np.ndarray, basis: np.ndarray) -> np.ndarray:
-    """Share of each row's energy outside a subspace, (n,): |x - x B B'|^2 / |x|^2 for x (n, p), B (p, k)."""
+def off_subspace(x: Num[np.ndarray, "n p"], basis: Num[np.ndarray, "p k"]) -> Float[np.ndarray, " n"]:
+    """Share of each row's energy outside a subspace: |x - x B B'|^2 / |x|^2."""
     energy = np.einsum("ij,ij->i", x, x)
     inside = x @ basis
     return 1.0 - np.einsum("ij,ij->i", inside, inside) / np.where(energy > 0, energy, np.inf)

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from jaxtyping import Float, Int, Num
 from torch.nn import functional as F
 
 from atlantis.readout.catalogue import scale_of
@@ -55,8 +56,8 @@ class Estimate(NamedTuple):
     n: int = 0
 
 
-def over_folds(values: np.ndarray, fold: np.ndarray, metric: str = "mean_km") -> Estimate:
-    """Mean of the cities' values (n,), with its interval over the means of the folds (n,), on the scale of `metric`."""
+def over_folds(values: Num[np.ndarray, " n"], fold: Int[np.ndarray, " n"], metric: str = "mean_km") -> Estimate:
+    """Mean of the cities' values, with its interval over the means of the folds, on the scale of `metric`."""
     return around_folds(float(values.mean()), _fold_means(values, fold), metric, len(values))
 
 
@@ -76,7 +77,9 @@ def _skill(error: float, chance: float) -> float:
     return 1 - error / chance if chance >= LEAST_CHANCE_KM else float("nan")
 
 
-def skills(errors: dict[str, np.ndarray], untrained: np.ndarray, fold: np.ndarray) -> dict[str, Estimate]:
+def skills(
+    errors: dict[str, Num[np.ndarray, " n"]], untrained: Num[np.ndarray, " n"], fold: Int[np.ndarray, " n"]
+) -> dict[str, Estimate]:
     """S = 1 - E / E_untrained of each probe, from errors in km (n,) of the same cities; intervals over the folds."""
     chance = float(untrained.mean())
     return {
@@ -86,7 +89,10 @@ def skills(errors: dict[str, np.ndarray], untrained: np.ndarray, fold: np.ndarra
 
 
 def shares_of_fall(
-    first: np.ndarray, errors: dict[str, np.ndarray], untrained: np.ndarray, fold: np.ndarray
+    first: Num[np.ndarray, " n"],
+    errors: dict[str, Num[np.ndarray, " n"]],
+    untrained: Num[np.ndarray, " n"],
+    fold: Int[np.ndarray, " n"],
 ) -> dict[str, Estimate]:
     """`lost`, `bent`, `turned` and `shifted`: how far the skill falls in each way; they add up to the whole fall.
 
@@ -107,15 +113,17 @@ def _fold_skills(km: np.ndarray, untrained: np.ndarray, fold: np.ndarray) -> lis
     return [_skill(error, chance) for error, chance in by_fold]
 
 
-def predict_held_out(x: np.ndarray, fits: Sequence[Ridge], fold: np.ndarray) -> np.ndarray:
-    """Predictions (n, t) for cities x (n, p): each by the fit of its own fold, which has not seen it."""
+def predict_held_out(
+    x: Num[np.ndarray, "n p"], fits: Sequence[Ridge], fold: Int[np.ndarray, " n"]
+) -> Float[np.ndarray, "n t"]:
+    """Predictions for cities x: each by the fit of its own fold, which has not seen it."""
     predicted = np.empty((len(x), len(fits[0].intercept)))
     for k, fit in enumerate(fits):
         predicted[fold == k] = fit.predict(x[fold == k])
     return predicted
 
 
-def shift_back(fits: Sequence[Ridge], now: Cloud, first: Cloud, fold: np.ndarray) -> list[Ridge]:
+def shift_back(fits: Sequence[Ridge], now: Cloud, first: Cloud, fold: Int[np.ndarray, " n"]) -> list[Ridge]:
     """The probes `fits` as they read states whose mean was moved from that of `now` to that of `first`.
 
     Both means are those of the folds that a probe was fitted on. Only the intercepts change: moving all states by one
@@ -129,7 +137,7 @@ def shift_back(fits: Sequence[Ridge], now: Cloud, first: Cloud, fold: np.ndarray
     return moved
 
 
-def turn_back(now: Cloud, first: Cloud, fold: np.ndarray) -> np.ndarray:
+def turn_back(now: Cloud, first: Cloud, fold: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n p"]:
     """The states of `now` carried onto those of `first` by a rigid motion, (n, p); for each fold fitted on the others.
 
     The motion is the difference of the means and, about the mean, the orthogonal matrix of Schönemann (1966).
@@ -150,7 +158,9 @@ def turn_back(now: Cloud, first: Cloud, fold: np.ndarray) -> np.ndarray:
 N_COMPONENTS, HIDDEN, N_STEPS, RATE, DECAY, EVERY = 64, 64, 100, 5e-3, 1.0, 10
 
 
-def mlp_probe(now: Cloud, y: np.ndarray, fold: np.ndarray, alphas: Sequence[float], seed: int) -> np.ndarray:
+def mlp_probe(
+    now: Cloud, y: Num[np.ndarray, "n t"], fold: Int[np.ndarray, " n"], alphas: Sequence[float], seed: int
+) -> Float[np.ndarray, "n t"]:
     """Predictions (n, t) of y (n, t) by a small network, each city by the one whose training cities exclude its fold.
 
     A ridge regression with the fold's own penalty plus one hidden layer (64 units, GELU), which reads the ridge's

@@ -17,7 +17,7 @@ SMALL_FALL = 0.005
 """A fall in skill below this is not taken apart: its parts would be noise."""
 
 
-def finding(run: Run, protocol: str = "seed") -> list[dict[str, str]]:
+def finding(run: Run, protocol: str = "degrees") -> list[dict[str, str]]:
     """What became of the map, in a few numbers: what, from the first checkpoint to the last, and a remark."""
     sheet = run_sheet(run, protocol)
     rows = sheet.rows

@@ -20,7 +20,7 @@ from atlantis.report.run_data import Run, load
 from atlantis.report.style import LINES, MUTED, from_zero, literal, new_figure, rendered, step_axis, style
 
 
-def write_figures(run: Run | Path | str, out: Path | None = None, protocol: str = "seed") -> list[Path]:
+def write_figures(run: Run | Path | str, out: Path | None = None, protocol: str = "degrees") -> list[Path]:
     """Write what `pictures` draws to `out`, by default the run's `report/figures/`; returns the paths.
 
     Raises `UserError` if the run has not been probed.
@@ -33,7 +33,7 @@ def write_figures(run: Run | Path | str, out: Path | None = None, protocol: str 
     return [out / name for name in drawn]
 
 
-def pictures(run: Run, protocol: str = "seed") -> dict[str, bytes]:
+def pictures(run: Run, protocol: str = "degrees") -> dict[str, bytes]:
     """dynamics, forgetting (if it was measured) and map_final as .png and .svg, evolution.gif: the files' bytes."""
     probe = run.probe(protocol)
     figures = {"dynamics": dynamics_figure(run, protocol)}
@@ -47,7 +47,7 @@ def pictures(run: Run, protocol: str = "seed") -> dict[str, bytes]:
 # --- curves
 
 
-def dynamics_figure(run: Run | Path | str, protocol: str = "seed") -> Figure:
+def dynamics_figure(run: Run | Path | str, protocol: str = "degrees") -> Figure:
     """Four panels against the step: R2 of longitude and latitude, km of the probe, task error by slice, loss."""
     run = run if isinstance(run, Run) else load(run)
     run.probe(protocol)
@@ -62,7 +62,7 @@ def forgetting_figure(run: Run) -> Figure:
     return _figure(f"What became of the map: {literal(run.name)}", (14.5, 7.4), (2, 3), chosen)
 
 
-def _panels(run: Run, ids: Sequence[str], protocol: str = "seed") -> list[dict[str, Any] | None]:
+def _panels(run: Run, ids: Sequence[str], protocol: str = "degrees") -> list[dict[str, Any] | None]:
     """Those of the page, by id; None for one that the run has no numbers for."""
     found = {panel["id"]: panel for panel in panels(run, regions_of(run), protocol)}
     return [found.get(name) for name in ids]

@@ -5,17 +5,15 @@ Each of its files may be absent, as in an older run; one that is there and canno
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
 
-from atlantis.errors import UserError
 from atlantis.names import ANSWERS, REAL
-from atlantis.report.probe_data import Probe, rows_where
+from atlantis.readout.files import analysis_folder
+from atlantis.report.probe_data import Probe, read_results, require_columns, rows_where
 
 MEASURE_COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
 CITY_COLUMNS = ("step", "id", "frozen_lon", "frozen_lat", "frozen_error_km")
@@ -75,38 +73,30 @@ class MapData:
 
 def read_map(run: Path) -> MapData | None:
     """What `analysis/map/` holds; None if there is no such folder."""
-    folder = run / "analysis" / "map"
+    folder = analysis_folder(run, "map")
     if not folder.is_dir():
         return None
-    measures = _read(folder / "measures.parquet", pd.read_parquet, MEASURE_COLUMNS)
+    measures = _read(folder / "measures.parquet", MEASURE_COLUMNS)
     return MapData(
         measures.astype({"step": np.int64, "layer": str, "group": str, "metric": str}),
-        _read(folder / "cities.parquet", pd.read_parquet, CITY_COLUMNS),
-        _read(folder / "when.csv", _read_csv, WHEN_COLUMNS),
+        _read(folder / "cities.parquet", CITY_COLUMNS),
+        _read(folder / "when.csv", WHEN_COLUMNS),
     )
 
 
 def read_variants(run: Path) -> pd.DataFrame:
-    """`analysis/seed/variants.csv`; an empty table if there is none."""
-    return _read(run / "analysis" / "seed" / "variants.csv", _read_csv, VARIANT_COLUMNS)
+    """`analysis/degrees/variants.csv`; an empty table if there is none."""
+    return _read(analysis_folder(run, "degrees") / "variants.csv", VARIANT_COLUMNS)
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
-    return pd.read_csv(path, keep_default_na=False, na_values=["", "nan", "NaN"])
-
-
-def _read(path: Path, read: Callable[[Path], pd.DataFrame], columns: tuple[str, ...]) -> pd.DataFrame:
+def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=list(columns))
     again = f"run `atlantis probe {path.parents[2]}` again"
-    try:
-        table = read(path)
-    except (pyarrow.ArrowException, ValueError, OSError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); {again}") from None
+    table = read_results(path, again)
     if table.empty:  # perhaps without its columns, as versions before this one wrote it
         return table.reindex(columns=[*columns, *table.columns.drop([*columns], errors="ignore")])
-    if missing := [name for name in columns if name not in table.columns]:
-        raise UserError(f"{path}: no column {', '.join(missing)}; {again}")
+    require_columns(path, table, columns, again)
     return table
 
 

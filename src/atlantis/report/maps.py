@@ -34,7 +34,7 @@ from atlantis.world.coastlines import coastlines, land
 from atlantis.world.regions import colours
 
 
-def map_figure(run: Run | Path | str, protocol: str = "seed") -> Figure:
+def map_figure(run: Run | Path | str, protocol: str = "degrees") -> Figure:
     """Two world maps, the first probed step beside the last: where the probe sees each city."""
     run = run if isinstance(run, Run) else load(run)
     probe = run.probe(protocol)

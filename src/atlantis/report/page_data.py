@@ -25,7 +25,7 @@ from atlantis.sphere import wrap_longitude
 
 MISSING = -32768
 PROTOCOL_TITLES = {
-    "seed": "the study's, fitted at each step (degrees)",
+    "degrees": "the study's, fitted at each step (degrees)",
     "sphere": "fitted at each step on the unit sphere",
     "frozen": "frozen: the first step's, kept",
     "shifted": "the first step's, kept, with the shift taken out",

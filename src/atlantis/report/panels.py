@@ -113,7 +113,7 @@ def regions_of(run: Run) -> list[dict[str, Any]]:
     return [{"name": name, "colour": palette[name], "virtual": name in virtual} for name in [*real, *virtual]]
 
 
-def panels(run: Run, regions: list[dict[str, Any]], protocol: str = "seed") -> list[dict[str, Any]]:
+def panels(run: Run, regions: list[dict[str, Any]], protocol: str = "degrees") -> list[dict[str, Any]]:
     """Panels of one run. Several runs share a panel by its `id`; of it they show what is neither faint nor thin."""
     palette = {region["name"]: region["colour"] for region in regions}
     virtual = [region["name"] for region in regions if region["virtual"]]

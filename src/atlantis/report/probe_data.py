@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -15,6 +16,7 @@ from atlantis.errors import UserError
 from atlantis.names import is_reserved
 from atlantis.progress import printable
 from atlantis.readout.catalogue import METRICS
+from atlantis.readout.files import analysis_folder, read_table
 
 DYNAMICS_COLUMNS = ("step", "group", "split", "lon_r2", "lat_r2", "mean_km")
 PREDICTION_COLUMNS = ("step", "id", "name", "region", "is_virtual", "lon", "lat", "pred_lon", "pred_lat", "error_km")
@@ -65,7 +67,7 @@ class Probe:
 
 def read_probe(run: Path, protocol: str) -> Probe | None:
     """The results in a run's folder; None if it has none by this protocol. Raises UserError that names the file."""
-    folder = run / "analysis" / protocol
+    folder = analysis_folder(run, protocol)
     if not folder.is_dir():
         return None
     again = f"run `atlantis probe {run}` again"
@@ -73,20 +75,12 @@ def read_probe(run: Path, protocol: str) -> Probe | None:
     for path in (dynamics_path, predictions_path):
         if not path.is_file():
             raise UserError(f"{path}: missing, though {folder} is there; {again}")
-    try:
-        dynamics = pd.read_csv(dynamics_path, keep_default_na=False, na_values=["", "nan", "NaN"])
-    except (ValueError, OSError) as error:
-        raise UserError(f"{dynamics_path}: cannot be read as CSV ({error}); {again}") from None
-    try:
-        predictions = pd.read_parquet(predictions_path)
-    except (pyarrow.ArrowException, ValueError, OSError) as error:
-        raise UserError(f"{predictions_path}: cannot be read as Parquet ({error}); {again}") from None
+    dynamics, predictions = read_results(dynamics_path, again), read_results(predictions_path, again)
     for path, table, columns in (
         (dynamics_path, dynamics, DYNAMICS_COLUMNS),
         (predictions_path, predictions, PREDICTION_COLUMNS),
     ):
-        if missing := [name for name in columns if name not in table.columns]:
-            raise UserError(f"{path}: no column {', '.join(missing)}; {again}")
+        require_columns(path, table, columns, again)
         if table.empty:
             raise UserError(f"{path}: holds no rows; {again}")
     if met := sorted(filter(is_reserved, set(predictions["region"].astype(str)))):
@@ -102,6 +96,21 @@ def read_probe(run: Path, protocol: str) -> Probe | None:
         for name in columns:  # what no terminal, font or XML file can have is spelled out
             table[name] = table[name].astype(str).map(printable)
     return Probe(protocol, _within_bounds(dynamics), predictions)
+
+
+def read_results(path: Path, again: str) -> pd.DataFrame:
+    """The table in a file of `analysis/`. Raises UserError that ends with `again`, what to do."""
+    try:
+        return read_table(path, no_number=("", "nan", "NaN"))
+    except (pyarrow.ArrowException, ValueError, OSError) as error:
+        form = "Parquet" if path.suffix == ".parquet" else "CSV"
+        raise UserError(f"{path}: cannot be read as {form} ({error}); {again}") from None
+
+
+def require_columns(path: Path, table: pd.DataFrame, columns: Sequence[str], again: str) -> None:
+    """UserError if the table lacks one of the columns."""
+    if missing := [name for name in columns if name not in table.columns]:
+        raise UserError(f"{path}: no column {', '.join(missing)}; {again}")
 
 
 def _within_bounds(dynamics: pd.DataFrame) -> pd.DataFrame:

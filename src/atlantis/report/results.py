@@ -88,13 +88,15 @@ def page(records: Sequence[StudyRecord]) -> str:
 INTRODUCTION = """# Our numbers beside the study's
 
 Generated from {n} records by `python scripts/results_page.py RECORDS... -o docs/results.md`; not edited by hand.
-The study's numbers are those of {source}, each of one seed.
+The study's numbers are those of {source}, each of one seed. [The study](study.md) has the results in words.
 
 A number of ours is the mean over the seeds of its row. In parentheses is the 95 % interval of that mean over the seeds:
 Student's t, on a scale that keeps the number within its bounds ([how](statistics.md)). There is none for fewer than
-three seeds, for a number that is the same for all of them, and for one that is at its bound with one of them, such as a
-readable share of 1. *not run*: there is no record. *one base*: the seeds vary the data drawn and their order, and share
-the model they start from, so their intervals say nothing about other bases."""
+three seeds, or for a number that is the same for all of them. Nor is there one where a seed is at the bound, such as a
+readable share of 1.
+
+*not run*: there is no record. *one base*: the seeds vary the data and their order, and share the model they start from.
+So their intervals say nothing about other bases."""
 
 BASES = (
     "The unit here is the base: a model of its own, made by a base run. A number is the mean over the draws from that "
@@ -145,9 +147,9 @@ def _maps(groups: Sequence[Group], study: Sequence[StudyMap]) -> str:
 
 
 def _map_row(group: Group, step: int, study: StudyMap | None) -> list[str]:
-    lon, lat = (group.over_seeds(step, on_map("seed", REAL, key), 3) for key in ("lon_r2", "lat_r2"))
-    mean, median = (group.over_seeds(step, on_map("seed", REAL, key)) for key in ("mean_km", "median_km"))
-    added = group.over_seeds(step, on_map("seed", REAL, "mean_km"), since=0) if step else ABSENT
+    lon, lat = (group.over_seeds(step, on_map("degrees", REAL, key), 3) for key in ("lon_r2", "lat_r2"))
+    mean, median = (group.over_seeds(step, on_map("degrees", REAL, key)) for key in ("mean_km", "median_km"))
+    added = group.over_seeds(step, on_map("degrees", REAL, "mean_km"), since=0) if step else ABSENT
     return [group.label, f"{step:,}", lon, lat, mean, added, median, *_study_cells(study), *group.tail]
 
 
@@ -193,9 +195,9 @@ def _base_regions(group: Group) -> str:
         if not group.records:
             rows.append([region, ABSENT, NOT_RUN, NOT_RUN, NOT_RUN, f"{study_km:,}", *group.tail])
             continue
-        tested = group.first.evaluations[-1].seed.get(region)
+        tested = group.first.evaluations[-1].degrees.get(region)
         n = ABSENT if tested is None else f"{tested.n:,}"
-        first, last = (group.over_seeds(step, on_map("seed", region, "mean_km")) for step in group.ends)
+        first, last = (group.over_seeds(step, on_map("degrees", region, "mean_km")) for step in group.ends)
         folds = group.over_seeds(group.last, on_map("sphere", region, "mean_km"))
         rows.append([region, n, first, last, folds, f"{study_km:,}" if whole else ABSENT, *group.tail])
     headings = ["region", "cities tested", "step 0", f"step {end}" if group.records else end, "folds"]
@@ -210,7 +212,7 @@ def _second_protocol(groups: Sequence[Group]) -> str:
         for step in group.ends if group.records else []:
             virtual = [
                 [group.over_seeds(step, on_map(protocol, region, "mean_km")) for region in group.first.virtual_regions]
-                for protocol in ("sphere", "seed")
+                for protocol in ("sphere", "degrees")
             ]
             cells = [", ".join(values) or ABSENT for values in virtual]
             rows.append([group.label, f"{step:,}", _with_folds(group, step), *cells, *group.tail])
@@ -219,7 +221,7 @@ def _second_protocol(groups: Sequence[Group]) -> str:
 
 
 def _against(groups: Sequence[Group]) -> str:
-    picks = [on_map("seed", REAL, "mean_km"), on_map("sphere", REAL, "mean_km")]
+    picks = [on_map("degrees", REAL, "mean_km"), on_map("sphere", REAL, "mean_km")]
     picks += [on_task(name, "mean_km") for name in SLICES]
     rows = []
     for run, other in COMPARED:
@@ -248,7 +250,7 @@ def _with_folds(group: Group, step: int) -> str:
     return f"{text} ({number(score.mean_km_low, 0)} to {number(score.mean_km_high, 0)} over folds)"
 
 
-MAP_KM = Pick("mean_km", lambda row: getattr(row.seed.get(REAL), "mean_km", None))
+MAP_KM = Pick("mean_km", lambda row: getattr(row.degrees.get(REAL), "mean_km", None))
 """Real cities by the study's protocol."""
 
 
@@ -331,7 +333,7 @@ def _tuned_regions(groups: Sequence[Group]) -> str:
     """A column for each run, a row for each region."""
 
     def cell(group: Group, region: str) -> str:
-        pick = on_map("seed", region, "mean_km")
+        pick = on_map("degrees", region, "mean_km")
         return " → ".join(group.over_seeds(step, pick) for step in group.ends) if group.records else NOT_RUN
 
     rows = [[region, *(cell(group, region) for group in groups), f"{km:,}"] for region, km in BASE_REGION_KM.items()]
@@ -364,20 +366,20 @@ def _differences(groups: Sequence[Group]) -> list[str]:
     items = sorted({task[name].n for task in tasks for name in SLICES if name in task})
     sizes = f" ({' to '.join(f'{n:,}' for n in dict.fromkeys((items[0], items[-1])))} of each kind)" if items else ""
     lines = [
-        "Cities: a seeded GeoNames snapshot (population of at least 100,000, thinned at 8 km), not the study's list; "
-        "so the ids mean other cities.",
+        "Cities: a seeded GeoNames snapshot (population of at least 100,000, thinned at 8 km), not the study's list. "
+        "So the ids mean other cities.",
         "Which city of a pair comes first is a fair coin. In the study it was always the one with the smaller id.",
         f"Task errors are over fixed held-out pairs{sizes}, unreadable answers included. The study drew 64 new ones "
         "each time and dropped unreadable answers.",
         "Virtual cities are probed by their own ids and reported apart. The study pooled them with real ones, and very "
         "probably probed other ids.",
-        "Seeds: a seed changes the pairs drawn (held-out ones too), the initial weights and the order of batches; not "
-        "the world, nor which cities the probe is fitted on. The study had one seed.",
+        "Seeds: a seed changes the pairs drawn (held-out ones too), the initial weights and the order of batches. It "
+        "changes neither the world nor the cities that the probe is fitted on. The study had one seed.",
     ]
     if any(len({record.seed for record in group.records}) < len(group.records) for group in made):
         lines.append(
-            "A seed that stands twice beside a base run was trained on two kinds of device: sums that round otherwise "
-            "end in another model, which counts as a base of its own."
+            "A seed that stands twice beside a base run was trained on two kinds of device. Sums that round "
+            "differently end in another model, which counts as a base of its own."
         )
     precisions = {group.first.device["precision"] for group in made}
     if precisions:

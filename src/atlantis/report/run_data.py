@@ -16,9 +16,10 @@ import pandas as pd
 
 from atlantis.artifacts import MANIFEST, verify
 from atlantis.errors import UserError
-from atlantis.names import ALL, PROTOCOLS, SLICES
+from atlantis.names import ALL, PROTOCOLS, SLICES, protocol_named
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
+from atlantis.readout.files import analysis_folder
 from atlantis.report.map_data import MapData, kept_probes, read_map, read_variants
 from atlantis.report.probe_data import Probe, read_probe, rows_where
 from atlantis.tasks.score import OLD_TASK, Score, by_slice, scores_of
@@ -46,8 +47,9 @@ class Run:
     variants: pd.DataFrame
     map: MapData | None
 
-    def probe(self, protocol: str = "seed") -> Probe:
+    def probe(self, protocol: str = "degrees") -> Probe:
         """The probe of one protocol; `UserError` if the run has not been probed."""
+        protocol = protocol_named(protocol)
         if protocol not in self.probes:
             raise UserError(
                 f"{self.path}: no probe by the {protocol} protocol (analysis/{protocol}/ is missing); "
@@ -173,7 +175,7 @@ def _read_metrics(path: Path) -> list[dict[str, Any]]:
 def _check_analysis(run: Path, all_sealed: bool) -> None:
     """UserError for a folder of results that is not as it was written; a run of an older version may have no seals."""
     for name in (*PROTOCOLS, "map"):
-        folder = run / "analysis" / name
+        folder = analysis_folder(run, name)
         if (folder / MANIFEST).is_file() or (all_sealed and folder.is_dir()):
             try:
                 verify(folder)

@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import model_validator
+
 from atlantis import artifacts
 from atlantis.config import BOOKKEEPING, checked
 from atlantis.errors import UserError
-from atlantis.names import REAL
+from atlantis.names import REAL, protocol_named
 from atlantis.report.probe_data import rows_where
 from atlantis.report.record import read_facts, record_files, rounded, write_facts
 from atlantis.report.run_data import Run
@@ -47,7 +49,7 @@ class TaskScore(Settings):
 
 
 class MapScore(Settings):
-    """Where the probe sees `n` cities. The interval of the mean is over folds (sphere) or splits (seed)."""
+    """Where the probe sees `n` cities. The interval of the mean is over folds (sphere) or splits (degrees)."""
 
     n: int
     lon_r2: float | None = None
@@ -67,8 +69,13 @@ class Evaluation(Settings):
     step: int
     loss: float | None = None
     task: dict[str, TaskScore]
-    seed: dict[str, MapScore]
+    degrees: dict[str, MapScore]
     sphere: dict[str, MapScore]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_anew(cls, value: Any) -> Any:
+        return {protocol_named(key): scores for key, scores in value.items()} if isinstance(value, dict) else value
 
 
 class Origin(Settings):
@@ -159,7 +166,7 @@ def evaluations_of(run: Run) -> list[Evaluation]:
                 step=int(step),
                 loss=rounded(loss, DIGITS),
                 task={row["slice"]: TaskScore.model_validate(_numbers(row, TaskScore)) for row in task},
-                seed=_map(run, "seed", step, regions),
+                degrees=_map(run, "degrees", step, regions),
                 sphere=_map(run, "sphere", step, regions),
             )
         )

@@ -19,6 +19,13 @@ from atlantis.report.run_data import Run, load
 
 ABSENT = "–"
 
+EXPLAINED = {
+    "task": "task km: mean error of the answers, by cities asked about",
+    "answers": "skill: of the answers, 1 is exact and 0 the best constant answer",
+    "probe": "probe: held-out real cities; virtual cities",
+}
+"""What the columns of a source are, below the table."""
+
 
 class Sheet(NamedTuple):
     """A table for people: `digits` are the decimals of its columns of numbers, None where each row has its own unit."""
@@ -47,7 +54,7 @@ class Column(NamedTuple):
     """A number by step, a Series."""
 
 
-def run_columns(run: Run, protocol: str = "seed") -> list[Column]:
+def run_columns(run: Run, protocol: str = "degrees") -> list[Column]:
     """The loss; the answers by slice; the probe on held-out real cities and on each virtual region.
 
     Of answers the mean error in km, and beside it the skill of all tasks where there are others than distance.
@@ -70,7 +77,7 @@ def run_columns(run: Run, protocol: str = "seed") -> list[Column]:
     return columns
 
 
-def run_sheet(run: Run | Path | str, protocol: str = "seed") -> Sheet:
+def run_sheet(run: Run | Path | str, protocol: str = "degrees") -> Sheet:
     """One row per evaluated or probed step, with a column for each of `run_columns`; NaN where there is no number."""
     run = run if isinstance(run, Run) else load(run)
     columns, probe = run_columns(run, protocol), run.probes.get(protocol)
@@ -81,7 +88,7 @@ def run_sheet(run: Run | Path | str, protocol: str = "seed") -> Sheet:
     return Sheet(rows.reset_index(), {"step": 0} | {column.name: column.metric.digits for column in columns})
 
 
-def run_rows(run: Run | Path | str, protocol: str = "seed") -> pd.DataFrame:
+def run_rows(run: Run | Path | str, protocol: str = "degrees") -> pd.DataFrame:
     """The rows of `run_sheet`."""
     return run_sheet(run, protocol).rows
 
@@ -124,25 +131,26 @@ def _heading(column: Column) -> str:
     return "probe R²\n" + ("lon" if column.metric.name == "lon_r2" else "lat")
 
 
-def run_table(run: Run | Path | str, protocol: str = "seed") -> Table:
+def run_table(run: Run | Path | str, protocol: str = "degrees") -> Table:
     """The table for a terminal of 100 columns. Raises `UserError` as `run_data.load` does."""
     run = run if isinstance(run, Run) else load(run)
-    sheet = run_sheet(run, protocol)
+    columns, sheet = run_columns(run, protocol), run_sheet(run, protocol)
+    sources = [source for source in EXPLAINED if any(column.source == source for column in columns)]
     caption = (
-        "task km: mean error of the answers, by cities asked about. probe: held-out real cities; virtual cities"
+        ". ".join(EXPLAINED[source] for source in sources)
         if run.probes
         else f"not probed yet: atlantis probe {run.path}"
     )
     layout: dict[str, Any] = {"title_justify": "left", "caption_justify": "left", "header_style": "bold"}
     shown = Table(title=escape(printable(run.name)), caption=escape(printable(caption)), **layout)
-    for heading in ("step", *map(_heading, run_columns(run, protocol))):
+    for heading in ("step", *map(_heading, columns)):
         shown.add_column(escape(printable(heading)), justify="right", vertical="bottom", no_wrap=True)
     for step, cells in zip(sheet.rows["step"], sheet.cells(), strict=True):
         shown.add_row(*cells, style="bold" if step == 0 else None)
     return shown
 
 
-def markdown(run: Run | Path | str, protocol: str = "seed") -> str:
+def markdown(run: Run | Path | str, protocol: str = "degrees") -> str:
     """The same as a Markdown table, ending in a newline."""
     sheet = run_sheet(run, protocol)
     return markdown_rows(list(sheet.rows.columns), sheet.cells()) + "\n"

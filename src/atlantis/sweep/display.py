@@ -5,7 +5,6 @@ Steps and losses are read from the runs' folders, so they are seen wherever the 
 
 from __future__ import annotations
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from atlantis.errors import UserError
 from atlantis.progress import console, say
+from atlantis.reading import json_of, read_json
 from atlantis.sweep.child import Outcome
 from atlantis.sweep.plan import Planned, Sweep
 
@@ -60,7 +61,9 @@ class Display:
 
         states = {run.name: self._state(run) for run in self.sweep.runs}
         counts = ", ".join(f"{n} {state}" for state, n in Counter(states.values()).items())
-        table = Table("run", "", "step", "loss", "time", title=f"{self.sweep.name}: {counts}", title_justify="left")
+        table = Table("run", "", title=f"{self.sweep.name}: {counts}", title_justify="left")
+        for heading in ("step", "loss", "time"):
+            table.add_column(heading, justify="right", no_wrap=True)  # what is narrow are the names
         for run in self.sweep.runs:
             if states[run.name] in ("running", "failed"):
                 row = (Text(text, overflow="ellipsis", no_wrap=True) for text in self._row(run, states[run.name]))
@@ -75,7 +78,7 @@ class Display:
 
     def _row(self, run: Planned, state: str) -> tuple[str, ...]:
         if state == "failed":
-            return run.name, state, "", "", self.outcomes[run.name].message.partition("\n")[0]
+            return run.name, f"{state}: " + self.outcomes[run.name].message.partition("\n")[0], "", "", ""
         about, last = _read_json(run.folder / "run.json"), last_row(run.folder / "metrics.jsonl")
         steps, now = about.get("steps"), time.time()
         seconds = now - self._first_seen.setdefault(run.name, now)
@@ -99,7 +102,9 @@ def summary(sweep: Sweep, outcomes: Sequence[Outcome]) -> Table:
     """A row for each run: what became of it, its last step and the loss there."""
     from rich.table import Table
 
-    table = Table("run", "", "step", "loss", "starts", title=sweep.name, title_justify="left")
+    table = Table("run", "", title=sweep.name, title_justify="left")
+    for heading in ("step", "loss", "starts"):
+        table.add_column(heading, justify="right")
     for run, outcome in zip(sweep.runs, outcomes, strict=True):
         last = last_row(run.folder / "metrics.jsonl") if outcome.finished else {}
         loss = f"{last['loss']:.3f}" if isinstance(last.get("loss"), float) else ""
@@ -118,8 +123,8 @@ def last_row(log: Path) -> dict[str, Any]:
         return {}
     for line in reversed(lines):
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
+            row = json_of(line, str(log))
+        except UserError:
             continue
         if isinstance(row, dict) and "loss" in row:
             return row
@@ -128,7 +133,6 @@ def last_row(log: Path) -> dict[str, Any]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except (OSError, UserError):
         return {}
-    return found if isinstance(found, dict) else {}

@@ -79,10 +79,11 @@ class Sweep:
 # --- reading
 
 
-def read(path: Path | str, overrides: Sequence[str] = ()) -> Sweep:
+def read(path: Path | str, overrides: Sequence[str] = (), build_base: bool = False) -> Sweep:
     """The sweep that a YAML or Python file describes, with `overrides` on top of every run's config.
 
-    An override of `name` names the sweep (default: the file's name). Raises UserError with all mistakes.
+    An override of `name` names the sweep (default: the file's name). `build_base`: see `sweep_of`. Raises UserError
+    with all mistakes.
     """
     path = Path(path)
     if not path.is_file():
@@ -90,12 +91,13 @@ def read(path: Path | str, overrides: Sequence[str] = ()) -> Sweep:
             f"{path}: no such sweep file; give a YAML file with `grid:`, or a Python file with `def runs()`"
         )
     if path.suffix == ".py":
-        return sweep_of(*_from_python(path, overrides))
+        return sweep_of(*_from_python(path, overrides), build_base=build_base)
     base, beside = _load(path, overrides)
     settings, seeds = _checked_grid(path, beside, overrides)
     varied = _grid(base, settings, seeds, path.parent, f"{path}: grid: ")
     assert base.name is not None
-    return sweep_of(base.name, [config for config, _ in varied], [factors for _, factors in varied])
+    runs, factors = [config for config, _ in varied], [factors for _, factors in varied]
+    return sweep_of(base.name, runs, factors, build_base)
 
 
 def grid(
@@ -110,10 +112,13 @@ def grid(
     return [run for run, _ in _grid(base, settings, seeds, Path.cwd(), "grid: ")]
 
 
-def sweep_of(name: str, runs: Sequence[RunConfig], factors: Sequence[dict[str, Any]] | None = None) -> Sweep:
+def sweep_of(
+    name: str, runs: Sequence[RunConfig], factors: Sequence[dict[str, Any]] | None = None, build_base: bool = False
+) -> Sweep:
     """A sweep of these runs, checked, with the bases that have to be made first.
 
-    `factors` defaults to the settings in which the runs differ. Raises UserError with all mistakes.
+    `factors` defaults to the settings in which the runs differ. `build_base` makes a missing base by its base_config
+    whatever its name, as `train` does. Raises UserError with all mistakes.
     """
     configs.checked(RunConfig, {"name": name}, "sweep")
     mistakes = [] if runs else [f"{name}: has no runs"]
@@ -128,7 +133,7 @@ def sweep_of(name: str, runs: Sequence[RunConfig], factors: Sequence[dict[str, A
     own = [
         Planned(run, varied, run.base if run.base in names else None) for run, varied in zip(runs, found, strict=True)
     ]
-    return Sweep(name, _with_bases(own))
+    return Sweep(name, _with_bases(own, build_base))
 
 
 def _refuse(mistakes: Sequence[str]) -> None:
@@ -272,11 +277,11 @@ def _differences(runs: Sequence[RunConfig]) -> list[dict[str, Any]]:
 # --- bases
 
 
-def _with_bases(runs: list[Planned]) -> list[Planned]:
+def _with_bases(runs: list[Planned], build_base: bool) -> list[Planned]:
     """The runs, after those that make a base which is nowhere yet. Raises UserError for a base that nobody makes."""
-    from atlantis.training.base import find_base
+    from atlantis.training.base import config_of_base, find_base
 
-    found = {run.name: run for run in runs}
+    own = {run.name for run in runs}
     made: dict[str, Planned] = {}
     result, mistakes, queue = [], [], list(runs)
     while queue:
@@ -284,12 +289,12 @@ def _with_bases(runs: list[Planned]) -> list[Planned]:
         config, after = run.config, run.after
         if config.base is not None and after is None and find_base(config) is None:
             after = config.base
-            if config.base_config is None:
-                mistakes.append(f"{run.name}: its base {after} is nowhere, and no base_config says how to make it")
-            elif after not in made and after not in found:
-                load = configs.load(Path(config.base_config), [f"output_root={config.output_root}"])
-                made[after] = Planned(load.model_copy(update={"name": after}), None)
-                queue.append(made[after])
+            try:
+                if after not in made and after not in own:
+                    made[after] = Planned(config_of_base(config, build_base), None)
+                    queue.append(made[after])
+            except UserError as error:
+                mistakes.append(str(error))
         result.append(Planned(config, run.factors, after))
     _refuse(mistakes or _circles({run.name: run.after for run in result}))
     return sorted(result, key=lambda run: run.factors is not None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,12 @@ from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
+from atlantis.lookup import base_folder, bases_elsewhere, hint, known_bases, known_runs
+from atlantis.reading import read_json
 from atlantis.settings import RunConfig
+from atlantis.training.schedule import total_steps
+from atlantis.vocabulary import BOS_FIRST, file_text
 
-REPOSITORY = Path(__file__).parents[3]
-"""Root of a source checkout, which is where `pretrained/` and `configs/` are."""
 WEIGHTS = "model.safetensors"
 OTHERS = ("config.json", "vocabulary.json", "tokenizer.json", "atlantis.json")
 """What else a base is loaded from."""
@@ -48,11 +51,41 @@ def find_base(config: RunConfig) -> Base | None:
     found = _base_in(own, f"your own run {own}", strict=False) if own.is_dir() else None
     if found is not None:
         return found
-    name = config.base.removeprefix("pretrained/")
-    for root in (Path("pretrained"), REPOSITORY / "pretrained"):
-        if (root / name).is_dir():
-            return _base_in(root / name, f"pretrained/{name}, shipped with the project", strict=True)
-    return None
+    shipped = base_folder(config.base)
+    return shipped and _base_in(shipped, f"pretrained/{shipped.name}, shipped with the project", strict=True)
+
+
+def config_of_base(config: RunConfig, build_base: bool = False) -> RunConfig:
+    """The run that makes a base which does not exist yet, by the config's `base_config`.
+
+    A mistyped name would begin a long run. So the base must have the name of the config that makes it, or must have
+    been begun before, unless `build_base`. Raises UserError with the nearest name otherwise, and without a base_config.
+    """
+    if config.base is None or config.base_config is None:
+        raise UserError(_no_base(config))
+    made = configs.load(Path(config.base_config), [f"output_root={config.output_root}"])
+    if not build_base and made.name != config.base and not (experiments(config) / config.base / trust.CONFIG).is_file():
+        n_steps = total_steps(made.training, made.dataset.sizes[0])
+        raise UserError(
+            f"{_no_base(config)}. To train a new base of this name first, by {Path(config.base_config).name} "
+            f"({n_steps:,} steps), add --build-base"
+        )
+    return made.model_copy(update={"name": config.base})
+
+
+def _no_base(config: RunConfig) -> str:
+    """That the base is nowhere, with the nearest name and what there is."""
+    assert config.base is not None
+    finished = [name for name in known_runs(config.output_root) if _final(experiments(config) / name).is_dir()]
+    remedy = bases_elsewhere(config.base) or hint(config.base, [*finished, *known_bases()])
+    return (
+        f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/{remedy}; "
+        "or train it first, or give the path of a checkpoint"
+    )
+
+
+def _final(run: Path) -> Path:
+    return run / "checkpoints" / "final"
 
 
 def whole_base(config: RunConfig, base: Base | None) -> Base:
@@ -65,10 +98,7 @@ def whole_base(config: RunConfig, base: Base | None) -> Base:
                 f"base {own}: is finished, but its checkpoints/final is missing; `atlantis train "
                 f"{own / trust.CONFIG} --resume` makes it again"
             )
-        raise UserError(
-            f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/; "
-            "train it first, or give the path of a checkpoint"
-        )
+        raise UserError(_no_base(config))
     if (base.checkpoint / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(base.checkpoint)):
         run = base.checkpoint.parent.parent
         again = f"; `atlantis train {run / trust.CONFIG} --resume` makes it again" if base.is_run else ""
@@ -82,15 +112,23 @@ def base_digests(base: Base) -> dict[str, str]:
     They tell a base from another one under the same name, whether it has a manifest or is a folder of the user's.
     """
     files = {name: base.checkpoint / name for name in (WEIGHTS, *OTHERS)}
-    found = {name: _sha256(file) for name, file in files.items() if file.is_file()}
+    found = {name: _file_digest(file) for name, file in files.items() if file.is_file()}
     digests = {"base": found.pop(WEIGHTS)} if WEIGHTS in found else {}
     digests |= {"base_files": digest_of(found)}
     return digests if base.config is None else digests | {"base_config": trust.config_digest(base.config)}
 
 
-def _sha256(file: Path) -> str:
-    with open(file, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _file_digest(file: Path) -> str:
+    """SHA-256 of a file; of a tokenizer that writes `<bos>` as of one that does not, as those of version 0.1 are.
+
+    So a run that was begun from a shipped base before it had such a tokenizer finds the same base.
+    """
+    if file.name == "tokenizer.json":
+        with suppress(UserError):
+            content = read_json(file)
+            if content.get("post_processor") == BOS_FIRST:
+                return hashlib.sha256(file_text(content | {"post_processor": None}).encode()).hexdigest()
+    return artifacts.sha256(file)
 
 
 def experiments(config: RunConfig) -> Path:
@@ -101,7 +139,7 @@ def experiments(config: RunConfig) -> Path:
 def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
     """The base in a run folder (its final checkpoint), a shipped folder or a checkpoint."""
     if (folder / "checkpoints").is_dir():
-        checkpoint = folder / "checkpoints" / "final"
+        checkpoint = _final(folder)
         if not (checkpoint / "config.json").is_file():
             if not strict:
                 return None

@@ -22,7 +22,6 @@ import numpy as np
 import torch
 
 from atlantis import artifacts, signals
-from atlantis import config as configs
 from atlantis.data.rows import Batch, Rows
 from atlantis.errors import Interrupted, PartFailed, UserError, in_a_line
 from atlantis.progress import bar, say
@@ -30,10 +29,11 @@ from atlantis.readout.analysis import probe_checkpoints
 from atlantis.settings import RunConfig, TrainingConfig
 from atlantis.training import distributed, graph, memory, ranks, saving, state
 from atlantis.training.assemble import new_engine
-from atlantis.training.base import Base, experiments, find_base, whole_base
+from atlantis.training.base import Base, config_of_base, experiments, find_base, whole_base
 from atlantis.training.inputs import Inputs, changed_cities, load_inputs, save_world, world_for
 from atlantis.training.mend import mend
 from atlantis.training.order import Order, order_of
+from atlantis.training.pace import Pace
 from atlantis.training.past import checked_base
 from atlantis.training.possible import check_base, check_request
 from atlantis.training.run import RunFolder
@@ -49,10 +49,13 @@ MOMENT_S = 0.1
 """Steps that take less than this are taken together in twice the number."""
 
 
-def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: bool = False) -> Path:
+def train(
+    config: RunConfig, resume: bool = False, strict: bool = False, fork: bool = False, build_base: bool = False
+) -> Path:
     """Carry out the run that `config` describes, and return its folder.
 
-    `strict` refuses what is damaged in place of making it again; `fork` goes on with a run that other code has begun.
+    `strict` refuses what is damaged in place of making it again; `fork` goes on with a run that other code has begun;
+    `build_base` trains a missing base by `base_config`, whatever its name (see `base.config_of_base`).
 
     World, dataset and base are made first where they are missing. A finished run of the same config is left as it is,
     except that checkpoints without a probe are probed. Raises UserError for anything the user can mend, PartFailed if
@@ -67,7 +70,7 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
     path = experiments(config) / config.name
     run = RunFolder(path, config, resume, strict)  # refuses early, before anything is built
     world = world_for(run)
-    base = None if run.finished else _checked_start(config, world, resume)
+    base = None if run.finished else _checked_start(config, world, resume, build_base)
     was_finished = run.finished
     artifacts.refuse_links(path)
     with artifacts.lock(path), artifacts.watched(path):
@@ -100,10 +103,10 @@ def train(config: RunConfig, resume: bool = False, strict: bool = False, fork: b
     return path
 
 
-def _checked_start(config: RunConfig, world: World, resume: bool) -> Base | None:
+def _checked_start(config: RunConfig, world: World, resume: bool, build_base: bool) -> Base | None:
     """The base to start from; UserError for what can be known to be impossible."""
     check_request(config, world)
-    base = load_base(config, resume)
+    base = load_base(config, resume, build_base)
     if config.strategies:
         checked_base(config, base)
     if base is not None:
@@ -112,21 +115,17 @@ def _checked_start(config: RunConfig, world: World, resume: bool) -> Base | None
     return base
 
 
-def load_base(config: RunConfig, resume: bool) -> Base | None:
-    """The checkpoint to start from, made by `base_config` if it is nowhere."""
+def load_base(config: RunConfig, resume: bool, build_base: bool = False) -> Base | None:
+    """The checkpoint to start from, made by `base_config` if it is nowhere (see `base.config_of_base`)."""
     if config.base is None:
         return None
     base = find_base(config)
     if base is None and config.base_config is not None:
-        made = configs.load(Path(config.base_config), [f"output_root={config.output_root}"])
+        made = config_of_base(config, build_base)
         say(f"base {config.base}: not there yet; training it first ({Path(config.base_config).name})")
-        train(made.model_copy(update={"name": config.base}), resume=resume or _begun(made, config.base))
+        train(made, resume=resume or (experiments(made) / config.base / "config.yaml").is_file())
         base = find_base(config)
     return whole_base(config, base)
-
-
-def _begun(config: RunConfig, name: str) -> bool:
-    return (experiments(config) / name / "config.yaml").is_file()
 
 
 def _probe(path: Path, world: World, config: RunConfig) -> None:
@@ -153,6 +152,13 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
     step, window = saving.begin_stretch(run, engine)
     run.note(device=saving.device_facts(engine), steps=total)
     saved_at = time.monotonic()
+    pace, loss = Pace(run, sorted(due), step, total), None
+
+    def evaluate() -> None:
+        with pace.evaluation():
+            row = saving.evaluate_and_save(run, inputs, engine, step, trackers)
+        pace.say_evaluation(row, loss)
+
     with (
         Trackers(run) as trackers,
         distributed.joined(engine, inputs.rows, order, step, total),
@@ -160,17 +166,20 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
         bar(f"training {run.path.name}", total, done=step) as progress,
     ):
         steps = Steps(engine, inputs.rows, order, total)
+        pace.say_start()
         if step == 0 and 0 in due and not run.log_size():
-            saving.evaluate_and_save(run, inputs, engine, 0, trackers)
+            evaluate()
         while step < total:
             if signum := ranks.any_signal(received):
                 saving.save_state(run, engine, step, window)
                 raise _interrupted(signum, run.path, step)
             problem = None
+            began = time.monotonic()
             try:
                 losses = steps.take(step, min(s for s in due if s > step))
             except NotFinite as found:
                 losses, problem = found.losses, found
+            pace.took(len(losses), time.monotonic() - began)
             for loss in losses:
                 step += 1
                 window.append(loss)
@@ -183,8 +192,9 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
             if problem is not None:
                 rows = order.rows(step)
                 raise saving.not_finite(run, step, rows[rows < len(inputs.rows)].tolist(), str(problem)) from None
+            pace.say_duration(step)
             if step in due:
-                saving.evaluate_and_save(run, inputs, engine, step, trackers)
+                evaluate()
                 saved_at = time.monotonic()
             elif time.monotonic() - saved_at > SAVE_STATE_EVERY_S:
                 saving.save_state(run, engine, step, window)

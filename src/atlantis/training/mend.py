@@ -151,7 +151,7 @@ def _mend_checkpoint(run: RunFolder, step: int, problem: str) -> None:
         for file in final.iterdir():
             if file.name != artifacts.MANIFEST:
                 shutil.copyfile(file, made / file.name)
-        (made / SCORES).write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+        artifacts.dump_json(made / SCORES, row)
     if wrong := trust.exchanged(folder, step, run.record.get("checkpoints", {})):
         artifacts.remove(folder, "checkpoint")
         aside.rename(folder)

@@ -68,8 +68,8 @@ def save_state(run: RunFolder, engine: Engine, step: int, window: list[float]) -
         release_freed_memory()
 
 
-def evaluate_and_save(run: RunFolder, inputs: Inputs, engine: Engine, step: int, trackers: Trackers) -> None:
-    """Score the answers, write the checkpoint, log the row, and save the state from which the run can go on."""
+def evaluate_and_save(run: RunFolder, inputs: Inputs, engine: Engine, step: int, trackers: Trackers) -> dict[str, Any]:
+    """Score the answers, write the checkpoint, log the row (which is returned), and save the state to go on from."""
     artifacts.refuse_moved(run.path)
     with torch.no_grad(), shown(engine) as model:
         loss = float("nan") if inputs.validation is None else mean_loss(model, inputs.validation)
@@ -82,6 +82,7 @@ def evaluate_and_save(run: RunFolder, inputs: Inputs, engine: Engine, step: int,
     run.log(row)
     trackers.log(row)
     save_state(run, engine, step, [])
+    return row
 
 
 def save_final(run: RunFolder, inputs: Inputs, engine: Engine, total: int) -> None:

@@ -39,7 +39,7 @@ def readme(world: World) -> str:
     return f"""# A world of {len(world):,} cities
 
 {world.n_real:,} real cities (ids 0 to {world.n_real - 1}) and {world.n_virtual:,} virtual ones{
-        f" (ids {world.offset} to {len(world) - 1})" if world.n_virtual else ""
+        f" (ids {world.first_virtual} to {len(world) - 1})" if world.n_virtual else ""
     }. Digest of the table: `{world.digest}`.
 
 ![Map of the world](map.png)

@@ -185,8 +185,8 @@ class World:
         return len(self) - self.n_virtual
 
     @property
-    def offset(self) -> int:
-        """The first virtual id."""
+    def first_virtual(self) -> int:
+        """The first virtual id; the number of cities in a world that has none."""
         return self.n_real
 
     @cached_property

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -27,36 +28,54 @@ FEW = 256
 """Input symbols up to which the embedding's gradient is a product with a 0/1 matrix."""
 
 
-def normalised(x: Tensor, dtype: torch.dtype) -> Tensor:
+def normalised(x: Float[Tensor, "N D"], dtype: torch.dtype) -> Float[Tensor, "N D"]:
     """RMSNorm without its weight: that is in the matrix which comes next (`FlatLoss.prepare`)."""
     return (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_EPS)).to(dtype)
 
 
-def enter(x: Tensor, qkv: Tensor, bias: Tensor) -> Tensor:
-    """Queries, keys and values (N, 3 D) of the first block."""
+def enter(x: Float[Tensor, "N D"], qkv: Float[Tensor, "3*D D"], bias: Float[Tensor, " 3*D"]) -> Float[Tensor, "N 3*D"]:
+    """Queries, keys and values of the first block."""
     return F.linear(normalised(x, qkv.dtype), qkv, bias.to(qkv.dtype))
 
 
-def finish(x: Tensor, mixed: Tensor, out: Tensor, gate_up: Tensor, down: Tensor) -> Tensor:
-    """A block's output (N, D) from its input x and its attention's output."""
+def finish(
+    x: Float[Tensor, "N D"],
+    mixed: Float[Tensor, "N D"],
+    out: Float[Tensor, "D D"],
+    gate_up: Float[Tensor, "G D"],
+    down: Float[Tensor, "D G//2"],
+) -> Float[Tensor, "N D"]:
+    """A block's output from its input x and its attention's output."""
     x = x + F.linear(mixed, out)
     gate, up = F.linear(normalised(x, out.dtype), gate_up).chunk(2, dim=-1)
     return x + F.linear(F.silu(gate) * up, down)
 
 
 def between(
-    x: Tensor, mixed: Tensor, out: Tensor, gate_up: Tensor, down: Tensor, qkv: Tensor, bias: Tensor
-) -> tuple[Tensor, Tensor]:
+    x: Float[Tensor, "N D"],
+    mixed: Float[Tensor, "N D"],
+    out: Float[Tensor, "D D"],
+    gate_up: Float[Tensor, "G D"],
+    down: Float[Tensor, "D G//2"],
+    qkv: Float[Tensor, "3*D D"],
+    bias: Float[Tensor, " 3*D"],
+) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N 3*D"]]:
     """A block's output, and the next block's queries, keys and values."""
     x = finish(x, mixed, out, gate_up, down)
     return x, enter(x, qkv, bias)
 
 
 def leave(
-    x: Tensor, mixed: Tensor, at: Tensor, targets: Tensor,
-    out: Tensor, gate_up: Tensor, down: Tensor, unembedding: Tensor,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """Summed loss and number of targets (M,), from the last block's input and attention at the tokens `at` (M,).
+    x: Float[Tensor, "N D"],
+    mixed: Float[Tensor, "N D"],
+    at: Int[Tensor, " M"],
+    targets: Int[Tensor, " M"],
+    out: Float[Tensor, "D D"],
+    gate_up: Float[Tensor, "G D"],
+    down: Float[Tensor, "D G//2"],
+    unembedding: Float[Tensor, "O D"],
+) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+    """Summed loss and number of targets, from the last block's input and attention at the tokens `at`.
 
     Tokens that are taken twice have a target once at most, so that their gradient does not depend on the order of sums.
     """
@@ -134,7 +153,7 @@ class FlatLoss:
             parts = [torch.compile(part, fullgraph=True, dynamic=False) for part in parts]
         self.enter, self.between, self.leave = parts
 
-    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
         """Summed loss of a batch without row weights, and the number of its targets."""
         self._prepare()
         model, n_shared, (n_rows, length) = self.model, len(batch.prefix), batch.tokens.shape
@@ -160,7 +179,7 @@ class FlatLoss:
         for kind in self.others:
             kind.product.copy_(kind.weight)
 
-    def backward(self, loss: Tensor) -> None:
+    def backward(self, loss: Float[Tensor, ""]) -> None:
         """Write the gradients of a loss that `loss` gave into those of the parameters."""
         kinds = self.scaled + self.others
         found = iter(torch.autograd.grad(loss, [leaf for kind in kinds for leaf in kind.leaves]))

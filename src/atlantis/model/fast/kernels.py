@@ -20,11 +20,13 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlantis import artifacts
@@ -99,15 +101,26 @@ def _trusted(compiler: str, path: Path) -> ctypes.CDLL:
     """The library at `path`, compiled now if it is not there, or not as it was compiled. Raises _Failed."""
     if not _is_private(path.parent):
         say(f"{path.parent}: others can write there, so the kernels are compiled for this process alone")
-        with tempfile.TemporaryDirectory() as folder:
-            return _kept(_compile(compiler), Path(folder) / path.name)
+        return _passing(_compile(compiler), path.name)
     if path.exists():
         try:
             return _loaded(path, _expected(path))
         except (_Failed, OSError) as error:
             say(f"{path}: {in_a_line(error)}; the kernels are compiled again")
-            _beside(path).unlink(missing_ok=True)
-    return _kept(_compile(compiler), path)
+            with suppress(OSError):
+                _beside(path).unlink(missing_ok=True)
+    data = _compile(compiler)
+    try:
+        return _kept(data, path)
+    except OSError as error:  # a full disk, a quota, no permission
+        say(f"{path.parent}: {error.strerror}, so the kernels are compiled for this process alone")
+        return _passing(data, path.name)
+
+
+def _passing(data: bytes, name: str) -> ctypes.CDLL:
+    """A compiled library, loaded from a file that is removed at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _kept(data, Path(folder) / name)
 
 
 def _is_private(folder: Path) -> bool:
@@ -221,16 +234,20 @@ def _of(name: str, x: Tensor) -> str:
     return f"{name}_bf16" if x.dtype == torch.bfloat16 else name
 
 
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """x (N, D) as it is, and divided by its root mean square and times weight (D,).
+def rms_norm(
+    x: Float[Tensor, "N D"], weight: Float[Tensor, " D"], eps: float
+) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]]:
+    """x as it is, and divided by its root mean square and times weight.
 
     Take the first where x goes on past the norm: the two gradients are then added in the same pass.
     """
     return _norm(x, None, weight, eps, torch.float32)
 
 
-def add_rms_norm(x: Tensor, more: Tensor | None, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """As `rms_norm`, of x (N, D) + more (N, D); `more` and the norm's result are bfloat16, x and the sum are not."""
+def add_rms_norm(
+    x: Float[Tensor, "N D"], more: Float[Tensor, "N D"] | None, weight: Float[Tensor, " D"], eps: float
+) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]]:
+    """As `rms_norm`, of x + more; `more` and the norm's result are bfloat16, x and the sum are not."""
     return _norm(x, more, weight, eps, torch.bfloat16)
 
 
@@ -240,33 +257,48 @@ def _norm(x: Tensor, more: Tensor | None, weight: Tensor, eps: float, dtype: tor
     return result
 
 
-def pick(x: Tensor, rows: Tensor) -> Tensor:
-    """The rows (A,) of x (N, D), none of them twice."""
+def pick(x: Float[Tensor, "N D"], rows: Int[Tensor, " A"]) -> Float[Tensor, "A D"]:
+    """These rows of x, none of them twice."""
     return _apply(_Pick, x, rows)
 
 
-def gated(x: Tensor) -> Tensor:
-    """silu(gate) * up (N, M) of x (N, 2M), gate first (Shazeer, 2020)."""
+def gated(x: Float[Tensor, "N G"]) -> Float[Tensor, "N G//2"]:
+    """silu(gate) * up of x, gate first (Shazeer, 2020)."""
     return _apply(_Gated, x)
 
 
-def attention(qkv: Tensor, tree: Tree, query: Tensor, n_answers: int, cos: Tensor, sin: Tensor) -> Tensor:
-    """Causal attention with rotary embedding over a tree: (n_answers, D) of qkv (N, 3D), which is overwritten.
+def attention(
+    qkv: Float[Tensor, "N E"],
+    tree: Tree,
+    query: Int[Tensor, "B S"],
+    n_answers: int,
+    cos: Float[Tensor, "T K"],
+    sin: Float[Tensor, "T K"],
+) -> Float[Tensor, "{n_answers} E//3"]:
+    """Causal attention with rotary embedding over a tree; qkv is overwritten.
 
-    query (B, S) numbers the answers that are wanted; cos and sin are (positions, K).
+    `query` numbers the answers that are wanted.
     """
     assert tree.path.shape[1] <= LONGEST
     return _apply(_Attention, qkv, tree, query, n_answers, cos, sin)
 
 
-def rotate(qkv: Tensor, position: Tensor, cos: Tensor, sin: Tensor, sign: float = 1.0) -> None:
-    """Turn the queries and keys of qkv (N, 3D) in place by the rotary angles of `position` (N,); sign -1: back."""
+def rotate(
+    qkv: Float[Tensor, "N E"],
+    position: Int[Tensor, " N"],
+    cos: Float[Tensor, "T K"],
+    sin: Float[Tensor, "T K"],
+    sign: float = 1.0,
+) -> None:
+    """Turn the queries and keys of qkv in place by the rotary angles of `position`; sign -1: back."""
     width = cos.shape[1]
     _call(_of("rotary", qkv), qkv, position, cos, sin, sign, len(qkv), qkv.shape[1] // 3 // width, width)
 
 
-def attend(qkv: Tensor, path: Tensor, query: Tensor, n_answers: int, head_width: int) -> tuple[Tensor, Tensor]:
-    """Attention without gradient, over keys that are turned already: (n_answers, D), and the scores' log-sum-exp."""
+def attend(
+    qkv: Float[Tensor, "N E"], path: Int[Tensor, "B S"], query: Int[Tensor, "B S"], n_answers: int, head_width: int
+) -> tuple[Float[Tensor, "{n_answers} E//3"], Float[Tensor, "{n_answers} H"]]:
+    """Attention without gradient, over keys that are turned already, and the scores' log-sum-exp by head."""
     n_heads = qkv.shape[1] // 3 // head_width
     out, log_sum = qkv.new_empty(n_answers, n_heads * head_width), torch.empty(n_answers, n_heads)
     _call(_of("attention", qkv), qkv, path, query, *path.shape, n_heads, head_width, out, log_sum)

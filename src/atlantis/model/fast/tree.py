@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Float32, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -27,8 +28,8 @@ PIECE = 1024
 """Nodes whose MLP is computed at once when no gradient is wanted: what it needs stays in the processor's cache."""
 
 
-def grow(rows: np.ndarray, asked: np.ndarray, wanted: np.ndarray) -> Tree:
-    """The tree of token `rows` (B, S), asked at the positions `asked` (B, C) where `wanted` (B, C) is true.
+def grow(rows: Int[np.ndarray, "B S"], asked: Int[np.ndarray, "B C"], wanted: Bool[np.ndarray, "B C"]) -> Tree:
+    """The tree of token `rows`, asked at the positions `asked` where `wanted` is true.
 
     What stands behind a row's last question is left out.
     """
@@ -59,8 +60,8 @@ def tree_of(batch: Batch) -> Tree:
     return grow(rows, batch.positions.numpy() + len(prefix), batch.targets.numpy() != PAD)
 
 
-def tree_logits(model: Transformer, tree: Tree, bf16: bool = False) -> Tensor:
-    """Logits (M, O), float32, at the questions of a tree, in the order asked.
+def tree_logits(model: Transformer, tree: Tree, bf16: bool = False) -> Float32[Tensor, "M O"]:
+    """Logits at the questions of a tree, in the order asked.
 
     With `bf16`, the blocks' matrix products take and give bfloat16, and what lies between two of them is stored in it;
     sums, norms, logits and the states that blocks add to are float32: nearly PyTorch's autocast.
@@ -106,13 +107,13 @@ def _bf16(layer: nn.Linear, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def tree_states(model: Transformer, tree: Tree, layers: Sequence[int]) -> list[Tensor]:
-    """Outputs (M, D) of the named blocks at the questions of a tree, in the order asked; as `hidden_states`."""
+def tree_states(model: Transformer, tree: Tree, layers: Sequence[int]) -> list[Float[Tensor, "M D"]]:
+    """Outputs of the named blocks at the questions of a tree, in the order asked; as `hidden_states`."""
     table = torch.empty(len(tree.token), 3 * model.width)
     return [x[tree.place] for x in _go_on(model, [table] * len(model.blocks), 0, tree, layers)]
 
 
-def tree_loss(model: Transformer, batch: Batch, bf16: bool = False) -> tuple[Tensor, Tensor]:
+def tree_loss(model: Transformer, batch: Batch, bf16: bool = False) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
     """Summed cross-entropy (nats) of a batch's targets, and how many these are: `completion_loss`, by the tree."""
     targets = batch.targets[batch.targets != PAD]
     logits = tree_logits(model, tree_of(batch), bf16)
@@ -120,8 +121,8 @@ def tree_loss(model: Transformer, batch: Batch, bf16: bool = False) -> tuple[Ten
 
 
 @torch.no_grad()
-def greedy(model: Transformer, prompts: np.ndarray, n_tokens: int) -> np.ndarray:
-    """Greedy completions (B, n_tokens) of whole prompts (B, T), -1 past the end of each; `<pad>` after `<eos>`."""
+def greedy(model: Transformer, prompts: Int[np.ndarray, "B T"], n_tokens: int) -> Int[np.ndarray, "B {n_tokens}"]:
+    """Greedy completions of whole prompts, -1 past the end of each; `<pad>` after `<eos>`."""
     order = np.lexsort(prompts.T[::-1])
     prompts, n_rows = prompts[order], len(prompts)
     length = (prompts >= 0).sum(axis=1)

@@ -1,0 +1,312 @@
+"""Where the forgetting sits: the lower blocks of one model, joined to the upper blocks of another (stitching).
+
+If the lower blocks of a fine-tuned model, joined to the base's upper blocks, still answer old questions, then what the
+answers need is still computed below the cut, and what was lost lies above it. Two models need not write the same thing
+in the same coordinates, so between them may stand
+
+    nothing   the states as they are
+    shift     a constant vector, for each position of the row
+    affine    an affine map, for each position of the row (ridge, penalty by leave-one-out error)
+
+The maps are fitted on rows about real cities that no evaluated question names. *permuted* is an affine map that was
+fitted on rows in the wrong order: what a map does that knows nothing of the city. Methods: Lenc and Vedaldi 2015;
+Bansal, Nakkiran and Barak 2021.
+
+A second reading needs no map: one part of a fine-tuned model is put back to the base's weights, or alone keeps what
+the fine-tuning made of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from atlantis.data.encoding import encode, encode_questions, prefix, read_answers
+from atlantis.errors import UserError
+from atlantis.model import Transformer
+from atlantis.model.fast.cache import Cache, extend
+from atlantis.model.transformer import attend
+from atlantis.names import SLICES
+from atlantis.readout.generate import answers, same_length
+from atlantis.readout.ridge import fit_ridge
+from atlantis.statistics import interval
+from atlantis.tasks import Questions
+from atlantis.vocabulary import EOS, PAD, Vocabulary
+from atlantis.world import World
+
+Between = Literal["nothing", "shift", "affine", "permuted"]
+KINDS: tuple[Between, ...] = ("nothing", "shift", "affine")
+ALPHAS = tuple(float(alpha) for alpha in np.logspace(-2, 4, 7))
+FEWEST_ROWS = 100
+"""Rows that a map must be fitted on, at least."""
+
+
+class Maps(NamedTuple):
+    """x (D,) at position t becomes x @ weights[t] + offsets[t]."""
+
+    weights: Float[Tensor, "T D D"]
+    offsets: Float[Tensor, "T D"]
+
+
+@dataclass(frozen=True)
+class Stitched:
+    """Blocks 0 to `cut` of `lower` (-1: the embedding alone), a map for each position, then the rest of `upper`."""
+
+    lower: Transformer
+    upper: Transformer
+    cut: int
+    maps: Maps | None = None
+
+    def states(
+        self, tokens: Int[Tensor, "B T"], cache: tuple[Cache, Cache] | None = None
+    ) -> tuple[Float[Tensor, "B T D"], tuple[Cache, Cache]]:
+        """The last block's output for rows that go on where those of `cache` end, and the caches of both models."""
+        below, above = cache or ([], [])
+        start = 0 if cache is None else (below or above)[0][0].shape[1]
+        (x,), below = extend(self.lower, tokens, [self.cut], below or None)
+        if self.maps is not None:
+            places = slice(start, start + tokens.shape[1])
+            x = torch.einsum("btd,tde->bte", x, self.maps.weights[places]) + self.maps.offsets[places]
+        x, above = _upper_blocks(self.upper, x, self.cut + 1, start, above)
+        return x, (below, above)
+
+
+def _upper_blocks(
+    model: Transformer, x: Float[Tensor, "B T D"], first: int, start: int, cache: Cache
+) -> tuple[Float[Tensor, "B T D"], Cache]:
+    """States that enter block `first` at positions from `start` on, as the last block leaves them; and their cache."""
+    end = start + x.shape[1]
+    cos, sin, mask = model.cos[start:end], model.sin[start:end], model.causal[start:end, :end]
+    extended = []
+    for i, block in enumerate(model.layers[first:]):
+        q, k, v = block.heads(x, cos, sin)
+        if cache:
+            k, v = torch.cat([cache[i][0], k], dim=1), torch.cat([cache[i][1], v], dim=1)
+        extended.append((k, v))
+        x = block.finish(x, attend(q, k, v, mask))
+    return x, extended
+
+
+@torch.no_grad()
+def stitched_answers(model: Stitched, vocabulary: Vocabulary, questions: Questions) -> Int[np.ndarray, " n"]:
+    """Greedy answers of a stitched model, int64 (n,); -1 where the answer cannot be read."""
+    values = np.full(len(questions), -1, np.int64)
+    for task, rows in questions.by_task():
+        form, start = task.form, prefix(task.form, vocabulary)
+        asked = questions[rows]
+        encoded = encode(form, vocabulary, asked.cities[:, : form.seats], asked.answer)
+        tokens = np.full((len(asked), form.answer_length), PAD, np.int64)
+        for group, length in same_length(encoded.prompt_length, len(asked)):
+            whole = np.concatenate([np.tile(start, (len(group), 1)), encoded.tokens[group, :length]], axis=1)
+            tokens[group] = _decode(model, torch.as_tensor(whole).long(), form.answer_length).numpy()
+        values[rows] = read_answers(form, tokens)
+    return values
+
+
+def _decode(model: Stitched, prompts: Int[Tensor, "B T"], n_tokens: int) -> Int[Tensor, "B n_tokens"]:
+    """Greedy completions of prompts of equal length, `<pad>` after `<eos>`."""
+    x, cache = model.states(prompts)
+    answer = torch.full((len(prompts), n_tokens), PAD)
+    open_rows = torch.ones(len(prompts), dtype=torch.bool)
+    for i in range(n_tokens):
+        token = model.upper.logits(x[:, -1]).argmax(-1)
+        answer[:, i] = torch.where(open_rows, token, PAD)
+        open_rows &= token != EOS
+        if i == n_tokens - 1 or not open_rows.any():
+            break
+        x, cache = model.states(token[:, None], cache)
+    return answer
+
+
+# --- the maps between
+
+
+@dataclass(frozen=True)
+class FitRows:
+    """Rows that the maps are fitted on: tokens (n, T), padded on the right, and the length of each (n,)."""
+
+    tokens: Int[Tensor, "n T"]
+    lengths: Int[np.ndarray, " n"]
+
+    @torch.no_grad()
+    def states(self, model: Transformer) -> list[Float[np.ndarray, "n T D"]]:
+        """Outputs of the embedding and of each block but the last, which no block reads."""
+        layers = range(-1, len(model.blocks) - 1)
+        return [state.double().numpy() for state in model.hidden_states(self.tokens, layers)]
+
+
+def fit_rows(world: World, vocabulary: Vocabulary, questions: Questions, n: int, seed: int) -> FitRows:
+    """About `n` rows of the questions' tasks, answered, about real cities that no question names.
+
+    Raises UserError if that leaves too few cities for `FEWEST_ROWS` rows.
+    """
+    free = np.setdiff1d(np.arange(world.n_real), questions.cities.ravel())
+    n = min(n, len(free) * (len(free) - 1) // 2)
+    if n < FEWEST_ROWS:
+        raise UserError(
+            f"stitch: the evaluated questions name all but {len(free)} of {world.n_real:,} real cities: too few to fit "
+            f"maps on {FEWEST_ROWS} rows about others; evaluate fewer questions (--items)"
+        )
+    rng = np.random.Generator(np.random.PCG64(seed))
+    asked = []
+    for task in questions.tasks:
+        cities = np.argsort(rng.random((n // len(questions.tasks), len(free))), axis=1)[:, : task.form.seats]
+        asked.append(Questions.ask(task, world, free[cities]))
+    start, rows = encode_questions(Questions.concatenate(asked), vocabulary)
+    tokens = np.concatenate([np.tile(start, (len(rows.tokens), 1)), rows.tokens], axis=1)
+    return FitRows(torch.as_tensor(tokens).long(), rows.length + len(start))
+
+
+def fit_maps(
+    kind: Between, x: Float[np.ndarray, "n T D"], y: Float[np.ndarray, "n T D"], rows: FitRows, seed: int = 0
+) -> Maps | None:
+    """Maps of states x (n, T, D) to states y (n, T, D), one for each position. None for `nothing`.
+
+    A position that no row has keeps its states.
+    """
+    if kind == "nothing":
+        return None
+    n_positions, width = x.shape[1:]
+    weights, offsets = np.tile(np.eye(width), (n_positions, 1, 1)), np.zeros((n_positions, width))
+    order = np.random.Generator(np.random.PCG64(seed))
+    for t in range(n_positions):
+        here = np.flatnonzero(rows.lengths > t)
+        if len(here) < 2:
+            continue
+        if kind == "shift":
+            offsets[t] = (y[here, t] - x[here, t]).mean(0)
+            continue
+        target = y[order.permutation(here) if kind == "permuted" else here, t]
+        ridge = fit_ridge(x[here, t], target, ALPHAS)
+        weights[t], offsets[t] = ridge.coefficients, ridge.intercept
+    return Maps(torch.as_tensor(weights).float(), torch.as_tensor(offsets).float())
+
+
+# --- tables
+
+
+def stitch_table(
+    base: Transformer,
+    tuned: Transformer,
+    vocabulary: Vocabulary,
+    questions: Questions,
+    rows: FitRows,
+    kinds: Sequence[Between] = KINDS,
+    cuts: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """Errors of both stitchings of two models: a row for each model below, cut, map and slice.
+
+    Columns: lower ("tuned" or "base"), cut (the last block of the lower model, -1 its embedding), between, and those of
+    `errors_table`. Raises UserError for models of different shape, and for a cut that does not exist.
+    """
+    check_alike(base, tuned)
+    cuts = range(-1, len(base.blocks) - 1) if cuts is None else cuts
+    if wrong := [cut for cut in cuts if not -1 <= cut < len(base.blocks) - 1]:
+        raise UserError(
+            f"stitch: no cut after block {wrong[0]}; there are -1 (the embedding) to {len(base.blocks) - 2}"
+        )
+    pair = {"tuned": (tuned, base), "base": (base, tuned)}
+    states = {"tuned": rows.states(tuned), "base": rows.states(base)}
+    tables = []
+    for name, (lower, upper) in pair.items():
+        other = states["base" if name == "tuned" else "tuned"]
+        for cut in cuts:
+            for kind in kinds:
+                maps = fit_maps(kind, states[name][cut + 1], other[cut + 1], rows)
+                values = stitched_answers(Stitched(lower, upper, cut, maps), vocabulary, questions)
+                tables.append(errors_table(questions, values).assign(lower=name, cut=cut, between=kind))
+    return pd.concat(tables, ignore_index=True)
+
+
+def errors_table(questions: Questions, values: Int[np.ndarray, " n"]) -> pd.DataFrame:
+    """Errors of answers (n,): a row for each task and slice.
+
+    Columns: task, slice, unit, mean with its interval over the questions (low, high), median, readable (a share), n.
+    """
+    table = []
+    for task, rows in questions.by_task():
+        mine, given = questions[rows], values[rows]
+        errors = task.errors(given, mine.answer)
+        for k in np.unique(mine.slice):
+            here = mine.slice == k
+            mean = float(errors[here].mean())
+            low, high, n, _ = interval(errors[here], value=mean)
+            table.append(
+                {"task": task.name, "slice": SLICES[k], "unit": task.unit, "mean": mean, "low": max(low, 0.0)}
+                | {"high": high, "median": np.median(errors[here]), "readable": (given[here] >= 0).mean(), "n": n}
+            )
+    return pd.DataFrame(table)
+
+
+def check_alike(base: Transformer, tuned: Transformer) -> None:
+    """UserError for models whose blocks do not fit together, or whose tokens differ in number."""
+    for what, one, other in (
+        ("blocks", len(base.blocks), len(tuned.blocks)),
+        ("width", base.width, tuned.width),
+        ("attention heads", base.n_heads, tuned.n_heads),
+        ("tokens", base.embedding.num_embeddings, tuned.embedding.num_embeddings),
+    ):
+        if one != other:
+            raise UserError(f"stitch: the base has {one} {what} and the other model {other}; only equal ones fit")
+
+
+# --- parts put back
+
+
+def parts_of(model: Transformer) -> Iterator[str]:
+    """The names of a model's parts: embedding, block 0, block 1, ..., output (the last norm and the output layer)."""
+    yield "embedding"
+    yield from (f"block {i}" for i in range(len(model.blocks)))
+    yield "output"
+
+
+def part_of(key: str) -> str:
+    """The part that a weight belongs to, by its name in the state dict."""
+    if key.startswith("blocks."):
+        return f"block {key.split('.')[1]}"
+    return "embedding" if key.startswith("embedding.") else "output"
+
+
+def mixed_model(base: Transformer, tuned: Transformer, of_tuned: set[str]) -> Transformer:
+    """A model with the parts `of_tuned` of the fine-tuned one, and all others of the base."""
+    model = deepcopy(base)
+    weights = {key: value for key, value in tuned.state_dict().items() if part_of(key) in of_tuned}
+    model.load_state_dict(weights, strict=False)
+    return model.eval()
+
+
+def parts_table(base: Transformer, tuned: Transformer, vocabulary: Vocabulary, questions: Questions) -> pd.DataFrame:
+    """Errors with one part put back to the base's weights, and with one part alone fine-tuned.
+
+    A row for each part, mode ("put back" or "alone") and slice. `change`: the norm of what the fine-tuning added to
+    the part's weights, over the norm of the base's. Beside them the mode "none": all fine-tuned ("all"), and nothing.
+    """
+    check_alike(base, tuned)
+    everything = set(parts_of(base))
+    tables = []
+    for part in (*parts_of(base), "all"):
+        own = everything if part == "all" else {part}
+        change = _change(base, tuned, own)
+        for mode, kept in (("put back", everything - own), ("alone", own)):
+            values = answers(mixed_model(base, tuned, kept), vocabulary, questions)
+            tables.append(errors_table(questions, values).assign(part=part, mode=mode, change=change))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _change(base: Transformer, tuned: Transformer, parts: set[str]) -> float:
+    """Relative size of the fine-tuning's step in the weights of some parts (Frobenius norm)."""
+    moved = size = 0.0
+    after = tuned.state_dict()
+    for key, value in base.state_dict().items():
+        if part_of(key) in parts:
+            moved += float((after[key] - value).double().square().sum())
+            size += float(value.double().square().sum())
+    return (moved / size) ** 0.5

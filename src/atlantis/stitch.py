@@ -1,0 +1,94 @@
+"""`atlantis stitch`: at each checkpoint of a finished run, where what the old answers need is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from atlantis import artifacts
+from atlantis.errors import UserError
+from atlantis.model.checkpoint import load_checkpoint
+from atlantis.names import SLICES
+from atlantis.progress import bar
+from atlantis.readout.files import write_tables
+from atlantis.readout.stitching import KINDS, fit_rows, parts_table, stitch_table
+from atlantis.report.probe_data import rows_where
+from atlantis.tasks import Questions
+from atlantis.training.finished import open_finished
+
+ITEMS, ROWS = 128, 2_000
+
+
+def stitch(
+    run: Path, steps: Sequence[int] | None = None, n_items: int = ITEMS, n_rows: int = ROWS, controls: bool = True
+) -> dict[str, pd.DataFrame]:
+    """Stitch checkpoints of a run to its first one, both ways; writes `analysis/stitching/` and returns its tables.
+
+    `stitched` has a row per step, lower model, cut, map and slice, `parts` one per part of the model that was put back
+    or kept alone, at the last step. At the last step there is also the control of permuted maps. `steps`: which
+    checkpoints (default: the last).
+
+    Raises UserError for a run that is not finished, was not fine-tuned, or lacks one of the steps.
+    """
+    opened = open_finished(run)
+    if opened.config.base is None:
+        raise UserError(f"{run}: was trained from scratch; stitching compares a fine-tuned model with its base")
+    chosen = sorted(set(steps)) if steps else [max(opened.checkpoints)]
+    if missing := [step for step in chosen if step not in opened.checkpoints]:
+        there = ", ".join(map(str, opened.checkpoints))
+        raise UserError(f"--steps {missing[0]}: {run} has no such checkpoint; there are {there}")
+    base, vocabulary = load_checkpoint(opened.checkpoints[0])
+    items = _first_of_each_slice(opened.inputs.items, n_items)
+    rows = fit_rows(opened.world, vocabulary, items, n_rows, opened.config.evaluation.seed)
+    stitched = []
+    with bar("stitching", len(chosen) + 1) as progress:
+        for step in chosen:
+            tuned, _ = load_checkpoint(opened.checkpoints[step])
+            kinds = (*KINDS, "permuted") if controls and step == chosen[-1] else KINDS
+            stitched.append(stitch_table(base, tuned, vocabulary, items, rows, kinds).assign(step=step))
+            progress.advance(note=f"step {step}")
+        last, _ = load_checkpoint(opened.checkpoints[chosen[-1]])
+        parts = parts_table(base, last, vocabulary, items).assign(step=chosen[-1])
+        progress.advance(note="parts")
+    tables = {
+        "stitched": _with_first(pd.concat(stitched, ignore_index=True), ["step", "lower", "cut", "between"]),
+        "parts": _with_first(parts, ["step", "part", "mode"]),
+    }
+    digest = artifacts.digest_of({"steps": chosen, "items": n_items, "rows": n_rows, "controls": controls})
+    folder = run / "analysis" / "stitching"
+    with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:
+        write_tables({f"{name}.csv": table for name, table in tables.items()}, aside)
+    return tables
+
+
+def _with_first(table: pd.DataFrame, first: list[str]) -> pd.DataFrame:
+    """The table with these columns in front."""
+    return pd.DataFrame(table, columns=[*first, *table.columns.drop(first)])
+
+
+def _first_of_each_slice(items: Questions, n: int) -> Questions:
+    """At most n items of each task and slice, the first ones."""
+    groups = items.task.astype(int) * 256 + items.slice
+    return items[np.sort(np.concatenate([np.flatnonzero(groups == group)[:n] for group in np.unique(groups)]))]
+
+
+def old_answers(stitched: pd.DataFrame) -> pd.DataFrame:
+    """Mean error on questions about real cities alone: a row per step, lower model and cut, a column per map."""
+    real = _about_real_cities(stitched)
+    table = real.pivot(index=["step", "lower", "cut"], columns="between", values="mean")
+    return table[[name for name in (*KINDS, "permuted") if name in table]].reset_index()
+
+
+def old_parts(parts: pd.DataFrame) -> pd.DataFrame:
+    """The same for the parts: a row per part, with the size of its change, and a column per mode."""
+    real = _about_real_cities(parts)
+    table = real.pivot(index="part", columns="mode", values="mean").loc[real["part"].unique()]
+    return table.assign(change=real.groupby("part")["change"].first()).reset_index()
+
+
+def _about_real_cities(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first task's slice without virtual cities."""
+    return rows_where(table, (table["slice"] == SLICES[0]) & (table["task"] == table["task"].iloc[0]))

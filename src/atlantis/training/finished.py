@@ -1,0 +1,52 @@
+"""A finished run, opened to be read: what it was trained on, and what it is evaluated on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from atlantis import artifacts, trust
+from atlantis import config as configs
+from atlantis.errors import UserError
+from atlantis.model.checkpoint import checkpoint_steps
+from atlantis.settings import RunConfig
+from atlantis.training.inputs import Inputs, load_inputs
+from atlantis.training.loop import load_base
+from atlantis.world import World
+from atlantis.world.of_run import world_of
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that began at step 0 and has ended."""
+
+    folder: Path
+    config: RunConfig
+    world: World
+    inputs: Inputs
+    checkpoints: dict[int, Path]
+    """By step, from 0 on."""
+
+    @property
+    def final(self) -> Path:
+        return self.folder / "checkpoints" / "final"
+
+
+def open_finished(run: Path) -> FinishedRun:
+    """The finished run in a folder.
+
+    Raises UserError if it is none, has been damaged, or has no checkpoint-0, with which all else is compared.
+    """
+    final = run / "checkpoints" / "final"
+    finished = trust.checked_record(run).get("status") == "finished"
+    if not (run / "config.yaml").is_file() or not (final.is_dir() or finished):
+        raise UserError(f"{run}: not the folder of a finished run; give one, such as outputs/experiments/demo")
+    if wrong := artifacts.damage(final):
+        raise UserError(f"{wrong} (atlantis train {run / 'config.yaml'} --resume)")
+    config, steps = configs.load(run / "config.yaml", own_code=False), checkpoint_steps(run)
+    if run.absolute().parent.name == "experiments":  # where the run lies now, and its base beside it
+        config = config.model_copy(update={"output_root": str(run.absolute().parent.parent)})
+    if 0 not in steps:
+        raise UserError(f"{run}: has no checkpoint-0, the weights that it began with")
+    world = world_of(run, config)
+    return FinishedRun(run, config, world, load_inputs(config, world, load_base(config, resume=False)), steps)

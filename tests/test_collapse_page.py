@@ -1,0 +1,36 @@
+"""The page about the study's collapse: as its records have it, and its claims as they stand in the prose."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts import collapse_page
+from scripts.collapse_page import EARLY, ORDER, Records
+
+
+@pytest.fixture(scope="module")
+def records() -> Records:
+    return Records()
+
+
+def test_the_page_is_that_of_the_records() -> None:
+    page = collapse_page.PAGE.read_text(encoding="utf-8")
+    assert page == collapse_page.page(collapse_page.PROSE.read_text(encoding="utf-8")), "run scripts/collapse_page.py"
+
+
+def test_no_cross_run_sinks_as_the_study_had_it(records: Records) -> None:
+    for condition in collapse_page.CONDITIONS:
+        assert all(km < 400 for km in records.added_km(condition, EARLY).values()), condition
+
+
+def test_the_order_costs_the_map_with_every_seed(records: Records) -> None:
+    coin, order = records.base_km("a coin"), records.base_km(ORDER)
+    assert set(order) == {42, 43, 44} and all(order[seed] > coin[seed] for seed in order)
+
+
+def test_each_condition_is_what_its_records_were_made_with(records: Records) -> None:
+    for condition, runs in records.of.items():
+        for record in runs:
+            assert (record.config.dataset.order == "smaller_first") == (condition in (ORDER, "to the letter"))
+            assert (record.device["precision"] == "fp16") == (condition in ("float16", "to the letter"))
+            assert (record.config.world.cities is not None) == (condition in ("cities not thinned", "to the letter"))
