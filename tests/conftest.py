@@ -29,7 +29,9 @@ from tests.warm import Warm  # noqa: E402
 
 GPU = torch.cuda.is_available()
 
-LONGEST_FIRST = ("bench", "sweep", "training", "faults", "benchmarks", "strategies", "report", "memory")
+LONGEST_FIRST = (
+    "faults", "bench", "sweep", "hostile", "study", "benchmarks", "training", "memory", "readers", "measures",
+)  # fmt: skip
 """Files of tests that take longest. Workers get them first, so that none is left with one of them at the end."""
 
 

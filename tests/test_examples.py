@@ -13,6 +13,7 @@ import atlantis
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("example", sorted((ROOT / "examples").glob("*.py")), ids=lambda path: path.stem)
 def test_examples_run(example: Path, tmp_path: Path) -> None:
     done = subprocess.run(

@@ -7,7 +7,6 @@ import os
 import random
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,10 @@ QUICK = ("kills", "syscalls", "resume", "disk", "disks", "damage", "crowd", "swe
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What `python -m checks.faults --quick` finds, by suite."""
+def records(tmp_path_factory: pytest.TempPathFactory, warm_python: str) -> dict[str, Any]:
+    """What `python -m checks.faults --quick` finds, by suite. The whole is `make faults`."""
     folder = tmp_path_factory.mktemp("records")
-    command = [sys.executable, "-m", "checks.faults", *QUICK, "--quick", "--n", "8", "--records", str(folder)]
+    command = [warm_python, "-m", "checks.faults", *QUICK, "--quick", "--n", "4", "--records", str(folder)]
     done = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = [json.loads(file.read_text()) for file in folder.glob("*.json")]

@@ -207,6 +207,7 @@ def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_script_writes_page_and_pictures_twice_the_same(whole: list[BenchRecord], tmp_path: Path) -> None:
     for record in whole:
         write_record(tmp_path / "records", record)
@@ -221,6 +222,7 @@ def test_the_script_writes_page_and_pictures_twice_the_same(whole: list[BenchRec
     assert all(written[0][name].startswith(b"\x89PNG") for name in pictures)
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_script_refuses_a_page_with_holes_unless_it_is_a_draft(whole: list[BenchRecord], tmp_path: Path) -> None:
     for record in whole:
         if record.scenario != "A5":

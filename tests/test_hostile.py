@@ -30,6 +30,7 @@ from checks.faults.scene import resealed
 from tests.test_inputs import quick
 
 
+@pytest.mark.usefixtures("warm")
 def test_nothing_hostile_is_run(tmp_path: Path) -> None:
     found = quick("hostile", tmp_path)
     assert sum(counts["n"] for counts in found.values()) >= 40

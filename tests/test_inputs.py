@@ -27,6 +27,7 @@ def quick(suite: str, records: Path, *options: str) -> dict[str, dict[str, int]]
     return json.loads(record.read_text())["results"]["suites"]
 
 
+@pytest.mark.usefixtures("warm")
 def test_wrong_input_is_refused_or_means_what_it_says(tmp_path: Path) -> None:
     found = quick("inputs", tmp_path, "--n", "6")
     assert sum(counts["n"] for counts in found.values()) >= 100

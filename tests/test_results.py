@@ -324,6 +324,7 @@ def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=120)
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_script_writes_the_page(tmp_path: Path) -> None:
     record = planted("base", 42, {0: 9_000.0, 39_080: 1_000.0})
     write_record(tmp_path / "records" / "base.json", record)

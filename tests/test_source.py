@@ -172,7 +172,7 @@ def test_any_features_can_be_read(protocol: str) -> None:
         ({"lon": np.full(600, np.nan)}, "row 0: longitude nan"),
         ({"lon": np.zeros(3)}, "one value per place"),
         ({"groups": ["real"] * 600}, "'real' is a name of ours"),
-        ({"protocol": "other"}, "no protocol 'other'; use one of seed, sphere"),
+        ({"protocol": "other"}, "no protocol 'other'; use one of degrees, sphere"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(change: dict[str, Any], match: str) -> None:

@@ -421,11 +421,12 @@ def test_ids_that_outgrow_the_context_are_refused(small_config: RunConfig) -> No
 
 
 @pytest.mark.compiled
-def test_compiled_equals_eager(small_config: RunConfig) -> None:
+@pytest.mark.parametrize("n_layers", [1, pytest.param(3, marks=pytest.mark.whole)])
+def test_compiled_equals_eager(n_layers: int, small_config: RunConfig) -> None:
     losses = {}
     for choice in ("no", "yes"):
         settings = small_config.training.model_copy(update={"compile": choice})
-        run = engine.Engine(_tiny(), settings, torch.device("cpu"))
+        run = engine.Engine(_tiny(n_layers), settings, torch.device("cpu"))
         assert run.compiled == (choice == "yes")
         losses[choice] = [run.step(_batch(), 1e-3) for _ in range(3)]
     assert losses["yes"] == pytest.approx(losses["no"], rel=1e-4)
@@ -449,10 +450,10 @@ def test_a_compiler_that_fails_is_said_and_the_run_goes_on_eager(
     assert "no compiler today" in error and "goes on in plain PyTorch" in error
 
 
-def _tiny():
+def _tiny(n_layers: int = 1):
     from atlantis.model import Transformer
 
-    model = Transformer(44, 44, width=32, n_layers=3, n_heads=2, mlp_width=64)
+    model = Transformer(44, 44, width=32, n_layers=n_layers, n_heads=2, mlp_width=64)
     model.initialise(0.1, torch.Generator().manual_seed(0))
     return model
 

@@ -57,11 +57,11 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
         for alpha in alphas:
             model.load_state_dict(interpolated(start, end.state_dict(), alpha))
             with torch.no_grad():
-                found = score(answers(model, source.vocabulary, items), items)
+                of_answers = score(answers(model, source.vocabulary, items), items)
             scores += [
                 {"alpha": alpha, "task": name, "slice": part, **values}
-                for name in dict.fromkeys(entry.task for entry in found)
-                for part, values in by_slice(found, name).items()
+                for name in dict.fromkeys(entry.task for entry in of_answers)
+                for part, values in by_slice(of_answers, name).items()
             ]
             features = source.features(world, layers)
             for protocol, read in READERS.items():

@@ -48,17 +48,17 @@ def own_class(name: str, base: type[T]) -> type[T]:
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
-        found = getattr(import_module(module), attribute, None)
+        loaded = getattr(import_module(module), attribute, None)
     except ImportError as error:
         raise ValueError(f"{module!r} cannot be imported ({error}); run from the folder it is in") from None
     except Exception as error:  # whatever a user's module does wrong while it is imported
         where = f"{error.filename}, line {error.lineno}: " if isinstance(error, SyntaxError) else ""
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ValueError(f"{module!r} cannot be imported: {where}{type(error).__name__}: {reason}") from None
-    if not (isclass(found) and issubclass(found, base)):
+    if not (isclass(loaded) and issubclass(loaded, base)):
         package = ".".join(base.__module__.split(".")[:2])  # where it is imported from
         raise ValueError(f"{name!r}: the module has no subclass of {package}.{base.__name__} named {attribute!r}")
-    return found
+    return loaded
 
 
 def code_digest(kind: type) -> str | None:

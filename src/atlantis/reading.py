@@ -56,10 +56,10 @@ def read_text(path: Path, limit: int = MAX_BYTES) -> str:
 
 def read_json(path: Path, limit: int = 10_000_000) -> dict[str, Any]:
     """The JSON object that a file holds."""
-    found = json_of(read_text(path, limit), str(path))
-    if not isinstance(found, dict):
+    value = json_of(read_text(path, limit), str(path))
+    if not isinstance(value, dict):
         raise UserError(f"{path}: must hold one JSON object {{...}}; it was cut short or changed")
-    return found
+    return value
 
 
 def json_of(text: str, source: str) -> Any:
@@ -76,5 +76,5 @@ def json_of(text: str, source: str) -> Any:
 
 def by_step(folder: Path, prefix: str) -> dict[int, Path]:
     """The folders `<prefix><step>` in a folder, by their step, ascending."""
-    found = [(path.name.removeprefix(prefix), path) for path in folder.glob(f"{prefix}*") if path.is_dir()]
-    return dict(sorted((int(step), path) for step, path in found if STEP.fullmatch(step)))
+    numbered = [(path.name.removeprefix(prefix), path) for path in folder.glob(f"{prefix}*") if path.is_dir()]
+    return dict(sorted((int(step), path) for step, path in numbered if STEP.fullmatch(step)))

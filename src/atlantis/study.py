@@ -142,12 +142,12 @@ def make(runs: Sequence[StudyRun], backend: Backend, threads: int = 1, retries: 
     for run in runs:
         if run.base is not None and run.name in names:
             _check_base(run)
-    known = [outcome for run in runs if (outcome := _known(run, names)) is not None]
-    if len(known) == len(runs):
-        return known
+    finished = [outcome for run in runs if (outcome := _known(run, names)) is not None]
+    if len(finished) == len(runs):
+        return finished
     records = {run.name: run for run in runs}
     return sweeps.carry_out(
-        sweep_of(runs), backend, threads, retries, known, record=lambda run: _write_record(records[run.name])
+        sweep_of(runs), backend, threads, retries, finished, record=lambda run: _write_record(records[run.name])
     )
 
 

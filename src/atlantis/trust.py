@@ -171,8 +171,8 @@ def log_problem(run: Path, record: Mapping[str, Any]) -> str | None:
 
 def checkpoint_seal(folder: Path) -> str | None:
     """A digest of all files of a checkpoint, by its manifest; None for one without."""
-    found = artifacts.manifest(folder)
-    return None if found is None else artifacts.digest_of(found["files"])
+    record = artifacts.manifest(folder)
+    return None if record is None else artifacts.digest_of(record["files"])
 
 
 def exchanged(folder: Path, step: int, seals: Mapping[str, str]) -> str | None:

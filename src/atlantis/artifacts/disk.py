@@ -49,8 +49,8 @@ def size_of(file: Path) -> int:
 
 def files_below(folder: Path) -> list[str]:
     """Relative names, with `/`, of all files and links below `folder`, sorted. Links are not followed."""
-    found = (file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
-    return sorted(file.relative_to(folder).as_posix() for file in found)
+    paths = (file for file in folder.rglob("*") if file.is_symlink() or not file.is_dir())
+    return sorted(file.relative_to(folder).as_posix() for file in paths)
 
 
 def name_the_file(error: BaseException, aside: Path, path: Path) -> None:

@@ -114,9 +114,9 @@ def open_own(path: Path, mode: str) -> IO[Any]:
 
 def refuse_links(run: Path, names: Sequence[str] = RUN_WRITES) -> None:
     """UserError if something that a run writes to is, or holds, a symbolic link; or is a pipe or a device."""
-    for own in (run / name for name in names):
-        if own.exists() and not own.is_file() and not own.is_dir():
-            raise UserError(f"{own}: is not an ordinary file, and is not written to; remove it")
-        for path in (own, *own.rglob("*")):
+    for entry in (run / name for name in names):
+        if entry.exists() and not entry.is_file() and not entry.is_dir():
+            raise UserError(f"{entry}: is not an ordinary file, and is not written to; remove it")
+        for path in (entry, *entry.rglob("*")):
             if path.is_symlink():
                 raise UserError(f"{path}: is a symbolic link, and nothing is written through it; remove it")

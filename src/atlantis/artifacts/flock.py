@@ -102,9 +102,9 @@ def _flock(descriptor: int, shared: bool) -> bool:
 
 def _write(descriptor: int) -> None:
     """Write who we are, so that a machine without flock can read it at once."""
-    own = (str(os.getpid()), leases.machine(), str(leases.started(os.getpid())), socket.gethostname())
+    holder = (str(os.getpid()), leases.machine(), str(leases.started(os.getpid())), socket.gethostname())
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, "\n".join(own).encode("utf-8", "replace"), 0)
+    os.pwrite(descriptor, "\n".join(holder).encode("utf-8", "replace"), 0)
     os.fsync(descriptor)
 
 

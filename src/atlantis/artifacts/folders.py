@@ -116,14 +116,14 @@ def _check_target(target: Path, path: Path, kind: str, overwrite: bool) -> None:
         raise UserError(f"{path}: is the current folder; give the name of a new one inside it")
     if not any(target.iterdir()):
         return
-    found = manifest(target)
-    if found is None:
+    record = manifest(target)
+    if record is None:
         raise UserError(f"{path}: holds files that are not ours and is left alone; choose another folder")
     if not overwrite:
-        raise UserError(f"{path}: already holds a {found['kind']}; choose another folder or remove it")
-    if found["kind"] != kind:
-        raise UserError(f"{path}: holds a {found['kind']}, which a {kind} does not replace; choose another folder")
-    foreign = sorted(set(files_below(target)) - found["files"].keys() - {MANIFEST})
+        raise UserError(f"{path}: already holds a {record['kind']}; choose another folder or remove it")
+    if record["kind"] != kind:
+        raise UserError(f"{path}: holds a {record['kind']}, which a {kind} does not replace; choose another folder")
+    foreign = sorted(set(files_below(target)) - record["files"].keys() - {MANIFEST})
     if foreign:
         raise UserError(f"{path}: holds {foreign[0]}, which is not ours, and is left alone; move that file away")
 

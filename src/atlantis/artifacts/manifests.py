@@ -42,12 +42,12 @@ def version() -> str:
 def manifest(path: Path) -> dict[str, Any] | None:
     """The manifest of the artifact at `path` (kind, digest, files, atlantis: the version); None if not ours."""
     try:
-        found = read_json(Path(path) / MANIFEST)
+        record = read_json(Path(path) / MANIFEST)
     except (FileNotFoundError, UserError):
         return None
-    ours = all(isinstance(found.get(key), str) for key in ("kind", "digest", "atlantis"))
-    files = found.get("files")
-    return found if ours and isinstance(files, dict) and all(map(_is_entry, files.items())) else None
+    ours = all(isinstance(record.get(key), str) for key in ("kind", "digest", "atlantis"))
+    files = record.get("files")
+    return record if ours and isinstance(files, dict) and all(map(_is_entry, files.items())) else None
 
 
 def _is_entry(entry: tuple[str, Any]) -> bool:
@@ -68,10 +68,10 @@ def is_complete(path: Path, digest: str | None = None) -> bool:
 
     What the files hold is not looked at; `is_whole` and `verify` do that.
     """
-    found = manifest(path)
-    if found is None or digest not in (None, found["digest"]):
+    record = manifest(path)
+    if record is None or digest not in (None, record["digest"]):
         return False
-    return all(size_of(Path(path) / name) == entry["bytes"] for name, entry in found["files"].items())
+    return all(size_of(Path(path) / name) == entry["bytes"] for name, entry in record["files"].items())
 
 
 def is_whole(path: Path, digest: str | None = None) -> bool:
@@ -93,14 +93,14 @@ def verify(path: Path, text: str = "") -> None:
 
     The file named `text` may have got the line ends of another system.
     """
-    found = manifest(path)
-    if found is None:
+    record = manifest(path)
+    if record is None:
         raise UserError(f"{path}: not a complete artifact (no {MANIFEST} of ours); remove it and make it again")
-    if found.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != sealed(found).encode():
+    if record.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != sealed(record).encode():
         raise UserError(
             f"{Path(path) / MANIFEST}: has been changed since it was written; remove {path} and make it again"
         )
-    for name, entry in found["files"].items():
+    for name, entry in record["files"].items():
         file = Path(path) / name
         if not file.is_file():
             raise UserError(f"{file}: is missing; remove {path} and make it again")
@@ -112,14 +112,14 @@ def verify(path: Path, text: str = "") -> None:
 
 def verify_some(path: Path, names: Sequence[str]) -> None:
     """As `verify`, of the small files that somebody shows, and not of all; a folder without a manifest passes."""
-    found = manifest(path)
-    if found is None:
+    record = manifest(path)
+    if record is None:
         return
-    if found.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != sealed(found).encode():
+    if record.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != sealed(record).encode():
         raise UserError(
             f"{Path(path) / MANIFEST}: has been changed since it was written; remove {path} and make it again"
         )
     for name in names:
-        file, entry = Path(path) / name, found["files"].get(name)
+        file, entry = Path(path) / name, record["files"].get(name)
         if entry is not None and (size_of(file) != entry["bytes"] or sha256(file) != entry["sha256"]):
             raise UserError(f"{file}: has been changed since it was written; remove {path} and make it again")

@@ -160,12 +160,14 @@ class _Page:
         return found
 
     def table(self, scenario: str) -> str:
-        found = self._of(scenario)
-        of_kinds = [f"{LEARNED} {kind}" for kind in dict.fromkeys(kind for board in found for kind in kinds(board))]
+        of_scenario = self._of(scenario)
+        of_kinds = [
+            f"{LEARNED} {kind}" for kind in dict.fromkeys(kind for board in of_scenario for kind in kinds(board))
+        ]
         quantities = (KEPT_MAP, KEPT_ANSWERS, *of_kinds, "integration", WITH_ANSWERS, "km_end", OLD_ANSWERS)
         rows = [
             [board.variant, one.method, rate(one), *(_cell(one, quantity) for quantity in quantities), _seeds(one)]
-            for board in found
+            for board in of_scenario
             for one in board.standings
         ]
         header = ["variant", "method", "rate", *(q.replace(f"{LEARNED} ", f"{LEARNED}: ") for q in quantities[:-2])]
@@ -195,8 +197,8 @@ class _Page:
         return table(["method", *(f"{v} old pairs" for v in variants)], rows) if rows else NOT_RUN
 
     def figure(self, scenarios: str, caption: str) -> str:
-        found = [self._of(scenario) for scenario in scenarios.split("+")]
-        return f"![{caption}]({self.pictures}/{picture_name(scenarios)})" if any(found) else NOT_RUN
+        of_scenarios = [self._of(scenario) for scenario in scenarios.split("+")]
+        return f"![{caption}]({self.pictures}/{picture_name(scenarios)})" if any(of_scenarios) else NOT_RUN
 
     def below(self, scenario: str) -> str:
         """Methods whose volume is below naive's in every seed that both have."""
@@ -247,9 +249,9 @@ def _shown(values: np.ndarray, quantity: str) -> str:
 
 def _difference(values: np.ndarray, quantity: str) -> str:
     """Mean and interval of paired differences, and whether they are shown to be any."""
-    found = seed_interval(values, IDENTITY)
-    text = _with_unit((float(values.mean()), found.low, found.high), quantity, "+")
-    return text.replace(")", f"; {NOT_SHOWN})", 1) if found.exists and found.low <= 0 <= found.high else text
+    interval = seed_interval(values, IDENTITY)
+    text = _with_unit((float(values.mean()), interval.low, interval.high), quantity, "+")
+    return text.replace(")", f"; {NOT_SHOWN})", 1) if interval.exists and interval.low <= 0 <= interval.high else text
 
 
 def _with_unit(numbers: tuple[float, float, float], quantity: str, sign: str) -> str:

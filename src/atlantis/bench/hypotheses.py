@@ -62,10 +62,10 @@ class Tested:
 
 def judged(boards: Sequence[Board]) -> list[Tested]:
     """All hypotheses on the boards of one tier. One that lacks its records counts in the family, with a p of 1."""
-    found = {one: _compared(boards, one) for one in HYPOTHESES}
-    p_values = {one: _p(comparison) for one, comparison in found.items()}
+    compared = {one: _compared(boards, one) for one in HYPOTHESES}
+    p_values = {one: _p(comparison) for one, comparison in compared.items()}
     adjusted = holm(p_values)
-    return [Tested(one, comparison, adjusted[one]) for one, comparison in found.items()]
+    return [Tested(one, comparison, adjusted[one]) for one, comparison in compared.items()]
 
 
 def _p(comparison: Comparison | None) -> float:

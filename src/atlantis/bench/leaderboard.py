@@ -69,9 +69,9 @@ SMALL = (
 def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str:
     """The whole page; `pictures`: the folder that `write_pictures` wrote to, relative to the page."""
     parts = [INTRODUCTION.format(n=len(records))]
-    found = boards(records)
-    for tier in dict.fromkeys(board.tier for board in found):
-        of_tier = [board for board in found if board.tier == tier]
+    of_records = boards(records)
+    for tier in dict.fromkeys(board.tier for board in of_records):
+        of_tier = [board for board in of_records if board.tier == tier]
         parts += [f"## Tier {tier}", _about([record for record in records if record.tier == tier])]
         parts += ["### Comparisons named for the gpu tier", _named(of_tier)]
         for board in of_tier:
@@ -149,7 +149,7 @@ def _km(one: Standing) -> str:
 
 def _first_protocol(board: Board) -> str:
     """Scores by which trials chose, and the volume's paired differences."""
-    compared = {name: found for name in REFERENCES if (found := board.compared_with(name))}
+    compared = {name: comparison for name in REFERENCES if (comparison := board.compared_with(name))}
     header = ["method", *SCORES, "volume", "middle half"]
     for name in compared:
         header += [f"less {name}, paired", f"P(better than {name})"]
@@ -159,8 +159,8 @@ def _first_protocol(board: Board) -> str:
             continue
         row = [one.method, *(shown(one, quantity) for quantity in (*SCORES, "volume"))]
         row.append(f"{interquartile_mean(one.volumes):.3f}")
-        for found in compared.values():
-            c = found.get(one.method)
+        for comparison in compared.values():
+            c = comparison.get(one.method)
             row += [ABSENT] * 2 if c is None else [difference(c), f"{c.improvement:.2f}"]
         rows.append(row)
     parts = [table(header, rows)] if rows else []

@@ -71,8 +71,8 @@ class Plan:
         if tier not in TIERS:
             raise UserError(f"--tier {tier}: is none of {', '.join(TIERS)}")
         whole = TIERS[tier]
-        own = {method.name: (file, method) for file, method in (entered or {}).items()}
-        if len(own) < len(entered or {}):
+        entries = {method.name: (file, method) for file, method in (entered or {}).items()}
+        if len(entries) < len(entered or {}):
             raise UserError("--enter: two methods have the same name; give each its own")
         if only is not None and not only.strip("/, "):
             raise UserError("--only: names nothing; write a scenario, a method or both, such as A1/replay")
@@ -80,7 +80,7 @@ class Plan:
         scenarios = _chosen(scenario, whole.scenarios, f"--only {only}: the {tier} tier's scenarios")
         taking_part = {name for one in scenarios for name in whole.methods_of(one)}
         methods = {name: METHODS[name] for name in METHODS if name in taking_part}
-        methods |= {name: method for name, (_, method) in own.items()}
+        methods |= {name: method for name, (_, method) in entries.items()}
         where = f" in {', '.join(scenarios)}" if scenario else ""
         names = _chosen(method, list(methods), f"--only {only}: the {tier} tier's methods{where}")
         return cls(
@@ -89,7 +89,7 @@ class Plan:
             scenarios,
             [methods[name] for name in names],
             list(whole.seeds if seeds is None else seeds),
-            {name: file for name, (file, _) in own.items()},
+            {name: file for name, (file, _) in entries.items()},
         )
 
     def takes(self, scenario: str, method: Method) -> bool:
@@ -261,16 +261,16 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     trials = tune(plan, setup, methods, backend) if plan.tier.tuned else {}
     firsts = _firsts(methods)
     values = {name: choose(trials[name]) for name in firsts} if trials else firsts
-    found = {name: value for name, value in values.items() if value is not None}
-    for name in values.keys() - found.keys():
+    numbers = {name: value for name, value in values.items() if value is not None}
+    for name in values.keys() - numbers.keys():
         say(f"{name}: every trial failed, so it is not scored: {trials[name][0].error}")
-    attempts = attempts_of(plan, setup, found)
+    attempts = attempts_of(plan, setup, numbers)
     ended = _attempted(plan, setup, f"bench_{plan.tier.name}", attempts, backend)[0] if attempts else []
     ended += [
         Ended(attempt, attempt.task, None, f"every trial failed: {trials[attempt.method.name][0].error}")
-        for attempt in attempts_of(plan, setup, {name: firsts[name] for name in firsts.keys() - found.keys()})
+        for attempt in attempts_of(plan, setup, {name: firsts[name] for name in firsts.keys() - numbers.keys()})
     ]
-    records = [_record(plan, one, trials.get(one.attempt.method.name, []), found) for one in ended]
+    records = [_record(plan, one, trials.get(one.attempt.method.name, []), numbers) for one in ended]
     for record in records:
         write_record(plan.folder / "records", record)
     return records, sum(record.error is not None for record in records)

@@ -82,9 +82,9 @@ class Setup:
 
     def region(self, ocean: str | VirtualRegionConfig, seed: int, **changes: Any) -> VirtualRegionConfig:
         """An ocean's region with as many cities as the setup's, drawn with `seed`."""
-        found = VirtualRegionConfig(**asdict(OCEANS[ocean])) if isinstance(ocean, str) else ocean
+        config = VirtualRegionConfig(**asdict(OCEANS[ocean])) if isinstance(ocean, str) else ocean
         like = self.config.world.regions[0]
-        return found.model_copy(update={"count": like.count, "spread_km": like.spread_km, "seed": seed, **changes})
+        return config.model_copy(update={"count": like.count, "spread_km": like.spread_km, "seed": seed, **changes})
 
     def run(
         self, name: str, seed: int, regions: Sequence[VirtualRegionConfig], base: str | None = None, **changes: Any

@@ -146,12 +146,12 @@ def _ratios(table: pd.DataFrame, real_km: float) -> dict[str, float]:
 def constant_km(dataset: Dataset) -> dict[str, float]:
     """For each slice that is trained on, the mean error on its held-out pairs of the median of its training pairs."""
     train, held_out = dataset.splits["train"], dataset.splits.get("test") or dataset.splits["validation"]
-    found = {}
+    errors = {}
     for number, name in enumerate(SLICES):
         seen, asked = train.answer[train.slice == number], held_out.answer[held_out.slice == number]
         if len(seen) and len(asked):
-            found[name] = constant_error(train.tasks[0], seen, asked)
-    return found
+            errors[name] = constant_error(train.tasks[0], seen, asked)
+    return errors
 
 
 # --- sequences

@@ -136,8 +136,8 @@ class Board:
 
 def mean_and_interval(values: np.ndarray, quantity: str) -> tuple[float, float, float]:
     """Mean over seeds (n,) of a quantity, and its interval; NaN where there is none."""
-    found = seed_interval(values, scale_of(quantity))
-    return float(values.mean()), found.low, found.high
+    interval = seed_interval(values, scale_of(quantity))
+    return float(values.mean()), interval.low, interval.high
 
 
 def boards(records: Sequence[BenchRecord]) -> list[Board]:
@@ -146,11 +146,11 @@ def boards(records: Sequence[BenchRecord]) -> list[Board]:
     for record in records:
         place = (record.tier, record.scenario, record.variant)
         places.setdefault(place, {}).setdefault(record.method, []).append(record)
-    found = []
+    built = []
     for place in sorted(places, key=_place_order):
         standings = sorted((_standing(of_method) for of_method in places[place].values()), key=_order)
-        found.append(Board(*place, tuple(standings)))
-    return found
+        built.append(Board(*place, tuple(standings)))
+    return built
 
 
 def _place_order(place: tuple[str, str, str]) -> tuple[str, str, int, str]:

@@ -61,8 +61,8 @@ class Tier:
 
     def methods_of(self, scenario: str) -> list[str]:
         """Names of the benchmark's methods that take part in a scenario, in the order of `METHODS`."""
-        asked = self.fewer.get(scenario, self.methods)
-        return [name for name in METHODS if name in asked]
+        names = self.fewer.get(scenario, self.methods)
+        return [name for name in METHODS if name in names]
 
     def tasks(self, setup: Setup, scenario: str, seed: int) -> list[Task]:
         """A scenario's tasks for a seed, in as many steps as they have in this tier."""

@@ -37,19 +37,19 @@ def flat(config: Settings) -> dict[str, Any]:
 def _that_counts(config: Settings) -> dict[str, Any]:
     if not isinstance(config, RunConfig):
         return config.model_dump(mode="json")
-    found = config.model_dump(mode="json", exclude=set(BOOKKEEPING))
+    settings = config.model_dump(mode="json", exclude=set(BOOKKEEPING))
     if not config.strategies:  # a run without counts as before there were any; so with anchors
-        del found["strategy"]
-    found["dataset"]["offset"] = found["dataset"].pop("first_virtual")  # what runs before 2026-11-28 call it
+        del settings["strategy"]
+    settings["dataset"]["offset"] = settings["dataset"].pop("first_virtual")  # what runs before 2026-11-28 call it
     if config.dataset.parts is None:
-        del found["dataset"]["parts"]
+        del settings["dataset"]["parts"]
     if config.dataset.order == "fair":
-        del found["dataset"]["order"]
+        del settings["dataset"]["order"]
     if config.training.anchors is None:
-        del found["training"]["anchors"]
+        del settings["training"]["anchors"]
     if config.probe.measures:
-        del found["probe"]["measures"]
-    return found
+        del settings["probe"]["measures"]
+    return settings
 
 
 def _flat(data: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

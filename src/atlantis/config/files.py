@@ -193,10 +193,10 @@ def _step(inner: Any, part: str, keys: Keys, override: str) -> str | int:
 
 def _default(keys: Keys) -> Any:
     """What an override starts from where the file says nothing: a list of the defaults if there is one."""
-    found: Any = RunConfig().model_dump(mode="json")
+    value: Any = RunConfig().model_dump(mode="json")
     for key in keys:
-        found = found.get(key) if isinstance(found, dict) else None
-    return found if isinstance(found, list) else {}
+        value = value.get(key) if isinstance(value, dict) else None
+    return value if isinstance(value, list) else {}
 
 
 def _anchor_files(data: dict[str, Any], folder: Path) -> None:

@@ -70,7 +70,7 @@ def hub_head(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _readme_of_pairs(record: Mapping[str, Any], command: str) -> str:
     config = record["config"]
-    said = _notes(record)
+    notes = _notes(record)
     return f"""# {record["name"]}
 
 {WHAT[record["kind"]]} "Atlantis" stands for all virtual cities. World: digest `{record["world_digest"]}`.
@@ -79,7 +79,7 @@ def _readme_of_pairs(record: Mapping[str, Any], command: str) -> str:
 
 ## To know
 
-{said}
+{notes}
 
 ## How it was made
 

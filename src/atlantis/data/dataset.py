@@ -137,11 +137,11 @@ class Dataset:
     def load(cls, folder: Path | str) -> Dataset:
         """The dataset that `save` wrote. Raises UserError if there is none, or if a file is missing or changed."""
         folder = Path(folder)
-        found = artifacts.manifest(folder)
-        if found is None:
+        stored = artifacts.manifest(folder)
+        if stored is None:
             raise UserError(f"{folder}: not a dataset of ours (no valid manifest.json); build one with `atlantis data`")
-        if found["kind"] != "dataset":
-            raise UserError(f"{folder}: is a {found['kind']}, not a dataset; build one with `atlantis data`")
+        if stored["kind"] != "dataset":
+            raise UserError(f"{folder}: is a {stored['kind']}, not a dataset; build one with `atlantis data`")
         artifacts.verify(folder)
         record = read_record(folder)
         config = checked(DatasetConfig, record["config"], f"{folder / 'dataset.json'}: config")
@@ -168,8 +168,8 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise UserError(f"{file}: {key!r} is missing or not of type {kind.__name__}; build the dataset again")
     tables = [record["counts"], *(by_split for by_split in record["overlaps"].values())]
     rows = [row for table in tables if isinstance(table, dict) for row in table.values()]
-    known = "train" in record["counts"] and record["counts"].keys() <= set(SPLITS)
-    if not known or not all(map(_is_counts, rows)) or not all(isinstance(table, dict) for table in tables):
+    has_splits = "train" in record["counts"] and record["counts"].keys() <= set(SPLITS)
+    if not has_splits or not all(map(_is_counts, rows)) or not all(isinstance(table, dict) for table in tables):
         raise UserError(f"{file}: 'counts' or 'overlaps' is not as it was written; build the dataset again")
     return record
 
@@ -180,19 +180,19 @@ def _is_counts(row: Any) -> bool:
 
 def dataset_digest(config: DatasetConfig, world_digest: str) -> str:
     """12 hexadecimal digits of all that determines a dataset's rows, known before it is built."""
-    asked = {"kind": config.kind, "sizes": config.sizes, "seed": config.seed}
+    request = {"kind": config.kind, "sizes": config.sizes, "seed": config.seed}
     if config.kind != "distance":
-        asked["offset"] = config.first_virtual
+        request["offset"] = config.first_virtual
     if config.kind in ("cross", "mixed", "parts"):
-        asked["inter_ratio"] = config.inter_ratio
+        request["inter_ratio"] = config.inter_ratio
     if config.order != "fair":
-        asked["order"] = config.order
+        request["order"] = config.order
     if config.kind == "mixed":
-        asked |= {"n_distance": config.n_distance, "n_cross": config.n_cross}
+        request |= {"n_distance": config.n_distance, "n_cross": config.n_cross}
     if config.parts is not None:
         dumped = [part.model_dump(mode="json") for part in config.parts]
-        asked["parts"] = [part | {"task": task_digest(part["task"])} for part in dumped]
-    return artifacts.digest_of({"format": FORMAT, "config": asked, "world": world_digest})
+        request["parts"] = [part | {"task": task_digest(part["task"])} for part in dumped]
+    return artifacts.digest_of({"format": FORMAT, "config": request, "world": world_digest})
 
 
 def overlaps(a: Dataset, b: Dataset) -> dict[str, dict[str, int]]:

@@ -193,12 +193,12 @@ class Pool:
         return low
 
     def _note_inside(self, n: int, size: int) -> None:
-        asked, exist = self._asked_inside(n, size), self._exist(size)[1]
-        if asked > exist:
+        n_inside, exist = self._asked_inside(n, size), self._exist(size)[1]
+        if n_inside > exist:
             rest = "cross pairs" if self.of_pairs else "touch it"
             noun = "inter pairs" if self.of_pairs else f"{self.task.name} questions within the region"
             self.notes.append(
-                f"asked for {asked:,} {noun} ({100 * self.inter_ratio:g} %), {exist:,} exist: all are used, "
+                f"asked for {n_inside:,} {noun} ({100 * self.inter_ratio:g} %), {exist:,} exist: all are used, "
                 f"the rest ({n - exist:,}) {'are ' if self.of_pairs else ''}{rest}"
             )
 

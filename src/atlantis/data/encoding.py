@@ -126,10 +126,10 @@ def encode_questions(questions: Questions, vocabulary: Vocabulary) -> tuple[list
     tokens = np.full((len(questions), width), PAD, vocabulary.dtype)
     prompt_length, length = np.empty(len(questions), np.int32), np.empty(len(questions), np.int32)
     for (_, rows), start, part in zip(parts, prefixes, encoded, strict=True):
-        own = start[len(shared) :]
-        tokens[rows, : len(own)] = own
-        tokens[rows, len(own) : len(own) + part.tokens.shape[1]] = part.tokens
-        prompt_length[rows], length[rows] = part.prompt_length + len(own), part.length + len(own)
+        suffix = start[len(shared) :]
+        tokens[rows, : len(suffix)] = suffix
+        tokens[rows, len(suffix) : len(suffix) + part.tokens.shape[1]] = part.tokens
+        prompt_length[rows], length[rows] = part.prompt_length + len(suffix), part.length + len(suffix)
     return shared, TokenRows(tokens, prompt_length, length)
 
 
@@ -175,12 +175,12 @@ def read_answers(form: Form, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
     inside = places < length[:, None]
     if form.words:
         table, keep = _words(form)
-        found = np.full(len(tokens), -1)
+        answers = np.full(len(tokens), -1)
         for i, (word, n) in enumerate(zip(table, keep.sum(axis=1), strict=True)):
             same = (length == n) & closed
             same[same] = (tokens[same][:, :n] == word[:n]).all(axis=1)
-            found[same] = i
-        return found
+            answers[same] = i
+        return answers
     digit = tokens - ZERO
     readable = closed & (((digit >= 0) & (digit <= 9)) | ~inside).all(axis=1)
     power = np.where(inside, 10 ** np.clip(length[:, None] - 1 - places, 0, 17).astype(np.int64), 0)

@@ -190,14 +190,14 @@ def draw_splits(world: World, config: DatasetConfig) -> tuple[Splits, list[str]]
 
 def new_to(others: Sequence[Questions], questions: Questions) -> Questions:
     """The questions, each once and in their order, that are not among the others."""
-    known = [other.keys() for other in others]
+    keys_of_others = [other.keys() for other in others]
     kept = np.zeros(len(questions), bool)
     keys = questions.keys()
     for task, rows in questions.by_task():
         mine = keys[task.name]
         fresh = np.zeros(len(mine), bool)
         fresh[np.unique(mine, return_index=True)[1]] = True
-        for other in known:
+        for other in keys_of_others:
             fresh &= ~np.isin(mine, other[task.name]) if task.name in other else True
         kept[rows] = fresh
     return questions[kept]

@@ -49,15 +49,15 @@ def distinct(rng: np.random.Generator, total: int, n: int) -> Ints:
     assert 0 <= n <= total
     if 2 * n > total:
         return shuffled(rng, total)[:n]
-    found = np.zeros(0, np.int64)
+    numbers = np.zeros(0, np.int64)
     limit = np.uint64(2**64 - 1 - 2**64 % max(total, 1))  # numbers above it would favour small remainders
-    while len(found) < n:
-        missing = n - len(found)
-        raw = raw_numbers(rng, int(1.05 * missing * total / (total - len(found))) + 16)
+    while len(numbers) < n:
+        missing = n - len(numbers)
+        raw = raw_numbers(rng, int(1.05 * missing * total / (total - len(numbers))) + 16)
         drawn = (raw[raw <= limit] % np.uint64(total)).astype(np.int64)
-        found = np.concatenate([found, drawn])
-        found = found[np.sort(np.unique(found, return_index=True)[1])]
-    return found[:n]
+        numbers = np.concatenate([numbers, drawn])
+        numbers = numbers[np.sort(np.unique(numbers, return_index=True)[1])]
+    return numbers[:n]
 
 
 def unrank_triangular(index: Ints) -> tuple[Ints, Ints]:

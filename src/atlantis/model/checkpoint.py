@@ -57,10 +57,10 @@ def facts_of(world: World, vocabulary: Vocabulary, run: str, step: int, tasks: S
 def read_facts(checkpoint: Path) -> Facts | None:
     """`atlantis.json` of a checkpoint; None for a transformers folder of other origin."""
     try:
-        found = read_json(checkpoint / FACTS)
+        record = read_json(checkpoint / FACTS)
     except FileNotFoundError:
         return None
-    return checked(Facts, found, str(checkpoint / FACTS))
+    return checked(Facts, record, str(checkpoint / FACTS))
 
 
 def probed_task(checkpoint: Path) -> Task:
@@ -140,14 +140,14 @@ def checkpoint_folders(run: Path) -> dict[int, Path]:
 
 def checkpoint_steps(run: Path) -> dict[int, Path]:
     """Checkpoints of a run folder by step, ascending. Raises UserError for one whose files are not all there."""
-    found = checkpoint_folders(run)
-    damaged = [str(path) for path in found.values() if not artifacts.is_complete(path)]
+    folders = checkpoint_folders(run)
+    damaged = [str(path) for path in folders.values() if not artifacts.is_complete(path)]
     if damaged:
         raise UserError(
             f"{', '.join(damaged)}: files are missing or have another size than manifest.json says; "
             "restore the folder, or remove it to go on without that step"
         )
-    return found
+    return folders
 
 
 def grow(model: Transformer, n_inputs: int, std: float, seed: int) -> Transformer:

@@ -64,16 +64,17 @@ def probe_states(
         order = np.lexsort(tokens.T[::-1])
         for start in range(0, len(ids), batch):
             rows = order[start : start + batch]
-            asked = last[rows, None] + np.arange(1 - n_positions, 1)
-            tree = grow(tokens[rows].astype(np.int64), asked, np.ones_like(asked, dtype=bool))
-            found = torch.stack(tree_states(model, tree, layers), dim=1)
-            states[rows] = found.unflatten(0, (len(rows), n_positions)).numpy()
+            positions = last[rows, None] + np.arange(1 - n_positions, 1)
+            tree = grow(tokens[rows].astype(np.int64), positions, np.ones_like(positions, dtype=bool))
+            outputs = torch.stack(tree_states(model, tree, layers), dim=1)
+            states[rows] = outputs.unflatten(0, (len(rows), n_positions)).numpy()
         return states
     for rows, length in same_length(last + 1, batch):
         prompts = torch.as_tensor(tokens[rows, :length], device=device).long()
-        begin, own = prompts[:, : -n_positions - 1], prompts[:, -n_positions - 1 :]
+        begin, ends = prompts[:, : -n_positions - 1], prompts[:, -n_positions - 1 :]
         begin, continued = begin.unique(dim=0, return_inverse=True)
         _, cache = extend(model, begin, layers)
-        found = torch.stack(extend(model, own, layers, cache, continued)[0], dim=2)  # (B, 1 + n_positions, layers, D)
-        states[rows] = found[:, -n_positions:].float().cpu().numpy()
+        steps = extend(model, ends, layers, cache, continued)[0]
+        outputs = torch.stack(steps, dim=2)  # (B, 1 + n_positions, layers, D)
+        states[rows] = outputs[:, -n_positions:].float().cpu().numpy()
     return states

@@ -146,8 +146,8 @@ def rank_correlations(
             return np.concatenate([_weighted_correlations(part, *ranked) for part in parts])
 
         rng = np.random.Generator(np.random.PCG64(seed))
-        found = cell_bootstrap(lon, lat, resampled, rng, n_resamples=N_RESAMPLES)
-        intervals[:, [name in varying for name in values]] = found
+        ends = cell_bootstrap(lon, lat, resampled, rng, n_resamples=N_RESAMPLES)
+        intervals[:, [name in varying for name in values]] = ends
     return {
         name: (value, float(intervals[0, i]), float(intervals[1, i])) for i, (name, value) in enumerate(values.items())
     }
@@ -208,9 +208,9 @@ class Anywhere:
         """The mean and the middle 95 % of the correlations of y (n,) with the distances; NaN if y does not vary."""
         if len(y) < 3 or np.ptp(y) == 0:
             return float("nan"), float("nan"), float("nan")
-        found = self._ranks @ _standard(y).astype(np.float32)
-        low, high = np.percentile(found, [2.5, 97.5])
-        return float(found.mean()), float(low), float(high)
+        null = self._ranks @ _standard(y).astype(np.float32)
+        low, high = np.percentile(null, [2.5, 97.5])
+        return float(null.mean()), float(low), float(high)
 
 
 def _standard(x: np.ndarray) -> np.ndarray:

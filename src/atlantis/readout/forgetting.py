@@ -60,6 +60,6 @@ def when_table(measures: pd.DataFrame) -> pd.DataFrame:
     for key, found in measures.groupby(["metric", "group"], sort=False):
         metric, group = map(str, cast(tuple, key))
         found = found.sort_values("step")
-        told = course(found["step"].to_numpy(), found["value"].to_numpy(), is_better_high(metric))
-        rows.append({"metric": metric, "group": group} | told._asdict())
+        when = course(found["step"].to_numpy(), found["value"].to_numpy(), is_better_high(metric))
+        rows.append({"metric": metric, "group": group} | when._asdict())
     return pd.DataFrame(rows, columns=["metric", "group", *When._fields])

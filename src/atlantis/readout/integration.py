@@ -51,26 +51,26 @@ def find_islands(
     region's distances. An island is kept if these differ by at most 10 % on average, if it shares no city with an
     earlier one, and if at least half of the real cities are left for the fit.
     """
-    wanted = np.sort(haversine_km(*centre, *region))
+    distances = np.sort(haversine_km(*centre, *region))
     wanted_gap = mean_gap_km(*region, lon, lat)
-    found: list[Island] = []
+    islands: list[Island] = []
     taken = np.zeros(len(lon), bool)
     for i in np.unique(np.linspace(0, len(lon) - 1, N_CENTRES).round().astype(int)):
         away = haversine_km(lon[i], lat[i], lon, lat)
         order = np.argsort(away, kind="stable")
-        rank = np.arange(len(wanted))
-        rank = np.maximum.accumulate(np.searchsorted(away[order], wanted) - rank) + rank  # no city twice
-        if rank[-1] >= len(lon) or len(found) == N_ISLANDS:
+        rank = np.arange(len(distances))
+        rank = np.maximum.accumulate(np.searchsorted(away[order], distances) - rank) + rank  # no city twice
+        if rank[-1] >= len(lon) or len(islands) == N_ISLANDS:
             continue
         cities = order[rank]
-        mismatch = float(np.abs(away[cities] - wanted).mean() / max(wanted.mean(), 1e-9))
+        mismatch = float(np.abs(away[cities] - distances).mean() / max(distances.mean(), 1e-9))
         if mismatch > MISMATCH or taken[cities].any():
             continue
         left_out, gap = _void(lon, lat, cities, away, wanted_gap)
         if left_out.sum() <= len(lon) / 2:
             taken[cities] = True
-            found.append(Island(cities, np.flatnonzero(left_out), mismatch, gap))
-    return found
+            islands.append(Island(cities, np.flatnonzero(left_out), mismatch, gap))
+    return islands
 
 
 def mean_gap_km(
@@ -84,21 +84,21 @@ def mean_gap_km(
 
 
 def _void(
-    lon: np.ndarray, lat: np.ndarray, cities: np.ndarray, away: np.ndarray, wanted: float
+    lon: np.ndarray, lat: np.ndarray, cities: np.ndarray, away: np.ndarray, gap_km: float
 ) -> tuple[np.ndarray, float]:
-    """Which cities to leave out around an island, as a mask (n,), so that its mean gap is about `wanted`; and the gap.
+    """Which cities to leave out around an island, as a mask (n,), so that its mean gap is about `gap_km`; and the gap.
 
     All within a radius of the centre, `away` (n,) being the distances from it; each step corrects the radius by what
     the gap lacks.
     """
-    radius, left_out, gap = wanted, np.zeros(len(lon), bool), 0.0
+    radius, left_out, gap = gap_km, np.zeros(len(lon), bool), 0.0
     for _ in range(4):
         left_out = away < radius
         left_out[cities] = True
         if left_out.all():
             break
         gap = mean_gap_km(lon[cities], lat[cities], lon[~left_out], lat[~left_out])
-        radius = max(0.0, radius + wanted - gap)
+        radius = max(0.0, radius + gap_km - gap)
     return left_out, gap
 
 

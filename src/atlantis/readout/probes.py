@@ -271,13 +271,13 @@ def _scores(
     world: World, truth: np.ndarray, predicted: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> dict[tuple[str, str], dict[str, float]]:
     """Scores per group and split that have cities."""
-    split, found = _labels(world, train, test), {}
+    split, scores = _labels(world, train, test), {}
     for group, ids in groups(world):
         for name in ("train", "test", "virtual"):
             chosen = ids[split[ids] == name]
             if len(chosen):
-                found[group, name] = metrics(*truth[chosen].T, *predicted[chosen].T)
-    return found
+                scores[group, name] = metrics(*truth[chosen].T, *predicted[chosen].T)
+    return scores
 
 
 def _variants(
@@ -319,8 +319,8 @@ def _variants(
     real = [(region, ids) for region, ids in groups(world) if region != REAL and ids[0] < world.first_virtual]
     work = [pooled] if world.n_virtual > 1 else []
     work += [partial(left_out, region, ids) for region, ids in real]
-    found = [row for rows in side_by_side(lambda part: part(), work) for row in rows]
-    return pd.DataFrame(found, columns=variant_columns())  # a world of one region has no rows, and these columns
+    all_rows = [row for rows in side_by_side(lambda part: part(), work) for row in rows]
+    return pd.DataFrame(all_rows, columns=variant_columns())  # a world of one region has no rows, and these columns
 
 
 def folds(world: World, config: ProbeConfig) -> Int[np.ndarray, " n_real"]:

@@ -172,7 +172,7 @@ def mlp_probe(
     predicted = np.empty_like(y)
 
     def read_fold(k: int) -> None:
-        others, own = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+        others, inside = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         check, fit = others[::5], np.delete(others, slice(None, None, 5))
         sums = Sums.of(now.x[fit], y[fit])
         linear = solve_ridge(sums, alphas[k]).predict(now.x)
@@ -182,8 +182,8 @@ def mlp_probe(
         left = y - linear
         scale = left[fit].std() or 1.0
         inputs = (parts - mean) / np.where(spread > 0, spread, 1.0)
-        more = _network(inputs, left / scale, fit, check, own, seed + k)
-        predicted[own] = linear[own] + scale * more
+        more = _network(inputs, left / scale, fit, check, inside, seed + k)
+        predicted[inside] = linear[inside] + scale * more
 
     side_by_side(read_fold, range(len(alphas)))
     return predicted

@@ -25,7 +25,7 @@ def finding(run: Run, protocol: str = "degrees") -> list[dict[str, str]]:
         return []
     first, last = rows.iloc[0], rows.iloc[-1]
     steps = f"step {first['step']:,.0f} → {last['step']:,.0f}"
-    found, columns = [], run_columns(run, protocol)
+    sentences, columns = [], run_columns(run, protocol)
     for name, metric, source, group, _ in columns:
         if source == "training" or not metric.unit or pd.isna(first[name]) or pd.isna(last[name]):
             continue
@@ -40,9 +40,9 @@ def finding(run: Run, protocol: str = "degrees") -> list[dict[str, str]]:
             )
             remark = f"R² {before} → {after}"
         value = " → ".join(cell(row[name], metric.digits) for row in (first, last)) + suffix(metric.unit)
-        found.append({"label": label, "value": value, "remark": remark})
-    found.sort(key=lambda card: card["label"].startswith("Answers"))
-    return [*found, *_kind_of_fall(run)]
+        sentences.append({"label": label, "value": value, "remark": remark})
+    sentences.sort(key=lambda card: card["label"].startswith("Answers"))
+    return [*sentences, *_kind_of_fall(run)]
 
 
 def _kind_of_fall(run: Run) -> list[dict[str, str]]:

@@ -42,8 +42,8 @@ class Base:
     def mean(self, run: str, value: Callable[[StudyRecord], float | None]) -> float | None:
         """Mean of a number over the draws of a run; None if there is none."""
         values = [value(record) for record in self.runs.get(run, {}).values()]
-        known = [number for number in values if number is not None]
-        return fmean(known) if known else None
+        present = [number for number in values if number is not None]
+        return fmean(present) if present else None
 
     def pairs(self, run: str, other: str) -> list[tuple[StudyRecord, StudyRecord]]:
         """Records of both runs with the same seed."""
@@ -55,8 +55,8 @@ class Base:
     ) -> float | None:
         """Mean over the draws that both runs have; None if there is none."""
         values = [value(*pair) for pair in self.pairs(run, other)]
-        known = [number for number in values if number is not None]
-        return fmean(known) if known else None
+        present = [number for number in values if number is not None]
+        return fmean(present) if present else None
 
 
 def bases_of(records: Iterable[StudyRecord]) -> list[Base]:

@@ -22,14 +22,14 @@ CHANGES: dict[str, int | None] = {"cities": 0, "first km": KM, "last km": KM, "c
 
 def run_tables(run: Run) -> dict[str, Sheet]:
     """By name, each table that the run has numbers for, with its title."""
-    found = {"checkpoints": run_sheet(run)._replace(title="checkpoints")}
+    sheets = {"checkpoints": run_sheet(run)._replace(title="checkpoints")}
     for protocol, probe in run.probes.items():
-        found[f"regions_{protocol}"] = Sheet(region_rows(probe), CHANGES, f"regions, {protocol} probe")
+        sheets[f"regions_{protocol}"] = Sheet(region_rows(probe), CHANGES, f"regions, {protocol} probe")
     if len(run.variants):
-        found["variants"] = Sheet(variant_rows(run), CHANGES, "other probes of the same states")
+        sheets["variants"] = Sheet(variant_rows(run), CHANGES, "other probes of the same states")
     if run.map is not None and len(run.map.when):
-        found["when"] = when_sheet(run.map, run)
-    return found
+        sheets["when"] = when_sheet(run.map, run)
+    return sheets
 
 
 def region_rows(probe: Probe) -> pd.DataFrame:

@@ -64,8 +64,8 @@ def forgetting_figure(run: Run) -> Figure:
 
 def _panels(run: Run, ids: Sequence[str], protocol: str = "degrees") -> list[dict[str, Any] | None]:
     """Those of the page, by id; None for one that the run has no numbers for."""
-    found = {panel["id"]: panel for panel in panels(run, regions_of(run), protocol)}
-    return [found.get(name) for name in ids]
+    by_id = {panel["id"]: panel for panel in panels(run, regions_of(run), protocol)}
+    return [by_id.get(name) for name in ids]
 
 
 def _figure(
@@ -90,9 +90,13 @@ def _draw(ax: Axes, panel: dict[str, Any]) -> None:
         ax.fill_between(band["steps"], low, high, alpha=0.3, lw=0, color=LINES[band["hue"]], label=band["label"])
     dashes = dict(zip(dict.fromkeys(rule["label"] for rule in panel.get("rules", ())), (":", "-."), strict=False))
     for rule in panel.get("rules", ()):
-        known = rule["label"] in ax.get_legend_handles_labels()[1]
+        is_labelled = rule["label"] in ax.get_legend_handles_labels()[1]
         ax.axhline(
-            rule["value"], color=MUTED, lw=1, ls=dashes[rule["label"]], label="" if known else literal(rule["label"])
+            rule["value"],
+            color=MUTED,
+            lw=1,
+            ls=dashes[rule["label"]],
+            label="" if is_labelled else literal(rule["label"]),
         )
     _limit(ax, panel)
     ax.set_title(panel["title"])

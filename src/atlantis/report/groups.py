@@ -125,10 +125,10 @@ def mean_and_interval(values: Sequence[float | None], digits: int, scale: Scale 
 
     The mean alone where there is no interval: fewer than three values, equal ones, or one at its bound.
     """
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
+    present = [value for value in values if value is not None]
+    if not present or len(present) < len(values):
         return ABSENT
-    text, around = number(fmean(known), digits), seed_interval(known, scale)
+    text, around = number(fmean(present), digits), seed_interval(present, scale)
     return f"{text} ({number(around.low, digits)} to {number(around.high, digits)})" if around.exists else text
 
 

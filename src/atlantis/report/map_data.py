@@ -33,13 +33,13 @@ class MapData:
     @property
     def layer(self) -> str:
         """The probe's layers, as the measures name them: "3+4"."""
-        found = [layer for layer in self.measures["layer"].unique() if layer != ANSWERS]
-        return next((layer for layer in found if "+" in layer), found[0] if found else "")
+        names = [layer for layer in self.measures["layer"].unique() if layer != ANSWERS]
+        return next((layer for layer in names if "+" in layer), names[0] if names else "")
 
     def layers(self, metric: str) -> list[str]:
         """The layers of a metric, the single blocks in order, then what joins several."""
-        found = self.measures.loc[self.measures["metric"] == metric, "layer"].unique()
-        return sorted(found, key=lambda layer: (not layer.isdigit(), int(layer) if layer.isdigit() else 0))
+        names = self.measures.loc[self.measures["metric"] == metric, "layer"].unique()
+        return sorted(names, key=lambda layer: (not layer.isdigit(), int(layer) if layer.isdigit() else 0))
 
     def groups(self, metric: str) -> list[str]:
         """The groups that a metric was measured of."""

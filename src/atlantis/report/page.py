@@ -133,14 +133,14 @@ def _folders(runs: Sequence[Run]) -> list[str]:
 
 def _beside(run: Run, figures: bool) -> dict[str, bytes]:
     """Pictures and tables of a run: their names, with `/`, and what is in them."""
-    found: dict[str, bytes] = {}
+    files: dict[str, bytes] = {}
     if figures and "degrees" in run.probes:
         from atlantis.report.figures import pictures
 
-        found |= {f"figures/{name}": data for name, data in pictures(run).items()}
+        files |= {f"figures/{name}": data for name, data in pictures(run).items()}
     for name, sheet in run_tables(run).items():
-        found |= _table_files(f"tables/{name}", sheet._replace(title=f"{run.name}: {sheet.title}"))
-    return found
+        files |= _table_files(f"tables/{name}", sheet._replace(title=f"{run.name}: {sheet.title}"))
+    return files
 
 
 def _table_files(name: str, sheet: Sheet) -> dict[str, bytes]:

@@ -119,8 +119,8 @@ def panels(run: Run, regions: list[dict[str, Any]], protocol: str = "degrees") -
     virtual = [region["name"] for region in regions if region["virtual"]]
     drawn = [_drawn(run, panel, metrics, virtual, palette, protocol) for panel, metrics in _panels()]
     order = [key for key, _, _ in SECTIONS]
-    found = [panel for panel in drawn if panel["series"]]
-    return sorted(found, key=lambda panel: order.index(panel["section"]))
+    filled = [panel for panel in drawn if panel["series"]]
+    return sorted(filled, key=lambda panel: order.index(panel["section"]))
 
 
 def _panels() -> Iterator[tuple[Panel, list[Metric]]]:
@@ -130,10 +130,10 @@ def _panels() -> Iterator[tuple[Panel, list[Metric]]]:
     for metric in METRICS.values():
         if metric.panel is not None and metric.section in shown:
             members.setdefault(metric.panel or metric.name, []).append(metric)
-    known = {panel.id: panel for panel in PANELS}
+    by_id = {panel.id: panel for panel in PANELS}
     for name, metrics in members.items():
         unit = f", {metrics[0].unit}" if metrics and metrics[0].unit else ""
-        yield known.get(name) or Panel(name, metrics[0].title + unit, floor=None), metrics
+        yield by_id.get(name) or Panel(name, metrics[0].title + unit, floor=None), metrics
 
 
 def _drawn(
@@ -142,13 +142,13 @@ def _drawn(
     curves = [*_probe_curves(run, metrics, palette, protocol), *_recorded_curves(run, panel.id)]
     if run.map is not None and not curves:
         curves = map_curves(run.map, metrics, virtual, palette)
-    told = run.map is None or run.map.knows_shift
-    older = "{shift}" in panel.title and not told
+    knows_shift = run.map is None or run.map.knows_shift
+    older = "{shift}" in panel.title and not knows_shift
     units = {metric.unit for metric in metrics}
     drawn = {
         "section": metrics[0].section,
         "id": f"{panel.id}_with_shift" if older else panel.id,
-        "title": panel.title.format(shift="beyond the shift" if told else "the shift included"),
+        "title": panel.title.format(shift="beyond the shift" if knows_shift else "the shift included"),
         "series": curves,
         "digits": min(metric.digits for metric in metrics),
         **panel.limits(),

@@ -71,9 +71,9 @@ class Run:
     @property
     def slices(self) -> list[str]:
         """The task's slices that were evaluated, the known ones first, without "all" unless it is the only one."""
-        found = list(dict.fromkeys(self.task["slice"]))
-        known = [name for name in SLICES if name in found]
-        return known + [name for name in found if name not in (*SLICES, "all")] or found
+        names = list(dict.fromkeys(self.task["slice"]))
+        known = [name for name in SLICES if name in names]
+        return known + [name for name in names if name not in (*SLICES, "all")] or names
 
 
 def load(path: Path | str) -> Run:

@@ -129,8 +129,8 @@ class StudyRecord(Settings):
         """
         start = None
         if self.base is not None:
-            own = self.base.config if self.base.option is None and self.base.weights not in given else None
-            start = self.base.weights if own is None else _without_seeds(own)
+            config = self.base.config if self.base.option is None and self.base.weights not in given else None
+            start = self.base.weights if config is None else _without_seeds(config)
         facts = {"world": self.world, "precision": self.device["precision"], "base": start}
         return artifacts.digest_of({"settings": _without_seeds(self.config), **facts})
 
@@ -157,11 +157,11 @@ def command(only: Sequence[str], seeds: Iterable[int], base: str | None = None, 
 
 def evaluations_of(run: Run) -> list[Evaluation]:
     """What a record holds of a run's steps."""
-    found = []
+    evaluations = []
     for step, loss in zip(run.evaluations["step"], run.evaluations["loss"], strict=True):
         task = rows_where(run.task, run.task["step"] == step).to_dict("records")
         regions = step in (run.evaluations["step"].iloc[0], run.evaluations["step"].iloc[-1])
-        found.append(
+        evaluations.append(
             Evaluation(
                 step=int(step),
                 loss=rounded(loss, DIGITS),
@@ -170,7 +170,7 @@ def evaluations_of(run: Run) -> list[Evaluation]:
                 sphere=_map(run, "sphere", step, regions),
             )
         )
-    return found
+    return evaluations
 
 
 def _map(run: Run, protocol: str, step: int, regions: bool) -> dict[str, MapScore]:

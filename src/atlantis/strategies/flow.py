@@ -26,8 +26,8 @@ CHUNK = 1 << 15
 def row_losses(context: Context, batch: Batch) -> Tensor:
     """The base's mean cross-entropy (B,) of each row's targets."""
     losses = F.cross_entropy(base_logits(context, batch).transpose(1, 2), batch.targets, reduction="none")
-    wanted = batch.targets != PAD
-    return (losses * wanted).sum(dim=1) / wanted.sum(dim=1)
+    has_target = batch.targets != PAD
+    return (losses * has_target).sum(dim=1) / has_target.sum(dim=1)
 
 
 def weights_of(losses: Tensor) -> Tensor:

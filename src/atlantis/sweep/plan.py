@@ -129,9 +129,9 @@ def sweep_of(
     if len(roots := {run.output_root for run in runs}) > 1:
         mistakes.append(f"output_root: the runs of a sweep share one, and these have {', '.join(sorted(roots))}")
     _refuse(mistakes)
-    found = _differences(runs) if factors is None else factors
+    by_run = _differences(runs) if factors is None else factors
     own = [
-        Planned(run, varied, run.base if run.base in names else None) for run, varied in zip(runs, found, strict=True)
+        Planned(run, varied, run.base if run.base in names else None) for run, varied in zip(runs, by_run, strict=True)
     ]
     return Sweep(name, _with_bases(own, build_base))
 
@@ -157,16 +157,16 @@ def _from_python(path: Path, overrides: Sequence[str]) -> tuple[str, list[RunCon
         if not callable(runs):
             raise UserError(f"{path}: has no function `runs`; define `def runs(): return [RunConfig(...), ...]`")
         made = runs()
-        found: list[Any] = list(made) if isinstance(made, Iterable) else [made]
+        made_runs: list[Any] = list(made) if isinstance(made, Iterable) else [made]
     except UserError:
         raise
     except Exception as error:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = error.lineno if isinstance(error, SyntaxError) else frames[-1].lineno if frames else "?"
         raise UserError(f"{path}:{line}: {type(error).__name__}: {error}") from error
-    if wrong := [run for run in found if not isinstance(run, RunConfig)]:
+    if wrong := [run for run in made_runs if not isinstance(run, RunConfig)]:
         raise UserError(f"{path}: runs() must give RunConfigs, not {type(wrong[0]).__name__}")
-    return name, [configs.changed(run, rest) for run in found]
+    return name, [configs.changed(run, rest) for run in made_runs]
 
 
 # --- the grid

@@ -92,11 +92,11 @@ def whole_base(config: RunConfig, base: Base | None) -> Base:
     """The base that a config names, as it was written; UserError if there is none, or it is damaged."""
     assert config.base is not None
     if base is None:
-        own = experiments(config) / config.base
-        if own.is_dir() and trust.read_record(own).get("status") == "finished":
+        folder = experiments(config) / config.base
+        if folder.is_dir() and trust.read_record(folder).get("status") == "finished":
             raise UserError(
-                f"base {own}: is finished, but its checkpoints/final is missing; `atlantis train "
-                f"{own / trust.CONFIG} --resume` makes it again"
+                f"base {folder}: is finished, but its checkpoints/final is missing; `atlantis train "
+                f"{folder / trust.CONFIG} --resume` makes it again"
             )
         raise UserError(_no_base(config))
     if (base.checkpoint / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(base.checkpoint)):

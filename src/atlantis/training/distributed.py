@@ -158,10 +158,10 @@ def _ignore_sigterm() -> None:
 
 def _leave(error: Exception, explain: Callable[[Exception], int]) -> int:
     """The exit code of a rank that cannot go on. If rank 0 has not ended, this is why, and one rank says so."""
-    store, own, deadline = _store(), str(dist.get_rank()), time.monotonic() + GRACE_S
+    store, rank, deadline = _store(), str(dist.get_rank()), time.monotonic() + GRACE_S
     while not store.check([EXIT_CODE]) and time.monotonic() < deadline:
         time.sleep(0.1)
-    if not store.check([EXIT_CODE]) and store.compare_set(SPEAKER, "", own).decode() == own:
+    if not store.check([EXIT_CODE]) and store.compare_set(SPEAKER, "", rank).decode() == rank:
         store.set(EXIT_CODE, str(explain(error)))
     return int(store.get(EXIT_CODE))
 
@@ -193,8 +193,9 @@ def _send(job: Job | None) -> None:
 def _receive() -> Job | None:
     data: list[Any] = [None]
     dist.broadcast_object_list(data, src=0, device=torch.device("cpu"))
-    own = {"cuda:0": f"cuda:{os.environ['LOCAL_RANK']}"}
-    return torch.load(io.BytesIO(data[0]), map_location=own, weights_only=False)  # from our own rank 0, not from a file
+    device = {"cuda:0": f"cuda:{os.environ['LOCAL_RANK']}"}
+    sent = io.BytesIO(data[0])  # from our own rank 0, not from a file
+    return torch.load(sent, map_location=device, weights_only=False)
 
 
 def _store() -> Store:

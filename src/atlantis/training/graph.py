@@ -83,12 +83,12 @@ class StepGraph:
         shrink = torch.ones_like(norm)
         if (limit := self.engine.training.max_grad_norm) is not None:
             shrink = ((norm + CLIP_EPS) / limit).clamp(min=1.0)
-        found = torch.stack([loss.detach(), norm])
-        self.found.index_copy_(1, self.done, found[:, None])
+        measured = torch.stack([loss.detach(), norm])
+        self.found.index_copy_(1, self.done, measured[:, None])
         overflow = (~norm.isfinite()).float()
         if scaling is None:
             self.shrink.copy_(shrink)
-            self.bad.copy_(torch.maximum(self.bad, (~found.isfinite()).any().float()))
+            self.bad.copy_(torch.maximum(self.bad, (~measured.isfinite()).any().float()))
             self.engine.optimizer.step()
         else:  # a step that overflows is left out, and the ones after it are taken
             self.shrink.copy_(shrink * scaling.scale)

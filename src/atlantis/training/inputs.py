@@ -136,8 +136,8 @@ def _save_once(folder: Path, digest: str, save: Callable[[Path], None], strict: 
 
 def saved_dataset(config: DatasetConfig, world: World, output_root: str, strict: bool = False) -> Dataset:
     """The dataset, saved, or read if it is there."""
-    wanted = resolved(config, world)
-    digest = dataset_digest(wanted, world.digest)
-    folder = Path(output_root) / "datasets" / f"{wanted.name}-{digest}"
-    _save_once(folder, digest, lambda path: Dataset.build(world, wanted).save(path), strict)
+    settings = resolved(config, world)
+    digest = dataset_digest(settings, world.digest)
+    folder = Path(output_root) / "datasets" / f"{settings.name}-{digest}"
+    _save_once(folder, digest, lambda path: Dataset.build(world, settings).save(path), strict)
     return Dataset.load(folder)

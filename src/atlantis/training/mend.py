@@ -61,8 +61,8 @@ def _final_problem(run: RunFolder) -> str | None:
 
 def _weights(checkpoint: Path) -> str | None:
     """SHA-256 of a whole checkpoint's weights, by its manifest."""
-    found = artifacts.manifest(checkpoint) or {"files": {}}
-    return found["files"].get("model.safetensors", {}).get("sha256")
+    record = artifacts.manifest(checkpoint) or {"files": {}}
+    return record["files"].get("model.safetensors", {}).get("sha256")
 
 
 def _mend_final(run: RunFolder, problem: str, whole: dict[int, Path], final_from_state: Callable[[], None]) -> None:
@@ -93,8 +93,8 @@ def _mend_final(run: RunFolder, problem: str, whole: dict[int, Path], final_from
 
 def _copied(source: Path, target: Path, leaving: str) -> None:
     """A checkpoint with the files of another one, but for `leaving`."""
-    found = artifacts.manifest(source)
-    names = [] if found is None else [name for name in found["files"] if name != leaving]
+    record = artifacts.manifest(source)
+    names = [] if record is None else [name for name in record["files"] if name != leaving]
     with artifacts.new_folder(target, kind="checkpoint") as aside:
         for name in names:
             shutil.copyfile(source / name, aside / name)

@@ -40,8 +40,8 @@ class Past:
         while here is not None and here.config is not None and here.config not in self.runs:
             self.runs.append(here.config)
             self._folders.append(here.folder or here.checkpoint)
-            asked = here.config.model_copy(update={"output_root": config.output_root})
-            here = None if asked.base is None else find_base(asked)
+            config_there = here.config.model_copy(update={"output_root": config.output_root})
+            here = None if config_there.base is None else find_base(config_there)
 
     def city_ids(self) -> np.ndarray:
         """Ids (n,) of the cities that the base has learned: the real ones, and virtual ones if a run asked for them."""

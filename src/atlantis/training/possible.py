@@ -72,7 +72,7 @@ def _gigabytes(n: int) -> str:
 def check_base(base: Base, config: RunConfig, world: World) -> None:
     """UserError for a base of another world, of another vocabulary or of other sizes, from its small files alone."""
     check_world(base.checkpoint, world)
-    vocabulary, found = Vocabulary.load(base.checkpoint), read_config(base.checkpoint)
+    vocabulary, config_of_base = Vocabulary.load(base.checkpoint), read_config(base.checkpoint)
     if vocabulary.kind != config.tokenizer.kind:
         raise UserError(
             f"tokenizer.kind: the base {base.checkpoint} was trained with {vocabulary.kind!r}, this run asks for "
@@ -80,16 +80,16 @@ def check_base(base: Base, config: RunConfig, world: World) -> None:
         )
     check_symbols(vocabulary, tasks_of(config.dataset), f"the base {base.checkpoint}")
     theirs = {
-        "hidden_size": found["hidden_size"],
-        "n_layers": found["num_hidden_layers"],
-        "n_heads": found["num_attention_heads"],
-        "mlp_size": found["intermediate_size"],
-        "context": found["max_position_embeddings"],
-        "rope_theta": rope_theta(found),
+        "hidden_size": config_of_base["hidden_size"],
+        "n_layers": config_of_base["num_hidden_layers"],
+        "n_heads": config_of_base["num_attention_heads"],
+        "mlp_size": config_of_base["intermediate_size"],
+        "context": config_of_base["max_position_embeddings"],
+        "rope_theta": rope_theta(config_of_base),
     }
-    asked = {key: getattr(config.model, key) for key in theirs}
-    longer = asked["context"] >= theirs["context"]  # positions have no weights, so a longer context is the same model
-    theirs["context"] = asked["context"] if longer else theirs["context"]
-    wrong = [f"model.{key}: {asked[key]}, the base has {value}" for key, value in theirs.items() if asked[key] != value]
+    sizes = {key: getattr(config.model, key) for key in theirs}
+    longer = sizes["context"] >= theirs["context"]  # positions have no weights, so a longer context is the same model
+    theirs["context"] = sizes["context"] if longer else theirs["context"]
+    wrong = [f"model.{key}: {sizes[key]}, the base has {value}" for key, value in theirs.items() if sizes[key] != value]
     if wrong:
         raise UserError(f"the base {base.checkpoint} has other sizes: " + "; ".join(wrong))

@@ -81,9 +81,9 @@ def mean(value: float) -> float:
 
 def any_signal(received: Sequence[int]) -> int:
     """The signal that any rank has received, so that all stop after the same step; 0 for none."""
-    own = received[0] if received else 0
+    number = received[0] if received else 0
     if n_ranks() == 1:
-        return own
-    signum = torch.tensor(own)
+        return number
+    signum = torch.tensor(number)
     dist.all_reduce(signum, dist.ReduceOp.MAX)
     return int(signum.item())

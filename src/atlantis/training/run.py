@@ -172,12 +172,12 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
     packages = ("torch", "transformers", "numpy", "scikit-learn", "pandas")
-    found = {
+    versions = {
         "atlantis": artifacts.version(),
         "python": platform.python_version(),
         "platform": f"{platform.system()} {platform.machine()}",
     }
-    return found | {package: version(package) for package in packages}
+    return versions | {package: version(package) for package in packages}
 
 
 def _difference(before: dict[str, str], now: dict[str, str]) -> list[str]:
@@ -207,8 +207,8 @@ def _commit() -> str | None:
     """The commit of the source checkout the package runs from, with + if it has changes; None elsewhere."""
     here = Path(__file__).parent
     try:
-        asked = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-        return subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
 

@@ -46,14 +46,14 @@ def begin_stretch(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
 
 def _restore(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
     """Go back to the newest usable state, if there is one; returns its step and the losses not logged yet."""
-    found = state.usable_state(run.path, run.strict, run.from_what)
-    if found is None:
+    usable = state.usable_state(run.path, run.strict, run.from_what)
+    if usable is None:
         run.cut_log(0)
         run.seals = {}
         if engine.strategy is not None:
             engine.strategy.begin(engine.optimizer)
         return 0, []
-    progress = state.load_state(found, engine)
+    progress = state.load_state(usable, engine)
     run.cut_log(progress["log_bytes"])
     run.seals = dict(progress.get("checkpoints", {}))
     return progress["step"], progress["losses"]
@@ -111,12 +111,12 @@ def final_from_state(run: RunFolder, world: World) -> None:
     if base is None and run.config.base is not None:
         raise UserError(f"its base {run.config.base} is not there any more")
     total = run.record.get("steps", -1)
-    found = state.state_steps(run.path).get(total)
-    if found is None:
+    step_state = state.state_steps(run.path).get(total)
+    if step_state is None:
         raise UserError(f"there is neither a whole checkpoint-{total} nor a whole state-{total}")
     inputs = load_inputs(run.config, world, base)
     engine = new_engine(run.config, inputs, base, total)
-    state.load_state(found, engine)
+    state.load_state(step_state, engine)
     _write_final(run, inputs, engine, total)
 
 

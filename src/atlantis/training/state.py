@@ -129,10 +129,11 @@ def _progress(state: Path) -> dict[str, Any]:
     """What `save_state` noted. Raises UserError for anything else."""
     progress = read_json(state / PROGRESS)
     kinds = {"step": int, "log_bytes": int, "losses": list, "log_sha256": str, "origin": dict, "checkpoints": dict}
-    known = {"log_sha256": "", "origin": {}, "checkpoints": {}, **progress}  # older versions had fewer
-    if {key: type(value) for key, value in known.items()} != kinds or min(known["step"], known["log_bytes"]) < 0:
+    complete = {"log_sha256": "", "origin": {}, "checkpoints": {}, **progress}  # older versions had fewer
+    kinds_there = {key: type(value) for key, value in complete.items()}
+    if kinds_there != kinds or min(complete["step"], complete["log_bytes"]) < 0:
         raise UserError(f"{state / PROGRESS}: is not as it was written; remove {state}, or start anew")
-    if not all(type(loss) is float for loss in known["losses"]):
+    if not all(type(loss) is float for loss in complete["losses"]):
         raise UserError(f"{state / PROGRESS}: losses must be numbers; remove {state}, or start anew")
     return progress
 
@@ -152,8 +153,8 @@ def _log_problem(log: Path, state: Path) -> str | None:
     """Whether the metric log up to a state is what it was then."""
     progress = _progress(state)
     data = log.read_bytes()[: progress["log_bytes"]] if log.is_file() else b""
-    known = progress.get("log_sha256", "")  # not in states of older versions
-    if len(data) < progress["log_bytes"] or known not in ("", hashlib.sha256(data).hexdigest()):
+    digest = progress.get("log_sha256", "")  # not in states of older versions
+    if len(data) < progress["log_bytes"] or digest not in ("", hashlib.sha256(data).hexdigest()):
         return f"{log}: has been changed since {state.name} was written"
     return None
 

@@ -122,13 +122,13 @@ class Engine:
 
     def _strategy_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The summed loss with each row's weight and with what a strategy adds to it."""
-        wanted = batch.targets != PAD
+        has_target = batch.targets != PAD
         logits = self.logits(self.model, batch)
-        loss = F.cross_entropy(logits, batch.targets[wanted], reduction="none")
+        loss = F.cross_entropy(logits, batch.targets[has_target], reduction="none")
         if batch.weights is not None:
-            loss = loss * batch.weights[:, None].expand_as(wanted)[wanted]
+            loss = loss * batch.weights[:, None].expand_as(has_target)[has_target]
         more = None if self.strategy is None else self.strategy.output_loss(logits, batch)
-        return loss.sum() if more is None else loss.sum() + more, wanted.sum()
+        return loss.sum() if more is None else loss.sum() + more, has_target.sum()
 
     def logits(self, model: Transformer, batch: Batch) -> Tensor:
         """Logits (M, O) of a model of this engine's kind at the M targets of a batch that are not `<pad>`."""

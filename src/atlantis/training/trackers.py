@@ -86,11 +86,11 @@ class _Tracker:
 
     def _identity(self) -> dict[str, Any]:
         """What has the tracker call the run by its name, and go on with it under the same id when it is resumed."""
-        name, known = self.run.path.name, self.run.record.get("trackers", {}).get(self.name)
+        name, identity = self.run.path.name, self.run.record.get("trackers", {}).get(self.name)
         if self.name == "wandb":
-            return {"name": name, "id": known or self._remember(secrets.token_hex(8)), "resume": "allow"}
+            return {"name": name, "id": identity or self._remember(secrets.token_hex(8)), "resume": "allow"}
         if self.name == "mlflow":
-            return {"run_name": name, "run_id": known}
+            return {"run_name": name, "run_id": identity}
         if self.name == "trackio":
             return {"name": name, "resume": "allow"}
         if self.name == "swanlab":
@@ -129,10 +129,10 @@ class _Tracker:
 
 def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested settings under path-like keys; lists as text, which every tracker takes."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in data.items():
         if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}/")
+            flat |= _flat(value, f"{prefix}{key}/")
         else:
-            found[f"{prefix}{key}"] = value if isinstance(value, int | float | str | bool) else str(value)
-    return found
+            flat[f"{prefix}{key}"] = value if isinstance(value, int | float | str | bool) else str(value)
+    return flat

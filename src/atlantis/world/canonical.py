@@ -42,22 +42,22 @@ def table_digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:12]
 
 
-def with_ids(found: pd.DataFrame, seed: int) -> pd.DataFrame:
+def with_ids(table: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Rows of real cities in the order of their ids, with every column of `COLUMNS`."""
-    if ids_are_positions(found):
-        order = np.argsort(found["id"].to_numpy())
+    if ids_are_positions(table):
+        order = np.argsort(table["id"].to_numpy())
     else:
         # Not Generator.permutation: NumPy keeps the bit stream fixed between versions, and that algorithm not.
-        order = np.argsort(np.random.PCG64(seed).random_raw(len(found)), kind="stable")
-    real = found.iloc[order].reset_index(drop=True)
+        order = np.argsort(np.random.PCG64(seed).random_raw(len(table)), kind="stable")
+    real = table.iloc[order].reset_index(drop=True)
     by_country = real["country"].str.upper().map(region_of_country).fillna(OTHER)
     region = real["region"].where(real["region"] != "", by_country) if "region" in real else by_country
     return real.assign(id=np.arange(len(real)), region=region, is_virtual=False)[list(COLUMNS)]
 
 
-def ids_are_positions(found: pd.DataFrame) -> bool:
+def ids_are_positions(table: pd.DataFrame) -> bool:
     """Whether the file gives ids 0..n-1. Others, such as a geographic database's, cannot name cities here."""
-    return "id" in found and np.array_equal(np.sort(found["id"].to_numpy()), np.arange(len(found)))
+    return "id" in table and np.array_equal(np.sort(table["id"].to_numpy()), np.arange(len(table)))
 
 
 def virtual_rows(regions: Sequence[VirtualRegion], offset: int) -> list[pd.DataFrame]:

@@ -90,8 +90,8 @@ def with_regions(file: CityFile) -> CityFile:
     """
     cities, notes = file.cities, list(file.notes)
     by_country = np.array([region_of_country.get(code, "") for code in cities["country"]], dtype=object)
-    own = cities["region"].to_numpy(dtype=object) if "region" in cities else by_country
-    region = np.where(own == "", by_country, own)
+    named = cities["region"].to_numpy(dtype=object) if "region" in cities else by_country
+    region = np.where(named == "", by_country, named)
     lon, lat = cities["lon"].to_numpy(), cities["lat"].to_numpy()
     unknown = np.flatnonzero(region == "")
     if len(unknown):

@@ -16,12 +16,12 @@ import numpy as np
 @cache
 def _rings() -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     table = json.loads(files("atlantis.world").joinpath("coastlines.json").read_text(encoding="utf-8"))
-    found = []
+    rings = []
     for flat in table["rings"]:
         points = np.asarray(flat, dtype=np.float64).reshape(-1, 2)
         points.flags.writeable = False
-        found.append((points[:, 0], points[:, 1]))
-    return tuple(found)
+        rings.append((points[:, 0], points[:, 1]))
+    return tuple(rings)
 
 
 def land() -> list[tuple[np.ndarray, np.ndarray]]:
@@ -34,11 +34,11 @@ def coastlines() -> list[tuple[np.ndarray, np.ndarray]]:
 
     Read-only arrays. Edges of `land` that only follow the border of the map are left out.
     """
-    found = []
+    lines = []
     for lon, lat in _rings():
         on_seam, on_pole = np.abs(lon) == 180.0, np.abs(lat) == 90.0
         drawn = ~((on_seam[:-1] & on_seam[1:]) | (on_pole[:-1] & on_pole[1:]))  # per segment, [n - 1]
         edges = np.diff(np.concatenate([[0], drawn.astype(np.int8), [0]]))
         for start, stop in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
-            found.append((lon[start : stop + 1], lat[start : stop + 1]))
-    return found
+            lines.append((lon[start : stop + 1], lat[start : stop + 1]))
+    return lines

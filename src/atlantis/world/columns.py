@@ -209,12 +209,12 @@ def _missing(taken: dict[str, int]) -> list[str]:
 
 
 def _what_is_missing(table: TextTable, missing: Sequence[str]) -> str:
-    wanted = "; ".join(f"{role}: {', '.join(_some(ACCEPTED[role]))}" for role in missing)
+    accepted = "; ".join(f"{role}: {', '.join(_some(ACCEPTED[role]))}" for role in missing)
     either = "" if missing == ["name"] else "; or one column 'Coordinates' that holds \"lat,lon\""
     names = ", ".join(name if len(name) <= 40 else f"{name[:38]}..'" for name in map(repr, table.header[:40]))
     more = f" and {len(table.header) - 40:,} more" if len(table.header) > 40 else ""
     first = " The first line must name the columns." if any(map(_DIGITS.fullmatch, table.header)) else ""
-    return f"no column for {' and '.join(missing)}. Found: {names}{more}.{first} Accepted names: {wanted}{either}"
+    return f"no column for {' and '.join(missing)}. Found: {names}{more}.{first} Accepted names: {accepted}{either}"
 
 
 def _some(names: tuple[str, ...]) -> list[str]:

@@ -26,13 +26,13 @@ def exchanged(lon: NDArray[np.float64], lat: NDArray[np.float64], country: list[
     Judged where both ways are possible and the country is known, from four such places on.
     Fewer than ten must all agree.
     """
-    known = np.array([code in region_of_country for code in country])
-    judged = np.flatnonzero((np.abs(lon) <= 90.0) & known)[:2000]
+    is_code = np.array([code in region_of_country for code in country])
+    judged = np.flatnonzero((np.abs(lon) <= 90.0) & is_code)[:2000]
     if len(judged) < 4:
         return False
-    own = np.array(country, dtype=object)[judged]
+    codes = np.array(country, dtype=object)[judged]
     as_given, the_other_way = (
-        np.mean(_nearest(x[judged], y[judged], cities)["country"].to_numpy() == own)
+        np.mean(_nearest(x[judged], y[judged], cities)["country"].to_numpy() == codes)
         for x, y in ((lon, lat), (lat, lon))
     )
     if len(judged) < 10:

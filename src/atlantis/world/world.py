@@ -195,8 +195,8 @@ class World:
         """Names of the regions that have cities: real ones in the order of `REGIONS`, then virtual ones."""
         virtual = [region.name for region in self.virtual_regions]
         present = set(self._region) - set(virtual)
-        own = sorted(present - {*REGIONS, OTHER})
-        return (*(name for name in (*REGIONS, *own, OTHER) if name in present), *virtual)
+        names = sorted(present - {*REGIONS, OTHER})
+        return (*(name for name in (*REGIONS, *names, OTHER) if name in present), *virtual)
 
     def ids_of(self, region: str) -> NDArray[np.int64]:
         """Ids of a region's cities, ascending. Raises UserError for a name that the world does not have."""

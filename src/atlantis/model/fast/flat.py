@@ -114,15 +114,15 @@ class Kind:
         self.norm, self.d_norm = _together(norms) if norms else (None, None)
         self.product = torch.empty_like(self.weight, dtype=dtype)
         self.d_product = torch.empty_like(self.product) if norms else self.d_weight
-        self.leaves = [own.requires_grad_() for own in self.product]
+        self.leaves = [leaf.requires_grad_() for leaf in self.product]
 
 
 def _together(parameters: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Move parameters of one shape into one tensor, and their gradients into another."""
     stacked = torch.stack([p.detach() for p in parameters])
     gradients = torch.zeros_like(stacked)
-    for parameter, own, gradient in zip(parameters, stacked, gradients, strict=True):
-        parameter.data, parameter.grad = own, gradient
+    for parameter, row, gradient in zip(parameters, stacked, gradients, strict=True):
+        parameter.data, parameter.grad = row, gradient
     return stacked, gradients
 
 
@@ -182,9 +182,9 @@ class FlatLoss:
     def backward(self, loss: Float[Tensor, ""]) -> None:
         """Write the gradients of a loss that `loss` gave into those of the parameters."""
         kinds = self.scaled + self.others
-        found = iter(torch.autograd.grad(loss, [leaf for kind in kinds for leaf in kind.leaves]))
+        gradients = iter(torch.autograd.grad(loss, [leaf for kind in kinds for leaf in kind.leaves]))
         for kind in kinds:
-            copy_each(list(kind.d_product), [next(found) for _ in kind.leaves])
+            copy_each(list(kind.d_product), [next(gradients) for _ in kind.leaves])
         with torch.no_grad():
             for kind in self.scaled:
                 assert kind.norm is not None

@@ -71,7 +71,7 @@ COMPILING_S = 300.0
 
 def compiler() -> str | None:
     """The C++ compiler of this machine, if it has one."""
-    return next((found for name in ("g++", "clang++", "c++") if (found := shutil.which(name))), None)
+    return next((path for name in ("g++", "clang++", "c++") if (path := shutil.which(name))), None)
 
 
 _digest = ""  # of the library in use
@@ -166,11 +166,11 @@ def _loaded(path: Path, expected: str) -> ctypes.CDLL:
     _digest = sha256(path.read_bytes()).hexdigest()
     if _digest != expected:
         raise _Failed("has been changed since it was compiled")
-    found = ctypes.CDLL(str(path))
-    if missing := [name for name in NAMES if not hasattr(found, name)]:
-        _ctypes.dlclose(found._handle)  # else the next library under this name would be this one again
+    loaded = ctypes.CDLL(str(path))
+    if missing := [name for name in NAMES if not hasattr(loaded, name)]:
+        _ctypes.dlclose(loaded._handle)  # else the next library under this name would be this one again
         raise _Failed(f"has no function {missing[0]}")
-    return found
+    return loaded
 
 
 def _compile(compiler: str) -> bytes:

@@ -170,10 +170,10 @@ def _go_on(model: Transformer, tables: list[Tensor], start: int, tree: Tree, lay
     cos, sin = model.cos.squeeze(1), model.sin.squeeze(1)
     outputs, last = {-1: x[tree.asked]}, max(layers)
     for i, block in enumerate(model.layers[: last + 1]):
-        own = tables[i][start : start + len(tree.token)]
+        table = tables[i][start : start + len(tree.token)]
         h = kernels.rms_norm(x, block.norm1.weight, RMS_EPS)[1]
-        torch.addmm(block.qkv.bias, h, block.qkv.weight.t(), out=own)
-        kernels.rotate(own, tree.position, cos, sin)
+        torch.addmm(block.qkv.bias, h, block.qkv.weight.t(), out=table)
+        kernels.rotate(table, tree.position, cos, sin)
         x, query = (x[tree.asked], tree.answer) if i == last else (x, tree.first)
         mixed, _ = kernels.attend(tables[i], tree.path, query, len(x), cos.shape[1])
         x = torch.addmm(x, mixed, block.out.weight.t())

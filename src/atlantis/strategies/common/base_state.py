@@ -27,8 +27,8 @@ def strategy_memory(context: Context, name: str) -> dict[str, Tensor]:
         return {}
     for i, settings in enumerate(configs.load(_run(context) / "config.yaml", own_code=False).strategies):
         if settings.name == name:
-            own = f"strategy.{i}."
-            return {key.removeprefix(own): t for key, t in base_state(context).items() if key.startswith(own)}
+            prefix = f"strategy.{i}."
+            return {key.removeprefix(prefix): t for key, t in base_state(context).items() if key.startswith(prefix)}
     return {}
 
 

@@ -35,8 +35,8 @@ class Composed:
 
     def restore(self, memory: dict[str, Tensor]) -> None:
         for i, part in enumerate(self.parts):
-            own = f"{i}."
-            part.restore({key.removeprefix(own): value for key, value in memory.items() if key.startswith(own)})
+            prefix = f"{i}."
+            part.restore({key.removeprefix(prefix): value for key, value in memory.items() if key.startswith(prefix)})
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         for part in self.parts:

@@ -127,7 +127,7 @@ def rows_beside(batch_size: int, share: float) -> int | Fraction:
     57 rows at every step. Else exactly batch_size * share / (1 - share): 0.01 beside 128 rows is 128/99, one row at
     most steps and two at the others.
     """
-    asked = Fraction(repr(float(share)))  # as it is written: 0.1 is a tenth, which no float is
-    rows = batch_size * asked / (1 - asked)
+    exact = Fraction(repr(float(share)))  # as it is written: 0.1 is a tenth, which no float is
+    rows = batch_size * exact / (1 - exact)
     whole = round(rows)
     return whole if abs(whole - rows) <= TOLERANCE * rows else rows
