@@ -97,7 +97,7 @@ def test_commands_are_in_groups_each_with_a_whole_line(capsys):
         for command, line in commands.items():
             name = command.__name__.removesuffix("_names")  # `list` is a word of Python's
             assert f"  {name} " in last and line.rstrip(".") in last
-    assert "..." not in last and max(map(len, text.splitlines())) <= 80
+    assert "..." not in last and max(map(len, last.splitlines())) <= 80
 
 
 def test_version(capsys):
