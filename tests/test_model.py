@@ -94,7 +94,7 @@ def test_greedy_answers_equal_transformers_generate(kind: str, tmp_path: Path) -
     pairs = some_pairs()
     ours = answer_tokens(model, vocabulary, pairs, batch=7)
     for i in range(len(pairs)):
-        prompt = tokenizer(prompt_of(*pairs.cities[i]), return_tensors="pt")["input_ids"]
+        prompt = tokenizer(prompt_of(*pairs.cities[i]), add_special_tokens=False, return_tensors="pt")["input_ids"]
         out = theirs.generate(prompt, max_new_tokens=6, do_sample=False, attention_mask=torch.ones_like(prompt))
         answer = out[0, prompt.shape[1] :].tolist()
         assert ours[i].tolist() == answer + [PAD] * (6 - len(answer))

@@ -21,6 +21,7 @@ import pytest
 import torch
 
 from atlantis import config as configs
+from atlantis import lookup
 from atlantis.data.dataset import Dataset
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.model.fast import kernels
@@ -51,6 +52,10 @@ TRAINING = {
     "device": "cpu",
     "precision": "fp32",
 }
+MANIFEST = ("manifest.json",)
+"""It names the version of atlantis."""
+CARD = ("README.md", *MANIFEST)
+"""Files of a dataset that may be worded otherwise: its card, and the manifest, which has the card's hash."""
 DATASETS = {
     "dist_100k_1M_42": {"kind": "distance"},
     "atlantis_inter_4k_42": {"kind": "inter"},
@@ -65,9 +70,9 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def bytes_of(folder: Path) -> str:
-    """One digest of all files of a folder, by name."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+def bytes_of(folder: Path, without: tuple[str, ...] = ()) -> str:
+    """One digest of all files of a folder, by name, but for those named in `without`."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in without)
     lines = [f"{path.relative_to(folder)} {sha256(path)}" for path in files]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -98,18 +103,18 @@ def drawn(name: str, root: Path) -> dict[str, str]:
     world = World.from_config(WorldConfig())
     dataset = Dataset.build(world, DatasetConfig(**DATASETS[name]))
     dataset.save(root / "dataset")
-    return {"digest": dataset.digest, "bytes": bytes_of(root / "dataset")}
+    return {"digest": dataset.digest, "bytes": bytes_of(root / "dataset", CARD)}
 
 
 def saved_world(root: Path) -> dict[str, str]:
     world = World.from_config(WorldConfig())
     world.save(root / "world")
-    return {"digest": world.digest, "bytes": bytes_of(root / "world")}
+    return {"digest": world.digest, "bytes": bytes_of(root / "world", MANIFEST)}
 
 
 def logits_of(base: str) -> list[float]:
     """Some logits of a shipped base, at the end of two prompts."""
-    model, vocabulary = load_checkpoint(ROOT / "pretrained" / base)
+    model, vocabulary = load_checkpoint(lookup.base_folder(base) or Path(base))
     texts = [f"<bos>dist(c_{a},c_{b})=" for a, b in ((12, 4_801), (3_001, 345))]
     rows = []
     with torch.no_grad():
@@ -120,8 +125,8 @@ def logits_of(base: str) -> list[float]:
         return torch.cat([model.logits(x[:, -1])[0, 34:44] for x in rows]).tolist()
 
 
-BASES = sorted(path.name for path in (ROOT / "pretrained").iterdir() if path.is_dir())
 recorded = json.loads(RECORD.read_text()) if RECORD.is_file() else {}
+BASES = ("city_dist_100k", "dist_100k_1M_20epochs", "warm_start")
 
 
 @pytest.mark.parametrize("name", RUNS)

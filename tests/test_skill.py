@@ -26,7 +26,7 @@ from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.world import World
 from atlantis.world.cities import shipped_cities
 
-BASE = Path(__file__).parents[1] / "pretrained" / "dist_100k_1M_20epochs"
+BASE = Path(__file__).parents[1] / "src" / "atlantis" / "pretrained" / "dist_100k_1M_20epochs"
 WIDTH = 24
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -36,8 +37,9 @@ SOURCE = Path(cli.__file__).parents[1]
 
 
 @pytest.fixture(scope="module", autouse=True)
-def children_find_the_package() -> Iterator[None]:
+def children_find_the_package(warm_python: str) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", warm_python)
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH", "")])))
         yield
 

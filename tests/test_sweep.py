@@ -83,11 +83,12 @@ def kill_when_training(run: Path, seen: list[bool], number: int = signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
-def eight(folder: Path) -> tuple[sweep.Sweep, list[Outcome], list[bool]]:
+def eight(folder: Path, warm_python: str) -> tuple[sweep.Sweep, list[Outcome], list[bool]]:
     """The sweep of eight, carried out two at a time, of which one run's process is killed in the middle."""
     plan = sweep.read(folder / "eight.yaml", [f"output_root={folder / 'out'}"])
     seen: list[bool] = []
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", warm_python)
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(SOURCE), os.environ.get("PYTHONPATH", "")])))
         threading.Thread(target=kill_when_training, args=(plan.runs[2].folder, seen), daemon=True).start()
         outcomes = sweep.carry_out(plan, Local(workers=2))
@@ -277,7 +278,7 @@ def test_a_killed_run_has_the_weights_of_one_that_was_not(eight: Any, tmp_path: 
     plan, _, _ = eight
     name = plan.runs[2].name
     command = ["train", str(plan.folder / "configs" / f"{name}.yaml"), f"output_root={tmp_path}", "--no-report"]
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}
+    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # and with an interpreter of its own
     subprocess.run([sys.executable, "-m", "atlantis", *command], check=True, env=alone, capture_output=True)
     serial = tmp_path / "experiments" / name
     assert weights(serial) == weights(plan.runs[2].folder)
@@ -313,6 +314,7 @@ def test_the_results_are_the_runs_own_numbers(eight: Any) -> None:
 # --- failures
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.slow
 def test_failures_stop_no_other_and_are_named(folder: Path, capfd: Any) -> None:
     file = write(
@@ -347,6 +349,7 @@ def of_a_base(folder: Path, root: Path) -> sweep.Sweep:
     return sweep.read(write(folder, text + short, "fine.yaml"), build_base=True)
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.slow
 def test_a_base_is_made_once_and_first(folder: Path, tmp_path: Path) -> None:
     plan = of_a_base(folder, tmp_path)
@@ -500,6 +503,7 @@ def endless(folder: Path, tmp_path: Path) -> Iterator[tuple[list[str], Path]]:
     yield [str(file), f"output_root={tmp_path}"], tmp_path / "experiments" / "endless_seed=1"
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_a_signal_saves_the_runs_and_stops(number: int, endless: tuple[list[str], Path]) -> None:
@@ -517,8 +521,11 @@ def test_a_signal_saves_the_runs_and_stops(number: int, endless: tuple[list[str]
 
 
 @pytest.mark.slow
-def test_a_killed_sweep_takes_its_runs_with_it(endless: tuple[list[str], Path]) -> None:
+def test_a_killed_sweep_takes_its_runs_with_it(
+    endless: tuple[list[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments, run = endless
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     process = running(arguments)
     until(lambda: (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").read_text().count("\n") > 3)
     process.kill()
@@ -526,6 +533,7 @@ def test_a_killed_sweep_takes_its_runs_with_it(endless: tuple[list[str], Path]) 
     until(lambda: not artifacts.is_locked(run))
     log = run.parents[1] / "sweeps" / "endless" / "logs" / "endless_seed=1.log"
     assert "stopped by SIGTERM after step" in log.read_text()
+    assert json.loads((run / "run.json").read_text())["device"]["threads"] == 1, "though the sweep's process had two"
 
 
 # --- results and the table of progress

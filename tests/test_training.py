@@ -34,8 +34,10 @@ from tests.distances import distances
 
 
 def renamed(config: RunConfig, name: str, **training: object) -> RunConfig:
+    """The same run under another name, with other settings of training, and without probes, which take longest."""
     settings = config.training.model_copy(update=training)
-    return config.model_copy(update={"name": name, "training": settings})
+    evaluation = config.evaluation.model_copy(update={"probe": False})
+    return config.model_copy(update={"name": name, "training": settings, "evaluation": evaluation})
 
 
 def rows(run: Path, kind: str) -> list[dict]:
@@ -157,14 +159,8 @@ def test_step_0_of_a_new_model_is_at_chance(small_run: Path) -> None:
 
 
 def test_step_0_of_a_fine_tune_is_its_base(small_config: RunConfig, small_run: Path) -> None:
-    fine = small_config.model_copy(
-        update={
-            "name": "fine",
-            "base": "small",
-            "dataset": small_config.dataset.model_copy(update={"kind": "cross", "n_train": 100, "n_test": 40}),
-            "training": small_config.training.model_copy(update={"epochs": 1.0}),
-        }
-    )
+    cross = small_config.dataset.model_copy(update={"kind": "cross", "n_train": 100, "n_test": 40})
+    fine = renamed(small_config, "fine", epochs=1.0).model_copy(update={"base": "small", "dataset": cross})
     run = train(fine)
     first = run / "checkpoints" / "checkpoint-0" / "model.safetensors"
     assert first.read_bytes() == (small_run / "checkpoints" / "final" / "model.safetensors").read_bytes()
@@ -174,7 +170,9 @@ def test_step_0_of_a_fine_tune_is_its_base(small_config: RunConfig, small_run: P
 
 
 def test_a_base_that_is_missing_is_made_first(small_config: RunConfig, tmp_path: Path) -> None:
-    base = small_config.model_copy(update={"output_root": "elsewhere", "training": TrainingConfig(max_steps=2)})
+    base = renamed(small_config, "small").model_copy(
+        update={"output_root": "elsewhere", "training": TrainingConfig(max_steps=2)}
+    )
     (tmp_path / "first.yaml").write_text(configs.dump(base, tmp_path))
     fine = renamed(small_config, "second", max_steps=2).model_copy(
         update={"base": "made_first", "base_config": str(tmp_path / "first.yaml"), "output_root": str(tmp_path / "out")}
@@ -194,12 +192,24 @@ def test_the_city_vocabulary_grows_with_the_world(small_config: RunConfig) -> No
         update={"name": "city", "tokenizer": small_config.tokenizer.model_copy(update={"kind": "city"})}
     )
     real = city.model_copy(update={"world": city.world.model_copy(update={"regions": []})})
-    train(renamed(real, "city_base"))
+    train(renamed(real, "city_base", max_steps=2))
     cross = city.dataset.model_copy(update={"kind": "cross", "n_train": 100, "n_test": 40})
     fine = renamed(city, "city_fine", max_steps=2).model_copy(update={"base": "city_base", "dataset": cross})
     final = train(fine) / "checkpoints" / "final"
     assert len(AutoModelForCausalLM.from_pretrained(final).get_input_embeddings().weight) == 44 + 38
-    assert AutoTokenizer.from_pretrained(final)("dist(c_37,c_3)=")["input_ids"] == [11, 16, 26, 27, 3, 81, 5, 47, 4, 6]
+    assert AutoTokenizer.from_pretrained(final)("dist(c_37,c_3)=")["input_ids"] == [
+        1,
+        11,
+        16,
+        26,
+        27,
+        3,
+        81,
+        5,
+        47,
+        4,
+        6,
+    ]
     with pytest.raises(UserError, match=r"tokenizer.kind"):
         train(renamed(small_config, "mismatch").model_copy(update={"base": "city_base"}))
 
@@ -211,8 +221,7 @@ def test_the_same_config_gives_the_same_bytes(small_config: RunConfig, small_run
 
 
 def test_another_environment_gives_the_same_bytes(small_config: RunConfig, small_run: Path, tmp_path: Path) -> None:
-    evaluation = small_config.evaluation.model_copy(update={"probe": False})
-    config = small_config.model_copy(update={"name": "elsewhere", "evaluation": evaluation})
+    config = renamed(small_config, "elsewhere")
     file = tmp_path / "elsewhere.yaml"
     file.write_text(configs.dump(config, tmp_path))
     other = {"PYTHONHASHSEED": "7", "LC_ALL": "C", "TZ": "Asia/Tokyo", "OMP_NUM_THREADS": str(torch.get_num_threads())}

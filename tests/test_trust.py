@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -216,6 +218,28 @@ def test_a_library_with_one_flipped_bit_is_compiled_again(
     assert "has been changed since it was compiled; the kernels are compiled again" in capsys.readouterr().err
     kernels._trusted("g++", cache)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS])
+def test_kernels_that_cannot_be_kept_are_used_all_the_same(
+    fault: int, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_bytes = artifacts.write_bytes
+
+    def full(file: Path, data: bytes) -> None:
+        if file.parent == cache.parent:
+            raise OSError(fault, os.strerror(fault), str(file))
+        write_bytes(file, data)
+
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(artifacts, "write_bytes", full)
+    cache.unlink()
+    library = kernels._trusted("g++", cache)
+    assert all(hasattr(library, name) for name in kernels.NAMES) and not cache.exists()
+    said = capsys.readouterr().err
+    assert said == f"{cache.parent}: {os.strerror(fault)}, so the kernels are compiled for this process alone\n"
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def test_a_cache_that_others_can_write_is_closed(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:

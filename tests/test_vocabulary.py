@@ -1,6 +1,7 @@
 """Both vocabularies: the study's numbers, round trips, refusals, and the same ids from transformers."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
@@ -220,14 +221,31 @@ def test_transformers_reads_the_same_ids(vocabulary, beside_a_model, tmp_path):
     texts = [prompt(i, j) + completion(km) for i, j, km in pairs]
     texts += ["<bos>dist(c_7,c_", "<bos>", "<pad><eos>", "abcdefghijklmnopqrstuvwxyz0123456789_=,()", "c_1c_12c_123"]
     ids, lengths = vocabulary.encode(texts)
-    assert tokenizer(texts)["input_ids"] == rows(ids, lengths)
+    read = partial(tokenizer, add_special_tokens=False)
+    assert read(texts)["input_ids"] == rows(ids, lengths)
     assert tokenizer.batch_decode(rows(ids, lengths)) == texts
-    assert tokenizer(texts, padding=True)["input_ids"] == ids.tolist()
+    assert read(texts, padding=True, padding_side="right")["input_ids"] == ids.tolist()
+    assert tokenizer([text.removeprefix("<bos>") for text in texts[:300]])["input_ids"] == rows(ids, lengths)[:300]
     assert tokenizer.decode(ids[0].tolist(), skip_special_tokens=True) == text(*pairs[0])
-    assert tokenizer("aé b")["input_ids"] == [8, 9]  # without an unknown token it drops what it does not know
+    assert tokenizer("aé b")["input_ids"] == [
+        vocabulary.bos,
+        8,
+        9,
+    ]  # without an unknown token it drops what it does not know
     assert len(tokenizer) == vocabulary.size
     special = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.eos_token_id)
     assert special == (vocabulary.pad, vocabulary.bos, vocabulary.eos)
+
+
+@BOTH
+def test_the_tokenizers_library_alone_puts_bos_first(vocabulary, tmp_path):
+    from tokenizers import Tokenizer
+
+    vocabulary.save_transformers(tmp_path)
+    tokenizer = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    ids, lengths = vocabulary.encode(["<bos>dist(c_12,c_5101)="])
+    assert tokenizer.encode("dist(c_12,c_5101)=").ids == rows(ids, lengths)[0]
+    assert tokenizer.encode("<bos>dist(c_12,c_5101)=", add_special_tokens=False).ids == rows(ids, lengths)[0]
 
 
 @BOTH

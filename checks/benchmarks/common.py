@@ -21,7 +21,7 @@ from typing import Any
 from checks.records import ROOT
 
 RECORDS = Path(__file__).with_name("records")
-BASE = ROOT / "pretrained" / "dist_100k_1M_20epochs"
+BASE = ROOT / "src" / "atlantis" / "pretrained" / "dist_100k_1M_20epochs"
 PRELOAD = ("transformers.trainer", "transformers.models.qwen2", "sklearn.linear_model", "pandas")
 
 Lap = Callable[..., None]

@@ -88,7 +88,7 @@ def plain_tokens(lap: Lap, n: int) -> None:
     texts = [f"<bos>dist(c_{a},c_{b})={km}<eos>" for (a, b), km in zip(pairs.cities, pairs.answer, strict=True)]
     lap()
     while True:
-        lap(len([tokenizer(text)["input_ids"] for text in texts]))
+        lap(len([tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]))
 
 
 def write_cities(file: Path, n: int) -> None:

@@ -49,14 +49,16 @@ def peer(lap: Lap, n: int, rounds: int) -> None:
 
     logging.disable_progress_bar()
     model: Any = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(BASE, padding_side="left")
+    tokenizer = AutoTokenizer.from_pretrained(BASE)
     pairs = held_out(n)
     texts = DISTANCE.form.text_columns(pairs.cities, pairs.answer)["prompt"].to_pylist()
 
     def answers(texts: list[str]) -> np.ndarray:
         found = np.full((len(texts), ASKED), PAD, np.int8)
         for start in range(0, len(texts), PEER_BATCH):
-            batch = tokenizer(texts[start : start + PEER_BATCH], padding=True, return_tensors="pt")
+            batch = tokenizer(
+                texts[start : start + PEER_BATCH], add_special_tokens=False, padding=True, return_tensors="pt"
+            )
             out = model.generate(**batch, max_new_tokens=ASKED, do_sample=False)[:, batch["input_ids"].shape[1] :]
             found[start : start + len(out), : out.shape[1]] = out.numpy()
         return found

@@ -59,7 +59,7 @@ def peer(lap: Lap, checkpoint: Path, cities: Path | None) -> None:
     lap()
     while True:
         model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint, padding_side="right")
         features = padded_features(model, tokenizer, len(world), config.layers)
         predicted = Ridge(alpha=config.alpha).fit(features[train], truth[train]).predict(features[test])
         found = {"degrees": metrics(*truth[test].T, *predicted.T)}
@@ -77,7 +77,9 @@ def padded_features(model: Any, tokenizer: Any, n: int, layers: list[int]) -> np
     """As `atlantis.readout.activations.probe_features`, by transformers alone."""
     texts, found = [f"<bos>dist(c_{city},c_" for city in range(n)], []
     for start in range(0, n, PEER_BATCH):
-        batch = tokenizer(texts[start : start + PEER_BATCH], padding=True, return_tensors="pt")
+        batch = tokenizer(
+            texts[start : start + PEER_BATCH], add_special_tokens=False, padding=True, return_tensors="pt"
+        )
         states = model(**batch, output_hidden_states=True).hidden_states
         picked = torch.cat([states[layer + 1] for layer in layers], dim=-1)  # (B, T, layers * D)
         ends = batch["attention_mask"].sum(1, keepdim=True)

@@ -23,8 +23,8 @@ from checks.benchmarks.common import ROOT, Options, Rival, alternate, ratio, sum
 from checks.benchmarks.count import Sizes
 from checks.benchmarks.train import trainer
 
-CONFIG = ROOT / "configs" / "atlantis_cross_finetune.yaml"
-QUICK_CONFIG = ROOT / "configs" / "dist_100k_1M_20epochs.yaml"
+CONFIG = ROOT / "src" / "atlantis" / "configs" / "atlantis_cross_finetune.yaml"
+QUICK_CONFIG = ROOT / "src" / "atlantis" / "configs" / "dist_100k_1M_20epochs.yaml"
 QUICK = ["dataset.n_train=64", "dataset.n_test=8", "training.batch_size=4", "evaluation.n_items=2"]
 WAIT_S = 0.005
 

@@ -28,8 +28,8 @@ from atlantis.training.order import Order
 from atlantis.world import World
 from checks.benchmarks.common import ROOT, Lap, Options, five_digits, race, ratio, summary
 
-CONFIG = ROOT / "configs" / "atlantis_cross_finetune.yaml"
-BASE_CONFIG = ROOT / "configs" / "dist_100k_1M_20epochs.yaml"
+CONFIG = ROOT / "src" / "atlantis" / "configs" / "atlantis_cross_finetune.yaml"
+BASE_CONFIG = ROOT / "src" / "atlantis" / "configs" / "dist_100k_1M_20epochs.yaml"
 CITY_VOCABULARY = {"tokenizer": {"kind": "city"}, "base": SHIPPED_CITY}
 """What is changed, in the naive run too, for a strategy that works with this vocabulary alone."""
 QUICK = ["dataset.n_train=64", "dataset.n_test=8", "training.batch_size=4", "evaluation.n_items=2"]

@@ -81,7 +81,7 @@ class TextRows(torch.utils.data.Dataset):
         return len(self.texts)
 
     def __getitem__(self, row: int) -> dict[str, list[int]]:
-        ids = self.tokenizer(self.texts[row])["input_ids"]
+        ids = self.tokenizer(self.texts[row], add_special_tokens=False)["input_ids"]
         n_prompt, padding = ids.index(TOKEN["="]) + 1, count.CONTEXT - len(ids)
         return {
             "input_ids": ids + [self.tokenizer.pad_token_id] * padding,

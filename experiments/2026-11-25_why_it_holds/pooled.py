@@ -1,6 +1,7 @@
 """What the study's probe would say of a checkpoint if its scores pool Atlantis with the real test cities.
 
-    python experiments/2026-11-25_why_it_holds/pooled.py pretrained/dist_100k_1M_20epochs RUN/checkpoints/checkpoint-196
+    BASE=src/atlantis/pretrained/dist_100k_1M_20epochs
+    python experiments/2026-11-25_why_it_holds/pooled.py $BASE RUN/checkpoints/checkpoint-196
 
 Three readings by one probe, the study's (ridge on 3,000 real cities, scored on 2,000 others): those 2,000; with the 100
 cities of Atlantis, each read from its own id; with Atlantis read from ids 0 to 99, which are real cities elsewhere, as

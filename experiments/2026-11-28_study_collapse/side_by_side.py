@@ -15,7 +15,7 @@ from pathlib import Path
 
 ORDER = ["dataset.order=smaller_first"]
 FP16 = ["training.precision=fp16"]
-CITIES = ["world.cities=configs/study_2025/cities.csv"]
+CITIES = ["world.cities=src/atlantis/configs/study_2025/cities.csv"]
 ALL = "base,cross,inter,mixed"
 JOBS = [  # what it is called, the seed, which runs, the overrides
     ("order", 42, ALL, ORDER),

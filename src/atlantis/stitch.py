@@ -11,8 +11,11 @@ import pandas as pd
 from atlantis import artifacts
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import load_checkpoint
+from atlantis.names import SLICES
 from atlantis.progress import bar
+from atlantis.readout.files import write_tables
 from atlantis.readout.stitching import KINDS, fit_rows, parts_table, stitch_table
+from atlantis.report.probe_data import rows_where
 from atlantis.tasks import Questions
 from atlantis.training.finished import open_finished
 
@@ -26,7 +29,9 @@ def stitch(
 
     `stitched` has a row per step, lower model, cut, map and slice, `parts` one per part of the model that was put back
     or kept alone, at the last step. At the last step there is also the control of permuted maps. `steps`: which
-    checkpoints (default: the last). Raises UserError for a run that is not finished, was not fine-tuned, or lacks a step.
+    checkpoints (default: the last).
+
+    Raises UserError for a run that is not finished, was not fine-tuned, or lacks one of the steps.
     """
     opened = open_finished(run)
     if opened.config.base is None:
@@ -45,16 +50,23 @@ def stitch(
             kinds = (*KINDS, "permuted") if controls and step == chosen[-1] else KINDS
             stitched.append(stitch_table(base, tuned, vocabulary, items, rows, kinds).assign(step=step))
             progress.advance(note=f"step {step}")
-        parts = parts_table(base, tuned, vocabulary, items).assign(step=chosen[-1])
+        last, _ = load_checkpoint(opened.checkpoints[chosen[-1]])
+        parts = parts_table(base, last, vocabulary, items).assign(step=chosen[-1])
         progress.advance(note="parts")
-    tables = {"stitched": pd.concat(stitched, ignore_index=True), "parts": parts}
+    tables = {
+        "stitched": _with_first(pd.concat(stitched, ignore_index=True), ["step", "lower", "cut", "between"]),
+        "parts": _with_first(parts, ["step", "part", "mode"]),
+    }
     digest = artifacts.digest_of({"steps": chosen, "items": n_items, "rows": n_rows, "controls": controls})
-    with artifacts.new_folder(run / "analysis" / "stitching", kind="analysis", digest=digest, overwrite=True) as aside:
-        for name, table in tables.items():
-            first = [key for key in ("step", "lower", "cut", "between", "part", "mode") if key in table]
-            table = tables[name] = table[[*first, *table.columns.drop(first)]]
-            table.to_csv(aside / f"{name}.csv", index=False, float_format="%.6g")
+    folder = run / "analysis" / "stitching"
+    with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:
+        write_tables({f"{name}.csv": table for name, table in tables.items()}, aside)
     return tables
+
+
+def _with_first(table: pd.DataFrame, first: list[str]) -> pd.DataFrame:
+    """The table with these columns in front."""
+    return pd.DataFrame(table, columns=[*first, *table.columns.drop(first)])
 
 
 def _first_of_each_slice(items: Questions, n: int) -> Questions:
@@ -65,6 +77,18 @@ def _first_of_each_slice(items: Questions, n: int) -> Questions:
 
 def old_answers(stitched: pd.DataFrame) -> pd.DataFrame:
     """Mean error on questions about real cities alone: a row per step, lower model and cut, a column per map."""
-    real = stitched[stitched["slice"] == stitched["slice"].iloc[0]]
+    real = _about_real_cities(stitched)
     table = real.pivot(index=["step", "lower", "cut"], columns="between", values="mean")
     return table[[name for name in (*KINDS, "permuted") if name in table]].reset_index()
+
+
+def old_parts(parts: pd.DataFrame) -> pd.DataFrame:
+    """The same for the parts: a row per part, with the size of its change, and a column per mode."""
+    real = _about_real_cities(parts)
+    table = real.pivot(index="part", columns="mode", values="mean").loc[real["part"].unique()]
+    return table.assign(change=real.groupby("part")["change"].first()).reset_index()
+
+
+def _about_real_cities(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first task's slice without virtual cities."""
+    return rows_where(table, (table["slice"] == SLICES[0]) & (table["task"] == table["task"].iloc[0]))

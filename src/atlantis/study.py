@@ -193,6 +193,8 @@ def summary(runs: Sequence[StudyRun], outcomes: Sequence[Outcome]) -> Table:
     from rich.table import Table
 
     table = Table("run", "seed", "", "steps", "probe km\nreal cities", title="study", title_justify="left")
+    for column in (table.columns[1], *table.columns[3:]):
+        column.justify = "right"
     for run, outcome in zip(runs, outcomes, strict=True):
         record = read_record(run.record) if outcome.finished else None
         steps = "" if record is None else f"{record.steps:,}"

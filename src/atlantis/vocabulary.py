@@ -12,6 +12,9 @@ Design choices
   Transformers 5 loads every Qwen2 folder with its byte-level Qwen2 class, whatever class the folder names; this
   vocabulary means the same to that class. It has no unknown token, so there (and only there) unknown characters are
   dropped, and `c_99` with 20 cities is read as city 9 and the digit 9. `Vocabulary.encode` refuses both.
+- The exported tokenizer puts `<bos>` before every text, as other models' do: without it a model answers wrongly, and
+  nothing says so. For texts that have it written out there is `add_special_tokens=False`. It pads on the left, so that
+  an answer follows its prompt also in a batch.
 """
 
 from __future__ import annotations
@@ -42,6 +45,16 @@ SPELLED = {1: "( ) , = _ a-z 0-9", 2: "( ) , = _ ; a-z A-Z 0-9"}
 PAD, BOS, EOS = range(3)
 TOKEN = {symbol: token for token, symbol in enumerate(VERSIONS[2])}
 ZERO = TOKEN["0"]
+
+_BOS_PIECE, _TEXT_PIECE = {"SpecialToken": {"id": "<bos>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}
+_BOS_SECOND, _TEXT_SECOND = {"SpecialToken": {"id": "<bos>", "type_id": 1}}, {"Sequence": {"id": "B", "type_id": 1}}
+BOS_FIRST = {
+    "type": "TemplateProcessing",
+    "single": [_BOS_PIECE, _TEXT_PIECE],
+    "pair": [_BOS_PIECE, _TEXT_PIECE, _BOS_SECOND, _TEXT_SECOND],
+    "special_tokens": {"<bos>": {"id": "<bos>", "ids": [BOS], "tokens": ["<bos>"]}},
+}
+"""The post-processor of tokenizer.json, in the words of the `tokenizers` library."""
 
 SEPARATOR = ord("\n")
 UNKNOWN, END_OF_ROW, SWALLOWED = -1, -2, -3
@@ -235,7 +248,10 @@ class Vocabulary:
     # files
 
     def save_transformers(self, folder: Path | str, max_length: int = 32) -> None:
-        """Write tokenizer.json, tokenizer_config.json (for `AutoTokenizer`) and vocabulary.json (for `load`)."""
+        """Write tokenizer.json, tokenizer_config.json (for `AutoTokenizer`) and vocabulary.json (for `load`).
+
+        `max_length`: the longest row in tokens, `<bos>` included, that the model can read.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files = {
@@ -246,17 +262,17 @@ class Vocabulary:
                 "bos_token": "<bos>",
                 "eos_token": "<eos>",
                 "unk_token": None,
-                "add_bos_token": False,
+                "add_bos_token": True,
                 "add_prefix_space": False,
                 "clean_up_tokenization_spaces": False,
-                "padding_side": "right",
+                "padding_side": "left",
                 "model_max_length": max_length,
             },
             "vocabulary.json": {"kind": self.kind, "n_cities": self.n_cities}
             | ({"version": self.version} if self.version > 1 else {}),
         }
         for name, content in files.items():
-            (folder / name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+            (folder / name).write_text(file_text(content), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path | str) -> Vocabulary:
@@ -326,6 +342,11 @@ def needed_version(characters: Iterable[str]) -> int:
     raise UserError(f"character {unknown[0]!r} has no token; rows are written with {SPELLED[max(VERSIONS)]}")
 
 
+def file_text(content: dict[str, Any]) -> str:
+    """The text of a file of `save_transformers`."""
+    return json.dumps(content, indent=1) + "\n"
+
+
 def _tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
     """The `tokenizers` library's description of the vocabulary: BPE without merges, cities as added tokens."""
     plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
@@ -353,7 +374,7 @@ def _tokenizer_json(vocabulary: Vocabulary) -> dict[str, Any]:
         "added_tokens": added,
         "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
-        "post_processor": None,
+        "post_processor": BOS_FIRST,
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
         "model": model,
     }

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from atlantis.cli.backend import Address, Backend, GpusPerRun, SlurmSettings, Workers, backend_of
+from atlantis.cli.folders import OUTPUTS, OutputRoot
 from atlantis.errors import PART_FAILED, UserError
 from atlantis.progress import printable
 
@@ -22,7 +23,7 @@ def bench(
     enter: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A method of your own, as YAML; repeatable.")
     ] = None,
-    output_root: Annotated[Path, typer.Option(metavar="DIR", help="Where everything goes.")] = Path("outputs"),
+    output_root: OutputRoot = OUTPUTS,
     backend: Backend = "local",
     workers: Workers = None,
     gpus_per_run: GpusPerRun = None,

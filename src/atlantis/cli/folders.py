@@ -1,16 +1,32 @@
-"""Which folder a command's argument means."""
+"""Which folder a command's argument means: names and output roots, alike in every command."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from atlantis.errors import UserError
 
+if TYPE_CHECKING:
+    from atlantis.data.dataset import Dataset
 
-def run_folder(run: Path) -> Path:
-    """`run` as a path, or else as the name of a run in the default place."""
-    by_name = Path("outputs") / "experiments" / run
-    return by_name if not run.exists() and by_name.is_dir() else run
+OUTPUTS = Path("outputs")
+OutputRoot = Annotated[Path, typer.Option("--output-root", metavar="DIR", help="Where runs and their data lie.")]
+ConfigsOutputRoot = Annotated[
+    Path | None,
+    typer.Option("--output-root", metavar="DIR", help="Where everything goes.  [default: as the config says, outputs]"),
+]
+"""Of commands that read a config, in which it is the setting `output_root`."""
+
+
+def with_root(overrides: Sequence[str] | None, output_root: Path | None) -> list[str]:
+    """The overrides of a config, and --output-root as one of them."""
+    root = [] if output_root is None else [f"output_root={json.dumps(str(output_root), ensure_ascii=False)}"]
+    return [*(overrides or ()), *root]
 
 
 def last_checkpoint(folder: Path) -> Path:
@@ -24,3 +40,23 @@ def last_checkpoint(folder: Path) -> Path:
     if not final.is_dir() and not last and (folder / "config.yaml").is_file():
         raise UserError(f"{folder}: this run has no checkpoint yet; train it first")
     return final if final.is_dir() else last[0] if last else folder
+
+
+def dataset_of(model: Path, dataset: Path | None, output_root: Path) -> Dataset:
+    """The dataset at a path, or of a name in `<output_root>/datasets/`; None: that on which a model was trained.
+
+    Raises UserError if it is not there, or if the model does not say which it was.
+    """
+    from atlantis.data.dataset import Dataset
+
+    if dataset is not None:
+        named = output_root / "datasets" / dataset
+        return Dataset.load(named if not dataset.exists() and named.is_dir() else dataset)
+    for folder in (model, model.parent.parent):
+        if (folder / "config.yaml").is_file():
+            from atlantis.config import load
+            from atlantis.world.of_run import world_of
+
+            config = load(folder / "config.yaml", own_code=False)
+            return Dataset.build(world_of(folder, config), config.dataset)
+    raise UserError(f"{model}: has no config.yaml that says what it was trained on; name a dataset after it")

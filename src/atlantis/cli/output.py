@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
 
-PIPE_WIDTH = 100  # columns of a table that does not go to a terminal
+PIPE_WIDTH = 80  # columns of a table that does not go to a terminal
 
 
 def show_folder(path: Path) -> None:
@@ -22,7 +22,7 @@ def show_folder(path: Path) -> None:
         shown = show.summary(path)
     except show.Unread as error:
         shown, problem = error.shown, error
-    console().print(shown)
+    print_shown(shown)
     if problem is not None:
         raise problem
 
@@ -33,6 +33,15 @@ def console() -> Console:
 
     plain = Console()
     return plain if plain.is_terminal or "COLUMNS" in os.environ else Console(width=PIPE_WIDTH)
+
+
+def print_shown(*parts: RenderableType) -> None:
+    """Print tables and what else is to be looked at, as wide as the terminal."""
+    from atlantis.cli.fitted import fitted
+
+    screen = console()
+    for part in parts:
+        screen.print(fitted(part, screen))
 
 
 def command_line() -> str:

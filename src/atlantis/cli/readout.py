@@ -1,4 +1,4 @@
-"""`atlantis evaluate`, `probe` and `interpolate`: what is read out of a trained model."""
+"""`atlantis evaluate`, `probe`, `interpolate` and `stitch`: what is read out of a trained model."""
 
 from __future__ import annotations
 
@@ -7,48 +7,59 @@ from typing import Annotated, Any
 
 import typer
 
-from atlantis.cli.folders import last_checkpoint, run_folder
-from atlantis.cli.output import console
+from atlantis.cli.folders import OUTPUTS, OutputRoot, dataset_of, last_checkpoint
+from atlantis.cli.output import print_shown
 from atlantis.errors import PartFailed, UserError
 
 
 def evaluate(
     checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A checkpoint's folder, or a run's (its last checkpoint).")
+        Path,
+        typer.Argument(metavar="MODEL", help="A run or a shipped base, by name; or a checkpoint's folder."),
     ],
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="A dataset's folder, as `atlantis data` makes.")],
+    dataset: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="DATASET",
+            help="A dataset, by name or folder.  [default: the model's own]",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the numbers to this JSON file as well.")
     ] = None,
+    output_root: OutputRoot = OUTPUTS,
 ) -> None:
-    """Let a checkpoint answer a dataset's test prompts and score the answers, slice by slice.
+    """Let a model answer a dataset's test prompts and score the answers, slice by slice.
+
+    Of a run, the model is its last checkpoint. Without DATASET it is asked about what it was trained on.
 
     The error of a distance is |answer - true| in km; an answer that is no number counts as half the Earth's
     circumference. Shown are the errors' mean, median, standard deviation and extremes, the share of answers that can be
     read (parsed), and skill: 1 - mean / mean error of the best constant answer. Nothing is written without --out.
 
     \b
-    Example:
-      atlantis evaluate outputs/experiments/demo/checkpoints/final outputs/datasets/cross --out scores.json
+    Examples:
+      atlantis evaluate demo
+      atlantis evaluate outputs/experiments/demo/checkpoints/checkpoint-50 cross --out scores.json
     """
-    from atlantis.data.dataset import Dataset
+    from atlantis.lookup import model_folder
     from atlantis.readout.evaluate import evaluate_checkpoint
     from atlantis.show import score_table
 
-    scores = evaluate_checkpoint(last_checkpoint(run_folder(checkpoint)), Dataset.load(dataset))
+    folder = model_folder(checkpoint, output_root)
+    scores = evaluate_checkpoint(last_checkpoint(folder), dataset_of(folder, dataset, output_root))
     if out is not None:
         from atlantis.artifacts import write_json
 
         write_json(out, {"scores": [score._asdict() for score in scores]})
-    console().print(score_table(scores))
+    print_shown(score_table(scores))
 
 
 def probe(
     path: Annotated[
         Path,
-        typer.Argument(
-            metavar="PATH", help="A run's folder, or its name in outputs/experiments/; or one model's folder."
-        ),
+        typer.Argument(metavar="RUN", help="A run or a shipped base, by name or folder; or any model's folder."),
     ],
     table: Annotated[
         bool, typer.Option("--table", help="Also every layer and position of the prompt, one by one.")
@@ -71,6 +82,7 @@ def probe(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A model's folder: where results go.  [default: nowhere]")
     ] = None,
+    output_root: OutputRoot = OUTPUTS,
 ) -> None:
     """Read the map out of every checkpoint of a run, again or for the first time; or out of one model.
 
@@ -82,20 +94,21 @@ def probe(
     config has probe.measures: false has none until --measures asks for it. A checkpoint that cannot be read is named at
     the end.
 
-    PATH may be any transformers folder whose tokenizer reads the task's texts as ours does: a checkpoint, or a causal
+    RUN may be any transformers folder whose tokenizer reads the task's texts as ours does: a checkpoint, or a causal
     language model of any architecture, saved with save_pretrained. Its world, layers and --out are then said here.
 
     \b
     Examples:
-      atlantis probe outputs/experiments/demo
-      atlantis probe demo --table
+      atlantis probe demo
+      atlantis probe outputs/experiments/demo --table
       atlantis probe my_llama --world outputs/worlds/mine --layers 1,2 --out outputs/my_llama
     """
     from atlantis import show
+    from atlantis.lookup import model_folder
     from atlantis.report.tables import run_table
 
     unread = None
-    folder = run_folder(path)
+    folder = model_folder(path, output_root)
     given = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
     if (folder / "config.json").is_file() or (folder.is_dir() and given and not (folder / "config.yaml").is_file()):
         if measures is not None:
@@ -105,9 +118,9 @@ def probe(
         raise UserError(f"{given[0]}: is for the folder of one model; a run has its own in its config.yaml")
     else:
         by_layer, unread = _probe_run(folder, table, measures)
-        console().print(run_table(folder), show.region_table(folder))
+        print_shown(run_table(folder), show.region_table(folder))
     if by_layer is not None:
-        console().print(show.layer_table(by_layer))
+        print_shown(show.layer_table(by_layer))
     if unread is not None:
         raise unread
 
@@ -141,7 +154,7 @@ def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path
     config = checked(ProbeConfig, asked, f"--layers {layers}")
     the_world = World.load(world) if world else World.build()
     readings, found = probe_folder(folder, the_world, config, out, by_layer)
-    console().print(show.reading_table(readings, folder.name))
+    print_shown(show.reading_table(readings, folder.name))
     return found
 
 
@@ -150,6 +163,7 @@ def interpolate(
     alphas: Annotated[
         str, typer.Option(metavar="A,...", help="From 0, the base, to 1, fine-tuned.")
     ] = "0,0.2,0.4,0.6,0.8,1",
+    output_root: OutputRoot = OUTPUTS,
 ) -> None:
     """Score and probe weights between a run's base and its fine-tuned ones.
 
@@ -164,9 +178,70 @@ def interpolate(
 
     from atlantis.interpolate import alphas_in
     from atlantis.interpolate import interpolate as interpolate_run
+    from atlantis.lookup import run_folder
 
-    found = interpolate_run(run_folder(run), alphas_in(alphas))
+    found = interpolate_run(run_folder(run, output_root), alphas_in(alphas))
     table = Table("alpha", *(f"{name} km" for name in found.columns[1:-1]), "map of real cities km")
     for row in found.itertuples(index=False):
         table.add_row(*(f"{value:g}" if i == 0 else f"{value:,.0f}" for i, value in enumerate(row)))
-    console().print(table)
+    for column in table.columns:
+        column.justify = "right"
+    print_shown(table)
+
+
+def stitch(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished fine-tuning's folder, or its name.")],
+    steps: Annotated[
+        str | None, typer.Option(metavar="N,...", help="Which checkpoints.  [default: the last]", show_default=False)
+    ] = None,
+    items: Annotated[int, typer.Option(metavar="N", min=2, help="Questions of each slice.")] = 128,
+    rows: Annotated[int, typer.Option(metavar="N", min=100, help="Rows that each map is fitted on.")] = 2_000,
+    output_root: OutputRoot = OUTPUTS,
+) -> None:
+    """Find where a fine-tuning broke the old answers: join its lower blocks to the base's upper blocks.
+
+    If the joined model still answers, what the answers need is still computed below the cut. Between the two stands
+    nothing, a constant shift, or an affine map for each position, fitted on cities that no question names. The base's
+    lower blocks are joined to the fine-tuned upper ones as well. Then each part of the model is put back to the base's
+    weights, or alone keeps the fine-tuned ones.
+
+    Shown is the mean error of answers about real cities. Writes analysis/stitching/ of the run: stitched.csv and
+    parts.csv, with every slice. The control "permuted" is a map that was fitted on rows in the wrong order.
+
+    \b
+    Examples:
+      atlantis stitch demo
+      atlantis stitch demo --steps 20,50,200
+    """
+    from atlantis.lookup import run_folder
+    from atlantis.stitch import old_answers, old_parts
+    from atlantis.stitch import stitch as stitch_run
+
+    tables = stitch_run(run_folder(run, output_root), _steps_in(steps), items, rows)
+    print_shown(
+        _table(old_answers(tables["stitched"]), "answers about real cities, mean error: lower blocks up to the cut"),
+        _table(old_parts(tables["parts"]), "the same, with parts of the fine-tuned model put back, or alone"),
+    )
+
+
+def _table(frame: Any, title: str) -> Any:
+    """A data frame as it is printed: errors without decimals, shares with three."""
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in frame.columns:
+        table.add_column(column, justify="right")
+    for row in frame.itertuples(index=False):
+        cells = [f"{value:,.3f}" if isinstance(value, float) and abs(value) < 2 else value for value in row]
+        table.add_row(*(f"{cell:,.0f}" if isinstance(cell, float) else str(cell) for cell in cells))
+    return table
+
+
+def _steps_in(text: str | None) -> list[int] | None:
+    """The steps in `20,50`. Raises UserError for what is none."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise UserError(f"--steps {text}: write steps with commas between them, such as 20,50,200")
+    return [int(part) for part in parts]

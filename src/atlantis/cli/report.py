@@ -8,17 +8,18 @@ from typing import Annotated
 
 import typer
 
-from atlantis.cli.folders import run_folder
-from atlantis.cli.output import console, show_folder
+from atlantis.cli.folders import OUTPUTS, OutputRoot
+from atlantis.cli.output import print_shown, show_folder
+from atlantis.errors import UserError
 
 
 def report(
-    runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or names in outputs/experiments/.")
-    ],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs, by name or folder.")],
     out: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Folder, or a file .html for the page alone.")
     ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    output_root: OutputRoot = OUTPUTS,
 ) -> None:
     """Write the report of a run, or of several on the same axes: a page, and pictures and tables for papers.
 
@@ -36,36 +37,58 @@ def report(
     Examples:
       atlantis report demo                                   a name in outputs/experiments/, or a folder
       atlantis report demo half_rate --out outputs/compared
+      atlantis report demo --open                            and look at it
       atlantis report demo --out demo.html                   the page alone, to send to someone
     """
-    write_report_of([run_folder(run) for run in runs], out)
+    from atlantis.lookup import run_folder
+
+    write_report_of([run_folder(run, output_root) for run in runs], out, open_page)
 
 
 def show(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="Folder of a run, checkpoint, dataset or world; or a config file.")
+        Path,
+        typer.Argument(
+            metavar="PATH",
+            help="A run, a shipped base or a config, by name; or a folder of a run, checkpoint, dataset or world.",
+        ),
     ],
+    output_root: OutputRoot = OUTPUTS,
 ) -> None:
     """Say what is in a folder: a run, a checkpoint, a dataset, a world; or what a config comes to. Writes nothing.
 
+    A name means the run of that name if there is one, else the shipped base, else the config.
+
     \b
     Examples:
-      atlantis show outputs/experiments/demo
+      atlantis show demo
       atlantis show outputs/datasets/cross
       atlantis show configs/demo.yaml
     """
-    show_folder(path)
+    from atlantis.lookup import anything
+
+    show_folder(anything(path, output_root))
 
 
-def write_report_of(folders: Sequence[Path], out: Path | None) -> None:
-    """Write the page of these runs; raises PartFailed that names those which could not be read."""
+def write_report_of(folders: Sequence[Path], out: Path | None, open_page: bool = False) -> None:
+    """Write the page of these runs, and open it; raises PartFailed that names those which could not be read."""
     from atlantis.report.page import left_out, load_all, write_report
     from atlantis.report.tables import run_table
 
     runs, unread = load_all(folders)
     page = write_report(runs, out)
     for run in runs:
-        console().print(run_table(run))
+        print_shown(run_table(run))
     print(page)
+    if open_page:
+        _open(page)
     if unread:
         raise left_out(unread, "the page has the others")
+
+
+def _open(page: Path) -> None:
+    """Show a page in the browser. Raises UserError where there is none, as on a server: the page is written."""
+    import webbrowser
+
+    if not webbrowser.open(page.absolute().as_uri()):
+        raise UserError(f"--open: there is no browser here; open {page} where there is one")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -17,7 +16,8 @@ from atlantis.cli.backend import (
     backend_of,
     name_failures,
 )
-from atlantis.cli.output import console
+from atlantis.cli.folders import OUTPUTS, OutputRoot
+from atlantis.cli.output import print_shown
 
 
 def study(
@@ -35,7 +35,7 @@ def study(
             metavar="PATH", help="Start every fine-tune from this run or checkpoint, or from the `shipped` base."
         ),
     ] = None,
-    output_root: Annotated[Path, typer.Option(metavar="DIR", help="Where runs and records go.")] = Path("outputs"),
+    output_root: OutputRoot = OUTPUTS,
     backend: Backend = "local",
     workers: Workers = None,
     threads: Annotated[
@@ -90,12 +90,12 @@ def study(
     )
     planned = the_study.sweep_of(runs)
     if dry_run:
-        console().print(run_list(planned))
+        print_shown(run_list(planned))
         return
     where = backend_of(backend, planned.folder / "slurm", workers, gpus_per_run, address, slurm or [])
     if threads is None:
         threads = shared_threads(workers, gpus_per_run) if backend == "local" else 1
     outcomes = the_study.make(runs, where, threads, retries)
-    console().print(the_study.summary(runs, outcomes))
+    print_shown(the_study.summary(runs, outcomes))
     print(the_study.records_folder(output_root))
     name_failures(outcomes)

@@ -18,7 +18,8 @@ from atlantis.cli.backend import (
     backend_of,
     name_failures,
 )
-from atlantis.cli.output import console
+from atlantis.cli.folders import ConfigsOutputRoot, with_root
+from atlantis.cli.output import print_shown
 
 
 def sweep(
@@ -34,6 +35,7 @@ def sweep(
     address: Address = None,
     slurm: SlurmSettings = None,
     build_base: BuildBase = False,
+    output_root: ConfigsOutputRoot = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
 ) -> None:
     """Carry out many runs, side by side, and gather their numbers as one table.
@@ -61,13 +63,13 @@ def sweep(
     from atlantis.artifacts import refuse_file
     from atlantis.sweep.display import run_list, summary
 
-    planned = sweeps.read(file, overrides or (), build_base)
+    planned = sweeps.read(file, with_root(overrides, output_root), build_base)
     refuse_file(planned.folder, "output_root")
     if dry_run:
-        console().print(run_list(planned))
+        print_shown(run_list(planned))
         return
     where = backend_of(backend, planned.folder / "slurm", workers, gpus_per_run, address, slurm or [])
     outcomes = sweeps.carry_out(planned, where, threads=threads, retries=retries)
-    console().print(summary(planned, outcomes))
+    print_shown(summary(planned, outcomes))
     print(planned.results)
     name_failures(outcomes)

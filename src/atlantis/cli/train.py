@@ -10,6 +10,7 @@ import typer
 
 from atlantis.cli.backend import BuildBase
 from atlantis.cli.failures import judge
+from atlantis.cli.folders import ConfigsOutputRoot, with_root
 from atlantis.cli.report import write_report_of
 from atlantis.errors import PartFailed
 
@@ -25,6 +26,7 @@ def train(
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what is damaged; do not make it again.")] = False,
     fork: Annotated[bool, typer.Option("--fork", help="Go on with a run that other code has begun.")] = False,
     build_base: BuildBase = False,
+    output_root: ConfigsOutputRoot = None,
 ) -> None:
     """Train, evaluate and probe the run that CONFIG describes, and write its report.
 
@@ -43,7 +45,6 @@ def train(
     \b
     Settings often changed (see configs/ and any run's config.yaml for all of them):
       name=mine                       the run's folder; else the config's name
-      output_root=/big/disk           in place of outputs
       training.max_steps=50           stop early
       training.batch_size=64  training.learning_rate=1e-4  training.seed=1
       dataset.inter_ratio=0.05  dataset.kind=inter  world.cities=my_cities.csv
@@ -52,14 +53,15 @@ def train(
     Examples:
       atlantis train demo
       atlantis train configs/atlantis_cross_finetune.yaml name=cross_seed1 training.seed=1
-      atlantis train from_scratch --resume
+      atlantis train from_scratch --output-root /big/disk
+      atlantis train from_scratch --output-root /big/disk --resume
       torchrun --standalone --nproc-per-node 4 -m atlantis train demo  (batch_size: of all together)
     """
     from atlantis.config import find, load
 
     if leashed:
         _stop_when_stdin_ends()
-    asked = load(find(config), overrides or ())  # a mistake in it is said before PyTorch is imported
+    asked = load(find(config), with_root(overrides, output_root))  # a mistake in it is said before PyTorch is imported
     from atlantis.training import train as run_training
 
     run = run_training(asked, resume, strict, fork, build_base)

@@ -40,7 +40,7 @@ def world_build(
     A file of your own needs a name and a place for every city, and may have countries and populations. It may be CSV
     with any usual separator and encoding, GeoJSON or other JSON, or Parquet, and packed as .gz or .zip. The files of
     GeoNames, SimpleMaps, Natural Earth, Wikidata, OpenStreetMap, MaxMind and Berkeley Earth are read as they are. One
-    line on standard error says which columns were taken for what, and which were not used. docs/start.md lists all
+    line on standard error says which columns were taken for what, and which were not used. docs/cities.md lists all
     known files.
 
     A region's SPEC is NAME:CODE:LON:LAT:SPREAD_KM:COUNT, with a seed after one more colon if you like, or the name of

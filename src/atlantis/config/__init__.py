@@ -5,6 +5,18 @@ Use: `load("configs/demo.yaml", ["training.max_steps=20"]).training.batch_size`.
 
 from atlantis.config.digests import BOOKKEEPING, difference, digest, flat
 from atlantis.config.explain import checked
-from atlantis.config.files import changed, dump, find, load, load_with
+from atlantis.config.files import changed, dump, find, known_configs, load, load_with
 
-__all__ = ["BOOKKEEPING", "changed", "checked", "difference", "digest", "dump", "find", "flat", "load", "load_with"]
+__all__ = [
+    "BOOKKEEPING",
+    "changed",
+    "checked",
+    "difference",
+    "digest",
+    "dump",
+    "find",
+    "flat",
+    "known_configs",
+    "load",
+    "load_with",
+]

@@ -1,7 +1,8 @@
 """Configs as YAML: read, with overrides on top and the files they extend below; and written.
 
 - A config says only how it differs from the defaults in `atlantis.settings`, or from the file it `extends`.
-- A file named inside a config (`extends`, `base_config`, `world.cities`) is meant relative to that config.
+- A file named inside a config (`extends`, `base_config`, `world.cities`) is meant relative to that config. What is
+  extended may also be named as on the command line: `extends: demo`.
 - All mistakes of a config are reported at once, each with its file, line and key, in one UserError.
 """
 
@@ -21,29 +22,50 @@ from atlantis.settings import RunConfig
 from atlantis.yaml12 import Keys
 
 FILES = (("base_config",), ("world", "cities"))  # keys that name a file
+CONFIGS = (Path("configs"), Path(__file__).parents[1] / "configs")
+"""Where bare names of configs are looked up: the user's own, then those of the package."""
 MAX_BYTES = 200_000
 MAX_DEPTH = 10  # of an override's key
 
 
 def find(name: str) -> Path:
-    """The config file that `name` means: a path, or the bare name of one in `configs/`, here or in the checkout."""
+    """The config file that `name` means: a path, or the name of one in `configs/`, here or in the package.
+
+    A name may have a folder in it (`study_2025/cross`), and `configs/` before it (`configs/demo.yaml`).
+    """
     path = Path(name)
     if path.is_file():
         return path
-    for folder in (Path("configs"), Path(__file__).parents[3] / "configs"):
-        bare = folder / f"{name}.yaml"
-        if path.name == name and bare.is_file():
-            return bare
+    inner = name.removeprefix("configs/").removesuffix(".yaml") if name.startswith("configs/") else name
+    for folder in CONFIGS if _is_inside(Path(inner)) else ():
+        if (file := folder / f"{inner}.yaml").is_file():
+            return file
     if path.is_dir():
         raise UserError(f"{name}: is a folder; give a config file")
-    known = sorted(file.stem for file in Path("configs").glob("*.yaml"))
-    hint = did_you_mean(path.stem, known) or (f"; configs/ has {', '.join(known)}" if known else "")
+    known = known_configs()
+    hint = (
+        did_you_mean(path.stem, known)
+        or did_you_mean(name, known)
+        or (f"; there is {', '.join(known)}" if known else "")
+    )
     raise UserError(f"{name}: no such config file{hint}")
+
+
+def known_configs() -> list[str]:
+    """The names that `find` knows; those in folders last."""
+    files = {file.relative_to(root).with_suffix("") for root in CONFIGS for file in root.glob("**/*.yaml")}
+    return [name.as_posix() for name in sorted(files, key=lambda name: (len(name.parts), name))]
+
+
+def _is_inside(name: Path) -> bool:
+    """Whether a name can only mean something below a folder."""
+    return not name.is_absolute() and ".." not in name.parts
 
 
 def load(path: Path | str, overrides: Sequence[str] = (), own_code: bool = True) -> RunConfig:
     """The run that the YAML file `path` describes, with `overrides` such as `training.max_steps=20` on top.
 
+    `path` may be the bare name of a config, such as `demo`.
     The name defaults to the file's; `base_config` and `world.cities` come out as absolute paths.
     A strategy of one's own (`my_module:MyStrategy`) is imported, unless `own_code` is false: as it is where a folder is
     only looked at, which somebody else may have made. Raises UserError with every mistake, each with its file, line and
@@ -56,7 +78,7 @@ def load_with(
     path: Path | str, overrides: Sequence[str] = (), extra: Sequence[str] = (), own_code: bool = True
 ) -> tuple[RunConfig, dict[str, Any]]:
     """As `load`, of a file that may hold the keys `extra` too; what it says under them, as plain data."""
-    path = Path(path)
+    path = find(str(path))
     data, places = _read_with_parents(path, ())
     beside = {key: data.pop(key) for key in extra if key in data}
     for override in overrides:
@@ -104,12 +126,21 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, An
     parent, where = data.pop("extends"), f"{path}:{lines['extends',]}: extends"
     if not isinstance(parent, str):
         raise UserError(f"{where}: must be the name of one config file, not {shown(parent)}")
-    if not (path.parent / parent).is_file():
-        raise UserError(f"{where}: there is no file {path.parent / parent}")
-    below, places_below = _read_with_parents(path.parent / parent, (*seen, path.resolve()))
-    for key in ("name", "description"):
-        below.pop(key, None)
+    below, places_below = _read_with_parents(_parent(path, parent, where), (*seen, path.resolve()))
+    for own in ("name", "description"):
+        below.pop(own, None)
     return _merge(below, data), places_below | places
+
+
+def _parent(path: Path, parent: str, where: str) -> Path:
+    """The file that the config at `path` extends: one beside it, or else what `find` knows by this name."""
+    if (beside := path.parent / parent).is_file():
+        return beside
+    try:
+        return find(parent)
+    except UserError as error:
+        hint = str(error).partition("no such config file")[2]
+        raise UserError(f"{where}: there is no file {beside}{hint}") from None
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from atlantis import yaml12
 from atlantis.markdown import table
 from atlantis.names import SLICES
 from atlantis.tasks import Task
@@ -25,16 +26,50 @@ FIRST_CITY = {
 }
 
 
+SHIPPED_CITIES = "48912543760b"
+"""The digest of the shipped table's cities, which are GeoNames' (CC BY 4.0), in the order of their usual seed."""
+SIZES = {
+    1_000: "n<1K",
+    10_000: "1K<n<10K",
+    100_000: "10K<n<100K",
+    1_000_000: "100K<n<1M",
+    10_000_000: "1M<n<10M",
+    100_000_000: "10M<n<100M",
+    10**15: "n>100M",
+}
+"""The Hub's words for a number of rows below each."""
+MARKERS = """`prompt` and `completion` have their markers written out: a trainer
+whose tokenizer is a checkpoint's must not add a second `<bos>`. Open it as
+`AutoTokenizer.from_pretrained(folder, add_bos_token=False)`."""
+
 DISTANCES = "`first` and `second` (city ids), `km`, `slice`"
 OF_TASKS = """`cities` (a list of ids), `answer` (a whole
 number; of words, the place in the task's list), `slice`, `task`"""
 
 
 def readme(record: Mapping[str, Any], tasks: Sequence[Task], command: str = "") -> str:
-    """The card, as Markdown, from the content of dataset.json and the dataset's tasks."""
+    """The card, as Markdown after a head for Hugging Face's Hub, from dataset.json and the dataset's tasks."""
+    text = _readme_of_parts(record, tasks) if record["kind"] == "parts" else _readme_of_pairs(record, command)
+    return f"---\n{yaml12.dump(hub_head(record))}---\n\n{text}"
+
+
+def hub_head(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What the Hub reads: tags, size, and which files are which split. The licence only where it is known."""
+    rows = sum(sum(by_slice.values()) for by_slice in record["counts"].values())
+    splits = [{"split": split, "path": f"{split}/*.arrow"} for split in record["counts"]]
+    known = record["real_cities_digest"] == SHIPPED_CITIES
+    return {
+        **({"license": "cc-by-4.0"} if known else {}),
+        "pretty_name": record["name"],
+        "tags": ["atlantis-lab", "geography", "synthetic"],
+        "task_categories": ["text-generation"],
+        "size_categories": [next(name for most, name in SIZES.items() if rows < most)],
+        "configs": [{"config_name": "default", "data_files": splits}],
+    }
+
+
+def _readme_of_pairs(record: Mapping[str, Any], command: str) -> str:
     config = record["config"]
-    if record["kind"] == "parts":
-        return _readme_of_parts(record, tasks)
     notes = _notes(record)
     return f"""# {record["name"]}
 
@@ -61,6 +96,8 @@ which pairs, which split and which order.
 `datasets.load_from_disk` reads this folder. Columns: `prompt` and `completion` (with markers, for TRL's SFTTrainer),
 `text` (without), {DISTANCES}. `dataset.json` holds the settings and the counts
 above, `manifest.json` the SHA-256 of every file.
+
+{MARKERS}
 """
 
 
@@ -98,6 +135,8 @@ streams for which cities, which split and which order. The settings are in `data
 `datasets.load_from_disk` reads this folder. Columns: `prompt` and `completion` (with markers, for TRL's SFTTrainer),
 `text` (without), {columns}. `dataset.json` holds the settings and the counts above, `manifest.json` the SHA-256
 of every file.
+
+{MARKERS}
 """
 
 

@@ -16,7 +16,7 @@ from atlantis import artifacts
 from atlantis.config import checked
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
-from atlantis.model.folder import load_model, save_model
+from atlantis.model.folder import generation_config, load_model, save_model
 from atlantis.model.transformer import Transformer
 from atlantis.reading import by_step, read_json
 from atlantis.settings import Settings
@@ -103,10 +103,17 @@ def save_checkpoint(
     """Write one checkpoint folder; what stands there already is of the same step and is replaced."""
     with artifacts.new_folder(folder, kind="checkpoint", overwrite=True) as aside:
         save_model(model, aside)
-        vocabulary.save_transformers(aside, max_length=model.context)
+        save_reading(aside, vocabulary, model.context, facts.tasks)
         artifacts.dump_json(aside / FACTS, facts.model_dump())
         if results is not None:
             artifacts.dump_json(aside / "eval_results.json", dict(results))
+
+
+def save_reading(folder: Path, vocabulary: Vocabulary, context: int, tasks: Sequence[str]) -> None:
+    """Write what other tools need to ask and to read a model: the tokenizer's files and `generation_config.json`."""
+    vocabulary.save_transformers(folder, max_length=context)
+    longest = max(task_of(name).form.answer_length for name in tasks)
+    artifacts.dump_json(folder / "generation_config.json", generation_config(longest))
 
 
 def load_checkpoint(checkpoint: Path | str) -> tuple[Transformer, Vocabulary]:

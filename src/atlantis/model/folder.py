@@ -108,6 +108,12 @@ def qwen2_config(model: Transformer) -> dict[str, Any]:
     }
 
 
+def generation_config(max_new_tokens: int) -> dict[str, Any]:
+    """`generation_config.json` of a transformers folder: greedy answers of at most so many tokens, `<eos>` included."""
+    markers = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    return {"do_sample": False, "max_new_tokens": max_new_tokens, **markers}
+
+
 def new_model(config: dict[str, Any]) -> Transformer:
     """A model of the sizes in a `config.json` that `read_config` or `qwen2_config` gave, not initialised."""
     return Transformer(

@@ -129,19 +129,28 @@ class Transformer(nn.Module):
         context: int = 32,
     ) -> None:
         super().__init__()
-        self.n_heads, self.mlp_width, self.rope_theta, self.context = n_heads, mlp_width, rope_theta, context
+        self.n_heads, self.mlp_width, self.rope_theta = n_heads, mlp_width, rope_theta
         self.embedding = nn.Embedding(n_inputs, width)
         self.blocks = nn.ModuleList(Block(width, n_heads, mlp_width) for _ in range(n_layers))
         self.norm = RMSNorm(width)
         self.unembedding = nn.Linear(width, n_outputs, bias=False)
-        cos, sin = rotary_table(context, width // n_heads, rope_theta, torch.device("cpu"))
-        self.register_buffer("cos", cos[:, None], persistent=False)  # (context, 1, K): broadcasts over the heads
-        self.register_buffer("sin", sin[:, None], persistent=False)
-        self.register_buffer("causal", torch.ones(context, context, dtype=torch.bool).tril(), persistent=False)
+        self.set_context(context)
 
+    context: int
     cos: Tensor
     sin: Tensor
     causal: Tensor
+
+    def set_context(self, context: int) -> None:
+        """Take sequences of up to `context` tokens; positions have no weights, so the model remains the same."""
+        head, device = self.embedding.embedding_dim // self.n_heads, self.embedding.weight.device
+        cos, sin = rotary_table(context, head, self.rope_theta, device)
+        self.context = context
+        self.register_buffer("cos", cos[:, None], persistent=False)  # (context, 1, K): broadcasts over the heads
+        self.register_buffer("sin", sin[:, None], persistent=False)
+        self.register_buffer(
+            "causal", torch.ones(context, context, dtype=torch.bool, device=device).tril(), persistent=False
+        )
 
     def forward(self, tokens: Int[Tensor, "B T"]) -> Float[Tensor, "B T O"]:
         """Logits of the token after each."""

@@ -33,6 +33,9 @@ from atlantis.report.run_data import Run, load
 from atlantis.world.coastlines import land
 
 SCRIPTS = ("base.js", "map.js", "city.js", "curves.js", "tables.js", "main.js")
+PAGES = (".html", ".htm")
+NO_PAGES = (".pdf", ".md", ".txt", ".png", ".svg", ".jpg", ".gif", ".csv", ".tex", ".json", ".zip", ".xhtml", ".mhtml")
+"""Endings by which `out` is meant to be a file, of a kind that a report is not."""
 OURS = '<meta name="generator" content="atlantis">'
 
 
@@ -41,8 +44,9 @@ def write_report(
 ) -> Path:
     """Write the page for one run or several, with its pictures and tables beside it; returns the page's path.
 
-    `out` is a folder, for `index.html`, `figures/` and `tables/`; or a file `*.html`, for the page alone. By default
-    `<run>/report/` for one run, `<first run>/report/comparison/` for several. `figures=False` leaves out the pictures.
+    `out` is a folder, for `index.html`, `figures/` and `tables/`; or a file `*.html` or `*.htm`, for the page alone. By
+    default `<run>/report/` for one run, `<first run>/report/comparison/` for several. `figures=False` leaves out the
+    pictures.
 
     Raises:
         UserError: no run given, none can be read (all are named), or `out` holds a page that is not ours.
@@ -52,7 +56,7 @@ def write_report(
     target = _target(loaded, out)
     folders = _folders(loaded)
     beside: dict[str, bytes] = {}
-    if out is None or out.suffix != ".html":
+    if target != out:
         with bar("drawing", len(loaded)) as progress:
             for run, folder in zip(loaded, folders, strict=True):
                 beside |= {folder + name: data for name, data in _beside(run, figures).items()}
@@ -98,9 +102,11 @@ def _target(runs: Sequence[Run], out: Path | None) -> Path:
         refuse_links(runs[0].path, ("analysis", "report"))
         report = runs[0].path / "report"
         return (report if len(runs) == 1 else report / "comparison") / "index.html"
-    target = out if out.suffix == ".html" else out / "index.html"
-    if out.is_file() and out.suffix != ".html":
-        raise UserError(f"{out}: is a file; give a folder, or a file that ends in .html")
+    is_page = out.suffix.lower() in PAGES
+    target = out if is_page else out / "index.html"
+    if not is_page and (out.is_file() or out.suffix.lower() in NO_PAGES):
+        what = "is a file" if out.is_file() else f"a report is not written as {out.suffix}"
+        raise UserError(f"{out}: {what}; give a folder, or a file that ends in .html")
     if target.is_dir():
         raise UserError(f"{target}: is a folder; give another name")
     if target.is_file() and not _ours(target):

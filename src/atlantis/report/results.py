@@ -88,13 +88,15 @@ def page(records: Sequence[StudyRecord]) -> str:
 INTRODUCTION = """# Our numbers beside the study's
 
 Generated from {n} records by `python scripts/results_page.py RECORDS... -o docs/results.md`; not edited by hand.
-The study's numbers are those of {source}, each of one seed.
+The study's numbers are those of {source}, each of one seed. [The study](study.md) has the results in words.
 
 A number of ours is the mean over the seeds of its row. In parentheses is the 95 % interval of that mean over the seeds:
 Student's t, on a scale that keeps the number within its bounds ([how](statistics.md)). There is none for fewer than
-three seeds, for a number that is the same for all of them, and for one that is at its bound with one of them, such as a
-readable share of 1. *not run*: there is no record. *one base*: the seeds vary the data drawn and their order, and share
-the model they start from, so their intervals say nothing about other bases."""
+three seeds, or for a number that is the same for all of them. Nor is there one where a seed is at the bound, such as a
+readable share of 1.
+
+*not run*: there is no record. *one base*: the seeds vary the data and their order, and share the model they start from.
+So their intervals say nothing about other bases."""
 
 BASES = (
     "The unit here is the base: a model of its own, made by a base run. A number is the mean over the draws from that "
@@ -364,20 +366,20 @@ def _differences(groups: Sequence[Group]) -> list[str]:
     items = sorted({task[name].n for task in tasks for name in SLICES if name in task})
     sizes = f" ({' to '.join(f'{n:,}' for n in dict.fromkeys((items[0], items[-1])))} of each kind)" if items else ""
     lines = [
-        "Cities: a seeded GeoNames snapshot (population of at least 100,000, thinned at 8 km), not the study's list; "
-        "so the ids mean other cities.",
+        "Cities: a seeded GeoNames snapshot (population of at least 100,000, thinned at 8 km), not the study's list. "
+        "So the ids mean other cities.",
         "Which city of a pair comes first is a fair coin. In the study it was always the one with the smaller id.",
         f"Task errors are over fixed held-out pairs{sizes}, unreadable answers included. The study drew 64 new ones "
         "each time and dropped unreadable answers.",
         "Virtual cities are probed by their own ids and reported apart. The study pooled them with real ones, and very "
         "probably probed other ids.",
-        "Seeds: a seed changes the pairs drawn (held-out ones too), the initial weights and the order of batches; not "
-        "the world, nor which cities the probe is fitted on. The study had one seed.",
+        "Seeds: a seed changes the pairs drawn (held-out ones too), the initial weights and the order of batches. It "
+        "changes neither the world nor the cities that the probe is fitted on. The study had one seed.",
     ]
     if any(len({record.seed for record in group.records}) < len(group.records) for group in made):
         lines.append(
-            "A seed that stands twice beside a base run was trained on two kinds of device: sums that round otherwise "
-            "end in another model, which counts as a base of its own."
+            "A seed that stands twice beside a base run was trained on two kinds of device. Sums that round "
+            "differently end in another model, which counts as a base of its own."
         )
     precisions = {group.first.device["precision"] for group in made}
     if precisions:

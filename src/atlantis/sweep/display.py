@@ -61,7 +61,9 @@ class Display:
 
         states = {run.name: self._state(run) for run in self.sweep.runs}
         counts = ", ".join(f"{n} {state}" for state, n in Counter(states.values()).items())
-        table = Table("run", "", "step", "loss", "time", title=f"{self.sweep.name}: {counts}", title_justify="left")
+        table = Table("run", "", title=f"{self.sweep.name}: {counts}", title_justify="left")
+        for heading in ("step", "loss", "time"):
+            table.add_column(heading, justify="right", no_wrap=True)  # what is narrow are the names
         for run in self.sweep.runs:
             if states[run.name] in ("running", "failed"):
                 row = (Text(text, overflow="ellipsis", no_wrap=True) for text in self._row(run, states[run.name]))
@@ -76,7 +78,7 @@ class Display:
 
     def _row(self, run: Planned, state: str) -> tuple[str, ...]:
         if state == "failed":
-            return run.name, state, "", "", self.outcomes[run.name].message.partition("\n")[0]
+            return run.name, f"{state}: " + self.outcomes[run.name].message.partition("\n")[0], "", "", ""
         about, last = _read_json(run.folder / "run.json"), last_row(run.folder / "metrics.jsonl")
         steps, now = about.get("steps"), time.time()
         seconds = now - self._first_seen.setdefault(run.name, now)
@@ -100,7 +102,9 @@ def summary(sweep: Sweep, outcomes: Sequence[Outcome]) -> Table:
     """A row for each run: what became of it, its last step and the loss there."""
     from rich.table import Table
 
-    table = Table("run", "", "step", "loss", "starts", title=sweep.name, title_justify="left")
+    table = Table("run", "", title=sweep.name, title_justify="left")
+    for heading in ("step", "loss", "starts"):
+        table.add_column(heading, justify="right")
     for run, outcome in zip(sweep.runs, outcomes, strict=True):
         last = last_row(run.folder / "metrics.jsonl") if outcome.finished else {}
         loss = f"{last['loss']:.3f}" if isinstance(last.get("loss"), float) else ""

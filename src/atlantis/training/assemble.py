@@ -64,4 +64,5 @@ def new_model(config: RunConfig, inputs: Inputs, base: Base | None) -> Transform
         model.initialise(sizes.init_std, torch.Generator().manual_seed(sizes.seed))
         return model
     model, _ = ckpt.load_checkpoint(base.checkpoint)
+    model.set_context(sizes.context)
     return ckpt.grow(model, inputs.vocabulary.size, sizes.init_std, sizes.seed)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.artifacts import digest_of
-from atlantis.config.explain import did_you_mean
 from atlantis.errors import UserError
+from atlantis.lookup import base_folder, bases_elsewhere, hint, known_bases, known_runs
+from atlantis.reading import read_json
 from atlantis.settings import RunConfig
 from atlantis.training.schedule import total_steps
+from atlantis.vocabulary import BOS_FIRST, file_text
 
-REPOSITORY = Path(__file__).parents[3]
-"""Root of a source checkout, which is where `pretrained/` and `configs/` are."""
-SHIPPED = (Path("pretrained"), REPOSITORY / "pretrained")
-MAX_NAMED = 12  # names of bases in a message
 WEIGHTS = "model.safetensors"
 OTHERS = ("config.json", "vocabulary.json", "tokenizer.json", "atlantis.json")
 """What else a base is loaded from."""
@@ -47,15 +47,12 @@ def find_base(config: RunConfig) -> Base | None:
     named = Path(config.base)
     if named.is_dir():
         return _base_in(named, f"the folder {named}", strict=True)
-    folder = experiments(config) / config.base
-    base = _base_in(folder, f"your own run {folder}", strict=False) if folder.is_dir() else None
-    if base is not None:
-        return base
-    name = config.base.removeprefix("pretrained/")
-    for root in SHIPPED:
-        if (root / name).is_dir():
-            return _base_in(root / name, f"pretrained/{name}, shipped with the project", strict=True)
-    return None
+    own = experiments(config) / config.base
+    found = _base_in(own, f"your own run {own}", strict=False) if own.is_dir() else None
+    if found is not None:
+        return found
+    shipped = base_folder(config.base)
+    return shipped and _base_in(shipped, f"pretrained/{shipped.name}, shipped with the project", strict=True)
 
 
 def config_of_base(config: RunConfig, build_base: bool = False) -> RunConfig:
@@ -76,26 +73,19 @@ def config_of_base(config: RunConfig, build_base: bool = False) -> RunConfig:
     return made.model_copy(update={"name": config.base})
 
 
-def known_bases(config: RunConfig) -> list[str]:
-    """Names that `base` can have: finished runs below the config's output root, and the shipped bases."""
-    checkpoints = (folder.parent.parent for folder in experiments(config).glob("*/checkpoints/final"))
-    shipped = (folder for root in SHIPPED for folder in root.glob("*/") if (folder / "config.json").is_file())
-    return list(
-        dict.fromkeys(sorted(folder.name for folder in checkpoints) + sorted(folder.name for folder in shipped))
-    )
-
-
 def _no_base(config: RunConfig) -> str:
     """That the base is nowhere, with the nearest name and what there is."""
     assert config.base is not None
-    known = known_bases(config)
-    nearest = did_you_mean(config.base, known).rstrip("?") or "; train it first, or give the path of a checkpoint"
-    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
-    there = f" (there is {', '.join(known[:MAX_NAMED])}{more})" if known else ""
+    finished = [name for name in known_runs(config.output_root) if _final(experiments(config) / name).is_dir()]
+    remedy = bases_elsewhere(config.base) or hint(config.base, [*finished, *known_bases()])
     return (
-        f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/"
-        f"{nearest}{there}"
+        f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/{remedy}; "
+        "or train it first, or give the path of a checkpoint"
     )
+
+
+def _final(run: Path) -> Path:
+    return run / "checkpoints" / "final"
 
 
 def whole_base(config: RunConfig, base: Base | None) -> Base:
@@ -122,10 +112,23 @@ def base_digests(base: Base) -> dict[str, str]:
     They tell a base from another one under the same name, whether it has a manifest or is a folder of the user's.
     """
     files = {name: base.checkpoint / name for name in (WEIGHTS, *OTHERS)}
-    digest_of_file = {name: artifacts.sha256(file) for name, file in files.items() if file.is_file()}
-    digests = {"base": digest_of_file.pop(WEIGHTS)} if WEIGHTS in digest_of_file else {}
-    digests |= {"base_files": digest_of(digest_of_file)}
+    found = {name: _file_digest(file) for name, file in files.items() if file.is_file()}
+    digests = {"base": found.pop(WEIGHTS)} if WEIGHTS in found else {}
+    digests |= {"base_files": digest_of(found)}
     return digests if base.config is None else digests | {"base_config": trust.config_digest(base.config)}
+
+
+def _file_digest(file: Path) -> str:
+    """SHA-256 of a file; of a tokenizer that writes `<bos>` as of one that does not, as those of version 0.1 are.
+
+    So a run that was begun from a shipped base before it had such a tokenizer finds the same base.
+    """
+    if file.name == "tokenizer.json":
+        with suppress(UserError):
+            content = read_json(file)
+            if content.get("post_processor") == BOS_FIRST:
+                return hashlib.sha256(file_text(content | {"post_processor": None}).encode()).hexdigest()
+    return artifacts.sha256(file)
 
 
 def experiments(config: RunConfig) -> Path:
@@ -136,7 +139,7 @@ def experiments(config: RunConfig) -> Path:
 def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
     """The base in a run folder (its final checkpoint), a shipped folder or a checkpoint."""
     if (folder / "checkpoints").is_dir():
-        checkpoint = folder / "checkpoints" / "final"
+        checkpoint = _final(folder)
         if not (checkpoint / "config.json").is_file():
             if not strict:
                 return None

@@ -1,6 +1,6 @@
 """Tables of real cities: the one that is shipped, or a file of the user's.
 
-A user's file needs a name and a place for every city; see docs/start.md for the files that are known. What is wrong in
+A user's file needs a name and a place for every city; see docs/cities.md for the files that are known. What is wrong in
 a name or a place is refused with its line and column, and no city is dropped or moved in silence. What no number needs
 (populations, ids of a database) stops no file. How a file was read is told in notes, which `World.build` prints.
 """

@@ -85,7 +85,7 @@ LAST_COUNTED = 2030
 
 NEEDED = ("name", "lat", "lon", "coordinates")
 _SHOWN = 12
-"""Accepted names in a message; the page `docs/start.md` has a table of all files."""
+"""Accepted names in a message; the page `docs/cities.md` has a table of all files."""
 _LAT, _LON = ("lat", "latitude"), ("lon", "lng", "long", "longitude")
 _BOX = {"min", "max", "north", "south", "east", "west", "ne", "sw", "nw", "se", "rad", "radians", "utm"}
 _DIGITS = re.compile(r"-?\d+\.?\d*", re.ASCII)

@@ -20,6 +20,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -100,15 +101,26 @@ def _trusted(compiler: str, path: Path) -> ctypes.CDLL:
     """The library at `path`, compiled now if it is not there, or not as it was compiled. Raises _Failed."""
     if not _is_private(path.parent):
         say(f"{path.parent}: others can write there, so the kernels are compiled for this process alone")
-        with tempfile.TemporaryDirectory() as folder:
-            return _kept(_compile(compiler), Path(folder) / path.name)
+        return _passing(_compile(compiler), path.name)
     if path.exists():
         try:
             return _loaded(path, _expected(path))
         except (_Failed, OSError) as error:
             say(f"{path}: {in_a_line(error)}; the kernels are compiled again")
-            _beside(path).unlink(missing_ok=True)
-    return _kept(_compile(compiler), path)
+            with suppress(OSError):
+                _beside(path).unlink(missing_ok=True)
+    data = _compile(compiler)
+    try:
+        return _kept(data, path)
+    except OSError as error:  # a full disk, a quota, no permission
+        say(f"{path.parent}: {error.strerror}, so the kernels are compiled for this process alone")
+        return _passing(data, path.name)
+
+
+def _passing(data: bytes, name: str) -> ctypes.CDLL:
+    """A compiled library, loaded from a file that is removed at once."""
+    with tempfile.TemporaryDirectory() as folder:
+        return _kept(data, Path(folder) / name)
 
 
 def _is_private(folder: Path) -> bool:

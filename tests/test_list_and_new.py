@@ -1,0 +1,154 @@
+"""`atlantis list` and `atlantis new`, and the shell's completion."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from atlantis import cli, lookup, strategies, tasks
+from atlantis import config as configs
+from atlantis.readout.catalogue import METRICS
+from atlantis.strategies import registry
+from atlantis.world import OCEANS
+
+
+@pytest.fixture(autouse=True)
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with nothing in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    code = cli.main(arguments)
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+NAMES = {
+    "configs": ["demo", "study_2025/cross", "atlantis_cross_finetune"],
+    "bases": ["dist_100k_1M_20epochs", "warm_start", "city_dist_100k"],
+    "strategies": registry.known(),
+    "tasks": tasks.known(),
+    "regions": list(OCEANS),
+    "metrics": list(METRICS),
+}
+
+
+@pytest.mark.parametrize("kind", NAMES)
+def test_every_name_has_its_line(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = said(capsys, "list", kind)
+    lines = out.splitlines()
+    assert code == 0 and lines[0].strip() == kind and max(map(len, lines)) <= 80
+    for name in NAMES[kind]:
+        line = next(line for line in lines if line.split()[:1] == [name])
+        assert len(line.split()) > 1, f"{name} has no description"
+
+
+def test_one_s_own_configs_are_listed_and_damaged_ones_stop_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("configs").mkdir()
+    Path("configs/mine.yaml").write_text("extends: demo\ndescription: what I try\nstrategy: {name: nowhere:Mine}\n")
+    Path("configs/odd.yaml").write_text("a: [")
+    code, out, _ = said(capsys, "list", "configs")
+    assert code == 0 and "what I try" in out and "cannot be read" in out and "demo " in out
+
+
+def test_a_kind_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = said(capsys, "list", "strategy")
+    assert code == 2 and "did you mean strategies? There is configs, bases, strategies" in err
+
+
+def test_a_base_that_is_not_here_says_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    roots = [lookup.PACKAGE / "pretrained"]
+    monkeypatch.setattr(lookup, "_base_roots", lambda: roots)
+    code, out, _ = said(capsys, "list", "bases")
+    assert code == 0 and "not here; `pip install ./pretrained` in a clone" in out
+    for command in (["show", "warm_start"], ["train", "demo", "base=warm_start"], ["evaluate", "warm_start"]):
+        code, _, err = said(capsys, *command)
+        assert code == 2 and "the package atlantis-lab-models: `pip install ./pretrained`" in err
+
+
+# --- new
+
+
+@pytest.mark.parametrize("parent", ["demo", "study_2025/cross", "configs/quick_base.yaml"])
+def test_a_new_config_is_the_one_it_extends_until_it_is_changed(
+    parent: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = said(capsys, "new", "mine", "--extends", parent)
+    assert code == 0 and out == "configs/mine.yaml\nchange it, then: atlantis train mine\n"
+    before, made = configs.load(parent), configs.load("mine")
+    assert made.name == "mine" and made.description == "What mine is to show, in one line"
+    assert configs.difference(before, made) == []
+    file = Path("configs/mine.yaml")
+    text = file.read_text().partition("# Keep old knowledge")[0]
+    opened = re.sub(r"^#(?! \S|$| {5})", "", text, flags=re.MULTILINE)
+    file.write_text(opened)
+    assert "\ntraining:\n  max_steps: " in opened and configs.difference(before, configs.load("mine")) == []
+
+
+def test_the_strategy_of_a_new_config_can_be_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    said(capsys, "new", "mine")
+    file = Path("configs/mine.yaml")
+    text = file.read_text()
+    for line in ("strategy:", "  name: replay", "  share: 0.2"):
+        assert f"#{line}\n" in text
+        text = text.replace(f"#{line}\n", f"{line}\n")
+    file.write_text(text)
+    assert [strategy.name for strategy in configs.load("mine").strategies] == ["replay"]
+
+
+def test_a_new_config_from_one_of_one_s_own(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("first.yaml").write_text("extends: demo\ntraining: {max_steps: 7}\n")
+    assert said(capsys, "new", "second", "--extends", "first.yaml")[0] == 0
+    assert configs.load("second").training.max_steps == 7
+
+
+def test_nothing_is_written_over_or_outside(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert said(capsys, "new", "mine")[0] == 0
+    Path("configs/mine.yaml").write_text("mine")
+    code, _, err = said(capsys, "new", "mine")
+    assert code == 2 and "is there already" in err and Path("configs/mine.yaml").read_text() == "mine"
+    for name in ("../up", "a b", "", "/tmp/x"):
+        code, _, err = said(capsys, "new", name)
+        assert code == 2 and "is no name for a config" in err
+    code, _, err = said(capsys, "new", "other", "--extends", "demmo")
+    assert code == 2 and "did you mean demo?" in err
+    assert [path.name for path in empty.rglob("*")] == ["configs", "mine.yaml"]
+
+
+def test_what_is_extended_and_nowhere_gets_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine.yaml").write_text("extends: demmo\n")
+    code, _, err = said(capsys, "train", "mine.yaml")
+    assert code == 2 and "mine.yaml:1: extends: there is no file demmo; did you mean demo?" in err
+
+
+# --- completion
+
+
+@pytest.mark.parametrize(("words", "expected"), [("atlantis tr", "train"), ("atlantis list st", "strategies")])
+def test_the_shell_completes(words: str, expected: str) -> None:
+    settings = {"_ATLANTIS_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    heavy = "import sys; from atlantis import cli\ntry: cli.main()\nfinally: assert 'torch' not in sys.modules"
+    result = subprocess.run([sys.executable, "-c", heavy], env=os.environ | settings, capture_output=True, text=True)
+    assert result.stdout.split() == [expected] and result.returncode == 0, result.stderr
+
+
+def test_completion_is_installed_for_a_shell(empty: Path) -> None:
+    command = [sys.executable, "-m", "atlantis", "--install-completion", "bash"]
+    result = subprocess.run(command, env=os.environ | {"HOME": str(empty)}, capture_output=True, text=True)
+    assert result.returncode == 0 and ".bash_completions/atlantis.sh" in (empty / ".bashrc").read_text()
+
+
+def test_listing_imports_nothing_heavy() -> None:
+    code = "import sys; from atlantis import cli; cli.main(['list', 'strategies']); print('torch' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "False" and strategies.__name__ == "atlantis.strategies"
