@@ -70,7 +70,7 @@ def rotated(model: Transformer, seed: int = 0) -> Transformer:
 def questions(world: World) -> Questions:
     cities = np.random.default_rng(0).integers(0, 400, (60, 2))
     cities[:, 1] += 500
-    cities[40:, 1] = world.offset + np.arange(20)
+    cities[40:, 1] = world.first_virtual + np.arange(20)
     return Questions.ask(DISTANCE, world, cities)
 
 
