@@ -609,7 +609,7 @@ def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.usefixtures("warm")
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "methods", [["naive", "replay", "lora", "wise"], pytest.param(list(METHODS), marks=pytest.mark.whole)],
+    "methods", [["naive", "new_rows", "replay", "lora", "wise"], pytest.param(list(METHODS), marks=pytest.mark.whole)],
     ids=["some", "all"],
 )  # fmt: skip
 def test_the_smoke_tier_scores_every_strategy(

@@ -401,7 +401,7 @@ def test_a_folder_that_is_no_run_is_not_touched(small_config: RunConfig) -> None
 
 def test_a_base_that_is_nowhere_is_named_with_the_nearest(small_config: RunConfig, small_run: Path) -> None:
     for base, nearest in (
-        ("nowhere", "there is .*small"),
+        ("nowhere", "There is .*small"),
         ("smal", "did you mean small"),
         ("warm_strat", "warm_start"),
     ):
