@@ -8,6 +8,7 @@ by_place.json. The same records give the same bytes.
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -116,6 +117,24 @@ def places_table() -> str:
     return table(["base", "first, R²", "first, km", "second, R²", "second, km"], rows, "lrrrr")
 
 
+def rates_table() -> str:
+    """The cross run from one base at other rates and in the other order: its worst step, and its last."""
+    rows = []
+    with open(EXPERIMENT / "rates.csv", encoding="utf-8") as file:
+        entries = list(csv.DictReader(file))
+    for rate, order in dict.fromkeys((entry["learning_rate"], entry["order"]) for entry in entries):
+        run = [entry for entry in entries if (entry["learning_rate"], entry["order"]) == (rate, order)]
+        worst, last = max(run, key=lambda entry: float(entry["mean_km"])), run[-1]
+        maps = [_axes(float(entry["lon_r2"]), float(entry["lat_r2"])) for entry in (worst, last)]
+        km = [f"{float(entry['mean_km']):,.0f}" for entry in (worst, last)]
+        label = "smaller id first" if order == "smaller_first" else "a coin"
+        rows.append(
+            [f"{float(rate):g}", label, f"{worst['step']}: {maps[0]}, {km[0]}", f"{last['step']}: {maps[1]}, {km[1]}"]
+        )
+    header = ["rate", "order of the fine-tuning", "worst step: R², km", "last step: R², km"]
+    return table(header, rows, "llrr")
+
+
 def page(prose: str) -> str:
     """The prose with its places filled."""
     records = Records()
@@ -146,6 +165,7 @@ def page(prose: str) -> str:
                 "bases": lambda: bases_table(records),
                 "cross": lambda: cross_table(records),
                 "places": places_table,
+                "rates": rates_table,
                 "order_adds": order_adds,
                 "worst": worst,
                 "added": lambda condition: spread(list(records.added_km(condition, EARLY).values())),

@@ -89,6 +89,7 @@ INTRODUCTION = """# Our numbers beside the study's
 
 Generated from {n} records by `python scripts/results_page.py RECORDS... -o docs/results.md`; not edited by hand.
 The study's numbers are those of {source}, each of one seed. [The study](study.md) has the results in words.
+Why its map sank under cross pairs, and ours does not, is asked on [a page of its own](collapse.md).
 
 A number of ours is the mean over the seeds of its row. In parentheses is the 95 % interval of that mean over the seeds:
 Student's t, on a scale that keeps the number within its bounds ([how](statistics.md)). There is none for fewer than
