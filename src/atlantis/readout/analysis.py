@@ -19,6 +19,7 @@ from atlantis.progress import bar, say
 from atlantis.reading import read_json
 from atlantis.readout.catalogue import METRICS
 from atlantis.readout.compared import block_features, layer_name
+from atlantis.readout.estimator import Regressor
 from atlantis.readout.files import Tables, analysis_folder, read_table, write_tables
 from atlantis.readout.forgetting import when_table
 from atlantis.readout.initial import initial_std
@@ -43,14 +44,19 @@ TIMES_STATES = 10
 READERS = {"degrees": read_degrees, "sphere": read_sphere}
 
 
-def probe_checkpoint(checkpoint: Path | str, world: World, config: ProbeConfig | None = None) -> dict[str, Reading]:
+def probe_checkpoint(
+    checkpoint: Path | str, world: World, config: ProbeConfig | None = None, estimator: Regressor | None = None
+) -> dict[str, Reading]:
     """Both protocols' readings, by name, of one checkpoint, or of any transformers folder with our tokens.
+
+    `estimator`: any regressor of scikit-learn for several targets, in place of ridge regression, with the same splits
+    and intervals. It is copied for each fit, and several are fitted at once.
 
     Raises UserError if the checkpoint cannot be read, was trained on another world, or lacks the layers.
     """
     config = config or ProbeConfig()
     features = open_source(checkpoint, world).features(world, config.layers)
-    return {name: read(features, world, config) for name, read in READERS.items()}
+    return {name: read(features, world, config, estimator) for name, read in READERS.items()}
 
 
 def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool = False) -> None:

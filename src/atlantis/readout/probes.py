@@ -2,7 +2,7 @@
 
 Two protocols, on the same features (`activations.probe_features`):
 
-- `seed`, the study's: a random 3,000 of 5,000 cities to fit, 2,000 to test; two ridge regressions (longitude and
+- `degrees`, the study's: a random 3,000 of 5,000 cities to fit, 2,000 to test; two ridge regressions (longitude and
   latitude in raw degrees), alpha 10. Atlantis is only in the test set. Its numbers are those of that one split; the
   intervals beside them are over further splits. Two kinds of variants (`variants.csv`): a share of Atlantis in the
   fit ("virtual in the pool"; scored on the rest of it), and each region left out of the fit in turn.
@@ -26,6 +26,7 @@ from numpy.typing import ArrayLike
 from atlantis.errors import UserError
 from atlantis.names import PROTOCOLS, REAL, protocol_named
 from atlantis.readout.catalogue import METRICS
+from atlantis.readout.estimator import Regressor, fitted
 from atlantis.readout.files import Tables
 from atlantis.readout.ridge import Ridge, Sums, fit_ridge, solve_ridge
 from atlantis.readout.threads import side_by_side
@@ -231,15 +232,20 @@ def without_r2(world: World) -> str | None:
     return f"all real cities lie {where}: R2 of {names} has no meaning and is left empty; read the km"
 
 
-def read_degrees(features: Num[np.ndarray, "n_cities p"], world: World, config: ProbeConfig) -> Reading:
+def read_degrees(
+    features: Num[np.ndarray, "n_cities p"], world: World, config: ProbeConfig, estimator: Regressor | None = None
+) -> Reading:
     """The study's protocol on features, row i being city i of the world.
 
     Intervals come from `repeats` splits, the protocol's own and further ones, which share most of their cities: see
-    `splits_share`, and for virtual cities, which are the same in each, `probes_share`.
+    `splits_share`, and for virtual cities, which are the same in each, `probes_share`. With an `estimator` in place of
+    the ridge regression there are no variants.
     """
     features, truth = features.astype(np.float64), np.stack([world.lon, world.lat], axis=1)
 
-    def fit(split: tuple[np.ndarray, np.ndarray]) -> tuple[Sums, np.ndarray]:
+    def fit(split: tuple[np.ndarray, np.ndarray]) -> tuple[Sums | None, np.ndarray]:
+        if estimator is not None:
+            return None, np.asarray(fitted(estimator, features[split[0]], truth[split[0]]).predict(features))
         sums = Sums.of(features[split[0]], truth[split[0]])
         return sums, solve_ridge(sums, config.alpha).predict(features)
 
@@ -256,7 +262,7 @@ def read_degrees(features: Num[np.ndarray, "n_cities p"], world: World, config: 
         row = {"group": group, "split": name} | scores
         parts = [of_split[group, name] for of_split in scored if (group, name) in of_split]
         rows.append(row | (_intervals(scores, parts, shared[name], around_mean=True) if name != "train" else {}))
-    variants = _variants(features, world, truth, train, test, config, sums)
+    variants = None if sums is None else _variants(features, world, truth, train, test, config, sums)
     return Reading(pd.DataFrame(rows), _predictions(world, _labels(world, train, test), predicted), variants)
 
 
@@ -335,12 +341,15 @@ def folds(world: World, config: ProbeConfig) -> Int[np.ndarray, " n_real"]:
     return np.random.Generator(np.random.PCG64(config.seed)).permutation(world.n_real) % n_folds
 
 
-def read_sphere(features: Num[np.ndarray, "n_cities p"], world: World, config: ProbeConfig) -> Reading:
+def read_sphere(
+    features: Num[np.ndarray, "n_cities p"], world: World, config: ProbeConfig, estimator: Regressor | None = None
+) -> Reading:
     """The second protocol on features: unit-sphere targets, folds over all real cities.
 
     `repeats` folds (at least 2). Every real city is predicted by the one probe that was not fitted on it, virtual
     cities by the mean direction of all of them. Intervals are over the folds, whose probes share most of their cities:
-    see `splits_share`, and for virtual cities, which every fold's probe sees, `fold_probes_share`.
+    see `splits_share`, and for virtual cities, which every fold's probe sees, `fold_probes_share`. An `estimator` in
+    place of the ridge regression predicts the three coordinates; what it predicts need not have length 1.
     """
     fold = folds(world, config)
     n_folds = fold.max() + 1
@@ -351,14 +360,19 @@ def read_sphere(features: Num[np.ndarray, "n_cities p"], world: World, config: P
     sums = side_by_side(lambda ids: Sums.of(features[ids], targets[ids]), members)
     everything = reduce(add, sums)
 
-    def read_fold(k: int) -> Ridge:
+    def read_fold(k: int) -> Ridge | None:
         inside = np.flatnonzero(fold != k)
-        ridge = fit_ridge(features[inside], targets[inside], sums=everything - sums[k])
-        directions[members[k]] = ridge.predict(features[members[k]])
-        virtual_by_fold[k] = ridge.predict(features[world.first_virtual :])
+        ridge = None
+        if estimator is None:
+            probe = ridge = fit_ridge(features[inside], targets[inside], sums=everything - sums[k])
+        else:
+            probe = fitted(estimator, features[inside], targets[inside])
+        directions[members[k]] = probe.predict(features[members[k]])
+        if world.n_virtual:
+            virtual_by_fold[k] = probe.predict(features[world.first_virtual :])
         return ridge
 
-    fits = tuple(side_by_side(read_fold, range(n_folds)))
+    fits = tuple(ridge for ridge in side_by_side(read_fold, range(n_folds)) if ridge is not None)
     directions[world.first_virtual :] = virtual_by_fold.mean(0)
     truth = np.stack([world.lon, world.lat], axis=1)
     predicted = np.stack(lon_lat(directions), axis=1)
