@@ -399,14 +399,18 @@ def test_a_folder_that_is_no_run_is_not_touched(small_config: RunConfig) -> None
     assert (folder / "chapter.txt").read_text() == "all my work"
 
 
-def test_a_base_that_is_nowhere_is_named_with_the_nearest(small_config: RunConfig, small_run: Path) -> None:
+def test_a_base_that_is_nowhere_is_named_with_the_nearest(
+    small_config: RunConfig, small_run: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(small_run, tmp_path / "experiments" / "small")
+    homeless = renamed(small_config, "homeless").model_copy(update={"output_root": str(tmp_path)})
     for base, nearest in (
         ("nowhere", "There is .*small"),
         ("smal", "did you mean small"),
         ("warm_strat", "warm_start"),
     ):
         with pytest.raises(UserError, match=f"base: '{base}' is no folder.*{nearest}"):
-            train(renamed(small_config, "homeless").model_copy(update={"base": base}))
+            train(homeless.model_copy(update={"base": base}))
 
 
 def test_ids_that_outgrow_the_context_are_refused(small_config: RunConfig) -> None:
