@@ -225,16 +225,23 @@ def stitch(
 
 
 def _table(frame: Any, title: str) -> Any:
-    """A data frame as it is printed: errors without decimals, shares with three."""
+    """A data frame as it is printed: errors without decimals, shares with three, a dash for what was not read."""
     from rich.table import Table
 
     table = Table(title=title, title_justify="left")
     for column in frame.columns:
         table.add_column(column, justify="right")
     for row in frame.itertuples(index=False):
-        cells = [f"{value:,.3f}" if isinstance(value, float) and abs(value) < 2 else value for value in row]
-        table.add_row(*(f"{cell:,.0f}" if isinstance(cell, float) else str(cell) for cell in cells))
+        table.add_row(*(_cell(value) for value in row))
     return table
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    if value != value:  # the control is made at the last step alone
+        return "–"
+    return f"{value:,.3f}" if abs(value) < 2 else f"{value:,.0f}"
 
 
 def _steps_in(text: str | None) -> list[int] | None:
