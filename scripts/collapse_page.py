@@ -86,11 +86,29 @@ def bases_table(records: Records) -> str:
     return table(["condition", "seed", "R² lon / lat", "map, km", "answers, km"], rows, "lrrrr")
 
 
+def _study_cross() -> tuple[StudyMap, StudyMap]:
+    """The map of the study's cross run at step `EARLY`, and at its end."""
+    cross = [row for row in TUNED_MAPS if row.run == "cross"]
+    return next(row for row in cross if row.step == EARLY), next(row for row in cross if row.step == row.total)
+
+
+def study(what: str) -> str:
+    """A number of the study's, by the name that the prose has for it."""
+    early, end = _study_cross()
+    return {
+        "base": _pair(BASE_END),
+        "end": _pair(end),
+        "early": str(EARLY),
+        "early_lon": f"{early.lon_r2:.3f}",
+        "lon_lost": f"{BASE_END.lon_r2 - early.lon_r2:.3f}",
+        "lat_lost": f"{BASE_END.lat_r2 - early.lat_r2:.3f}",
+        "added": f"{(end.mean_km or 0) - (BASE_END.mean_km or 0):,.0f}",
+    }[what]
+
+
 def cross_table(records: Records) -> str:
-    early = next(row for row in TUNED_MAPS if row.run == "cross" and row.step == EARLY)
-    end = next(row for row in TUNED_MAPS if row.run == "cross" and row.step == row.total)
-    added = f"{(end.mean_km or 0) - (BASE_END.mean_km or 0):,.0f}"
-    rows = [["the study", "42", _pair(BASE_END), _pair(early), _pair(end), "not told", added]]
+    early, end = _study_cross()
+    rows = [["the study", "42", _pair(BASE_END), _pair(early), _pair(end), "not told", study("added")]]
     for condition in CONDITIONS:
         early_km, end_km = records.added_km(condition, EARLY), records.added_km(condition)
         for record in records.runs(condition, "cross"):
@@ -166,6 +184,7 @@ def page(prose: str) -> str:
                 "cross": lambda: cross_table(records),
                 "places": places_table,
                 "rates": rates_table,
+                "study": study,
                 "order_adds": order_adds,
                 "worst": worst,
                 "added": lambda condition: spread(list(records.added_km(condition, EARLY).values())),

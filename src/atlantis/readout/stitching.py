@@ -32,12 +32,11 @@ from torch import Tensor
 from atlantis.data.encoding import encode, encode_questions, prefix, read_answers
 from atlantis.errors import UserError
 from atlantis.model import Transformer
-from atlantis.model.fast.cache import Cache, extend
-from atlantis.model.transformer import attend
+from atlantis.model.fast.cache import Cache, extend, go_on
 from atlantis.names import SLICES
 from atlantis.readout.generate import answers, same_length
 from atlantis.readout.ridge import fit_ridge
-from atlantis.statistics import interval
+from atlantis.statistics import LOG, mean_over_cities
 from atlantis.tasks import Questions
 from atlantis.vocabulary import EOS, PAD, Vocabulary
 from atlantis.world import World
@@ -70,29 +69,13 @@ class Stitched:
     ) -> tuple[Float[Tensor, "B T D"], tuple[Cache, Cache]]:
         """The last block's output for rows that go on where those of `cache` end, and the caches of both models."""
         below, above = cache or ([], [])
-        start = 0 if cache is None else (below or above)[0][0].shape[1]
+        start = 0 if cache is None else above[0][0].shape[1]
         (x,), below = extend(self.lower, tokens, [self.cut], below or None)
         if self.maps is not None:
             places = slice(start, start + tokens.shape[1])
             x = torch.einsum("btd,tde->bte", x, self.maps.weights[places]) + self.maps.offsets[places]
-        x, above = _upper_blocks(self.upper, x, self.cut + 1, start, above)
-        return x, (below, above)
-
-
-def _upper_blocks(
-    model: Transformer, x: Float[Tensor, "B T D"], first: int, start: int, cache: Cache
-) -> tuple[Float[Tensor, "B T D"], Cache]:
-    """States that enter block `first` at positions from `start` on, as the last block leaves them; and their cache."""
-    end = start + x.shape[1]
-    cos, sin, mask = model.cos[start:end], model.sin[start:end], model.causal[start:end, :end]
-    extended = []
-    for i, block in enumerate(model.layers[first:]):
-        q, k, v = block.heads(x, cos, sin)
-        if cache:
-            k, v = torch.cat([cache[i][0], k], dim=1), torch.cat([cache[i][1], v], dim=1)
-        extended.append((k, v))
-        x = block.finish(x, attend(q, k, v, mask))
-    return x, extended
+        outputs, above = go_on(self.upper, x, range(self.cut + 1, len(self.upper.blocks)), above or None)
+        return outputs[len(self.upper.blocks) - 1], (below, above)
 
 
 @torch.no_grad()
@@ -237,10 +220,9 @@ def errors_table(questions: Questions, values: Int[np.ndarray, " n"]) -> pd.Data
         errors = task.errors(given, mine.answer)
         for k in np.unique(mine.slice):
             here = mine.slice == k
-            mean = float(errors[here].mean())
-            low, high, n, _ = interval(errors[here], value=mean)
+            low, high, n, _ = mean_over_cities(errors[here], LOG)
             table.append(
-                {"task": task.name, "slice": SLICES[k], "unit": task.unit, "mean": mean, "low": max(low, 0.0)}
+                {"task": task.name, "slice": SLICES[k], "unit": task.unit, "mean": errors[here].mean(), "low": low}
                 | {"high": high, "median": np.median(errors[here]), "readable": (given[here] >= 0).mean(), "n": n}
             )
     return pd.DataFrame(table)

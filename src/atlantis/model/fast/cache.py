@@ -25,16 +25,32 @@ def extend(
 
     Row b continues row `rows[b]` of the cache; without `rows`, row b.
     """
-    n, length = cache[0][0].shape[1] if cache else 0, tokens.shape[1]
+    x = model.embedding(tokens)
+    outputs, extended = go_on(model, x, range(max(layers) + 1), cache, rows)
+    return [{-1: x, **outputs}[i] for i in layers], extended
+
+
+def go_on(
+    model: Transformer,
+    x: Float[Tensor, "B T D"],
+    blocks: range,
+    cache: Cache | None = None,
+    rows: Int[Tensor, " B"] | None = None,
+) -> tuple[dict[int, Float[Tensor, "B T D"]], Cache]:
+    """The outputs of consecutive blocks for the states that enter the first of them, and the rows' cache.
+
+    `cache` has an entry for each of these blocks, and rows as in `extend`.
+    """
+    n, length = cache[0][0].shape[1] if cache else 0, x.shape[1]
     cos, sin = model.cos[n : n + length], model.sin[n : n + length]
     mask = model.causal[n : n + length, : n + length]
-    x = model.embedding(tokens)
-    outputs, extended = {-1: x}, []
-    for i, block in enumerate(model.layers[: max(layers) + 1]):
+    outputs, extended = {}, []
+    for entry, i in enumerate(blocks):
+        block = model.layers[i]
         q, k, v = block.heads(x, cos, sin)
         if cache:
-            before = cache[i] if rows is None else (cache[i][0][rows], cache[i][1][rows])
+            before = cache[entry] if rows is None else (cache[entry][0][rows], cache[entry][1][rows])
             k, v = torch.cat([before[0], k], dim=1), torch.cat([before[1], v], dim=1)
         extended.append((k, v))
         outputs[i] = x = block.finish(x, attend(q, k, v, mask))
-    return [outputs[i] for i in layers], extended
+    return outputs, extended
