@@ -54,9 +54,9 @@ LAYERS = [
 A module of a package may have a line of its own, above that of the package.
 """
 
-PLUG_INS = {"own_code", "sweep.cluster", "__init__", "readout"}
+PLUG_INS = {"own_code", "sweep.cluster", "__init__", "readout", "cli.app"}
 """Where a module's name is not a constant: a user's class, a strategy or a task by the name of its file, a package that
-need not be installed, and names that packages hand out when they are first used."""
+need not be installed, names that packages hand out when they are first used, and the file of a command."""
 
 LONGEST = 400
 LONGER = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,22 @@ from atlantis.errors import UserError
 if TYPE_CHECKING:
     from atlantis.settings import VirtualRegionConfig
 
+_SETTINGS: dict[str, Any] = {"rich_markup_mode": None}
+app = typer.Typer(
+    name="world",
+    help="Build a world: real cities and the virtual regions after them.",
+    no_args_is_help=True,
+    add_completion=False,
+    **_SETTINGS,
+)
 
+
+@app.callback()
+def _world() -> None:
+    """Makes `build` a command of a group, though it is the only one."""
+
+
+@app.command("build")
 def world_build(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.")],
     config: Annotated[
