@@ -33,8 +33,7 @@ from atlantis.errors import UserError
 from atlantis.markdown import PLACE, fill
 from atlantis.report import bases
 from atlantis.report.bases import bases_of
-from atlantis.report.groups import Group, groups_of, mean_and_interval, number, pairs_of
-from atlantis.report.results import MAP_KM, on_map, on_task
+from atlantis.report.groups import MAP_KM, Group, groups_of, mean_and_interval, number, on_map, on_task, pairs_of
 from atlantis.report.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
 from atlantis.report.study_record import REAL, StudyRecord, read_record
 from atlantis.statistics import IDENTITY, LOG, Scale

@@ -23,7 +23,9 @@ from atlantis.interpolate import interpolate
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.readout import analysis
-from atlantis.readout.probes import FEWEST, r2, read, variant_columns, without_r2
+from atlantis.readout.placed import r2, variant_columns
+from atlantis.readout.probes import read
+from atlantis.readout.splits import FEWEST, without_r2
 from atlantis.report import run_data
 from atlantis.report.export import run_tables
 from atlantis.report.page import write_report

@@ -11,7 +11,7 @@ import pytest
 from atlantis.errors import UserError
 from atlantis.markdown import with_part
 from atlantis.report.bases import added, bases_of, known, less
-from atlantis.report.results import MAP_KM
+from atlantis.report.groups import MAP_KM
 from atlantis.report.study_record import read_records
 from atlantis.statistics import Interval, seed_interval
 from scripts import study_text

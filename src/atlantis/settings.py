@@ -20,10 +20,8 @@ from pydantic import (
 )
 
 from atlantis.fields import READ_ONLY, Count, Int, OwnStrategySettings, Positive, Seed, Settings, StrategySettings
+from atlantis.names import MAX_CITIES
 from atlantis.strategies.registry import checked_settings
-
-MAX_CITIES = 1_000_000
-"""The most cities a world can have, real and virtual together: their ids have up to six digits."""
 
 
 def folder_name(name: str | None) -> str | None:

@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atlantis.errors import UserError
+from atlantis.names import MAX_CITIES
 from atlantis.reading import read_json
-from atlantis.settings import MAX_CITIES
 
 Kind = Literal["characters", "city"]
 

@@ -25,8 +25,9 @@ from atlantis.readout.forgetting import when_table
 from atlantis.readout.initial import initial_std
 from atlantis.readout.layers import layer_table, layer_tables
 from atlantis.readout.measures import VERSION, Measures
-from atlantis.readout.probes import Reading, read_degrees, read_sphere, without_r2
+from atlantis.readout.probes import Reading, read_degrees, read_sphere
 from atlantis.readout.source import open_checkpoint, open_source
+from atlantis.readout.splits import without_r2
 from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.tasks import Task

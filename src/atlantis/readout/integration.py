@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Num
 from scipy.spatial import procrustes
 
-from atlantis.readout.probes import FEWEST
 from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
 from atlantis.readout.skill import Estimate
+from atlantis.readout.splits import FEWEST
 from atlantis.readout.threads import side_by_side
 from atlantis.sphere import haversine_km, lon_lat
 from atlantis.statistics import log_normal_mean

@@ -15,9 +15,10 @@ from atlantis.model.checkpoint import checkpoint_folders
 from atlantis.names import REAL
 from atlantis.progress import bar
 from atlantis.readout.files import Tables, write_tables
-from atlantis.readout.probes import degrees_split, metrics, virtual_regions
+from atlantis.readout.placed import metrics
 from atlantis.readout.ridge import Sums, solve_ridge
 from atlantis.readout.source import Source, open_source
+from atlantis.readout.splits import degrees_split, virtual_regions
 from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.world import World
@@ -30,7 +31,7 @@ MOST_BYTES = 2**30
 
 
 def layer_table(source: Source, world: World, config: ProbeConfig, layers: list[str] | None = None) -> pd.DataFrame:
-    """One row per layer (all of the source's, or `layers`), position and group: the scores of `probes.metrics`.
+    """One row per layer (all of the source's, or `layers`), position and group: the scores of `placed.metrics`.
 
     Each probe is a ridge regression of raw degrees on one layer's state at one position, with the degrees protocol's
     split and penalty. Groups are the real cities tested on, and each virtual region.

@@ -21,7 +21,6 @@ from atlantis.readout.compared import ENERGY, Compared, Constants, First, mean
 from atlantis.readout.damage import Shift, rank_correlations, share_about_anywhere, tangential_share
 from atlantis.readout.integration import constellation_disparity, mean_of_islands, place_unseen, ratio
 from atlantis.readout.outputs import kl_per_token
-from atlantis.readout.probes import groups
 from atlantis.readout.ridge import Ridge
 from atlantis.readout.similarity import (
     Cloud,
@@ -42,6 +41,7 @@ from atlantis.readout.skill import (
     skills,
     turn_back,
 )
+from atlantis.readout.splits import groups
 from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.tasks import Task

@@ -9,6 +9,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from atlantis.errors import UserError
+from atlantis.names import REAL
 from atlantis.readout.catalogue import scale_of
 from atlantis.report.study_numbers import StudyMap
 from atlantis.report.study_record import RUNS, SEEDS, Evaluation, Origin, StudyRecord, command
@@ -25,6 +26,19 @@ class Pick(NamedTuple):
 
     metric: str
     take: Callable[[Evaluation], float | None]
+
+
+def on_map(protocol: str, group: str, key: str) -> Pick:
+    """Picks one number of a group of cities from an evaluation; None if it is not there."""
+    return Pick(key, lambda row: getattr(getattr(row, protocol).get(group), key, None))
+
+
+def on_task(name: str, key: str) -> Pick:
+    return Pick(key, lambda row: getattr(row.task.get(name), key, None))
+
+
+MAP_KM = on_map("degrees", REAL, "mean_km")
+"""Real cities by the study's protocol."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from atlantis.data.mixture import check_possible, tasks_of
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import check_world
 from atlantis.model.folder import n_weights, read_config, rope_theta
-from atlantis.readout.probes import check_probe
+from atlantis.readout.splits import check_probe
 from atlantis.settings import RunConfig, TrainingConfig
 from atlantis.training.base import Base
 from atlantis.training.device import choose_device

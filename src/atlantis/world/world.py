@@ -27,9 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from atlantis.artifacts import verify
 from atlantis.errors import UserError
-from atlantis.names import is_reserved, own_region_name
+from atlantis.names import MAX_CITIES, is_reserved, own_region_name
 from atlantis.progress import say
-from atlantis.settings import MAX_CITIES
 from atlantis.sphere import haversine_km
 from atlantis.world import folder as folder_
 from atlantis.world.canonical import COLUMNS, canonical_csv, ids_are_positions, table_digest, virtual_rows, with_ids
