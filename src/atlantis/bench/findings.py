@@ -30,7 +30,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atlantis.bench.leaderboard import kinds, percent, rate, with_interval
+from atlantis.bench.leaderboard import conditions, kinds, percent, rate, spec_of, with_interval
 from atlantis.bench.quantities import (
     KEPT_ANSWERS,
     KEPT_MAP,
@@ -224,9 +224,7 @@ class _Page:
         return f"atlantis bench --tier {self.tier} --only {scenario}" + (f"/{method}" if method else "")
 
     def about(self) -> str:
-        seeds = sorted({record.seed for record in self.records})
-        devices = sorted({f"{r.device['name']}, {r.device['precision']}" for r in self.records if r.device})
-        versions = sorted({r.versions["torch"] for r in self.records if r.versions})
+        seeds, devices, versions = conditions(self.records)
         return (
             f"{len(self.records)} records of the {self.tier} tier; seeds {', '.join(map(str, seeds))}; "
             f"{'; '.join(devices)}; PyTorch {', '.join(versions)}"
@@ -255,6 +253,5 @@ def _difference(values: np.ndarray, quantity: str) -> str:
 
 
 def _with_unit(numbers: tuple[float, float, float], quantity: str, sign: str) -> str:
-    digits = 4 if quantity == WITH_ANSWERS else 3
-    text = with_interval(numbers, sign + (",.0f" if is_km(quantity) else f".{digits}f"))
+    text = with_interval(numbers, sign + spec_of(quantity))
     return f"{text} km" if is_km(quantity) and math.isfinite(numbers[0]) else text

@@ -85,13 +85,18 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
 
 def _about(records: Sequence[BenchRecord]) -> str:
     """Seeds, device and version, and how little the seeds say."""
-    seeds = sorted({record.seed for record in records})
-    devices = sorted({f"{record.device['name']}, {record.device['precision']}" for record in records if record.device})
-    versions = sorted({record.versions["torch"] for record in records if record.versions})
+    seeds, devices, versions = conditions(records)
     commits = sorted({record.commit for record in records if record.commit})
     lines = [f"Seeds {', '.join(map(str, seeds))}. Device: {'; '.join(devices) or ABSENT}."]
     lines.append(f"PyTorch {', '.join(versions) or ABSENT}. Commits: {', '.join(commits) or ABSENT}.")
     return " ".join(lines + ([SMALL] if len(seeds) < 6 else []))
+
+
+def conditions(records: Sequence[BenchRecord]) -> tuple[list[int], list[str], list[str]]:
+    """The seeds, the devices with their precision, and the versions of PyTorch that records were made with."""
+    seeds = sorted({record.seed for record in records})
+    devices = sorted({f"{record.device['name']}, {record.device['precision']}" for record in records if record.device})
+    return seeds, devices, sorted({record.versions["torch"] for record in records if record.versions})
 
 
 def with_interval(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
@@ -101,10 +106,14 @@ def with_interval(numbers: tuple[float, float, float], spec: str = ".3f") -> str
 
 
 def shown(standing: Standing, quantity: str) -> str:
-    """A quantity's mean over the seeds that have it, and its interval: km as whole numbers."""
+    """A quantity's mean over the seeds that have it, and its interval."""
     values = standing.array(quantity)
-    spec = ",.0f" if is_km(quantity) else ".4f" if quantity == WITH_ANSWERS else ".3f"
-    return with_interval(mean_and_interval(values, quantity), spec) if len(values) else ABSENT
+    return with_interval(mean_and_interval(values, quantity), spec_of(quantity)) if len(values) else ABSENT
+
+
+def spec_of(quantity: str) -> str:
+    """How a quantity is written: km as whole numbers, all else with three digits, and four for the least volume."""
+    return ",.0f" if is_km(quantity) else ".4f" if quantity == WITH_ANSWERS else ".3f"
 
 
 def difference(comparison: Comparison, spec: str = ".3f") -> str:

@@ -62,7 +62,6 @@ class Plan:
         only: str | None = None,
         output_root: Path | str = "outputs",
         entered: Mapping[str, Method] | None = None,
-        seeds: Sequence[int] | None = None,
     ) -> Plan:
         """The whole of a tier; `only`: some of it, such as A1/replay, A1 or /replay, comma-separated in each part.
 
@@ -88,7 +87,7 @@ class Plan:
             Path(output_root),
             scenarios,
             [methods[name] for name in names],
-            list(whole.seeds if seeds is None else seeds),
+            list(whole.seeds),
             {name: file for name, (file, _) in entries.items()},
         )
 

@@ -105,12 +105,12 @@ class Board:
     def of(self, method: str) -> Standing | None:
         return next((one for one in self.standings if one.method == method), None)
 
-    def compared_with(self, reference: str, quantity: str = "volume") -> dict[str, Comparison]:
-        """By method, where both have seeds in common; empty if the reference has no record."""
+    def compared_with(self, reference: str) -> dict[str, Comparison]:
+        """The volumes less the reference's by method, where both have seeds in common; empty if it has no record."""
         theirs = self.of(reference)
         if theirs is None:
             return {}
-        found = {one.method: compared(one, theirs, quantity) for one in self.standings if one is not theirs}
+        found = {one.method: compared(one, theirs, "volume") for one in self.standings if one is not theirs}
         return {name: comparison for name, comparison in found.items() if comparison is not None}
 
     def best(self) -> list[str]:

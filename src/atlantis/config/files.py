@@ -81,6 +81,7 @@ def load_with(
     path = find(str(path))
     data, places = _read_with_parents(path, ())
     beside = {key: data.pop(key) for key in extra if key in data}
+    _make_way(data, _set_whole(overrides))
     for override in overrides:
         if (key := override.partition("=")[0].partition(".")[0].strip()) in extra:
             raise UserError(f"{override}: {key} is not part of a run's config; set it in {path} itself")
@@ -93,6 +94,7 @@ def load_with(
 def changed(config: RunConfig, overrides: Sequence[str], folder: Path | str = ".") -> RunConfig:
     """`config` with overrides such as `training.max_steps=20` on top; files in them are named relative to `folder`."""
     data, places = config.model_dump(mode="json"), {}
+    _make_way(data, _set_whole(overrides))
     for override in overrides:
         _override(data, places, override, Path(folder))
     return validated(RunConfig, data, places, str(config.name))
@@ -129,6 +131,7 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, An
     below, places_below = _read_with_parents(_parent(path, parent, where), (*seen, path.resolve()))
     for own in ("name", "description"):
         below.pop(own, None)
+    _make_way(below, data)
     return _merge(below, data), places_below | places
 
 
@@ -207,6 +210,32 @@ def _anchor_files(data: dict[str, Any], folder: Path) -> None:
             inner = inner.get(parent) if isinstance(inner, dict) else None
         if isinstance(inner, dict) and isinstance(inner.get(key), str):
             inner[key] = os.path.abspath(folder / Path(inner[key]).expanduser())
+
+
+def _make_way(below: dict[str, Any], above: dict[str, Any]) -> None:
+    """A dataset has a kind or parts. Take out of `below`, in place, the one that `above` replaces by the other.
+
+    Where `above` has both, they contradict each other, and the settings say so.
+    """
+    dataset, new = below.get("dataset"), above.get("dataset")
+    if not isinstance(dataset, dict) or not isinstance(new, dict):
+        return
+    if new.get("parts") is not None and "kind" not in new:
+        for key in ("kind", "n_train"):  # there are as many training questions as the parts have
+            dataset.pop(key, None)
+    elif new.get("kind", "parts") != "parts" and "parts" not in new:
+        dataset.pop("parts", None)
+
+
+def _set_whole(overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings of the dataset that overrides set, as a file would have them; not those inside one of its parts."""
+    settings = {}
+    for override in overrides:
+        key, _, text = override.partition("=")
+        section, _, name = key.strip().partition(".")
+        if section == "dataset":
+            settings[name] = yaml12.scalar(text.strip())
+    return {"dataset": settings}
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

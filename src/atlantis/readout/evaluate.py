@@ -26,12 +26,15 @@ from atlantis.tasks import Questions
 from atlantis.tasks.score import Score, score
 from atlantis.world import World
 
+BATCH = 1024
+"""Rows whose loss is computed at a time."""
+
 
 @torch.no_grad()
-def mean_loss(model: Transformer, rows: Rows, batch: int = 1024) -> float:
+def mean_loss(model: Transformer, rows: Rows) -> float:
     """Mean cross-entropy (nats) of the completions' tokens over all rows."""
     total = count = 0.0
-    for chunk in torch.arange(len(rows), device=rows.tokens.device).split(batch):
+    for chunk in torch.arange(len(rows), device=rows.tokens.device).split(BATCH):
         part = rows.batch(chunk)
         loss, n = completion_loss(shared_logits(model, part), part.targets)
         total, count = total + loss.item(), count + n.item()

@@ -136,13 +136,13 @@ def place_unseen(
     return Placed(solve_ridge(sums, alpha).predict(virtual), np.array(side_by_side(error_km, islands)))
 
 
-def mean_of_islands(km: Num[np.ndarray, " k"], confidence: float = 0.95) -> Estimate:
+def mean_of_islands(km: Num[np.ndarray, " k"]) -> Estimate:
     """Mean error of islands from the errors `km` of each, with an interval on the log scale.
 
     Islands' errors are positive and skewed: a few are several times the median, as log-normal values are. No interval
     for fewer than three islands, equal errors, or an error of 0.
     """
-    interval = log_normal_mean(km, confidence)
+    interval = log_normal_mean(km)
     return Estimate(float(km.mean()), interval.low, interval.high, len(km))
 
 

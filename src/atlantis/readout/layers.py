@@ -30,8 +30,8 @@ POSITIONS = {"characters": ["digit", ",", "c", "_"], "city": ["city", ","]}
 MOST_BYTES = 2**30
 
 
-def layer_table(source: Source, world: World, config: ProbeConfig, layers: list[str] | None = None) -> pd.DataFrame:
-    """One row per layer (all of the source's, or `layers`), position and group: the scores of `placed.metrics`.
+def layer_table(source: Source, world: World, config: ProbeConfig) -> pd.DataFrame:
+    """One row per layer of the source, position and group: the scores of `placed.metrics`.
 
     Each probe is a ridge regression of raw degrees on one layer's state at one position, with the degrees protocol's
     split and penalty. Groups are the real cities tested on, and each virtual region.
@@ -39,7 +39,7 @@ def layer_table(source: Source, world: World, config: ProbeConfig, layers: list[
     train, test = degrees_split(world, config)
     truth = np.stack([world.lon, world.lat], axis=1)
     scored = {REAL: test} | {region: world.ids_of(region) for region in virtual_regions(world)}
-    layers, positions = layers or source.layers, POSITIONS[source.vocabulary.kind]
+    layers, positions = source.layers, POSITIONS[source.vocabulary.kind]
 
     def read(place: tuple[int, int]) -> list[dict[str, Any]]:
         layer, position = place

@@ -41,9 +41,7 @@ class Base:
 
     def mean(self, run: str, value: Callable[[StudyRecord], float | None]) -> float | None:
         """Mean of a number over the draws of a run; None if there is none."""
-        values = [value(record) for record in self.runs.get(run, {}).values()]
-        present = [number for number in values if number is not None]
-        return fmean(present) if present else None
+        return _mean([value(record) for record in self.runs.get(run, {}).values()])
 
     def pairs(self, run: str, other: str) -> list[tuple[StudyRecord, StudyRecord]]:
         """Records of both runs with the same seed."""
@@ -54,9 +52,7 @@ class Base:
         self, run: str, other: str, value: Callable[[StudyRecord, StudyRecord], float | None]
     ) -> float | None:
         """Mean over the draws that both runs have; None if there is none."""
-        values = [value(*pair) for pair in self.pairs(run, other)]
-        present = [number for number in values if number is not None]
-        return fmean(present) if present else None
+        return _mean([value(*pair) for pair in self.pairs(run, other)])
 
 
 def bases_of(records: Iterable[StudyRecord]) -> list[Base]:
@@ -103,6 +99,10 @@ def less_at_equal_steps(one: StudyRecord, other: StudyRecord, pick: Pick) -> flo
     steps = min(one.steps, other.steps)
     ours, theirs = at_step(one, steps, pick), at_step(other, steps, pick)
     return None if ours is None or theirs is None else ours - theirs
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    return fmean(present) if (present := known(values)) else None
 
 
 def known(values: Sequence[float | None]) -> list[float]:

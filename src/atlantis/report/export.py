@@ -11,8 +11,9 @@ import pandas as pd
 
 from atlantis.names import REAL
 from atlantis.readout.catalogue import METRICS, title_of
+from atlantis.readout.files import rows_where
 from atlantis.report.map_data import WHEN_COLUMNS, MapData
-from atlantis.report.probe_data import Probe, rows_where
+from atlantis.report.probe_data import Probe
 from atlantis.report.run_data import Run
 from atlantis.report.tables import ABSENT, Sheet, cell, run_sheet, slice_title
 

@@ -13,7 +13,7 @@ from atlantis import artifacts
 from atlantis.config import BOOKKEEPING, checked
 from atlantis.errors import UserError
 from atlantis.names import REAL, protocol_named
-from atlantis.report.probe_data import rows_where
+from atlantis.readout.files import rows_where
 from atlantis.report.record import read_facts, record_files, rounded, write_facts
 from atlantis.report.run_data import Run
 from atlantis.settings import RunConfig, Settings
