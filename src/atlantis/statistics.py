@@ -272,6 +272,7 @@ def sign_flip_p(differences: ArrayLike, rng: np.random.Generator | None = None, 
             raise ValueError(f"more than {MAX_EXACT} pairs need a random generator")
         signs = np.vstack([np.ones(len(d)), rng.choice([1.0, -1.0], size=(n_flips, len(d)))])
     sums = np.abs(signs @ d)
+    # Patterns whose sums are equal may differ by rounding, and must count as equal.
     return float((sums >= sums[0] * (1 - 1e-12)).mean())  # the observed pattern is the first
 
 
@@ -334,6 +335,7 @@ def cells_of(lon: ArrayLike, lat: ArrayLike, degrees: float) -> np.ndarray:
     middle = np.radians((band + 0.5) * 180 / n_bands - 90)
     n_cells = np.maximum(1, np.round(2 * n_bands * np.cos(middle)).astype(int))
     column = ((lon + 180) % 360 / 360 * n_cells).astype(int).clip(0, n_cells - 1)
+    # No band has more than 2 * n_bands cells, so cells of two bands never share a number.
     return np.unique(band * 4 * n_bands + column, return_inverse=True)[1]
 
 
@@ -359,6 +361,7 @@ def cell_bootstrap(
     cell = cells_of(lon, lat, degrees)
     sizes = np.bincount(cell)
     few = not len(cell) or sizes.sum() ** 2 < FEWEST_CELLS * (sizes**2).sum()
+    # Where there is no interval one draw is enough: it gives the result its shape.
     drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / max(1, len(sizes))), size=1 if few else n_resamples)
     values = statistic(drawn[:, cell].astype(np.float64))
     missing = np.isnan(values).mean(0) > 0.5

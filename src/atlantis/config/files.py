@@ -177,6 +177,7 @@ def _override(data: dict[str, Any], places: dict[Keys, Place], override: str, fo
             if isinstance(inner, dict) and inner.get(step) is None:
                 inner[step] = _default(keys)
             inner = inner[step]
+    # What is wrong inside the new value is the override's mistake, on no line of the file.
     for place in [place for place in places if place[: len(keys)] == keys]:
         del places[place]
     places[keys] = (override, None)

@@ -180,6 +180,7 @@ def _is_counts(row: Any) -> bool:
 
 def dataset_digest(config: DatasetConfig, world_digest: str) -> str:
     """12 hexadecimal digits of all that determines a dataset's rows, known before it is built."""
+    # A setting is in the digest only where it can matter: so what was made before it existed keeps its digest.
     request = {"kind": config.kind, "sizes": config.sizes, "seed": config.seed}
     if config.kind != "distance":
         request["offset"] = config.first_virtual

@@ -92,6 +92,7 @@ def encode(form: Form, vocabulary: Vocabulary, cities: ArrayLike, answer: ArrayL
     outside = np.flatnonzero((answer < 0) | (answer >= form.n_answers))
     if len(outside):
         raise UserError(f"row {outside[0]}: the answer {answer[outside[0]]} is outside 0 .. {form.n_answers - 1}")
+    # In a seat that every row takes, a missing city is a mistake and not an empty seat.
     always = np.isin(np.arange(form.seats), form.seated(form.least_cities))
     columns = []
     for seat, ids in enumerate(cities.T):

@@ -99,6 +99,7 @@ def parts_of(config: DatasetConfig) -> list[Part]:
         else:
             sizes = (n_train, round(left[1] * n_train / n_left), round(left[2] * n_train / n_left))
         parts.append(Part(task, where, sizes, i if config.parts else None))
+        # A share of what is left, and for the last part all of it: rounded shares of the whole need not add up to it.
         left = (left[0] - sizes[0], left[1] - sizes[1], left[2] - sizes[2])
         n_left -= n_train
     _check_names(parts)

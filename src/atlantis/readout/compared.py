@@ -142,6 +142,7 @@ class Compared:
     def _first(self, model: Transformer, vocabulary: Vocabulary) -> First:
         world, seed = self.world, self.config.seed
         shuffled = np.random.Generator(np.random.PCG64(seed)).permutation(world.n_real)
+        # Virtual cities keep their states: they take no part in the fit, which is to learn nothing.
         permuted = np.concatenate([self.features[shuffled], self.features[world.first_virtual :]])
         new = like(model, self.constants.initial_std, seed)
         everywhere, form = np.arange(len(self.features)), self.constants.task.form

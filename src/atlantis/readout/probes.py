@@ -204,6 +204,7 @@ def read_sphere(
     virtual_by_fold = np.zeros((n_folds, world.n_virtual, 3))
     members = [np.flatnonzero(fold == k) for k in range(n_folds)]
     sums = side_by_side(lambda ids: Sums.of(features[ids], targets[ids]), members)
+    # A fold's fit has the sums of all cities less its own: the features are multiplied once, not once for each fold.
     everything = reduce(add, sums)
 
     def read_fold(k: int) -> Ridge | None:

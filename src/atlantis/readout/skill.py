@@ -148,6 +148,7 @@ def turn_back(now: Cloud, first: Cloud, fold: Int[np.ndarray, " n"]) -> Float[np
     def turn_fold(k: int) -> None:
         rows, others = fold == k, fold != k
         a, b = now.x[others].mean(0), first.x[others].mean(0)
+        # x' y of the other folds about their means: all sums less this fold's, less n times the product of the means.
         turn = orthogonal_turn(everything - inside[k] - others.sum() * np.outer(a, b))
         carried[rows] = (now.x[rows] - a) @ turn + b
 

@@ -74,6 +74,7 @@ class LowRankAdaptation(Strategy):
         weights = dict(self.context.model.named_parameters())
         for name, layer in self.layers.items():
             layer.get_delta_weight("default").backward(weights[name].grad)
+            # The optimizer knows the adapters alone, so nothing else would clear this before the next step.
             weights[name].grad = None
 
     def after_update(self) -> None:

@@ -231,6 +231,7 @@ def _overlaps(axes: Mapping[str, Sequence[Any]]) -> Iterator[str]:
     """What would be varied twice: a value that is listed again, or a key that lies inside another."""
     for key, values in axes.items():
         for n, value in enumerate(values):
+            # True equals 1 in Python, and is another value of a setting.
             if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:n]):
                 yield f"{key}: {json.dumps(value, ensure_ascii=False)} is listed twice; leave one of them out"
         for other in axes:

@@ -99,6 +99,7 @@ class VirtualRegion:
         """Shape [2, count], in [0, 1)."""
         stream = int.from_bytes(hashlib.sha256(f"{self.seed}:{self.code}".encode()).digest(), "big")
         raw = np.random.PCG64(stream).random_raw(2 * self.count)
+        # The top 53 bits, as many as a float's fraction has: every value is exact, and none is 1.
         return ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(self.count, 2).T
 
 

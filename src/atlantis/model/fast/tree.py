@@ -36,11 +36,14 @@ def grow(rows: Int[np.ndarray, "B S"], asked: Int[np.ndarray, "B C"], wanted: Bo
     length = np.where(wanted, asked + 1, 0).max(axis=1)
     inside = np.arange(rows.shape[1]) < length[:, None]
     rows = np.where(inside, rows, -1)
+    # Sorted, rows with a beginning in common stand together: a token is a new node where its row differs from the row
+    # above, there or further left. lexsort takes its last key first, hence the turn.
     order = np.lexsort(rows.T[::-1])
     rows, inside = rows[order], inside[order]
     new = inside.copy()
     new[1:] &= np.logical_or.accumulate(rows[1:] != rows[:-1], axis=1)
     first = np.where(new, new.cumsum().reshape(new.shape) - 1, -1)
+    # Nodes are numbered in this order, so the largest number so far in a column is that of the shared beginning.
     path = np.where(inside, np.maximum.accumulate(first, axis=0), -1)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
@@ -152,6 +155,7 @@ def greedy(model: Transformer, prompts: Int[np.ndarray, "B T"], n_tokens: int) -
         more = Tree(read, position, paths, asking, asking, everything, everything)
         logits = _logits(model, _go_on(model, tables, n_nodes, more, last)[0])
         n_nodes += len(rows)
+    # Back into the order in which the prompts came.
     unsorted = np.empty_like(answers)
     unsorted[order] = answers
     return unsorted

@@ -87,6 +87,7 @@ class Composed:
         with torch.no_grad():
             for part in self.parts:
                 weights = part.shown(weights)
+            # By identity: what no strategy replaced is neither copied nor put back.
             changed = {name: value for name, value in weights.items() if value is not trained[name]}
             before = {name: trained[name].clone() for name in changed}
             for name, value in changed.items():
