@@ -141,7 +141,7 @@ class _Places:
         return _mean([base.mean(run, lambda record: value(record, pick)) for base in self.bases], LOG)
 
     def virtual(self, run: str) -> str:
-        found = bases.known([base.mean(run, _virtual_km) for base in self.bases])
+        found = bases.present([base.mean(run, _virtual_km) for base in self.bases])
         return ", ".join(number(value, 0) for value in sorted(found))
 
     def virtual_draws(self, run: str) -> str:
@@ -184,4 +184,4 @@ def _virtual_km(record: StudyRecord) -> float | None:
 
 
 def _mean(values: Sequence[float | None], scale: Scale = IDENTITY) -> str:
-    return mean_and_interval(bases.known(values), 0, scale) if bases.known(values) else ""
+    return mean_and_interval(bases.present(values), 0, scale) if bases.present(values) else ""

@@ -49,7 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[BenchRecord]:
     attempts = attempts_of(plan, plan.tier.setup(plan.output_root), {m.name: m.values[0] for m in plan.methods})
     records = []
     for i, one in enumerate(attempts):
-        task, measures = one.task, ("average_skill", "forgetting", "backward_transfer", "forward_transfer")
+        task, measures = one.case, ("average_skill", "forgetting", "backward_transfer", "forward_transfer")
         more: dict[str, Any] = {"variant": task.variant, "repeat": task.repeat}
         more |= {"continual": dict.fromkeys(measures, i / 1000)} if task.variant == SEQUENCE else {}
         records.append(planted(task.scenario, one.method.name, one.seed, (0.5 + i / 1000, 0.4, 0.3), **more))

@@ -29,11 +29,11 @@ class Settings(BaseModel):
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with other values. Raises UserError for a key that the settings do not have: pydantic takes any."""
-        known = type(self).model_fields
+        names = type(self).model_fields
         for key in update or {}:
-            if key not in known and self.model_config.get("extra") != "allow":
-                close = difflib.get_close_matches(key, known, n=1)
-                meant = f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(known)}"
+            if key not in names and self.model_config.get("extra") != "allow":
+                close = difflib.get_close_matches(key, names, n=1)
+                meant = f"; did you mean {close[0]}?" if close else f"; known here: {', '.join(names)}"
                 raise UserError(f"{type(self).__name__}.{key}: unknown key{meant}")
         return super().model_copy(update=update, deep=deep)
 

@@ -103,7 +103,7 @@ def _wrong(key: str, value: Any) -> str | None:
         return f"{key} must be a number of at least 0, not {value}" if wrong else None
     if key in ("digests", "code", "checkpoints") and not all(isinstance(digest, str) for digest in value.values()):
         return f"{key} must hold digests"
-    if key == "stretches" and not all(isinstance(one, dict) and type(one.get("from")) is int for one in value):
+    if key == "stretches" and not all(isinstance(span, dict) and type(span.get("from")) is int for span in value):
         return f"{key} must hold a group of facts for each stretch, with the step it is `from`"
     return None
 

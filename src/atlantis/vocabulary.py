@@ -334,11 +334,11 @@ def _spelling(vocabulary: Vocabulary) -> NDArray[np.bytes_]:
 
 def needed_version(characters: Iterable[str]) -> int:
     """The first version that has all these characters. Raises UserError for one that no version has."""
-    wanted = set(characters)
+    needed = set(characters)
     for version, symbols in VERSIONS.items():
-        if wanted <= set(symbols):
+        if needed <= set(symbols):
             return version
-    unknown = sorted(wanted - set(VERSIONS[max(VERSIONS)]))
+    unknown = sorted(needed - set(VERSIONS[max(VERSIONS)]))
     raise UserError(f"character {unknown[0]!r} has no token; rows are written with {SPELLED[max(VERSIONS)]}")
 
 

@@ -109,13 +109,13 @@ def probe(
 
     unread = None
     folder = model_folder(path, output_root)
-    given = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
-    if (folder / "config.json").is_file() or (folder.is_dir() and given and not (folder / "config.yaml").is_file()):
+    options = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
+    if (folder / "config.json").is_file() or (folder.is_dir() and options and not (folder / "config.yaml").is_file()):
         if measures is not None:
             raise UserError("--measures: is for a run; one model has nothing to be compared with")
         by_layer = _probe_model(folder, world, layers, out, table)
-    elif given:
-        raise UserError(f"{given[0]}: is for the folder of one model; a run has its own in its config.yaml")
+    elif options:
+        raise UserError(f"{options[0]}: is for the folder of one model; a run has its own in its config.yaml")
     else:
         by_layer, unread = _probe_run(folder, table, measures)
         print_shown(run_table(folder), show.region_table(folder))
@@ -150,12 +150,12 @@ def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path
     from atlantis.world import World
     from atlantis.yaml12 import scalar
 
-    asked = {"layers": [scalar(text) for text in layers.split(",")]} if layers is not None else {}
-    config = checked(ProbeConfig, asked, f"--layers {layers}")
+    settings = {"layers": [scalar(text) for text in layers.split(",")]} if layers is not None else {}
+    config = checked(ProbeConfig, settings, f"--layers {layers}")
     the_world = World.load(world) if world else World.build()
-    readings, found = probe_folder(folder, the_world, config, out, by_layer)
+    readings, layers_table = probe_folder(folder, the_world, config, out, by_layer)
     print_shown(show.reading_table(readings, folder.name))
-    return found
+    return layers_table
 
 
 def interpolate(
@@ -180,9 +180,9 @@ def interpolate(
     from atlantis.interpolate import interpolate as interpolate_run
     from atlantis.lookup import run_folder
 
-    found = interpolate_run(run_folder(run, output_root), alphas_in(alphas))
-    table = Table("alpha", *(f"{name} km" for name in found.columns[1:-1]), "map of real cities km")
-    for row in found.itertuples(index=False):
+    scores = interpolate_run(run_folder(run, output_root), alphas_in(alphas))
+    table = Table("alpha", *(f"{name} km" for name in scores.columns[1:-1]), "map of real cities km")
+    for row in scores.itertuples(index=False):
         table.add_row(*(f"{value:g}" if i == 0 else f"{value:,.0f}" for i, value in enumerate(row)))
     for column in table.columns:
         column.justify = "right"

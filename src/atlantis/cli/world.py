@@ -73,13 +73,13 @@ def world_build(
     from atlantis.settings import RunConfig, WorldConfig
     from atlantis.world import World
 
-    asked = (load(find(config), own_code=False) if config else RunConfig()).world.model_dump()
+    settings = (load(find(config), own_code=False) if config else RunConfig()).world.model_dump()
     if region and real_only:
         raise UserError("--region and --real-only: give one or the other")
     if region or real_only:
-        asked["regions"] = [_region(spec).model_dump() for spec in region or []]
-    asked |= {key: value for key, value in (("cities", cities and str(cities)), ("seed", seed)) if value is not None}
-    world = World.from_config(checked(WorldConfig, asked))
+        settings["regions"] = [_region(spec).model_dump() for spec in region or []]
+    settings |= {key: value for key, value in (("cities", cities and str(cities)), ("seed", seed)) if value is not None}
+    world = World.from_config(checked(WorldConfig, settings))
     clear_leftovers(out.parent, out.name)
     if is_complete(out, world.digest):
         verify(out)

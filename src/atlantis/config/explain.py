@@ -73,9 +73,9 @@ def _what(problem: Any, model: type[BaseModel], keys: Keys) -> str:
     if kind == "missing":
         return "is missing; give it a value"
     if kind in ("too_short", "too_long"):
-        wanted = problem["ctx"]["min_length" if kind == "too_short" else "max_length"]
+        limit = problem["ctx"]["min_length" if kind == "too_short" else "max_length"]
         bound = "at least" if kind == "too_short" else "at most"
-        return f"must have {bound} {wanted:,} {'item' if wanted == 1 else 'items'}, not {shown(value)}"
+        return f"must have {bound} {limit:,} {'item' if limit == 1 else 'items'}, not {shown(value)}"
     options = re.findall(r"'([^']*)'", message) if kind == "literal_error" else []
     return f"{message.replace('Input should', 'must')}, not {shown(value)}{did_you_mean(str(value), options)}"
 

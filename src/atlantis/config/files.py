@@ -42,11 +42,11 @@ def find(name: str) -> Path:
             return file
     if path.is_dir():
         raise UserError(f"{name}: is a folder; give a config file")
-    known = known_configs()
+    names = known_configs()
     hint = (
-        did_you_mean(path.stem, known)
-        or did_you_mean(name, known)
-        or (f"; there is {', '.join(known)}" if known else "")
+        did_you_mean(path.stem, names)
+        or did_you_mean(name, names)
+        or (f"; there is {', '.join(names)}" if names else "")
     )
     raise UserError(f"{name}: no such config file{hint}")
 
@@ -80,7 +80,7 @@ def load_with(
     """As `load`, of a file that may hold the keys `extra` too; what it says under them, as plain data."""
     path = find(str(path))
     data, places = _read_with_parents(path, ())
-    beside = {key: data.pop(key) for key in extra if key in data}
+    more = {key: data.pop(key) for key in extra if key in data}
     _make_way(data, _set_whole(overrides))
     for override in overrides:
         if (key := override.partition("=")[0].partition(".")[0].strip()) in extra:
@@ -88,7 +88,7 @@ def load_with(
         _override(data, places, override, Path.cwd())
     if data.get("name") is None:
         data["name"] = path.stem
-    return validated(RunConfig, data, places, str(path), None if own_code else READ_ONLY), beside
+    return validated(RunConfig, data, places, str(path), None if own_code else READ_ONLY), more
 
 
 def changed(config: RunConfig, overrides: Sequence[str], folder: Path | str = ".") -> RunConfig:
@@ -129,8 +129,8 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, An
     if not isinstance(parent, str):
         raise UserError(f"{where}: must be the name of one config file, not {shown(parent)}")
     below, places_below = _read_with_parents(_parent(path, parent, where), (*seen, path.resolve()))
-    for own in ("name", "description"):
-        below.pop(own, None)
+    for key in ("name", "description"):
+        below.pop(key, None)
     _make_way(below, data)
     return _merge(below, data), places_below | places
 

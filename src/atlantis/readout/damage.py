@@ -200,8 +200,8 @@ class Anywhere:
         rng = np.random.Generator(np.random.PCG64(seed))
         ranks = np.empty((N_CENTRES, len(lon)), dtype=np.float32)
         for row in ranks:
-            places = lon_lat(rng.normal(size=(n_regions, 3)))
-            row[:] = _standard(haversine_km(places[0][:, None], places[1][:, None], lon, lat).min(0))
+            centres = lon_lat(rng.normal(size=(n_regions, 3)))
+            row[:] = _standard(haversine_km(centres[0][:, None], centres[1][:, None], lon, lat).min(0))
         self._ranks = ranks
 
     def correlations(self, y: np.ndarray) -> tuple[float, float, float]:

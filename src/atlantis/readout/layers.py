@@ -41,8 +41,8 @@ def layer_table(source: Source, world: World, config: ProbeConfig) -> pd.DataFra
     scored = {REAL: test} | {region: world.ids_of(region) for region in virtual_regions(world)}
     layers, positions = source.layers, POSITIONS[source.vocabulary.kind]
 
-    def read(place: tuple[int, int]) -> list[dict[str, Any]]:
-        layer, position = place
+    def read(cell: tuple[int, int]) -> list[dict[str, Any]]:
+        layer, position = cell
         features = states[:, position, layer].astype(np.float64)
         predicted = solve_ridge(Sums.of(features[train], truth[train]), config.alpha).predict(features)
         where = {"layer": some[layer], "position": positions[position]}

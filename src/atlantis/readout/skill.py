@@ -191,9 +191,9 @@ def mlp_probe(
 
 
 def _network(
-    x: np.ndarray, y: np.ndarray, fit: np.ndarray, check: np.ndarray, asked: np.ndarray, seed: int
+    x: np.ndarray, y: np.ndarray, fit: np.ndarray, check: np.ndarray, held_out: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Outputs for the rows `asked`, from the step at which the rows `check` had the least squared error."""
+    """Outputs for the rows `held_out`, from the step at which the rows `check` had the least squared error."""
     inputs, targets = (torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)) for a in (x, y))
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(x.shape[1], HIDDEN, generator=generator) / x.shape[1] ** 0.5
@@ -205,8 +205,9 @@ def _network(
         return F.gelu(rows @ parameters[0] + parameters[1]) @ parameters[2] + parameters[3]
 
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
-    x_fit, y_fit, x_check, y_check, x_asked = inputs[fit], targets[fit], inputs[check], targets[check], inputs[asked]
-    least, best = float(F.mse_loss(torch.zeros_like(y_check), y_check)), np.zeros((len(asked), y.shape[1]))
+    x_fit, y_fit, x_check, y_check = inputs[fit], targets[fit], inputs[check], targets[check]
+    x_held_out = inputs[held_out]
+    least, best = float(F.mse_loss(torch.zeros_like(y_check), y_check)), np.zeros((len(held_out), y.shape[1]))
     for step in range(1, N_STEPS + 1):
         optimizer.zero_grad()
         F.mse_loss(outputs(x_fit), y_fit).backward()
@@ -215,5 +216,5 @@ def _network(
             with torch.no_grad():
                 loss = float(F.mse_loss(outputs(x_check), y_check))
                 if loss < least:
-                    least, best = loss, outputs(x_asked).numpy().astype(np.float64)
+                    least, best = loss, outputs(x_held_out).numpy().astype(np.float64)
     return best

@@ -116,17 +116,17 @@ class Group:
         return mean_and_interval(values, digits)
 
 
-def pairs_of(one: Group, other: Group) -> list[tuple[StudyRecord, StudyRecord]]:
+def pairs_of(group: Group, other: Group) -> list[tuple[StudyRecord, StudyRecord]]:
     """Records of both that have the same seed and start from the same weights.
 
     None if one is shortened, unless both have as many steps: a shortened run's schedule ends with it.
     """
-    if not (one.records and other.records):
+    if not (group.records and other.records):
         return []
-    if (one.shortened or other.shortened) and one.first.steps != other.first.steps:
+    if (group.shortened or other.shortened) and group.first.steps != other.first.steps:
         return []
-    beside = {record.seed: record for record in other.records}
-    pairs = [(record, beside[record.seed]) for record in one.records if record.seed in beside]
+    by_seed = {record.seed: record for record in other.records}
+    pairs = [(record, by_seed[record.seed]) for record in group.records if record.seed in by_seed]
     return [(a, b) for a, b in pairs if a.base is not None and b.base is not None and a.base.weights == b.base.weights]
 
 

@@ -48,14 +48,14 @@ def maps(groups: Sequence[Group], study: Sequence[StudyMap]) -> str:
             if not any(row.run == group.run for row in study):
                 rows.append([group.label, ABSENT, NOT_RUN, *[ABSENT] * 7, *group.tail])
             continue
-        beside: dict[int, StudyMap | None] = {0: None if group.run == "base" else BASE_END}
+        study_at: dict[int, StudyMap | None] = {0: None if group.run == "base" else BASE_END}
         for numbers in study:
             step = group.near(numbers)
             if step is not None:
-                beside[step] = numbers
+                study_at[step] = numbers
                 met.append(numbers)
-        beside.setdefault(group.last, None)
-        rows += [_map_row(group, step, beside[step]) for step in sorted(beside)]
+        study_at.setdefault(group.last, None)
+        rows += [_map_row(group, step, study_at[step]) for step in sorted(study_at)]
     command_of = {group.run: group for group in reversed(groups)}
     for numbers in study:
         if numbers not in met:
@@ -88,9 +88,11 @@ def base_task(groups: Sequence[Group]) -> str:
     rows = []
     for group in groups:
         for step in group.ends if group.records else []:
-            beside = study if group.near(BASE_END) == step else [ABSENT] * 3
+            study_cells = study if group.near(BASE_END) == step else [ABSENT] * 3
             loss = group.over_seeds(step, Pick("loss", lambda row: row.loss), 3)
-            rows.append([group.label, f"{step:,}", loss, *_task_cells(group, step, SLICES[0]), *beside, *group.tail])
+            rows.append(
+                [group.label, f"{step:,}", loss, *_task_cells(group, step, SLICES[0]), *study_cells, *group.tail]
+            )
     if not any(group.records and group.near(BASE_END) is not None for group in groups):
         rows.append(["base", f"{BASE_END.step:,}", NOT_RUN, *[ABSENT] * 3, *study, NOT_RUN, _number_of(groups)])
     return table([*headings, "study loss", "study mean km", "study median km", "seeds", "command"], rows)
@@ -150,13 +152,13 @@ def against(groups: Sequence[Group]) -> str:
     picks += [on_task(name, "mean_km") for name in SLICES]
     rows = []
     for run, other in COMPARED:
-        for one, two in itertools.product(*([g for g in groups if g.run == name] for name in (run, other))):
-            if pairs := pairs_of(one, two):
+        for ours, theirs in itertools.product(*([g for g in groups if g.run == name] for name in (run, other))):
+            if pairs := pairs_of(ours, theirs):
                 differences = [[bases.less(*pair, pick.take) for pair in pairs] for pick in picks]
-                seeds = Group(run, 0, tuple(first for first, _ in pairs), one.given).seeds
+                seeds = Group(run, 0, tuple(first for first, _ in pairs), ours.given).seeds
                 cells = [mean_and_interval(values, 0) for values in differences]
                 steps = " and ".join(f"{n:,}" for n in dict.fromkeys((pairs[0][0].steps, pairs[0][1].steps)))
-                rows.append([one.label, two.label, steps, *cells, seeds])
+                rows.append([ours.label, theirs.label, steps, *cells, seeds])
         if not any(row[0].split(",")[0] == run and row[1].split(",")[0] == other for row in rows):
             rows.append([run, other, ABSENT, NOT_RUN, *[ABSENT] * (len(picks) - 1), NOT_RUN])
     headings = ["run", "less", "steps", "map", "map, second protocol", *(f"answers {name}" for name in SLICES), "seeds"]
@@ -175,25 +177,25 @@ def _with_folds(group: Group, step: int) -> str:
     return f"{text} ({number(score.mean_km_low, 0)} to {number(score.mean_km_high, 0)} over folds)"
 
 
-def base_by_base(found: Sequence[Base]) -> str:
+def base_by_base(all_bases: Sequence[Base]) -> str:
     """A row for each base: where it starts, and what each fine-tune adds to it; and one for their mean."""
-    runs = [run for run in RUNS if any(run in base.runs for base in found)]
+    runs = [run for run in RUNS if any(run in base.runs for base in all_bases)]
     if not runs:
         return NOT_RUN
     columns: list[list[float | None]] = []
-    starts = [base.start(MAP_KM.take) for base in found]
-    columns += [[base.mean(run, lambda record: bases.added(record, MAP_KM.take)) for base in found] for run in runs]
+    starts = [base.start(MAP_KM.take) for base in all_bases]
+    columns += [[base.mean(run, lambda record: bases.added(record, MAP_KM.take)) for base in all_bases] for run in runs]
     rows = [
         [
             base.label,
             "" if start is None else number(start, 0),
             *(_draws(base, run, column[i]) for run, column in zip(runs, columns, strict=True)),
         ]
-        for i, (base, start) in enumerate(zip(found, starts, strict=True))
+        for i, (base, start) in enumerate(zip(all_bases, starts, strict=True))
     ]
-    mean = mean_and_interval(bases.known(starts), 0, scale_of("mean_km"))
-    over = [f"{mean_and_interval(bases.known(column), 0)}, n = {len(bases.known(column))}" for column in columns]
-    rows.append([f"all {len(found)}", f"{mean}, n = {len(found)}", *over])
+    mean = mean_and_interval(bases.present(starts), 0, scale_of("mean_km"))
+    over = [f"{mean_and_interval(bases.present(column), 0)}, n = {len(bases.present(column))}" for column in columns]
+    rows.append([f"all {len(all_bases)}", f"{mean}, n = {len(all_bases)}", *over])
     return table(["base", "from the map's error", *(f"{run} added (draws)" for run in runs)], rows)
 
 
@@ -202,30 +204,30 @@ def _draws(base: Base, run: str, value: float | None) -> str:
     return NOT_RUN if value is None else f"{number(value, 0)} ({seeds})"
 
 
-def over_bases(found: Sequence[Base]) -> str:
+def over_bases(all_bases: Sequence[Base]) -> str:
     """Fine-tunes against each other, base by base: at their ends, and after as many steps as the shorter one has."""
     rows = []
     for run, other in COMPARED:
-        ends = [base.difference(run, other, lambda a, b: bases.less(a, b, MAP_KM.take)) for base in found]
+        ends = [base.difference(run, other, lambda a, b: bases.less(a, b, MAP_KM.take)) for base in all_bases]
         equal = [
-            base.difference(run, other, lambda a, b: bases.less_at_equal_steps(a, b, MAP_KM.take)) for base in found
+            base.difference(run, other, lambda a, b: bases.less_at_equal_steps(a, b, MAP_KM.take)) for base in all_bases
         ]
-        pairs = [pair for base in found for pair in base.pairs(run, other)]
+        pairs = [pair for base in all_bases for pair in base.pairs(run, other)]
         if not pairs:
             rows.append([run, other, NOT_RUN, *[ABSENT] * 4])
             continue
-        one, two = pairs[0]
+        ours, theirs = pairs[0]
         each = ", ".join(ABSENT if value is None else number(value, 0) for value in ends)
-        same = ABSENT if one.steps == two.steps else mean_and_interval(bases.known(equal), 0)
+        same = ABSENT if ours.steps == theirs.steps else mean_and_interval(bases.present(equal), 0)
         rows.append(
             [
                 run,
                 other,
-                f"{one.steps:,} and {two.steps:,}",
+                f"{ours.steps:,} and {theirs.steps:,}",
                 each,
-                mean_and_interval(bases.known(ends), 0),
+                mean_and_interval(bases.present(ends), 0),
                 same,
-                str(len(bases.known(ends))),
+                str(len(bases.present(ends))),
             ]
         )
     headings = ["run", "less", "steps", "map, base by base", "map, mean over bases", "after as many steps", "bases"]

@@ -57,11 +57,11 @@ def check_precision(training: TrainingConfig) -> None:
         raise UserError("training.precision: fp16 is for a GPU; on a CPU use fp32, or bf16 where it is fast, or auto")
 
 
-def _check_memory(what: str, needed: int) -> None:
+def _check_memory(request: str, needed: int) -> None:
     held = limits.memory_bytes()
     if needed > held:
         raise UserError(
-            f"{what} need {_gigabytes(needed)} GB to train, this process may use {_gigabytes(held)}; ask for fewer"
+            f"{request} need {_gigabytes(needed)} GB to train, this process may use {_gigabytes(held)}; ask for fewer"
         )
 
 

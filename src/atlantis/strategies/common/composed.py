@@ -21,7 +21,7 @@ class Composed:
 
     def __init__(self, settings: list[StrategySettings], context: Context) -> None:
         self.model = context.model
-        self.parts: list[Strategy] = [find(one.name)(one, context) for one in settings]
+        self.parts: list[Strategy] = [find(entry.name)(entry, context) for entry in settings]
         self.has_output_loss = any(type(part).output_loss is not Strategy.output_loss for part in self.parts)
 
     def at(self, step: int) -> None:

@@ -95,14 +95,14 @@ def base_logits(context: Context, batch: Batch) -> Tensor:
 
     Rows are taken in the order of their tokens: on a CPU neighbours then have much in common (`model.fast.tree`).
     """
-    found = torch.zeros(*batch.targets.shape, context.base.unembedding.out_features, device=context.device)
+    all_logits = torch.zeros(*batch.targets.shape, context.base.unembedding.out_features, device=context.device)
     order = np.lexsort(batch.tokens.cpu().numpy().T[::-1])
     for rows in torch.as_tensor(order, device=context.device).split(CHUNK):
         part = batch.select(rows)
-        logits = found.new_zeros(*part.targets.shape, found.shape[-1])
+        logits = all_logits.new_zeros(*part.targets.shape, all_logits.shape[-1])
         logits[part.targets != PAD] = context.base_logits(part)
-        found[rows] = logits
-    return found
+        all_logits[rows] = logits
+    return all_logits
 
 
 def remembered(batch: Batch, outputs: Tensor) -> dict[str, Tensor]:
