@@ -25,6 +25,7 @@ from atlantis.readout.interventions import (
     draw_triples,
     effects,
     ids_alike,
+    in_order,
     intervention_table,
     prompts_of,
 )
@@ -151,6 +152,22 @@ def test_triples_name_no_city_twice(world: World) -> None:
     assert len(np.unique(named)) == len(named) == 240 and not np.isin(free, named).any()
     assert (triples.a != triples.b).all()
     assert np.isin(np.concatenate([*triples[1:], free]), ids_alike(world, vocabulary)).all()
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_smaller_id_comes_first_where_it_did_in_training(world: World, index: int) -> None:
+    rng = np.random.Generator(np.random.PCG64(0))
+    triples, free = draw_triples(world, Vocabulary("characters", len(world)), ["real", "virtual"], 30, rng)
+    cities, others = in_order(triples, free, index)
+    for city, other in zip(cities, others, strict=True):
+        real = slice(30) if len(city) == 60 else slice(None)
+        assert ((city < other) if index == 0 else (city > other))[real].all()
+    for rows in (slice(30), slice(30, 60)):
+        named = [
+            np.sort(np.concatenate([a[rows], b[rows], c[rows]])) for a, b, c in [triples[1:], (*cities[:2], others[0])]
+        ]
+        assert np.array_equal(*named)
+    assert np.array_equal(cities[0][30:], triples.a[30:])
 
 
 def test_too_few_cities_are_refused(trained: tuple[Transformer, Vocabulary], world: World) -> None:

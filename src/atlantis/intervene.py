@@ -30,12 +30,13 @@ def intervene(run: Path, steps: Sequence[int] | None = None, n_items: int = ITEM
     opened = open_finished(run)
     chosen = opened.chosen(steps or [0, max(opened.checkpoints)])
     seed, task = opened.config.evaluation.seed, opened.inputs.items.tasks[0]
+    order = opened.config.dataset.order
     groups = list(GROUPS) if opened.world.n_virtual else ["real"]
     tables = []
     with bar("intervening", len(chosen)) as progress:
         for step in chosen:
             model, vocabulary = load_checkpoint(opened.checkpoints[step])
-            table = intervention_table(model, vocabulary, opened.world, task, groups, n_items, seed)
+            table = intervention_table(model, vocabulary, opened.world, task, groups, n_items, seed, order=order)
             tables.append(table.assign(step=step))
             progress.advance(note=f"step {step}")
     columns = ["step", "group", "seat", "cut", "tokens", "change", "metric", "value", "low", "high", "n"]

@@ -31,6 +31,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from atlantis.data.draw import Order
 from atlantis.data.encoding import encode, prefix, read_answers
 from atlantis.errors import UserError
 from atlantis.model import Transformer
@@ -249,12 +250,14 @@ def intervention_table(
     n: int,
     seed: int = 0,
     cuts: Sequence[int] | None = None,
+    order: Order = "fair",
 ) -> pd.DataFrame:
     """All changes behind each block, at each seat, for n questions of each of some `GROUPS`.
 
     A row per seat, cut, tokens (`TOKENS`), change, group and metric, with columns value, low, high, n. Metrics: those
     of `effects`; length, the size of the change over the interchange's; and reading, how far the probe's reading goes
-    from A's place to B's. Raises UserError for a task that does not ask for a number about two cities, and if there are
+    from A's place to B's. `order` is that of the model's training: where the smaller id of two real cities came first,
+    it comes first here. Raises UserError for a task that does not ask for a number about two cities, and if there are
     too few cities.
     """
     if task.form.seats != 2 or task.form.least_cities != 2 or task.form.words:
@@ -263,10 +266,25 @@ def intervention_table(
     triples, free = draw_triples(world, vocabulary, groups, n, rng)
     table = []
     for index, seat in enumerate(SEATS):
-        scene = Scene.of(model, vocabulary, world, task, triples, free, index)
+        cities, others = (triples.a, triples.b, free), (triples.c, triples.c, np.roll(free, 1))
+        if order == "smaller_first":
+            cities, others = in_order(triples, free, index)
+        scene = Scene.of(model, vocabulary, world, task, triples.group, cities, others, index)
         for cut in range(-1, len(model.blocks) - 1) if cuts is None else cuts:
             table.append(scene.at(cut, rng).assign(seat=seat, cut=cut))
     return pd.concat(table, ignore_index=True)
+
+
+Three = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def in_order(triples: Triples, free: np.ndarray, index: int) -> tuple[Three, Three]:
+    """The same cities, so that of real ones the smaller id comes first: C has the largest, or in turn the smallest."""
+    three = np.stack(triples[1:])
+    real = triples.group == "real"
+    three[:, real] = np.sort(three[:, real], axis=0)[[0, 1, 2] if index == 0 else [1, 2, 0]]
+    pair = np.sort(np.stack([free, np.roll(free, 1)]), axis=0)
+    return (three[0], three[1], pair[index]), (three[2], three[2], pair[1 - index])
 
 
 @dataclass(frozen=True)
@@ -292,11 +310,12 @@ class Scene:
         vocabulary: Vocabulary,
         world: World,
         task: Task,
-        triples: Triples,
-        free: np.ndarray,
+        group: np.ndarray,
+        cities: Three,
+        others: Three,
         index: int,
     ) -> Scene:
-        cities, others = (triples.a, triples.b, free), (triples.c, triples.c, np.roll(free, 1))
+        """`cities` are A, B and those to fit on, in the seat `index`; `others` are in the other seat."""
         pairs = [np.stack(pair if index == 0 else pair[::-1], axis=1) for pair in zip(cities, others, strict=True)]
         prompts = [prompts_of(task, vocabulary, pair) for pair in pairs]
         seat = prompts[0].seats[index]
@@ -306,7 +325,7 @@ class Scene:
         return cls(
             model,
             task,
-            triples.group,
+            group,
             prompts[0],
             seat,
             states=(states_a, states_b, states_fit),
