@@ -36,7 +36,7 @@ from atlantis.report.bases import bases_of
 from atlantis.report.groups import MAP_KM, Group, groups_of, mean_and_interval, number, on_map, on_task, pairs_of
 from atlantis.report.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
 from atlantis.report.study_record import REAL, StudyRecord, read_record
-from atlantis.statistics import IDENTITY, LOG, Scale
+from atlantis.scales import IDENTITY, LOG, Scale
 from checks.benchmarks.page import read_records as read_demo
 from checks.pages import figure
 

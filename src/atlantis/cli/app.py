@@ -64,6 +64,7 @@ GROUPS = {
         "probe": ("readout:probe", "Read the map out of every checkpoint of a run."),
         "interpolate": ("readout:interpolate", "Score weights between a run's base and its last ones."),
         "stitch": ("readout:stitch", "Find where a fine-tuning broke the old answers."),
+        "intervene": ("readout:intervene", "Find whether a model answers from its map."),
     },
     "Many runs": {
         "sweep": ("sweep:sweep", "A grid of runs, side by side, and one table of numbers."),
