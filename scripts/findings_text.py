@@ -44,11 +44,12 @@ from atlantis.bench.record import BenchRecord
 from atlantis.bench.scenarios import BUDGETS
 from atlantis.bench.standing import Board, Standing, boards, mean_and_interval
 from atlantis.errors import UserError
-from atlantis.markdown import PLACE, fill, table
-from atlantis.report.groups import NOT_RUN
+from atlantis.markdown import table
 from atlantis.report.tables import ABSENT
 from atlantis.scales import IDENTITY
 from atlantis.statistics import seed_interval
+from scripts.groups import NOT_RUN
+from scripts.places import PLACE, fill
 
 NOT_SHOWN = "not shown"
 """Of a difference whose interval holds 0: it is not shown to be one, nor to be none."""

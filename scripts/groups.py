@@ -11,11 +11,11 @@ from typing import NamedTuple
 from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.readout.catalogue import scale_of
-from atlantis.report.study_numbers import StudyMap
 from atlantis.report.study_record import RUNS, SEEDS, Evaluation, Origin, StudyRecord, command
 from atlantis.report.tables import ABSENT
 from atlantis.scales import IDENTITY, Scale
 from atlantis.statistics import seed_interval
+from scripts.study_numbers import StudyMap
 
 NOT_RUN = "not run"
 NEAR = 0.05

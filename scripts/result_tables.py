@@ -12,9 +12,11 @@ from statistics import fmean
 from atlantis.markdown import table
 from atlantis.names import REAL, SLICES
 from atlantis.readout.catalogue import scale_of
-from atlantis.report import bases
-from atlantis.report.bases import Base
-from atlantis.report.groups import (
+from atlantis.report.study_record import RUNS
+from atlantis.report.tables import ABSENT
+from scripts import bases
+from scripts.bases import Base
+from scripts.groups import (
     MAP_KM,
     NOT_RUN,
     Group,
@@ -25,7 +27,7 @@ from atlantis.report.groups import (
     on_task,
     pairs_of,
 )
-from atlantis.report.study_numbers import (
+from scripts.study_numbers import (
     BASE_END,
     BASE_REGION_KM,
     BASE_TASK_MEAN_KM,
@@ -33,8 +35,6 @@ from atlantis.report.study_numbers import (
     BASE_VALIDATION_LOSS,
     StudyMap,
 )
-from atlantis.report.study_record import RUNS
-from atlantis.report.tables import ABSENT
 
 COMPARED = (("inter", "cross"), ("mixed", "cross"), ("cross_bs64", "cross"), ("inter_bs64", "inter"))
 """Fine-tunes that differ in one thing: the pairs, or the size of a batch."""

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from atlantis.names import SLICES
-from atlantis.report import result_tables
-from atlantis.report.bases import bases_of
-from atlantis.report.groups import NEAR, Group, groups_of
-from atlantis.report.study_numbers import BASE_END, BASE_MAPS, BASE_TRAIN_LOSS, SOURCE, TUNED_MAPS
 from atlantis.report.study_record import StudyRecord
+from scripts import result_tables
+from scripts.bases import bases_of
+from scripts.groups import NEAR, Group, groups_of
+from scripts.study_numbers import BASE_END, BASE_MAPS, BASE_TRAIN_LOSS, SOURCE, TUNED_MAPS
 
 
 def page(records: Sequence[StudyRecord]) -> str:
@@ -71,7 +71,7 @@ def page(records: Sequence[StudyRecord]) -> str:
 
 INTRODUCTION = """# Our numbers beside the study's
 
-Generated from {n} records by `python scripts/results_page.py RECORDS... -o docs/results.md`; not edited by hand.
+Generated from {n} records by `python -m scripts.results_page RECORDS... -o docs/results.md`; not edited by hand.
 The study's numbers are those of {source}, each of one seed. [The study](study.md) has the results in words.
 Why its map sank under cross pairs, and ours does not, is asked on [a page of its own](collapse.md).
 

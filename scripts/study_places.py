@@ -30,15 +30,15 @@ from statistics import fmean
 
 from atlantis.bench.record import BenchRecord
 from atlantis.errors import UserError
-from atlantis.markdown import PLACE, fill
-from atlantis.report import bases
-from atlantis.report.bases import bases_of
-from atlantis.report.groups import MAP_KM, Group, groups_of, mean_and_interval, number, on_map, on_task, pairs_of
-from atlantis.report.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
 from atlantis.report.study_record import REAL, StudyRecord, read_record
 from atlantis.scales import IDENTITY, LOG, Scale
 from checks.benchmarks.page import read_records as read_demo
 from checks.pages import figure
+from scripts import bases
+from scripts.bases import bases_of
+from scripts.groups import MAP_KM, Group, groups_of, mean_and_interval, number, on_map, on_task, pairs_of
+from scripts.places import PLACE, fill
+from scripts.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
 
 OPTIONAL = "{{optional}}"
 DEMO = "2026-11-28_demo/records"

@@ -14,16 +14,16 @@ from scipy import stats
 from tracked import tracked
 
 from atlantis.bench.continual import SequenceErrors
-from atlantis.bench.findings import PLACE, figures, findings, picture_name
 from atlantis.bench.methods import METHODS
 from atlantis.bench.protocol import Plan, attempts_of
 from atlantis.bench.record import BenchRecord, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.scores import Scores
 from atlantis.errors import UserError
+from scripts.findings_text import PLACE, figures, findings, picture_name
 
 ROOT = Path(__file__).parents[1]
-SCRIPT, PROSE = ROOT / "scripts" / "findings.py", ROOT / "scripts" / "findings.md"
+SCRIPT, PROSE = "scripts.findings", ROOT / "scripts" / "findings.md"
 
 
 def planted(
@@ -204,7 +204,8 @@ def test_no_figure_in_the_prose_is_typed_by_hand() -> None:
 
 
 def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-m", SCRIPT, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
 
 
 @pytest.mark.usefixtures("warm")
@@ -239,6 +240,6 @@ def test_the_page_in_docs_is_that_of_the_committed_records() -> None:
     page = ROOT / "docs" / "findings.md"
     if page.exists():
         text, _ = findings(PROSE.read_text(encoding="utf-8"), read_records(places))
-        assert page.read_text(encoding="utf-8") == text, f"run {SCRIPT.name} again"
+        assert page.read_text(encoding="utf-8") == text, f"run {SCRIPT} again"
     else:
         assert not list((ROOT / "docs" / "images").glob("findings_*")), "pictures without their page"

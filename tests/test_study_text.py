@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from atlantis.errors import UserError
-from atlantis.markdown import with_part
-from atlantis.report.bases import added, bases_of, less, present
-from atlantis.report.groups import MAP_KM
 from atlantis.report.study_record import read_records
 from atlantis.statistics import Interval, seed_interval
 from scripts import study_text
+from scripts.bases import added, bases_of, less, present
+from scripts.groups import MAP_KM
+from scripts.places import with_part
 from scripts.study_places import filled
 
 README = study_text.README.read_text(encoding="utf-8")
