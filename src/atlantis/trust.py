@@ -95,6 +95,7 @@ def seal_of(record: Mapping[str, Any]) -> str:
 def _wrong(key: str, value: Any) -> str | None:
     """What is wrong with one fact of a record."""
     expected = TYPES.get(key, object)
+    # To Python True is an int; in a record it is no number.
     if not isinstance(value, expected) or (isinstance(value, bool) and expected in (int, NUMBER)):
         names = [kind.__name__ for kind in (expected if isinstance(expected, tuple) else (expected,))]
         return f"{key} must be of type {' or '.join(names)}, not {type(value).__name__}"

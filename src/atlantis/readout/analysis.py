@@ -157,6 +157,7 @@ def _read(
             measures.add(found[1])
 
     with bar("probing checkpoints", len(checkpoints)) as progress:
+        # The first that can be read comes alone, for the others are compared with it.
         left = list(checkpoints)
         while left and not readings:
             step = left.pop(0)

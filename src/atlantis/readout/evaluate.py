@@ -59,6 +59,7 @@ def evaluation_questions(
     if old is not None and old != dataset.config:
         pools.append(_held_out(Dataset.build(world, old)))
         note += ", and of the base's dataset"
+    # A question of a sibling may be among those that this run trains on.
     pool = new_to([dataset.splits["train"]], Questions.concatenate(pools))
     for task in pool.tasks:
         if any((pool.slice[rows] == 0).any() for this, rows in pool.by_task() if this is task):

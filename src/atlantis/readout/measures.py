@@ -184,6 +184,7 @@ def readings(at: Compared) -> Iterator[Row]:
 @measure
 def off_manifold(at: Compared) -> Iterator[Row]:
     constants, features = at.constants, at.features
+    # One fold is left out: cities that a subspace was fitted on lie in it, whatever they are.
     inside = Cloud.of(features[at.real][at.fold != 0])
     basis = principal_subspace(inside.gram, ENERGY)
 

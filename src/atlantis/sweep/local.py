@@ -72,6 +72,7 @@ class Local:
         """For each worker the environment that says which GPU is its own."""
         gpus = [] if self.gpus_per_run == 0 or all(job.device == "cpu" for job in jobs) else visible_gpus()
         if gpus:
+            # GPU by GPU, then around again: the first workers get one each.
             slots = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(int(1 / (self.gpus_per_run or 1))) for gpu in gpus]
             return slots[: self.workers]
         threads = max((job.threads for job in jobs), default=1)

@@ -286,6 +286,7 @@ def _with_bases(runs: list[Planned], build_base: bool) -> list[Planned]:
     made: dict[str, Planned] = {}
     result, mistakes, queue = [], [], list(runs)
     while queue:
+        # A base that is made here may start from one that is nowhere either, so it is queued too.
         run = queue.pop(0)
         config, after = run.config, run.after
         if config.base is not None and after is None and find_base(config) is None:

@@ -151,6 +151,7 @@ def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
         checkpoint = folder
         if not (checkpoint / "config.json").is_file():
             raise UserError(f"base {folder}: no config.json in it, so it is neither a run nor a checkpoint")
+    # A run, a checkpoint with its config beside it, or a checkpoint inside its run.
     for path in (folder, checkpoint, checkpoint.parent.parent):
         if (path / "config.yaml").is_file():
             made_by = configs.load(path / "config.yaml", own_code=False)

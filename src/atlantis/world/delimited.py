@@ -87,6 +87,7 @@ def _dialect(lines: list[str]) -> tuple[str, int, str]:
         above = above + 1 if len(lines) > above + 1 else above
         if match[1] in SEPARATORS:
             return match[1], above, ""
+    # In the order of SEPARATORS where two are worth the same: a comma is the usual one.
     best = max(SEPARATORS, key=lambda d: _worth(lines[above], d))
     if usable(_fields(lines[above], best)):
         return best, above, ""

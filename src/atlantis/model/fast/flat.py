@@ -98,6 +98,7 @@ class Lookup(torch.autograd.Function):
         (ids,), (gradient,) = ctx.saved_tensors, gradients
         if ctx.n > FEW:
             return torch.ops.aten.embedding_dense_backward(gradient, ids, ctx.n, -1, False), None, None
+        # A 0/1 matrix: row i marks the tokens that read symbol i.
         named = (torch.arange(ctx.n, device=ids.device)[:, None] == ids).to(ctx.dtype)
         return (named @ gradient.to(ctx.dtype)).float(), None, None
 
