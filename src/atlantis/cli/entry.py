@@ -16,6 +16,9 @@ from atlantis.cli.failures import explain
 from atlantis.errors import INTERRUPTED, OK, PART_FAILED, USER_MISTAKE, Interrupted
 from atlantis.progress import printable
 
+_signals: list[int] = []
+"""Those that have ended this command."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code (see HELP). Console script `atlantis`, and `python -m atlantis`.
@@ -50,6 +53,7 @@ def _open_standard_streams() -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    _signals.clear()
     try:
         with signals.handled(_leave, (signal.SIGTERM, *signals.NOTICES)):
             code = app(args=arguments, prog_name="atlantis", standalone_mode=False)
@@ -67,6 +71,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
+        if _signals:  # what it led to; an import that it broke off says that it has failed
+            return 128 + _signals[0]
         if type(error).__name__ == "NoArgsIsHelpError":  # typer's: the message is the help
             print(error, file=sys.stderr)
             return USER_MISTAKE
@@ -75,4 +81,5 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _leave(number: int, frame: Any) -> NoReturn:
     """A signal ends the command by an exception, so that what is half made is removed on the way out."""
+    _signals.append(number)
     raise SystemExit(128 + number)
