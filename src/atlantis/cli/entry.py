@@ -55,7 +55,8 @@ def _open_standard_streams() -> None:
 def _run(arguments: Sequence[str] | None) -> int:
     _signals.clear()
     try:
-        with signals.handled(_leave, (signal.SIGTERM, *signals.NOTICES)):
+        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with signals.handled(_leave, (*([signal.SIGINT] if ours else []), signal.SIGTERM, *signals.NOTICES)):
             code = app(args=arguments, prog_name="atlantis", standalone_mode=False)
             sys.stdout.flush()
         if code == INTERRUPTED:
@@ -68,11 +69,10 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(printable(str(stop)), file=sys.stderr)
         return 128 + stop.signum
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _stopped(signal.SIGINT)
     except Exception as error:
-        if _signals:  # what it led to; an import that it broke off says that it has failed
-            return 128 + _signals[0]
+        if _signals:  # libraries make errors of their own of a signal that broke off their import
+            return _stopped(_signals[0])
         if type(error).__name__ == "NoArgsIsHelpError":  # typer's: the message is the help
             print(error, file=sys.stderr)
             return USER_MISTAKE
@@ -82,4 +82,13 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _leave(number: int, frame: Any) -> NoReturn:
     """A signal ends the command by an exception, so that what is half made is removed on the way out."""
     _signals.append(number)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
     raise SystemExit(128 + number)
+
+
+def _stopped(number: int) -> int:
+    """The exit code of a command that a signal has ended; Ctrl-C alone is answered."""
+    if number == signal.SIGINT:
+        print("interrupted", file=sys.stderr)
+    return 128 + number
