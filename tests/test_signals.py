@@ -89,6 +89,25 @@ def test_an_import_that_a_signal_broke_off_is_no_error_of_ours(
     assert cli.main([]) == 1 and "unexpected ZeroDivisionError" in capsys.readouterr().err
 
 
+def test_one_that_an_import_swallowed_stops_what_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def swallowing(**_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except BaseException:
+            begun.append("import")
+        with signals.requests(lambda _: None):
+            begun.append("training")
+
+    monkeypatch.setattr("atlantis.cli.entry.app", swallowing)
+    with pytest.raises(SystemExit) as left:
+        cli.main([])
+    assert left.value.code == 143 and begun == ["import"]
+    signals.ending.clear()
+
+
 def test_another_thread_changes_nothing() -> None:
     before = {number: signal.getsignal(number) for number in signals.STOPS}
     within: list[bool] = []

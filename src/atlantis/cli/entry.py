@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 import typer
 
@@ -15,9 +14,6 @@ from atlantis.cli.app import app
 from atlantis.cli.failures import explain
 from atlantis.errors import INTERRUPTED, OK, PART_FAILED, USER_MISTAKE, Interrupted
 from atlantis.progress import printable
-
-_signals: list[int] = []
-"""Those that have ended this command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,10 +49,10 @@ def _open_standard_streams() -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    _signals.clear()
+    signals.ending.clear()
     try:
         ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        with signals.handled(_leave, (*([signal.SIGINT] if ours else []), signal.SIGTERM, *signals.NOTICES)):
+        with signals.handled(signals.leave, (*([signal.SIGINT] if ours else []), signal.SIGTERM, *signals.NOTICES)):
             code = app(args=arguments, prog_name="atlantis", standalone_mode=False)
             sys.stdout.flush()
         if code == INTERRUPTED:
@@ -71,20 +67,12 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(signal.SIGINT)
     except Exception as error:
-        if _signals:  # libraries make errors of their own of a signal that broke off their import
-            return _stopped(_signals[0])
+        if signals.ending:  # libraries make errors of their own of a signal that broke off their import
+            return _stopped(signals.ending[0])
         if type(error).__name__ == "NoArgsIsHelpError":  # typer's: the message is the help
             print(error, file=sys.stderr)
             return USER_MISTAKE
         return explain(error)
-
-
-def _leave(number: int, frame: Any) -> NoReturn:
-    """A signal ends the command by an exception, so that what is half made is removed on the way out."""
-    _signals.append(number)
-    if number == signal.SIGINT:
-        raise KeyboardInterrupt
-    raise SystemExit(128 + number)
 
 
 def _stopped(number: int) -> int:
