@@ -104,8 +104,7 @@ def test_one_that_an_import_swallowed_stops_what_comes_next(monkeypatch: pytest.
     monkeypatch.setattr("atlantis.cli.entry.app", swallowing)
     with pytest.raises(SystemExit) as left:
         cli.main([])
-    assert left.value.code == 143 and begun == ["import"]
-    signals.ending.clear()
+    assert left.value.code == 143 and begun == ["import"] and signals.ending == []
 
 
 def test_another_thread_changes_nothing() -> None:

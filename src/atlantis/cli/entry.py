@@ -49,7 +49,6 @@ def _open_standard_streams() -> None:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
-    signals.ending.clear()
     try:
         ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
         with signals.handled(signals.leave, (*([signal.SIGINT] if ours else []), signal.SIGTERM, *signals.NOTICES)):
@@ -73,6 +72,8 @@ def _run(arguments: Sequence[str] | None) -> int:
             print(error, file=sys.stderr)
             return USER_MISTAKE
         return explain(error)
+    finally:
+        signals.ending.clear()
 
 
 def _stopped(number: int) -> int:
