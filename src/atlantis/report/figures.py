@@ -125,7 +125,9 @@ def _limit(ax: Axes, panel: dict[str, Any]) -> None:
     floor, lowest = panel.get("floor"), panel.get("lowest")
     if panel["digits"] == 0:
         from_zero(ax)
-    elif lowest is not None:
-        ax.set_ylim(max(min(0.0, ax.dataLim.y0) - 0.05, lowest), panel["ceiling"] + 0.02)
+    elif lowest is not None:  # by the curves: chance is far below and would make them flat
+        values = [v for curve in panel["series"] for v in (*curve["values"], *curve.get("low", ())) if v is not None]
+        low, ceiling = max(min(values), lowest), panel["ceiling"]
+        ax.set_ylim(low - 0.05 * (ceiling - low), ceiling + 0.05 * (ceiling - low))
     elif floor is not None and ax.dataLim.y0 >= floor:
         ax.set_ylim(bottom=floor)

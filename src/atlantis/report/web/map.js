@@ -1,31 +1,62 @@
-// --- the map: one canvas for the chosen run, or one for each run beside each other, all at the same step
+// --- the maps: a frame for each run, probe or step that stands beside the others, all by one slider and one camera
 
-const extent = { west: -180, east: 180, south: -60, north: 85 };
-let views = [];
-let timeline = []; // every probed step of the runs on the map
+let views = []; // the frames that have a map
+let empty = []; // those that say why they have none
+let timeline = []; // every probed step of the runs on the maps
+let isMoving = false; // between two steps, where dots are drawn without their outlines: those take half of the time
 
-const px = (v, lon10) => ((lon10 / 10 - extent.west) / (extent.east - extent.west)) * v.width;
-const py = (v, lat10) => ((extent.north - lat10 / 10) / (extent.north - extent.south)) * v.height;
-const beside = () => several && $("beside").checked;
-const onMap = () => (beside() ? DATA.runs : [run()]);
+const ARROW_KM = [500, 1500, 4000, Infinity]; // classes of length, short to long
+const ARROW_HUES = { light: ["#440154", "#31688e", "#b8860b", "#c1121f"], dark: ["#b49bd6", "#56b4e9", "#fde725", "#ff8a80"] };
+
+const refitted = (r) => ["sphere", "degrees"].find((name) => r.probes[name]) ?? "sphere"; // the kept probe is of its kind
+const position = (v) => (v.isFixed ? state.base : state.position);
+const indexNow = (v) => v.index[v.isFixed ? state.base : state.target];
+
+function frames() { // what stands beside each other
+  if (state.layout === "runs") return DATA.runs.map((r) => ({ r, protocol: state.protocol }));
+  if (state.layout === "steps") return [true, false].map((isFixed) => ({ r: run(), protocol: state.protocol, isFixed }));
+  if (state.layout === "probes") return ["frozen", refitted(run())].map((protocol) => ({ r: run(), protocol }));
+  return [{ r: run(), protocol: state.protocol }];
+}
 
 function makeViews() {
-  const found = onMap().filter((r) => r.probes[state.protocol]);
-  timeline = [...new Set(found.flatMap((r) => r.probes[state.protocol].steps))].sort((a, b) => a - b);
+  const wanted = frames(), probes = wanted.map(({ r, protocol }) => r.probes[protocol]).filter(Boolean);
+  timeline = [...new Set(probes.flatMap((probe) => probe.steps))].sort((a, b) => a - b);
   $("maps").replaceChildren();
-  $("maps").classList.toggle("beside", found.length > 1);
-  views = found.map((r) => {
-    const probe = r.probes[state.protocol], figure = make($("maps"), "figure", null, { class: "frame" });
-    const label = `Map of ${r.name}. Arrow keys go from city to city, Escape lets go.`;
-    const canvas = make(figure, "canvas", null, { role: "img", tabindex: 0, "aria-label": label, "aria-describedby": "picked" });
-    const numbers = make(figure, "figcaption", null, { class: "numbers" });
-    const index = timeline.map((step) => probe.steps.filter((s) => s <= step).length - 1); // the last checkpoint so far
-    const v = { run: r, probe, cities: r.cities, index, canvas, numbers, base: document.createElement("canvas"), width: 0, height: 0 };
-    listen(v);
-    return v;
-  });
+  $("maps").classList.toggle("beside", wanted.length > 1);
+  [views, empty] = [[], []];
+  for (const { r, protocol, isFixed = false } of wanted) {
+    if (r.probes[protocol]) views.push(makeView(r, r.probes[protocol], isFixed));
+    else empty.push(emptyFrame(r, protocol));
+  }
+  views.forEach((v, k) => (v.numbers.id = `numbers-${k}`));
   members();
-  fit();
+}
+
+function makeView(r, probe, isFixed) {
+  const figure = make($("maps"), "figure", null, { class: "frame" });
+  const caption = make(figure, "figcaption", null, { class: "caption" });
+  const label = `Map of ${r.name}. Arrow keys go from city to city, plus and minus zoom, Shift and an arrow moves the map, Escape lets go.`;
+  const canvas = make(figure, "canvas", null, { role: "img", tabindex: 0, "aria-label": label, "aria-describedby": "picked" });
+  const numbers = make(figure, "p", null, { class: "numbers" });
+  const index = timeline.map((step) => latest(probe.steps, step));
+  const v = { run: r, probe, isFixed, cities: r.cities, index, canvas, caption, numbers, base: document.createElement("canvas"), width: 0, height: 0 };
+  listen(v);
+  return v;
+}
+
+function emptyFrame(r, protocol) {
+  const figure = make($("maps"), "figure", null, { class: "frame" });
+  make(figure, "figcaption", `${r.name}: ${DATA.protocols[protocol] ?? "no probe"}`, { class: "caption" });
+  make(figure, "p", r.lacks[protocol] ?? r.lacks.any, { class: "lacking" });
+  return { r, protocol };
+}
+
+function captionOf(v) { // the run, its probe and its own step, which may lie before the slider's
+  const wanted = timeline[v.isFixed ? state.base : state.target], k = indexNow(v), { steps } = v.probe;
+  if (k < 0) return `${v.run.name}: ${v.probe.title}, not probed yet at step ${whole(wanted)}`;
+  const last = k === steps.length - 1 ? "its last" : `its last before ${whole(wanted)}`;
+  return `${v.run.name}: ${v.probe.title}, step ${whole(steps[k])}${steps[k] === wanted ? "" : ` (${last})`}`;
 }
 
 function members() { // which cities to draw, by region
@@ -36,95 +67,168 @@ function members() { // which cities to draw, by region
   }
 }
 
-function fit() { // what part of the globe is seen: the inhabited world and every prediction, or one region
-  Object.assign(extent, { west: -180, east: 180, south: -60, north: 85 });
-  const wanted = $("look").value;
-  if (wanted === "") {
-    for (const { cities, probe } of views) {
-      for (const values of [cities.lat, probe.lat]) {
-        for (const value of values) {
-          if (value !== MISSING && value / 10 < extent.south + 2) extent.south = Math.max(-90, value / 10 - 2);
-          if (value / 10 > extent.north - 2) extent.north = Math.min(90, value / 10 + 2);
-        }
-      }
-    }
-  } else fitRegion(wanted);
+// --- what part of the globe is seen
+
+function allRegions() {
+  return [...new Map(DATA.runs.flatMap((r) => r.regions).map((region) => [region.name, region])).values()];
+}
+
+function look() {
+  camera.kind = $("projection").value;
+  const name = $("look").value;
+  $("maps").classList.toggle("around", camera.kind !== "flat");
+  if (camera.kind === "flat") {
+    wholeFlat();
+    lookHome();
+    if (name) lookAt(name);
+  } else {
+    const regions = allRegions(), chosen = name || (regions.find((region) => region.virtual) ?? regions[0])?.name;
+    wholeAround(middleOf(chosen));
+    lookHome();
+  }
   resize();
 }
 
-function fitRegion(name) { // around the median city, wide enough for nine in ten, in the world map's shape
-  const { cities, regions } = views[0].run, k = regions.findIndex((region) => region.name === name);
-  const inside = [...cities.ids.keys()].filter((i) => cities.region[i] === k);
-  const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
-  const lon = middle(inside.map((i) => cities.lon[i] / 10)), lat = middle(inside.map((i) => cities.lat[i] / 10));
-  const away = inside.map((i) => Math.max(Math.abs(cities.lon[i] / 10 - lon), 2.2 * Math.abs(cities.lat[i] / 10 - lat)));
-  const half = Math.min(90, 1.5 * Math.max(8, away.sort((a, b) => a - b)[Math.floor(0.9 * away.length)]));
-  const west = Math.max(-180, Math.min(180 - 2 * half, lon - half)), tall = half / 2.2;
-  const south = Math.max(-90, Math.min(90 - 2 * tall, lat - tall));
-  Object.assign(extent, { west, east: west + 2 * half, south, north: south + 2 * tall });
+function citiesOf(v, name) {
+  const k = v.run.regions.findIndex((region) => region.name === name);
+  return [...v.cities.ids.keys()].filter((i) => v.cities.region[i] === k);
+}
+
+const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
+
+function middleOf(name) { // the median city of a region
+  for (const v of views) {
+    const inside = citiesOf(v, name);
+    if (inside.length) return { lon: middle(inside.map((i) => v.cities.lon[i])) / 10, lat: middle(inside.map((i) => v.cities.lat[i])) / 10 };
+  }
+  return { lon: 0, lat: 0 };
+}
+
+function lookAt(name) { // its true places and where the probes see them now, but for the outermost of each
+  const [xs, ys] = [[], []];
+  const keep = (places) => {
+    for (const [values, k] of [[xs, 0], [ys, 1]]) {
+      const sorted = places.map((p) => p[k]).sort((a, b) => a - b), cut = Math.floor(0.025 * sorted.length);
+      if (sorted.length) values.push(sorted[cut], sorted[sorted.length - 1 - cut]);
+    }
+  };
+  for (const v of views) {
+    const inside = citiesOf(v, name), at = v.isFixed ? state.base : state.target;
+    keep(inside.map((i) => project(v.cities.lon[i], v.cities.lat[i])));
+    keep(inside.map((i) => place(v, i, at)).filter(Boolean).map((to) => project(...to)));
+  }
+  if (!xs.length) return;
+  const [west, east, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const span = 1.15 * Math.max(18, east - west, (bottom - top) / camera.home.aspect);
+  Object.assign(camera, { x: (west + east) / 2, y: (top + bottom) / 2, span });
+  hold();
 }
 
 function resize() {
   const scale = window.devicePixelRatio || 1;
   for (const v of views) {
     v.width = v.canvas.parentElement.clientWidth;
-    v.height = Math.round((v.width * (extent.north - extent.south)) / (extent.east - extent.west));
+    v.height = Math.round(v.width * camera.home.aspect);
     for (const canvas of [v.canvas, v.base]) {
       canvas.width = Math.round(v.width * scale);
       canvas.height = Math.round(v.height * scale);
       canvas.getContext("2d").setTransform(scale, 0, 0, scale, 0, 0);
     }
-    drawBase(v);
+    v.canvas.classList.toggle("zoomed", isZoomed());
+  }
+  drawAll();
+}
+
+// --- drawing: the pen is a canvas's or one that writes SVG
+
+const radius = (v) => Math.max(1.5, v.width / 460) * Math.min(2.2, Math.sqrt(camera.home.span / camera.span) ** 0.7);
+
+function drawAll() {
+  for (const v of views) {
+    v.canvas.classList.toggle("zoomed", isZoomed());
+    drawBase(v.base.getContext("2d"), v);
   }
   draw();
 }
 
-const radius = (v) => Math.max(1.5, v.width / 460) * (extent.east - extent.west < 180 ? 1.6 : 1);
-
-// Where the probe puts city i, in tenths of a degree, as [lon, lat]; null where it says nothing.
-function place(v, i, position) {
-  const k = Math.floor(position), share = position - k, n = v.cities.n, { lon, lat } = v.probe;
-  const a = v.index[k] * n + i, b = share ? v.index[k + 1] * n + i : a;
-  if (a < 0 || lon[a] === MISSING || lon[b] === MISSING) return null;
-  let turn = lon[b] - lon[a];
-  if (turn > 1800) turn -= 3600;
-  if (turn < -1800) turn += 3600;
-  let x = lon[a] + share * turn;
-  if (x > 1800) x -= 3600;
-  if (x < -1800) x += 3600;
-  return [x, lat[a] + share * (lat[b] - lat[a])];
+function draw() {
+  for (const v of views) {
+    if (!v.width) continue;
+    const pen = v.canvas.getContext("2d");
+    pen.drawImage(v.base, 0, 0, v.width, v.height);
+    drawCities(pen, v);
+  }
 }
 
-function drawBase(v) { // what no step changes: sea, land, coast, true places
-  const pen = v.base.getContext("2d"), r = radius(v), { cities } = v;
-  pen.fillStyle = css("--sea");
+let waiting = "";
+function drawSoon(all = false) { // once a frame, however often the pointer moves
+  if (!waiting) {
+    requestAnimationFrame(() => {
+      const isAll = waiting === "all";
+      waiting = "";
+      (isAll ? drawAll : draw)();
+    });
+  }
+  waiting = all || waiting === "all" ? "all" : "cities";
+}
+
+function drawBase(pen, v) { // what no step changes: sea, land, coast, rings of distance, true places
+  const r = radius(v), { cities } = v;
+  pen.fillStyle = css(camera.kind === "flat" ? "--sea" : "--paper");
   pen.fillRect(0, 0, v.width, v.height);
   pen.beginPath();
-  for (const ring of DATA.land) {
-    for (let i = 0; i < ring.length; i += 2) pen[i ? "lineTo" : "moveTo"](px(v, ring[i]), py(v, ring[i + 1]));
-    pen.closePath();
+  if (camera.kind !== "flat") {
+    disk(pen, v);
+    pen.fillStyle = css("--sea");
+    pen.fill();
+    pen.beginPath();
   }
+  landPath(pen, v);
   pen.fillStyle = css("--land");
   pen.fill("evenodd");
   pen.beginPath();
-  for (const ring of DATA.land) {
-    for (let i = 2; i < ring.length; i += 2) {
-      const seam = Math.abs(ring[i]) === 1800 && Math.abs(ring[i - 2]) === 1800;
-      if (seam || (ring[i + 1] === -900 && ring[i - 1] === -900)) continue;
-      pen.moveTo(px(v, ring[i - 2]), py(v, ring[i - 1]));
-      pen.lineTo(px(v, ring[i]), py(v, ring[i + 1]));
-    }
-  }
+  coastPath(pen, v);
   pen.strokeStyle = css("--coast");
   pen.lineWidth = 0.6;
   pen.stroke();
+  if (camera.kind !== "flat") drawRings(pen, v);
   pen.fillStyle = css("--true");
   v.run.regions.forEach((region, k) => {
     pen.beginPath();
     const [mark, size] = region.virtual ? [star, r * 1.7] : [dot, r * 0.6];
-    for (const i of v.members[k]) mark(pen, px(v, cities.lon[i]), py(v, cities.lat[i]), size);
+    for (const i of v.members[k]) mark(pen, ...screen(v, cities.lon[i], cities.lat[i]), size);
     pen.fill();
   });
+}
+
+function drawRings(pen, v) { // every 2,000 km from the centre
+  const [x, y] = onScreen(v, [0, 0]);
+  pen.strokeStyle = css("--muted");
+  pen.lineWidth = 0.7;
+  for (let km = RING_KM; km <= 180 * KM_PER_DEGREE; km += RING_KM) {
+    const r = (km / KM_PER_DEGREE / camera.span) * v.width;
+    pen.beginPath();
+    pen.moveTo(x + r, y);
+    pen.arc(x, y, r, 0, 2 * Math.PI);
+    pen.globalAlpha = 0.55;
+    pen.stroke();
+    pen.globalAlpha = 1;
+  }
+}
+
+function nameRings(pen, v) { // above the cities, on a piece of paper each
+  const [x, y] = onScreen(v, [0, 0]);
+  pen.font = "11px system-ui, sans-serif";
+  for (let km = RING_KM; km <= 180 * KM_PER_DEGREE; km += RING_KM) {
+    const top = y - (km / KM_PER_DEGREE / camera.span) * v.width, text = `${whole(km)} km`;
+    if (top < -12) continue;
+    pen.fillStyle = css("--paper");
+    pen.globalAlpha = 0.75;
+    pen.fillRect(x + 1, top + 1, 6.3 * text.length, 13);
+    pen.globalAlpha = 1;
+    pen.fillStyle = css("--ink");
+    pen.fillText(text, x + 3, top + 11);
+  }
 }
 
 function dot(pen, x, y, r) {
@@ -138,49 +242,68 @@ function star(pen, x, y, r) {
 }
 
 function line(pen, v, a, b) { // the short way round; left out where it would cross the whole map
-  if (Math.abs(b[0] - a[0]) > 1800) return;
-  pen.moveTo(px(v, a[0]), py(v, a[1]));
-  pen.lineTo(px(v, b[0]), py(v, b[1]));
+  const from = project(...a), to = project(...b);
+  if (Math.hypot(to[0] - from[0], to[1] - from[1]) > 180) return;
+  pen.moveTo(...onScreen(v, from));
+  pen.lineTo(...onScreen(v, to));
 }
 
-function draw() {
-  for (const v of views) {
-    if (!v.width) continue;
-    const pen = v.canvas.getContext("2d"), r = radius(v);
-    pen.drawImage(v.base, 0, 0, v.width, v.height);
-    v.run.regions.forEach((region, k) => drawRegion(pen, v, region, v.members[k], r));
-    const i = v.cities.at.get(state.picked);
-    if (i !== undefined) drawPicked(pen, v, i, r);
-  }
-}
+const isShown = (region) => state.only.size === 0 || state.only.has(region.name);
 
-let waiting = false;
-function drawSoon() { // once a frame, however often the pointer moves
-  if (waiting) return;
-  waiting = true;
-  requestAnimationFrame(() => ((waiting = false), draw()));
+function drawCities(pen, v) {
+  const r = radius(v);
+  if ($("lines").value) drawArrows(pen, v, r);
+  v.run.regions.forEach((region, k) => drawRegion(pen, v, region, v.members[k], r));
+  const i = v.cities.at.get(state.picked);
+  if (camera.kind !== "flat") nameRings(pen, v);
+  if (i !== undefined) drawPicked(pen, v, i, r);
 }
 
 function drawRegion(pen, v, region, cities, r) {
-  pen.globalAlpha = state.only.size === 0 || state.only.has(region.name) ? 0.85 : 0.07;
-  pen.fillStyle = pen.strokeStyle = tint(region.colour);
-  const places = cities.map((i) => place(v, i, state.position));
-  if ($("lines").checked) {
-    pen.beginPath();
-    places.forEach((to, j) => to && line(pen, v, [v.cities.lon[cities[j]], v.cities.lat[cities[j]]], to));
-    pen.lineWidth = 0.5;
-    pen.stroke();
-  }
+  pen.globalAlpha = isShown(region) ? 1 : 0.07;
+  pen.fillStyle = tint(region.colour);
   pen.beginPath();
   const [mark, size] = region.virtual ? [star, r * 2.6] : [dot, r];
-  for (const to of places) if (to) mark(pen, px(v, to[0]), py(v, to[1]), size);
-  pen.fill();
-  if (region.virtual) {
-    pen.strokeStyle = css("--ink"); // an outline tells a star from the dots around it where colours do not
-    pen.lineWidth = r * 0.25;
-    pen.stroke();
+  for (const i of cities) {
+    const to = place(v, i, position(v));
+    if (to) mark(pen, ...screen(v, ...to), size);
   }
+  // An outline tells a star from the dots around it where colours do not, and a light dot from the land.
+  pen.strokeStyle = region.virtual ? css("--ink") : edge(region.colour);
+  pen.lineWidth = r * (region.virtual ? 0.25 : 0.4);
+  pen.fill();
+  if (!isMoving || region.virtual) pen.stroke();
   pen.globalAlpha = 1;
+}
+
+function drawArrows(pen, v, r) { // from the true place, or from where the city was at another step; by length
+  const fromTrue = $("lines").value === "true", classes = ARROW_KM.map(() => []);
+  v.run.regions.forEach((region, k) => {
+    if (!isShown(region)) return;
+    for (const i of v.members[k]) {
+      const from = fromTrue ? [v.cities.lon[i], v.cities.lat[i]] : place(v, i, state.base), to = place(v, i, position(v));
+      if (from && to) classes[ARROW_KM.findIndex((km) => kilometres(from, to) <= km)].push([from, to]);
+    }
+  });
+  const hues = ARROW_HUES[dark.matches && !printing ? "dark" : "light"];
+  classes.forEach((arrows, k) => {
+    pen.beginPath();
+    for (const [from, to] of arrows) arrow(pen, v, from, to, r);
+    pen.strokeStyle = hues[k];
+    pen.lineWidth = 0.7;
+    pen.stroke();
+  });
+}
+
+function arrow(pen, v, from, to, r) {
+  line(pen, v, from, to);
+  const a = screen(v, ...from), b = screen(v, ...to), length = Math.hypot(b[0] - a[0], b[1] - a[1]);
+  if (length < 4 * r || length > v.width / 2) return;
+  const turn = Math.atan2(b[1] - a[1], b[0] - a[0]);
+  for (const spread of [2.7, -2.7]) {
+    pen.moveTo(...b);
+    pen.lineTo(b[0] + 3 * r * Math.cos(turn + spread), b[1] + 3 * r * Math.sin(turn + spread));
+  }
 }
 
 function drawPicked(pen, v, i, r) { // the city's true place, its way through the checkpoints, where it is now
@@ -196,47 +319,11 @@ function drawPicked(pen, v, i, r) { // the city's true place, its way through th
   pen.setLineDash([]);
   pen.lineWidth = 1.6;
   pen.beginPath();
-  const from = [v.cities.lon[i], v.cities.lat[i]], to = place(v, i, state.position);
-  pen.rect(px(v, from[0]) - 2 * r, py(v, from[1]) - 2 * r, 4 * r, 4 * r);
+  const from = [v.cities.lon[i], v.cities.lat[i]], to = place(v, i, position(v)), [x, y] = screen(v, ...from);
+  pen.rect(x - 2 * r, y - 2 * r, 4 * r, 4 * r);
   if (to) {
     line(pen, v, from, to);
-    dot(pen, px(v, to[0]), py(v, to[1]), 2.6 * r);
+    dot(pen, ...screen(v, ...to), 2.6 * r);
   }
   pen.stroke();
-}
-
-// --- the step: slider, play, one transition
-
-function go(position, smoothly = true) {
-  state.target = Math.max(0, Math.min(timeline.length - 1, position));
-  cancelAnimationFrame(state.frame);
-  describe();
-  if (!smoothly || still.matches) {
-    state.position = state.target;
-    return draw();
-  }
-  const from = state.position, to = state.target, begun = performance.now();
-  const tick = (now) => {
-    const share = Math.min(1, Math.max(0, (now - begun) / 350));
-    state.position = share === 1 ? to : from + (to - from) * share;
-    draw();
-    if (share < 1) state.frame = requestAnimationFrame(tick);
-  };
-  state.frame = requestAnimationFrame(tick);
-}
-
-function play() {
-  if (state.timer) return stop();
-  $("play").textContent = "Pause";
-  if (state.target === timeline.length - 1) go(0, false);
-  state.timer = setInterval(() => {
-    if (state.target < timeline.length - 1) go(state.target + 1);
-    if (state.target >= timeline.length - 1) stop();
-  }, 800);
-}
-
-function stop() {
-  clearInterval(state.timer);
-  state.timer = 0;
-  $("play").textContent = "Play";
 }

@@ -34,18 +34,25 @@ function fill(table, columns, rows, order, look) {
 }
 
 const orders = { table: { column: -1 }, regions: { column: 4, down: true }, variants: { column: -1 }, when: { column: -1 }, compare: { column: -1 } };
+const filled = {}; // by the table's id, what it shows now: { columns, rows, python }
+
+function put(name, columns, rows, python, look) {
+  filled[name] = { columns, rows, python };
+  fill($(name), columns, rows, orders[name], look);
+}
+
+const runTable = (name) => ["from atlantis.report.export import run_tables", "from atlantis.report.run_data import load", `run_tables(load(${quoted(run().path)}))[${quoted(name)}].rows`];
 
 function runTables() { // what no step changes
   const { table, when } = run();
-  fill($("table"), table.columns, table.rows, orders.table, (row) => ({ "data-step": row[0], class: row[0] === timeline[state.target] ? "now" : "" }));
+  put("table", table.columns, table.rows, runTable("checkpoints"), (row) => ({ "data-step": row[0], class: row[0] === timeline[state.target] ? "now" : "" }));
   $("when-section").hidden = !when;
-  if (when) fill($("when"), when.columns, when.rows, orders.when);
+  if (when) put("when", when.columns, when.rows, runTable("when"));
   $("compare-section").hidden = !several;
-  if (several) fill($("compare"), DATA.comparison.columns, DATA.comparison.rows, orders.compare);
-}
-
-function latest(steps, step) { // index of the last one so far
-  return steps.filter((s) => s <= step).length - 1;
+  if (!several) return;
+  const paths = DATA.runs.map((r) => `load(${quoted(r.path)})`).join(", ");
+  const lines = ["from atlantis.report.export import comparison_sheet", "from atlantis.report.run_data import load", `comparison_sheet([${paths}]).rows`];
+  put("compare", DATA.comparison.columns, DATA.comparison.rows, lines);
 }
 
 function beforeAndNow(first, now) { // the last three columns of a table that follows the step
@@ -58,37 +65,24 @@ function change(values, k) {
 }
 
 function stepTables(step) {
-  const probe = run().probes[state.protocol];
+  const name = state.layout === "probes" ? "frozen" : state.protocol;
+  const probe = run().probes[name], title = (words) => ({ title: words, text: true });
+  const imports = (what) => [`from atlantis.report.export import ${what}`, "from atlantis.report.run_data import load"];
   $("regions-section").hidden = !probe;
   if (probe) {
     const k = Math.max(0, latest(probe.steps, step));
-    const columns = [{ title: "group", text: true }, { title: "cities" }, ...beforeAndNow(probe.steps[0], probe.steps[k])];
-    const rows = probe.by_region.map(({ name, n, mean_km: km }) => [name, n, ...change(km, k)]);
-    fill($("regions"), columns, rows, orders.regions, (row) => (row[0] === probe.by_region[0].name ? { class: "all" } : {}));
+    const columns = [title("group"), { title: "cities" }, ...beforeAndNow(probe.steps[0], probe.steps[k])];
+    const rows = probe.by_region.map(({ name: group, n, mean_km: km }) => [group, n, ...change(km, k)]);
+    const python = [...imports("region_rows"), `region_rows(load(${quoted(run().path)}).probes[${quoted(name)}], ${probe.steps[k]})`];
+    put("regions", columns, rows, python, (row) => (row[0] === probe.by_region[0].name ? { class: "all" } : {}));
     $("regions-probe").textContent = probe.title;
   }
   const { variants } = run();
   $("variants-section").hidden = !variants;
   if (variants) {
-    const k = Math.max(0, latest(variants.steps, step)), text = (title) => ({ title, text: true });
-    const columns = [text("probe"), text("scored on"), { title: "cities" }, ...beforeAndNow(variants.steps[0], variants.steps[k])];
+    const k = Math.max(0, latest(variants.steps, step));
+    const columns = [title("probe"), title("scored on"), { title: "cities" }, ...beforeAndNow(variants.steps[0], variants.steps[k])];
     const rows = variants.rows.map(({ variant, group, n, mean_km: km }) => [variant, group, n, ...change(km, k)]);
-    fill($("variants"), columns, rows, orders.variants);
+    put("variants", columns, rows, [...imports("variant_rows"), `variant_rows(load(${quoted(run().path)}), ${variants.steps[k]})`]);
   }
-}
-
-// --- what was run
-
-function about() {
-  const list = $("about");
-  list.replaceChildren();
-  for (const { label, value, code } of run().about) {
-    make(list, "dt", label);
-    make(list, "dd", value, code ? { class: "code" } : {});
-  }
-  $("config-section").hidden = !run().config;
-  $("config").textContent = run().config;
-  $("files").replaceChildren();
-  for (const href of run().files) make($("files"), "a", decodeURIComponent(href.split("/").pop()), { href });
-  $("files-title").hidden = !run().files.length;
 }
