@@ -255,8 +255,9 @@ def test_controls_stand_above_the_map_that_they_change(tab, written):
     for width, height in ((1280, 900), (390, 844)):
         tab.open(written, width, height)
         below = tab.run(
-            "[...document.querySelectorAll('#map-section :is(select, input, button)')].filter((control) => "
-            "control.checkVisibility() && control.getBoundingClientRect().bottom > $('maps').getBoundingClientRect().top)"
+            "[...document.querySelectorAll('#map-section :is(select, input, button)')]"
+            ".filter((control) => control.checkVisibility())"
+            ".filter((control) => control.getBoundingClientRect().bottom > $('maps').getBoundingClientRect().top)"
             ".map((control) => control.id)"
         )
         assert below == ["copy", "png", "svg", "csv", "python"], "those take the map along and do not change it"

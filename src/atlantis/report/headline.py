@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from atlantis.names import REAL
@@ -139,7 +140,8 @@ def _over(group: Sequence[Run], metric: str) -> Course | None:
     tables = [table[table["value"].notna()] if len(table) else table for table in tables]
     if any(len(table) < 2 for table in tables):
         return None
-    ends = [[_three(table.iloc[at]) for table in tables] for at in (0, -1)]
+    numbers = [table[["value", "low", "high"]].to_numpy(np.float64) for table in tables]
+    ends = [[(float(a), float(b), float(c)) for a, b, c in (table[at] for table in numbers)] for at in (0, -1)]
     if len(group) == 1:
         return Course(metric, ends[0][0], ends[1][0])
     means = []
@@ -147,10 +149,6 @@ def _over(group: Sequence[Run], metric: str) -> Course | None:
         around = seed_interval([value for value, *_ in values], scale_of(metric))
         means.append((fmean(value for value, *_ in values), around.low, around.high))
     return Course(metric, *means)
-
-
-def _three(row: pd.Series) -> tuple[float, float, float]:
-    return float(row["value"]), float(row["low"]), float(row["high"])
 
 
 def _number(course: Course, ends: tuple[float, float, float]) -> str:
