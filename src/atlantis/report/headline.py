@@ -123,31 +123,37 @@ def _steps(run: Run) -> tuple[int, int] | None:
     return (steps[0], steps[-1]) if len(steps) > 1 else None
 
 
-def _rows(run: Run, metric: str) -> pd.DataFrame:
-    """value, low and high by step: of the map's measures, and of the study's probe for what it measures."""
+def _ends(run: Run, metric: str) -> list[tuple[float, float, float]] | None:
+    """value, low and high at the first step that has a number and at the last; None if fewer than two steps have one.
+
+    Skills are of the map's measures, the rest of the study's probe.
+    """
     if metric.startswith("skill"):
-        return pd.DataFrame() if run.map is None else run.map.rows(metric)[["value", "low", "high"]]
-    probe = run.probes.get("degrees") or next(iter(run.probes.values()), None)
-    if probe is None:
-        return pd.DataFrame()
-    columns = {metric: "value", f"{metric}_low": "low", f"{metric}_high": "high"}
-    return probe.group(REAL).reindex(columns=list(columns)).rename(columns=columns)
+        if run.map is None:
+            return None
+        rows, columns = run.map.rows(metric), ["value", "low", "high"]
+    else:
+        probe = run.probes.get("degrees") or next(iter(run.probes.values()), None)
+        if probe is None:
+            return None
+        rows, columns = probe.group(REAL), [metric, f"{metric}_low", f"{metric}_high"]
+    numbers = rows.reindex(columns=columns).to_numpy(np.float64)
+    numbers = numbers[np.isfinite(numbers[:, 0])]
+    return None if len(numbers) < 2 else [(float(v), float(low), float(high)) for v, low, high in numbers[[0, -1]]]
 
 
 def _over(group: Sequence[Run], metric: str) -> Course | None:
     """Of one run with its own interval; of several the mean, with the interval over seeds."""
-    tables = [_rows(run, metric) for run in group]
-    tables = [table[table["value"].notna()] if len(table) else table for table in tables]
-    if any(len(table) < 2 for table in tables):
+    ends = [numbers for run in group if (numbers := _ends(run, metric)) is not None]
+    if len(ends) < len(group):
         return None
-    numbers = [table[["value", "low", "high"]].to_numpy(np.float64) for table in tables]
-    ends = [[(float(a), float(b), float(c)) for a, b, c in (table[at] for table in numbers)] for at in (0, -1)]
     if len(group) == 1:
-        return Course(metric, ends[0][0], ends[1][0])
+        return Course(metric, *ends[0])
     means = []
-    for values in ends:
-        around = seed_interval([value for value, *_ in values], scale_of(metric))
-        means.append((fmean(value for value, *_ in values), around.low, around.high))
+    for at in (0, 1):
+        values = [numbers[at][0] for numbers in ends]
+        around = seed_interval(values, scale_of(metric))
+        means.append((fmean(values), around.low, around.high))
     return Course(metric, *means)
 
 

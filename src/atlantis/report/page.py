@@ -29,13 +29,13 @@ from atlantis.progress import bar
 from atlantis.report.export import Sheet, comparison_sheet, csv_text, latex_text, run_tables
 from atlantis.report.headline import headlines
 from atlantis.report.page_data import PROTOCOL_TITLES, comparison, data_of, palette_of
-from atlantis.report.panels import sections
+from atlantis.report.panels import PARTS_OF_FALL, explained, sections
 from atlantis.report.run_data import Run, load
 from atlantis.world.coastlines import land
 
 SCRIPTS = (
     *("base.js", "data.js", "colours.js", "projection.js", "map.js", "steps.js", "city.js", "gestures.js"),
-    *("curves.js", "reading.js", "tables.js", "about.js", "address.js", "pen.js", "save.js", "main.js"),
+    *("curves.js", "words.js", "reading.js", "tables.js", "about.js", "address.js", "pen.js", "save.js", "main.js"),
 )
 """One subject each, in an order in which what is run at once is there."""
 PAGES = (".html", ".htm")
@@ -166,6 +166,7 @@ def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None) -> s
         "version": version(),
         "land": [_tenths(np.column_stack(ring).ravel()) for ring in land()],
         "sections": sections(),
+        "parts": explained(PARTS_OF_FALL),
         "comparison": comparison(runs) if len(runs) > 1 else None,
         "runs": [data_of(run, files, palette) for run, files in zip(runs, links or [[] for _ in runs], strict=True)],
     }

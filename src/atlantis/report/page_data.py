@@ -17,7 +17,7 @@ from atlantis.names import PROTOCOLS, REAL
 from atlantis.report.about import about, cards, shown_path
 from atlantis.report.export import comparison_sheet, each_variant, when_sheet
 from atlantis.report.panels import panels, regions_of
-from atlantis.report.probe_data import Probe
+from atlantis.report.probe_data import Probe, rows_where
 from atlantis.report.run_data import Run
 from atlantis.report.series import number, numbers
 from atlantis.report.tables import Sheet, run_sheet
@@ -33,6 +33,8 @@ PROTOCOL_TITLES = {
 }
 """Two probes are fitted anew, by two protocols whose errors differ; the kept ones are of the sphere's kind."""
 ALL_REAL = "all real cities"
+MAX_CITIES = 12_000
+"""Of a world with more, the maps have every second, third, ... real city: a page with all could not be opened."""
 
 
 def palette_of(runs: Sequence[Run]) -> dict[str, str]:
@@ -45,12 +47,13 @@ def data_of(run: Run, files: Sequence[str], palette: Mapping[str, str] | None = 
     """Everything the page shows of one run; `files` are links to its pictures and tables."""
     palette = palette or palette_of([run])
     regions = [region | {"colour": palette[region["name"]]} for region in regions_of(run)]
-    cities = _cities(run)
+    cities, thinned = _thinned(_cities(run))
     return {
         "name": run.name,
         "path": shown_path(run.path),
         "cards": cards(run),
         "lacks": _lacks(run),
+        "thinned": thinned,
         "regions": regions,
         "cities": _packed_cities(cities, [region["name"] for region in regions]),
         "table": table(run_sheet(run)),
@@ -100,10 +103,23 @@ def table(sheet: Sheet) -> dict[str, Any]:
 
 def _cities(run: Run) -> pd.DataFrame:
     """Every city that a probe of the run has placed: name, region, lon, lat, by id."""
-    tables = [probe.predictions[["id", "name", "region", "lon", "lat"]] for probe in run.probes.values()]
+    columns = ["id", "name", "region", "lon", "lat", "is_virtual"]
+    tables = [probe.predictions[columns] for probe in run.probes.values()]
     if not tables:
-        return pd.DataFrame(columns=["name", "region", "lon", "lat"])
+        return pd.DataFrame(columns=columns[1:])
     return pd.DataFrame(pd.concat(tables)).drop_duplicates("id").set_index("id").sort_index()
+
+
+def _thinned(cities: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """At most about `MAX_CITIES` of them, every virtual one among these, and what was left out in words."""
+    virtual = cities["is_virtual"].to_numpy(bool)
+    gap = -(-int((~virtual).sum()) // MAX_CITIES)
+    if gap <= 1:
+        return cities, ""
+    real = np.cumsum(~virtual) - 1  # the number of each real city among these
+    kept = rows_where(cities, virtual | (real % gap == 0))
+    n = f"{len(kept):,} of {len(cities):,} cities"
+    return kept, f"The maps have {n}: 1 in {gap} of the real ones. All tables and curves are of all cities."
 
 
 def _packed_cities(cities: pd.DataFrame, regions: list[str]) -> dict[str, Any]:

@@ -112,6 +112,22 @@ PANELS = [
 ]
 
 
+PARTS_OF_FALL = [METRICS[name] for name in ("shifted", "turned", "bent", "lost")]
+
+
+def explained(metrics: Sequence[Metric]) -> list[dict[str, str]]:
+    """What the catalogue says of each: its name, its definition, how to read a value of it."""
+    return [
+        {
+            "name": metric.curve or metric.title,
+            "what": metric.what.replace("`", ""),
+            "reading": metric.reading.replace("`", ""),
+        }
+        for metric in metrics
+        if metric.what
+    ]
+
+
 def sections() -> list[dict[str, str]]:
     return [{"id": key, "title": title, "note": note} for key, title, note in SECTIONS]
 
@@ -187,6 +203,8 @@ def _drawn(
         drawn["unit"] = suffix(*units)
     if rules := _rules(run, panel):
         drawn["rules"] = rules
+    if words := explained(metrics if panel.id != "skill" else [*metrics, *PARTS_OF_FALL]):
+        drawn["words"] = words
     if panel.id == "skill" and run.map is not None:
         drawn["bands"] = bands(run.map)
     return drawn

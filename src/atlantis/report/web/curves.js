@@ -54,12 +54,13 @@ function axes(svg, { x, y, low, high, lastStep }) {
 function chart(parent, panel) {
   const figure = make(parent, "figure", null, { class: "chart" });
   const caption = make(figure, "figcaption"), name = make(caption, "span", panel.title);
-  if (panel.tip) make(caption, "span", panel.tip, { class: "why" });
   name.id = `chart-${panel.id}`;
   const label = `${panel.title}. Left and right arrow keys read the values step by step, Enter moves the maps to that step.`;
   const svg = make(figure, "svg:svg", null, { viewBox: `0 0 ${W} ${H}`, role: "application", tabindex: 0, "aria-label": label });
   const keys = make(figure, "div", null, { class: "keys", role: "group", "aria-label": "Curves: press to hide or to show" });
-  saveChart(figure, panel, svg);
+  const menus = make(figure, "div", null, { class: "menus" });
+  wordsOf(menus, panel);
+  saveChart(menus, panel, svg);
   readable(svg, panel);
   redrawChart(svg, keys, panel);
 }
@@ -169,6 +170,7 @@ function curves() {
     part.setAttribute("aria-labelledby", title);
     make(part, "h2", section.title, { id: title, tabindex: -1 });
     if (section.note) make(part, "p", section.note, { class: "note" });
+    if (section.id === "kind") howTo(part);
     const grid = make(part, "div", null, { class: "grid" });
     for (const panel of panels) chart(grid, panel);
   }

@@ -39,6 +39,7 @@ function makeView(r, probe, isFixed) {
   const label = `Map of ${r.name}. Arrow keys go from city to city, plus and minus zoom, Shift and an arrow moves the map, Escape lets go.`;
   const canvas = make(figure, "canvas", null, { role: "img", tabindex: 0, "aria-label": label, "aria-describedby": "picked" });
   const numbers = make(figure, "p", null, { class: "numbers" });
+  if (r.thinned) make(figure, "p", r.thinned, { class: "note" });
   const index = timeline.map((step) => latest(probe.steps, step));
   const v = { run: r, probe, isFixed, cities: r.cities, index, canvas, caption, numbers, base: document.createElement("canvas"), width: 0, height: 0 };
   listen(v);
@@ -276,12 +277,19 @@ function drawRegion(pen, v, region, cities, r) {
   pen.globalAlpha = 1;
 }
 
-function drawArrows(pen, v, r) { // from the true place, or from where the city was at another step; by length
-  const fromTrue = $("lines").value === "true", classes = ARROW_KM.map(() => []);
+function arrowFrom(v, i) { // the true place, or where the city was at another step, or where the first map has it
+  if ($("lines").value === "true") return [v.cities.lon[i], v.cities.lat[i]];
+  if ($("lines").value === "base") return place(v, i, state.base);
+  const there = views[0].cities.at.get(v.cities.keys[i]);
+  return there === undefined ? null : place(views[0], there, position(views[0]));
+}
+
+function drawArrows(pen, v, r) { // coloured by length
+  const classes = ARROW_KM.map(() => []);
   v.run.regions.forEach((region, k) => {
     if (!isShown(region)) return;
     for (const i of v.members[k]) {
-      const from = fromTrue ? [v.cities.lon[i], v.cities.lat[i]] : place(v, i, state.base), to = place(v, i, position(v));
+      const from = arrowFrom(v, i), to = place(v, i, position(v));
       if (from && to) classes[ARROW_KM.findIndex((km) => kilometres(from, to) <= km)].push([from, to]);
     }
   });

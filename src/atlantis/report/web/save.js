@@ -32,7 +32,7 @@ function saver(parent, name, parts, python) { // a small menu; parts: [text, act
 
 // --- a chart
 
-function saveChart(figure, panel, svg) {
+function saveChart(parent, panel, svg) {
   const data = () => {
     const rows = DATA.runs.flatMap((r) => r.panels.filter((p) => p.id === panel.id).flatMap((p) => curveRows(r, p)));
     return csv(["run", "step", "curve", "value", "low", "high"], rows);
@@ -42,7 +42,7 @@ function saveChart(figure, panel, svg) {
     return ["from atlantis.report.panels import panel_rows", `panel_rows([${paths}], ${quoted(panel.id)})`];
   };
   const name = `${DATA.title} ${panel.id}`;
-  saver(figure, panel.title, [
+  saver(parent, panel.title, [
     ["SVG", () => download(`${name}.svg`, "image/svg+xml", chartText(svg, panel))],
     ["CSV", () => download(`${name}.csv`, "text/csv", data())],
   ], python);
