@@ -34,14 +34,18 @@ def write_figures(run: Run | Path | str, out: Path | None = None, protocol: str 
 
 
 def pictures(run: Run, protocol: str = "degrees") -> dict[str, bytes]:
-    """dynamics, forgetting (if it was measured) and map_final as .png and .svg, evolution.gif: the files' bytes."""
+    """dynamics, forgetting (if it was measured) and map_final as .png and .svg, evolution.gif: the files' bytes.
+
+    The animation has the first step's probe beside a new one, as the page begins, where the run has both.
+    """
     probe = run.probe(protocol)
     figures = {"dynamics": dynamics_figure(run, protocol)}
     if run.map is not None and len(run.map.measures):
         figures["forgetting"] = forgetting_figure(run)
     figures["map_final"] = map_figure(run, protocol)
     drawn = {f"{name}.{suffix}": rendered(one, suffix) for name, one in figures.items() for suffix in ("png", "svg")}
-    return drawn | {"evolution.gif": evolution_gif(probe)}
+    beside = [run.probes[name] for name in ("frozen", "sphere") if name in run.probes]
+    return drawn | {"evolution.gif": evolution_gif(beside if len(beside) == 2 else [probe])}
 
 
 # --- curves
