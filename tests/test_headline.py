@@ -12,8 +12,11 @@ import pytest
 from atlantis import load_config
 from atlantis.report.export import region_rows, variant_rows
 from atlantis.report.headline import ELSEWHERE, headlines
-from atlantis.report.panels import panel_rows, panels, regions_of
+from atlantis.report.panels import panel_rows, panel_scale, panels, regions_of
+from atlantis.report.probe_data import rows_where
 from atlantis.report.run_data import Run, load
+from atlantis.report.seeds import mean_panels
+from atlantis.statistics import BELOW_ONE, IDENTITY, LOG, seed_interval
 from atlantis.trust import config_digest
 from tests.planted_run import make_run
 
@@ -74,6 +77,20 @@ def test_seeds_have_one_sentence_with_their_mean(run):
     assert "of 0.15 at step 10" in sentence["text"] and "too few for an interval" in sentence["seeds"]
 
 
+def test_curves_of_seeds_have_their_mean_and_its_interval_on_the_scale(run):
+    ends = (0.9, 0.99, 0.999)
+    means = mean_panels([about_seed(with_skills(run, frozen=(0.9, end)), k) for k, end in enumerate(ends)])
+    assert means is not None and means["n"] == 3
+    skill = next(panel for panel in means["panels"] if panel["id"] == "skill")
+    curve = next(one for one in skill["series"] if one["label"] == "the first step's probe")
+    around = seed_interval(ends, BELOW_ONE)
+    assert curve["values"][-1] == pytest.approx(0.963) and around.high < 1
+    assert (curve["low"][-1], curve["high"][-1]) == pytest.approx((around.low, around.high), rel=1e-4)
+    assert curve["low"][0] is None, "equal values have no interval"
+    assert mean_panels([run, run]) is None and mean_panels([about_seed(run, 1)]) is None
+    assert panel_scale("km") is LOG and panel_scale("causes") is IDENTITY
+
+
 def test_runs_that_differ_in_more_than_their_seed_have_a_sentence_each(run):
     assert len(headlines([about_seed(run, 1), about_seed(run, 2, rate=2)])) == 2
     assert len(headlines([about_seed(run, 1), about_seed(run, 1)])) == 2, "the same run twice is no second seed"
@@ -99,8 +116,8 @@ def test_a_charts_rows_are_its_curves(run):
     assert list(rows.columns) == ["run", "step", "curve", "value", "low", "high"]
     drawn = next(panel for panel in panels(run, regions_of(run)) if panel["id"] == "skill")
     assert len(rows) == sum(len(curve["steps"]) for curve in drawn["series"])
-    first = rows[(rows["curve"] == "the first step's probe") & (rows["step"] == 10)]
-    assert first[["value", "low", "high"]].iloc[0].tolist() == pytest.approx([0.5, 0.49, 0.51])
+    first = rows_where(rows, (rows["curve"] == "the first step's probe") & (rows["step"] == 10))
+    assert [first[name].item() for name in ("value", "low", "high")] == pytest.approx([0.5, 0.49, 0.51])
     assert len(panel_rows([run, run.path], "skill")) == 2 * len(rows) and panel_rows(run, "nothing").empty
 
 

@@ -151,6 +151,14 @@ def test_runs_that_differ_in_their_seed_alone_have_one_sentence(tab, tmp_path):
     assert tab.run("document.querySelectorAll('.finding').length") == 1
     assert tab.text(".finding").startswith("s1, s2, s3: ") and "Mean over 3 seeds" in tab.text(".finding")
     assert "0.54 (" in tab.text(".finding")
+    chart = "$('chart-skill').closest('figure')"
+    lines = f"{chart}.querySelectorAll('polyline').length"
+    assert tab.run(lines) == 5 and tab.run(f"{chart}.querySelectorAll('.interval').length") >= 1
+    tab.run(f"{chart}.querySelector('svg').focus()")
+    tab.press("End")
+    assert "the first step's probe: 0.540 (" in tab.text("#tip")
+    tab.run("$('seeds').click()")
+    assert tab.run(lines) == 15
     quiet(tab)
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 from atlantis.names import REAL
 from atlantis.readout.catalogue import METRICS, scale_of, suffix
 from atlantis.report.run_data import Run
+from atlantis.report.seeds import seed_groups
 from atlantis.report.tables import cell
 from atlantis.statistics import FEWEST_VALUES, seed_interval
 
@@ -43,23 +44,7 @@ class Course(NamedTuple):
 
 def headlines(runs: Sequence[Run]) -> list[dict[str, str]]:
     """title, verdict, text and seeds for each run, or for all that differ in their seed alone; none for some."""
-    groups: list[list[Run]] = []
-    for run in runs:
-        same = next((group for group in groups if _differ_in_seed_alone(group, run)), None)
-        groups.append([run]) if same is None else same.append(run)
-    return [sentence for group in groups if (sentence := _headline(group)) is not None]
-
-
-def _differ_in_seed_alone(group: Sequence[Run], run: Run) -> bool:
-    settings = [_settings(one) for one in (*group, run)]
-    seeds = [one.about.get("seeds") for one in (*group, run)]
-    return bool(settings[0]) and all(one == settings[0] for one in settings) and seeds.count(seeds[-1]) == 1
-
-
-def _settings(run: Run) -> dict[str, object]:
-    config = run.about.get("config")
-    settings = config if isinstance(config, dict) else {}
-    return {name: value for name, value in settings.items() if "seed" not in name and not name.startswith("base")}
+    return [sentence for group in seed_groups(runs) if (sentence := _headline(group)) is not None]
 
 
 def _headline(group: Sequence[Run]) -> dict[str, str] | None:

@@ -175,8 +175,8 @@ def _draw_frame(ax: Axes, probe: Probe, places: pd.DataFrame, step: int, n: int)
     if n == 1:
         ax.set_title(_step_title(probe, step), fontsize=10)
     else:
-        km = probe.group(REAL)["mean_km"].get(step, np.nan)
-        number = "" if pd.isna(km) else f": {km:,.0f} km"
+        real = probe.group(REAL)
+        number = f": {cell(float(real['mean_km'].loc[step]), 0)} km" if step in real.index else ""
         ax.set_title(f"{SHORT_TITLES.get(probe.protocol, probe.protocol)}, step {step:,}{number}", fontsize=9)
 
 

@@ -31,6 +31,7 @@ from atlantis.report.headline import headlines
 from atlantis.report.page_data import PROTOCOL_TITLES, comparison, data_of, palette_of
 from atlantis.report.panels import PARTS_OF_FALL, explained, sections
 from atlantis.report.run_data import Run, load
+from atlantis.report.seeds import mean_panels
 from atlantis.world.coastlines import land
 
 SCRIPTS = (
@@ -167,6 +168,7 @@ def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None) -> s
         "land": [_tenths(np.column_stack(ring).ravel()) for ring in land()],
         "sections": sections(),
         "parts": explained(PARTS_OF_FALL),
+        "means": mean_panels(runs),
         "comparison": comparison(runs) if len(runs) > 1 else None,
         "runs": [data_of(run, files, palette) for run, files in zip(runs, links or [[] for _ in runs], strict=True)],
     }

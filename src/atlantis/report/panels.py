@@ -21,6 +21,7 @@ from atlantis.report.probe_data import rows_where
 from atlantis.report.run_data import Run, load
 from atlantis.report.series import BLUE, chance, number, series
 from atlantis.report.tables import slice_title
+from atlantis.statistics import IDENTITY, Scale
 from atlantis.world.regions import colours
 
 MAX_TRAINING_POINTS = 300
@@ -167,6 +168,12 @@ def panel_rows(runs: Run | Path | str | Sequence[Run | Path | str], panel: str) 
             for step, value, low, high in values:
                 rows.append(dict(zip(CHART_COLUMNS, (run.name, step, curve["label"], value, low, high), strict=True)))
     return pd.DataFrame(rows, columns=list(CHART_COLUMNS)).astype(dict.fromkeys(("value", "low", "high"), float))
+
+
+def panel_scale(panel: str) -> Scale:
+    """On which intervals of a panel's curves are made: the metrics', if they share one."""
+    scales = {metric.scale for drawn, metrics in _panels() if drawn.id == panel for metric in metrics}
+    return next(iter(scales)) or IDENTITY if len(scales) == 1 else IDENTITY
 
 
 def _panels() -> Iterator[tuple[Panel, list[Metric]]]:

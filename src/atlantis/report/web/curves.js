@@ -160,11 +160,21 @@ function merged(id) {
   return { digits: 0, unit: "", ...panels.find(Boolean), series, rules, bands };
 }
 
+const isMean = () => Boolean(DATA.means) && $("seeds").checked;
+
+function mean(id) { // over seeds, drawn as one run's
+  const panel = DATA.means.panels.find((p) => p.id === id);
+  const series = (panel?.series ?? []).map((s, d) => ({ ...s, hue: s.hue ?? d, dash: s.dash ?? 0 }));
+  const kinds = [...new Set((panel?.rules ?? []).map((rule) => rule.label))];
+  const rules = (panel?.rules ?? []).map((rule) => ({ ...rule, hue: null, dash: kinds.indexOf(rule.label) }));
+  return { digits: 0, unit: "", ...panel, series, rules, bands: [] };
+}
+
 function curves() {
   $("curves").replaceChildren();
   for (const section of DATA.sections) {
     const ids = [...new Set(DATA.runs.flatMap((r) => r.panels.filter((p) => p.section === section.id).map((p) => p.id)))];
-    const panels = ids.map(merged).filter((panel) => panel.series.some((s) => s.values.some((v) => !absent(v))));
+    const panels = ids.map(isMean() ? mean : merged).filter((panel) => panel.series.some((s) => s.values.some((v) => !absent(v))));
     if (!panels.length) continue;
     const part = make($("curves"), "section"), title = `curves-${section.id}`;
     part.setAttribute("aria-labelledby", title);

@@ -134,6 +134,8 @@ function begin() {
   state.layout = first;
   $("more").open = window.innerWidth > 600; // a phone has the map sooner
   for (const name of ["table", "when", "compare", "regions", "variants"]) saveTable(name);
+  $("seeds-choice").hidden = !DATA.means;
+  $("n-seeds").textContent = DATA.means?.n ?? "";
   curves();
   showRun(0);
   recall();
@@ -147,6 +149,7 @@ const acts = {
   lines: () => (showArrows(), draw(), remember()),
   look: lookAgain,
   projection: lookAgain,
+  seeds: () => (curves(), markStep()),
 };
 for (const [id, act] of Object.entries(acts)) $(id).addEventListener("change", act);
 for (const choice of document.querySelectorAll(".run-choice select")) choice.addEventListener("change", () => showRun(Number(choice.value)));
