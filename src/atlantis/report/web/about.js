@@ -1,6 +1,7 @@
 // --- what was run, and the finding
 
-function findings() { // a sentence for each run, or for the runs that differ in their seed alone
+function findings() {
+  // a sentence for each run, or for the runs that differ in their seed alone
   $("finding").replaceChildren();
   for (const { title, verdict, text, seeds } of DATA.finding) {
     const part = make($("finding"), "p", null, { class: "finding" });
@@ -11,7 +12,8 @@ function findings() { // a sentence for each run, or for the runs that differ in
   }
 }
 
-function cards() { // what became of the map, in a few numbers
+function cards() {
+  // what became of the map, in a few numbers
   $("cards").replaceChildren();
   for (const { label, value, remark } of run().cards) {
     const card = make($("cards"), "div", null, { class: "card" });
@@ -36,12 +38,14 @@ function about() {
   $("files-title").hidden = !run().files.length;
 }
 
-function contents() { // links to the sections that are there now
+function contents() {
+  // links to the sections that are there now
   $("contents").replaceChildren();
   for (const heading of document.querySelectorAll("main h2")) {
     if (heading.closest("[hidden]")) continue;
     const link = make($("contents"), "a", heading.firstChild.textContent, { href: `#${heading.id}` });
-    link.addEventListener("click", (event) => { // the address keeps the view
+    link.addEventListener("click", (event) => {
+      // the address keeps the view
       event.preventDefault();
       heading.scrollIntoView();
       heading.focus({ preventScroll: true });
@@ -49,10 +53,15 @@ function contents() { // links to the sections that are there now
   }
 }
 
-function nameRuns() { // a section of one run says of which, and lets choose
+function nameRuns() {
+  // a section of one run says of which, and lets choose
   for (const name of document.querySelectorAll(".of-run")) name.textContent = several ? `: ${run().name}` : "";
   for (const choice of document.querySelectorAll(".run-choice")) {
     choice.hidden = !several;
-    options(choice.querySelector("select"), DATA.runs.map((r, k) => [k, r.name]), state.run);
+    options(
+      choice.querySelector("select"),
+      DATA.runs.map((r, k) => [k, r.name]),
+      state.run,
+    );
   }
 }

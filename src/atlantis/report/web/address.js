@@ -1,6 +1,7 @@
 // --- the view in the page's address, so that a link leads to what is seen
 
-const KEPT = { layout: "layout", cities: "cities", look: "look", view: "projection", lines: "lines" }; // name: its control
+// Names in an address, and the controls whose value they hold.
+const KEPT = { layout: "layout", cities: "cities", look: "look", view: "projection", lines: "lines" };
 let remembering = 0;
 
 function viewText() {
@@ -16,17 +17,21 @@ function viewText() {
   return parts.toString();
 }
 
-function remember() { // soon: a drag changes the view with every pixel
+function remember() {
+  // soon: a drag changes the view with every pixel
   clearTimeout(remembering);
   remembering = setTimeout(() => window.history.replaceState(null, "", `#${viewText()}`), 250);
 }
 
-function choose(id, value) { // of a list, if it has that
+function choose(id, value) {
+  // of a list, if it has that
   if ([...$(id).options].some((option) => option.value === value)) $(id).value = value;
 }
 
-function recall() { // what an address says; what it does not, or what this page does not have, stays as it is
-  const parts = new URLSearchParams(window.location.hash.slice(1)), get = (name) => parts.get(name);
+function recall() {
+  // what an address says; what it does not, or what this page does not have, stays as it is
+  const parts = new URLSearchParams(window.location.hash.slice(1)),
+    get = (name) => parts.get(name);
   if (![...parts.keys()].some((name) => name in KEPT || name === "step")) return false;
   const k = Number(get("run") ?? 0);
   if (DATA.runs[k]) state.run = k;
@@ -54,8 +59,14 @@ function recallRegions(text) {
   let names = [];
   try {
     names = JSON.parse(text ?? "[]");
-  } catch { /* an address that somebody cut off: all regions */ }
-  state.only = new Set(allRegions().map((region) => region.name).filter((name) => Array.isArray(names) && names.includes(name)));
+  } catch {
+    /* an address that somebody cut off: all regions */
+  }
+  state.only = new Set(
+    allRegions()
+      .map((region) => region.name)
+      .filter((name) => Array.isArray(names) && names.includes(name)),
+  );
   legend();
 }
 
@@ -64,7 +75,8 @@ async function copyLink() {
   await copyText(link, $("link"));
 }
 
-async function copyText(text, box) { // into the clipboard, and into a field where the browser keeps that shut
+async function copyText(text, box) {
+  // into the clipboard, and into a field where the browser keeps that shut
   box.value = text;
   box.hidden = false;
   box.select();

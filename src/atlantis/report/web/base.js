@@ -7,16 +7,27 @@ const SVG = "http://www.w3.org/2000/svg";
 const LINES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito (2008)
 const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
 const MISSING = -32768;
-const KM_PER_DEGREE = 6371.0088 * Math.PI / 180; // of a great circle
+const KM_PER_DEGREE = (6371.0088 * Math.PI) / 180; // of a great circle
 const still = window.matchMedia("(prefers-reduced-motion: reduce)");
 const dark = window.matchMedia("(prefers-color-scheme: dark)");
 let printing = false;
 
-// What the reader has chosen. run: of the sections that have one. layout: what stands side by side. base: the place on the
-// timeline that others are compared with. position: where the map is on it, fractional while it moves to `target`.
-// only: regions to show alone. picked: a city's key, or null.
-const state = { run: 0, layout: "one", protocol: "", base: 0, position: 0, target: 0, only: new Set(), picked: null,
-  pinned: false, timer: 0, frame: 0 };
+// What the reader has chosen. run: of the sections that have one. layout: what stands side by side. base: the place on
+// the timeline that others are compared with. position: where the map is on it, fractional while it moves to `target`.
+// only: regions to show alone. picked: a city's key, or null. isMoved: the camera is no longer where `look` put it.
+const state = {
+  run: 0,
+  layout: "one",
+  protocol: "",
+  base: 0,
+  position: 0,
+  target: 0,
+  only: new Set(),
+  picked: null,
+  pinned: false,
+  timer: 0,
+  frame: 0,
+};
 
 const run = () => DATA.runs[state.run];
 const several = DATA.runs.length > 1;
@@ -28,7 +39,8 @@ const minus = (text) => text.replace("-", "\u2212");
 const whole = (x) => (absent(x) ? "–" : minus((Math.round(x) || 0).toLocaleString("en")));
 const fixed = (x, digits) => (absent(x) ? "–" : minus(x.toFixed(digits).replace(/^-(?=[0.]*$)/, ""))); // no minus zero
 const decimals = (x) => (Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 3); // where each row has its own unit
-const shown = (x, digits) => (absent(x) ? "–" : digits === null ? shown(x, decimals(x)) : digits ? fixed(x, digits) : whole(x));
+const shown = (x, digits) =>
+  absent(x) ? "–" : digits === null ? shown(x, decimals(x)) : digits ? fixed(x, digits) : whole(x);
 const signed = (x) => (x > 0 ? `+${whole(x)}` : whole(x));
 const degreesText = (lon, lat) =>
   `${Math.abs(lat).toFixed(1)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lon).toFixed(1)}° ${lon < 0 ? "W" : "E"}`;
@@ -43,13 +55,15 @@ function make(parent, tag, text, attributes) {
   return node;
 }
 
-function options(select, entries, chosen) { // entries: [value, text]
+function options(select, entries, chosen) {
+  // entries: [value, text]
   select.replaceChildren();
   for (const [value, text] of entries) make(select, "option", text, { value });
   select.value = chosen;
 }
 
-function tip(x, y, lines) { // beside a place in the window; without lines it goes
+function tip(x, y, lines) {
+  // beside a place in the window; without lines it goes
   const box = $("tip");
   box.hidden = !lines;
   if (!lines) return;

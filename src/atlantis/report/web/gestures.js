@@ -1,8 +1,10 @@
 // --- zoom and pan: wheel, two fingers, dragging, keys and buttons; a press that does not move picks a city
 
-const STEP = 1.6, DRAG = 5; // of one zoom; pixels after which a press is a drag
+const STEP = 1.6,
+  DRAG = 5; // of one zoom; pixels after which a press is a drag
 
-function zoom(v, factor, x = v.width / 2, y = v.height / 2) { // what lies at x, y stays there
+function zoom(v, factor, x = v.width / 2, y = v.height / 2) {
+  // what lies at x, y stays there
   const before = camera.span;
   camera.span = within(before / factor);
   camera.x += ((x - v.width / 2) * (before - camera.span)) / v.width;
@@ -10,7 +12,8 @@ function zoom(v, factor, x = v.width / 2, y = v.height / 2) { // what lies at x,
   afterMove();
 }
 
-function pan(v, dx, dy) { // by so many pixels
+function pan(v, dx, dy) {
+  // by so many pixels
   camera.x -= (dx * camera.span) / v.width;
   camera.y -= (dy * camera.span) / v.width;
   afterMove();
@@ -25,17 +28,24 @@ function afterMove() {
   remember();
 }
 
-function lookAgain() { // as the choice of region has it
+function lookAgain() {
+  // as the choice of region has it
   state.isMoved = false;
   look();
   remember();
 }
 
-function wheel(event, v) { // with Ctrl (as trackpads send a pinch), or once the map was pressed or focused; else the page scrolls
+function wheel(event, v) {
+  // with Ctrl (as trackpads send a pinch), or once the map was pressed or focused; else the page scrolls
   const isOurs = event.ctrlKey || event.metaKey || document.activeElement === v.canvas;
   if (!isOurs || (event.deltaY > 0 && !isZoomed())) return;
   event.preventDefault();
-  zoom(v, 1.0015 ** -Math.max(-300, Math.min(300, event.deltaY * (event.deltaMode ? 20 : 1))), event.offsetX, event.offsetY);
+  zoom(
+    v,
+    1.0015 ** -Math.max(-300, Math.min(300, event.deltaY * (event.deltaMode ? 20 : 1))),
+    event.offsetX,
+    event.offsetY,
+  );
 }
 
 function keys(event, v) {
@@ -59,7 +69,8 @@ function down(event, v) {
 }
 
 function move(event, v) {
-  const before = v.fingers.get(event.pointerId), now = [event.offsetX, event.offsetY];
+  const before = v.fingers.get(event.pointerId),
+    now = [event.offsetX, event.offsetY];
   if (!before) return hover(event, v, false);
   const other = [...v.fingers].find(([id]) => id !== event.pointerId)?.[1];
   v.fingers.set(event.pointerId, now);
@@ -78,7 +89,8 @@ function up(event, v) {
 function listen(v) {
   v.fingers = new Map();
   v.travel = 0;
-  const { canvas } = v, on = (type, act) => canvas.addEventListener(type, (event) => act(event, v));
+  const { canvas } = v,
+    on = (type, act) => canvas.addEventListener(type, (event) => act(event, v));
   on("pointerdown", down);
   on("pointermove", move);
   on("pointerup", up);

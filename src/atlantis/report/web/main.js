@@ -1,7 +1,9 @@
 // --- the whole: which runs, which probes, which step
 
-function describe() { // every text that follows the step
-  const step = timeline[state.target], label = absent(step) ? "" : `step ${whole(step)}`;
+function describe() {
+  // every text that follows the step
+  const step = timeline[state.target],
+    label = absent(step) ? "" : `step ${whole(step)}`;
   $("step").value = state.target;
   $("step").setAttribute("aria-valuetext", label);
   $("step-name").textContent = label;
@@ -35,9 +37,17 @@ function legend() {
   for (const region of allRegions()) {
     const button = make(box, "button", null, { type: "button", "aria-pressed": state.only.has(region.name) });
     const icon = make(button, "svg:svg", null, { viewBox: "-7 -7 14 14", "aria-hidden": "true" });
-    const points = starPoints(6).map((p) => p.map((x) => x.toFixed(2)).join()).join(" ");
+    const points = starPoints(6)
+      .map((p) => p.map((x) => x.toFixed(2)).join())
+      .join(" ");
     if (region.virtual) make(icon, "svg:polygon", null, { points, fill: tint(region.colour) });
-    else make(icon, "svg:circle", null, { r: 5, fill: tint(region.colour), stroke: edge(region.colour), "stroke-width": 1.2 });
+    else
+      make(icon, "svg:circle", null, {
+        r: 5,
+        fill: tint(region.colour),
+        stroke: edge(region.colour),
+        "stroke-width": 1.2,
+      });
     make(button, "span", region.name);
     button.addEventListener("click", () => {
       state.only[state.only.has(region.name) ? "delete" : "add"](region.name);
@@ -55,15 +65,21 @@ function setBase(k) {
   $("base").value = k;
 }
 
-function showMaps() { // keeps the step and the city where the new maps have them
+function showMaps() {
+  // keeps the step and the city where the new maps have them
   stop();
-  const step = timeline[state.target], base = timeline[state.base];
+  const step = timeline[state.target],
+    base = timeline[state.base];
   makeViews();
   const has = views.length > 0;
   $("map-section").hidden = !has && !empty.length;
   for (const part of document.querySelectorAll("#map-section .needs-map")) part.hidden = !has;
   $("step").max = Math.max(0, timeline.length - 1);
-  options($("base"), timeline.map((s, k) => [k, `step ${whole(s)}`]), 0);
+  options(
+    $("base"),
+    timeline.map((s, k) => [k, `step ${whole(s)}`]),
+    0,
+  );
   setBase(Math.max(0, latest(timeline, base ?? 0)));
   const chosen = $("look").value;
   options($("look"), [["", "the world"], ...allRegions().map((region) => [region.name, region.name])], "");
@@ -82,15 +98,22 @@ function showArrows() {
   $("arrow-key").replaceChildren();
   const hues = ARROW_HUES[dark.matches ? "dark" : "light"];
   ARROW_KM.forEach((km, k) => {
-    const item = make($("arrow-key"), "span"), icon = make(item, "svg:svg", null, { viewBox: "0 0 20 8", "aria-hidden": "true" });
+    const item = make($("arrow-key"), "span"),
+      icon = make(item, "svg:svg", null, { viewBox: "0 0 20 8", "aria-hidden": "true" });
     make(icon, "svg:line", null, { x1: 1, x2: 19, y1: 4, y2: 4, stroke: hues[k], "stroke-width": 2.5 });
     make(item, "span", km === Infinity ? `more than ${whole(ARROW_KM[k - 1])} km` : `up to ${whole(km)} km`);
   });
 }
 
-function layouts() { // what can stand side by side
+function layouts() {
+  // what can stand side by side
   const entries = several ? [["runs", "all runs, side by side"]] : [];
-  return [...entries, ["probes", "the first step's probe beside a new one"], ["one", "one probe"], ["steps", "two steps of one probe"]];
+  return [
+    ...entries,
+    ["probes", "the first step's probe beside a new one"],
+    ["one", "one probe"],
+    ["steps", "two steps of one probe"],
+  ];
 }
 
 function showRun(index) {
@@ -103,7 +126,11 @@ function showRun(index) {
   const has = new Set(shownRuns.flatMap((r) => Object.keys(r.probes)));
   const probes = Object.keys(DATA.protocols).filter((name) => DATA.runs.some((r) => r.probes[name]));
   if (!probes.includes(state.protocol)) state.protocol = probes.find((name) => has.has(name)) ?? probes[0] ?? "";
-  options($("protocol"), probes.map((name) => [name, DATA.protocols[name]]), state.protocol);
+  options(
+    $("protocol"),
+    probes.map((name) => [name, DATA.protocols[name]]),
+    state.protocol,
+  );
   $("protocol-choice").hidden = state.layout === "probes" || probes.length < 2;
   showMaps();
 }
@@ -152,9 +179,14 @@ const acts = {
   seeds: () => (curves(), markStep()),
 };
 for (const [id, act] of Object.entries(acts)) $(id).addEventListener("change", act);
-for (const choice of document.querySelectorAll(".run-choice select")) choice.addEventListener("change", () => showRun(Number(choice.value)));
+for (const choice of document.querySelectorAll(".run-choice select"))
+  choice.addEventListener("change", () => showRun(Number(choice.value)));
 const presses = {
-  play, copy: copyLink, png: savePng, svg: saveSvg, csv: saveCities,
+  play,
+  copy: copyLink,
+  png: savePng,
+  svg: saveSvg,
+  csv: saveCities,
   python: () => copyText(mapPython().join("\n"), $("link")),
   closer: () => views[0] && zoom(views[0], STEP),
   farther: () => views[0] && zoom(views[0], 1 / STEP),
@@ -166,7 +198,10 @@ $("find").addEventListener("input", find);
 window.addEventListener("resize", resize);
 window.addEventListener("hashchange", recall);
 dark.addEventListener("change", redraw);
-for (const [event, paper] of [["beforeprint", true], ["afterprint", false]]) {
+for (const [event, paper] of [
+  ["beforeprint", true],
+  ["afterprint", false],
+]) {
   window.addEventListener(event, () => {
     printing = $("config-section").open = paper; // on paper the configuration cannot be opened
     redraw();

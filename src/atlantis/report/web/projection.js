@@ -5,16 +5,27 @@
 
 const RING_KM = 2000;
 const CLOSEST = 80; // the camera comes so many times nearer than the whole
-const camera = { kind: "flat", lon: 0, lat: 0, x: 0, y: 0, span: 360, home: { x: 0, y: 0, span: 360, aspect: 145 / 360 } };
+const camera = {
+  kind: "flat",
+  lon: 0,
+  lat: 0,
+  x: 0,
+  y: 0,
+  span: 360,
+  home: { x: 0, y: 0, span: 360, aspect: 145 / 360 },
+};
 
 function project(lon10, lat10) {
   if (camera.kind === "flat") return [lon10 / 10, -lat10 / 10];
-  const radians = Math.PI / 1800, turn = lon10 * radians - (camera.lon * Math.PI) / 180;
-  const lat = lat10 * radians, from = (camera.lat * Math.PI) / 180;
+  const radians = Math.PI / 1800,
+    turn = lon10 * radians - (camera.lon * Math.PI) / 180;
+  const lat = lat10 * radians,
+    from = (camera.lat * Math.PI) / 180;
   const east = Math.cos(lat) * Math.sin(turn);
   const north = Math.cos(from) * Math.sin(lat) - Math.sin(from) * Math.cos(lat) * Math.cos(turn);
   const near = Math.sin(from) * Math.sin(lat) + Math.cos(from) * Math.cos(lat) * Math.cos(turn);
-  const sine = Math.hypot(east, north), arc = (Math.atan2(sine, near) * 180) / Math.PI;
+  const sine = Math.hypot(east, north),
+    arc = (Math.atan2(sine, near) * 180) / Math.PI;
   return sine < 1e-12 ? [0, arc > 90 ? -180 : 0] : [(arc * east) / sine, (-arc * north) / sine];
 }
 
@@ -30,7 +41,8 @@ function lookHome() {
 
 const within = (span) => Math.max(camera.home.span / CLOSEST, Math.min(camera.home.span, span));
 
-function hold() { // the camera stays inside the whole
+function hold() {
+  // the camera stays inside the whole
   const { home } = camera;
   camera.span = within(camera.span);
   const room = (home.span - camera.span) / 2;
@@ -40,8 +52,10 @@ function hold() { // the camera stays inside the whole
 
 const isZoomed = () => camera.span < camera.home.span * 0.999;
 
-function wholeFlat() { // the inhabited world and every prediction
-  let south = -60, north = 85;
+function wholeFlat() {
+  // the inhabited world and every prediction
+  let south = -60,
+    north = 85;
   for (const { cities, probe } of views) {
     for (const values of [cities.lat, probe.lat]) {
       for (const value of values) {
@@ -59,7 +73,8 @@ function wholeAround({ lon, lat }) {
 
 // --- the land on it
 
-function isInside(ring, lon10, lat10) { // even or odd, on the flat map, where every ring is whole
+function isInside(ring, lon10, lat10) {
+  // even or odd, on the flat map, where every ring is whole
   let odd = false;
   for (let i = 0, j = ring.length - 2; i < ring.length; j = i, i += 2) {
     if (ring[i + 1] > lat10 !== ring[j + 1] > lat10) {
@@ -70,14 +85,18 @@ function isInside(ring, lon10, lat10) { // even or odd, on the flat map, where e
   return odd;
 }
 
-function disk(pen, v) { // the edge of the globe, seen around a centre
-  const [x, y] = onScreen(v, [0, 0]), r = (180 * v.width) / camera.span;
+function disk(pen, v) {
+  // the edge of the globe, seen around a centre
+  const [x, y] = onScreen(v, [0, 0]),
+    r = (180 * v.width) / camera.span;
   pen.moveTo(x + r, y);
   pen.arc(x, y, r, 0, 2 * Math.PI);
 }
 
-function side(pen, v, a, b, depth = 0) { // from a to b, bent as the projection bends it
-  const from = screen(v, ...a), to = screen(v, ...b);
+function side(pen, v, a, b, depth = 0) {
+  // from a to b, bent as the projection bends it
+  const from = screen(v, ...a),
+    to = screen(v, ...b);
   const middle = [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
   if (camera.kind === "flat" || depth > 6 || Math.hypot(to[0] - from[0], to[1] - from[1]) < 12) pen.lineTo(...to);
   else {
@@ -86,7 +105,8 @@ function side(pen, v, a, b, depth = 0) { // from a to b, bent as the projection 
   }
 }
 
-function landPath(pen, v) { // a ring around the far end of the globe encloses what is not land: the disk turns it over
+function landPath(pen, v) {
+  // a ring around the far end of the globe encloses what is not land: the disk turns it over
   const far = [((camera.lon + 360) % 360) * 10 - 1800, -camera.lat * 10];
   for (const ring of DATA.land) {
     pen.moveTo(...screen(v, ring[0], ring[1]));
@@ -96,7 +116,8 @@ function landPath(pen, v) { // a ring around the far end of the globe encloses w
   }
 }
 
-function coastPath(pen, v) { // without the cuts at the 180th meridian and at the pole
+function coastPath(pen, v) {
+  // without the cuts at the 180th meridian and at the pole
   for (const ring of DATA.land) {
     for (let i = 2; i < ring.length; i += 2) {
       const seam = Math.abs(ring[i]) === 1800 && Math.abs(ring[i - 2]) === 1800;

@@ -1,4 +1,4 @@
-// --- what a reader takes along: a map as PNG or SVG, a chart as SVG, data as CSV, the line of Python that gives the same
+// --- what a reader takes along: maps as PNG or SVG, charts as SVG, data as CSV, lines of Python that give the same
 
 const POSTER = { width: 1200, margin: 24, gap: 20, head: 34, caption: 40, foot: 62 };
 const WORDS = /[^\p{L}\p{N}._-]+/gu;
@@ -11,22 +11,32 @@ function download(name, type, data) {
 
 const quoted = (text) => JSON.stringify(text); // as Python has it too
 
-function csvField(value) { // a text that a spreadsheet would run as a formula gets an apostrophe before it
+function csvField(value) {
+  // a text that a spreadsheet would run as a formula gets an apostrophe before it
   if (absent(value)) return "";
   if (typeof value === "number") return String(value);
-  const line = value.replace(/[\t\r\n\0]/g, " "), safe = /^\s*[=+\-@]/.test(line) ? `'${line}` : line;
+  const line = value.replace(/[\t\r\n\0]/g, " "),
+    safe = /^\s*[=+\-@]/.test(line) ? `'${line}` : line;
   return /[",]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
 const csv = (titles, rows) => [titles, ...rows].map((row) => row.map(csvField).join(",") + "\n").join("");
 
-function saver(parent, name, parts, python) { // a small menu; parts: [text, act]; python: gives the lines
+function saver(parent, name, parts, python) {
+  // a small menu; parts: [text, act]; python: gives the lines
   const menu = make(parent, "details", null, { class: "save" });
   make(menu, "summary", "Save", { "aria-label": `Save ${name}` });
   const box = make(menu, "div", null, { class: "controls" });
   for (const [text, act] of parts) make(box, "button", text, { type: "button" }).addEventListener("click", act);
-  const code = make(menu, "textarea", null, { readonly: "", rows: 3, "aria-label": "The same in Python", spellcheck: "false" });
-  make(box, "button", "copy Python", { type: "button" }).addEventListener("click", () => copyText(python().join("\n"), code));
+  const code = make(menu, "textarea", null, {
+    readonly: "",
+    rows: 3,
+    "aria-label": "The same in Python",
+    spellcheck: "false",
+  });
+  make(box, "button", "copy Python", { type: "button" }).addEventListener("click", () =>
+    copyText(python().join("\n"), code),
+  );
   menu.addEventListener("toggle", () => (code.value = python().join("\n")));
 }
 
@@ -38,24 +48,43 @@ function saveChart(parent, panel, svg) {
     return csv(["run", "step", "curve", "value", "low", "high"], rows);
   };
   const python = () => {
-    const paths = DATA.runs.filter((r) => r.panels.some((p) => p.id === panel.id)).map((r) => quoted(r.path)).join(", ");
+    const paths = DATA.runs
+      .filter((r) => r.panels.some((p) => p.id === panel.id))
+      .map((r) => quoted(r.path))
+      .join(", ");
     return ["from atlantis.report.panels import panel_rows", `panel_rows([${paths}], ${quoted(panel.id)})`];
   };
   const name = `${DATA.title} ${panel.id}`;
-  saver(parent, panel.title, [
-    ["SVG", () => download(`${name}.svg`, "image/svg+xml", chartText(svg, panel))],
-    ["CSV", () => download(`${name}.csv`, "text/csv", data())],
-  ], python);
+  saver(
+    parent,
+    panel.title,
+    [
+      ["SVG", () => download(`${name}.svg`, "image/svg+xml", chartText(svg, panel))],
+      ["CSV", () => download(`${name}.csv`, "text/csv", data())],
+    ],
+    python,
+  );
 }
 
 function curveRows(r, panel) {
-  return panel.series.flatMap((s) => s.steps.map((step, i) => [r.name, step, s.label, s.values[i], s.low?.[i], s.high?.[i]]));
+  return panel.series.flatMap((s) =>
+    s.steps.map((step, i) => [r.name, step, s.label, s.values[i], s.low?.[i], s.high?.[i]]),
+  );
 }
 
-function chartText(svg, panel) { // with its title and legend; colours and fonts as they are on the page
-  const keys = [...svg.parentNode.querySelectorAll(".keys button[aria-pressed=true]")], copy = svg.cloneNode(true);
-  const height = H + 30 + 18 * keys.length, look = (node, name) => getComputedStyle(node)[name];
-  const whole = make(null, "svg:svg", null, { xmlns: SVG, width: W, height, viewBox: `0 0 ${W} ${height}`, "font-family": "system-ui, sans-serif" });
+function chartText(svg, panel) {
+  // with its title and legend; colours and fonts as they are on the page
+  const keys = [...svg.parentNode.querySelectorAll(".keys button[aria-pressed=true]")],
+    copy = svg.cloneNode(true);
+  const height = H + 30 + 18 * keys.length,
+    look = (node, name) => getComputedStyle(node)[name];
+  const whole = make(null, "svg:svg", null, {
+    xmlns: SVG,
+    width: W,
+    height,
+    viewBox: `0 0 ${W} ${height}`,
+    "font-family": "system-ui, sans-serif",
+  });
   make(whole, "svg:rect", null, { width: W, height, fill: css("--paper") });
   make(whole, "svg:text", panel.title, { x: 8, y: 20, "font-size": 14, "font-weight": "bold", fill: css("--ink") });
   for (const node of copy.querySelectorAll(".now, .cross")) node.remove();
@@ -63,7 +92,8 @@ function chartText(svg, panel) { // with its title and legend; colours and fonts
   for (const name of ["role", "tabindex", "aria-label"]) copy.removeAttribute(name);
   whole.append(copy);
   keys.forEach((button, k) => {
-    const icon = button.querySelector("svg").cloneNode(true), y = H + 28 + 18 * k;
+    const icon = button.querySelector("svg").cloneNode(true),
+      y = H + 28 + 18 * k;
     for (const [name, value] of Object.entries({ x: 8, y, width: 34, height: 14 })) icon.setAttribute(name, value);
     whole.append(icon);
     make(whole, "svg:text", button.textContent, { x: 50, y: y + 11, "font-size": 12, fill: css("--ink") });
@@ -78,25 +108,35 @@ function chartText(svg, panel) { // with its title and legend; colours and fonts
 
 // --- a table
 
-function saveTable(name) { // as it is shown now
-  const data = () => csv(filled[name].columns.map((column) => column.title), filled[name].rows);
+function saveTable(name) {
+  // as it is shown now
+  const data = () =>
+    csv(
+      filled[name].columns.map((column) => column.title),
+      filled[name].rows,
+    );
   const parts = [["CSV", () => download(`${DATA.title} ${name}.csv`, "text/csv", data())]];
   saver($(name).closest("section"), $(name).id, parts, () => filled[name].python);
 }
 
 // --- the map
 
-function poster(makePen) { // every map that is shown, with its caption, the legend and where it is from
-  const { width, margin, gap, head, caption, foot } = POSTER, columns = Math.min(2, views.length);
-  const w = (width - 2 * margin - gap * (columns - 1)) / columns, h = Math.round(w * camera.home.aspect);
-  const height = head + Math.ceil(views.length / columns) * (h + caption) + foot + margin, pen = makePen(width, height);
+function poster(makePen) {
+  // every map that is shown, with its caption, the legend and where it is from
+  const { width, margin, gap, head, caption, foot } = POSTER,
+    columns = Math.min(2, views.length);
+  const w = (width - 2 * margin - gap * (columns - 1)) / columns,
+    h = Math.round(w * camera.home.aspect);
+  const height = head + Math.ceil(views.length / columns) * (h + caption) + foot + margin,
+    pen = makePen(width, height);
   pen.fillStyle = css("--paper");
   pen.fillRect(0, 0, width, height);
   pen.font = "bold 17px system-ui, sans-serif";
   pen.fillStyle = css("--ink");
   pen.fillText("Where the probe sees each city", margin, 26);
   views.forEach((v, k) => {
-    const x = margin + (k % columns) * (w + gap), y = head + Math.floor(k / columns) * (h + caption);
+    const x = margin + (k % columns) * (w + gap),
+      y = head + Math.floor(k / columns) * (h + caption);
     pen.font = "13px system-ui, sans-serif";
     pen.fillStyle = css("--ink");
     pen.fillText(captionOf(v), x, y + 14);
@@ -125,7 +165,11 @@ function posterLegend(pen, left, top, right) {
     x += room;
   }
   pen.fillStyle = css("--muted");
-  pen.fillText(`atlantis ${DATA.version}. Grey: true places. Real cities: GeoNames (CC BY 4.0). Coastlines: Natural Earth.`, left, y + 22);
+  pen.fillText(
+    `atlantis ${DATA.version}. Grey: true places. Real cities: GeoNames (CC BY 4.0). Coastlines: Natural Earth.`,
+    left,
+    y + 22,
+  );
 }
 
 const mapName = () => `${DATA.title} step ${timeline[state.target]}`;
@@ -139,21 +183,35 @@ function saveSvg() {
 function savePng() {
   let drawn;
   poster((width, height) => (drawn = new CanvasPen(width, height, 2)).pen);
-  return new Promise((done) => drawn.canvas.toBlob((blob) => (download(`${mapName()}.png`, "image/png", blob), done()), "image/png"));
+  return new Promise((done) =>
+    drawn.canvas.toBlob((blob) => (download(`${mapName()}.png`, "image/png", blob), done()), "image/png"),
+  );
 }
 
-function saveCities() { // every city on the maps, at the step that is shown
-  const titles = ["run", "probe", "step", "id", "name", "region", "lon", "lat", "pred_lon", "pred_lat", "error_km"];
+function cityRows(v) {
+  // none where the run is not probed yet
+  const { cities, probe, run: r } = v;
+  const at = indexNow(v);
   const tenths = (x) => (x === MISSING ? null : x / 10);
-  const rows = views.flatMap((v) => [...v.cities.ids.keys()].filter((i) => indexNow(v) >= 0).map((i) => {
-    const { cities, probe, run: r } = v, at = indexNow(v), k = at * cities.n + i;
-    const about = [r.name, probe.name, probe.steps[at], cities.ids[i], cities.names[i], r.regions[cities.region[i]].name];
-    return [...about, cities.lon[i] / 10, cities.lat[i] / 10, tenths(probe.lon[k]), tenths(probe.lat[k]), errorAt(v, i, at)];
-  }));
-  download(`${mapName()}.csv`, "text/csv", csv(titles, rows));
+  if (at < 0) return [];
+  return cities.ids.map((id, i) => {
+    const k = at * cities.n + i;
+    const about = [r.name, probe.name, probe.steps[at], id, cities.names[i], r.regions[cities.region[i]].name];
+    const places = [cities.lon[i] / 10, cities.lat[i] / 10, tenths(probe.lon[k]), tenths(probe.lat[k])];
+    return [...about, ...places, errorAt(v, i, at)];
+  });
+}
+
+function saveCities() {
+  // every city of the maps, at the step that is shown
+  const titles = ["run", "probe", "step", "id", "name", "region", "lon", "lat", "pred_lon", "pred_lat", "error_km"];
+  download(`${mapName()}.csv`, "text/csv", csv(titles, views.flatMap(cityRows)));
 }
 
 function mapPython() {
-  const line = (v) => `load(${quoted(v.run.path)}).probes[${quoted(v.probe.name)}].predictions.query("step == ${v.probe.steps[Math.max(0, indexNow(v))]}")`;
+  const line = (v) => {
+    const step = v.probe.steps[Math.max(0, indexNow(v))];
+    return `load(${quoted(v.run.path)}).probes[${quoted(v.probe.name)}].predictions.query("step == ${step}")`;
+  };
   return ["from atlantis.report.run_data import load", ...new Set(views.map(line))];
 }

@@ -13,7 +13,9 @@ function go(target, smoothly = true) {
     state.position = state.target;
     return draw();
   }
-  const from = state.position, to = state.target, begun = performance.now();
+  const from = state.position,
+    to = state.target,
+    begun = performance.now();
   const tick = (now) => {
     const share = Math.min(1, Math.max(0, (now - begun) / 350));
     isMoving = share < 1;
@@ -24,7 +26,8 @@ function go(target, smoothly = true) {
   state.frame = requestAnimationFrame(tick);
 }
 
-function goToStep(step) { // the latest place on the timeline that is not after it
+function goToStep(step) {
+  // the latest place on the timeline that is not after it
   stop();
   go(Math.max(0, latest(timeline, step)));
 }

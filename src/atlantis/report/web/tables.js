@@ -15,7 +15,12 @@ function fill(table, columns, rows, order, look) {
   columns.forEach((column, c) => {
     const cell = make(head, "th", null, { scope: "col", ...(column.text ? { class: "text" } : {}) });
     if (c === order.column) cell.setAttribute("aria-sort", order.down ? "descending" : "ascending");
-    const button = make(cell, "button", c === order.column ? `${column.title} ${order.down ? "↓" : "↑"}` : column.title, { type: "button" });
+    const button = make(
+      cell,
+      "button",
+      c === order.column ? `${column.title} ${order.down ? "↓" : "↑"}` : column.title,
+      { type: "button" },
+    );
     button.addEventListener("click", () => {
       Object.assign(order, { column: c, down: c === order.column ? !order.down : !column.text });
       button.focus({ preventScroll: true });
@@ -27,13 +32,19 @@ function fill(table, columns, rows, order, look) {
   for (const row of sorted) {
     const line = make(body, "tr", null, look ? look(row) : {});
     columns.forEach((column, c) => {
-      const text = column.text ? row[c] ?? "–" : column.signed ? signed(row[c]) : shown(row[c], column.digits);
+      const text = column.text ? (row[c] ?? "–") : column.signed ? signed(row[c]) : shown(row[c], column.digits);
       make(line, "td", text, column.text ? { class: "text" } : {});
     });
   }
 }
 
-const orders = { table: { column: -1 }, regions: { column: 4, down: true }, variants: { column: -1 }, when: { column: -1 }, compare: { column: -1 } };
+const orders = {
+  table: { column: -1 },
+  regions: { column: 4, down: true },
+  variants: { column: -1 },
+  when: { column: -1 },
+  compare: { column: -1 },
+};
 const filled = {}; // by the table's id, what it shows now: { columns, rows, python }
 
 function put(name, columns, rows, python, look) {
@@ -41,21 +52,34 @@ function put(name, columns, rows, python, look) {
   fill($(name), columns, rows, orders[name], look);
 }
 
-const runTable = (name) => ["from atlantis.report.export import run_tables", "from atlantis.report.run_data import load", `run_tables(load(${quoted(run().path)}))[${quoted(name)}].rows`];
+const runTable = (name) => [
+  "from atlantis.report.export import run_tables",
+  "from atlantis.report.run_data import load",
+  `run_tables(load(${quoted(run().path)}))[${quoted(name)}].rows`,
+];
 
-function runTables() { // what no step changes
+function runTables() {
+  // what no step changes
   const { table, when } = run();
-  put("table", table.columns, table.rows, runTable("checkpoints"), (row) => ({ "data-step": row[0], class: row[0] === timeline[state.target] ? "now" : "" }));
+  put("table", table.columns, table.rows, runTable("checkpoints"), (row) => ({
+    "data-step": row[0],
+    class: row[0] === timeline[state.target] ? "now" : "",
+  }));
   $("when-section").hidden = !when;
   if (when) put("when", when.columns, when.rows, runTable("when"));
   $("compare-section").hidden = !several;
   if (!several) return;
   const paths = DATA.runs.map((r) => `load(${quoted(r.path)})`).join(", ");
-  const lines = ["from atlantis.report.export import comparison_sheet", "from atlantis.report.run_data import load", `comparison_sheet([${paths}]).rows`];
+  const lines = [
+    "from atlantis.report.export import comparison_sheet",
+    "from atlantis.report.run_data import load",
+    `comparison_sheet([${paths}]).rows`,
+  ];
   put("compare", DATA.comparison.columns, DATA.comparison.rows, lines);
 }
 
-function beforeAndNow(first, now) { // the last three columns of a table that follows the step
+function beforeAndNow(first, now) {
+  // the last three columns of a table that follows the step
   const at = (step) => `km at step ${whole(step)}`;
   return [{ title: `km at first, step ${whole(first)}` }, { title: at(now) }, { title: "change, km", signed: true }];
 }
@@ -66,14 +90,18 @@ function change(values, k) {
 
 function stepTables(step) {
   const name = state.layout === "probes" ? "frozen" : state.protocol;
-  const probe = run().probes[name], title = (words) => ({ title: words, text: true });
+  const probe = run().probes[name],
+    title = (words) => ({ title: words, text: true });
   const imports = (what) => [`from atlantis.report.export import ${what}`, "from atlantis.report.run_data import load"];
   $("regions-section").hidden = !probe;
   if (probe) {
     const k = Math.max(0, latest(probe.steps, step));
     const columns = [title("group"), { title: "cities" }, ...beforeAndNow(probe.steps[0], probe.steps[k])];
     const rows = probe.by_region.map(({ name: group, n, mean_km: km }) => [group, n, ...change(km, k)]);
-    const python = [...imports("region_rows"), `region_rows(load(${quoted(run().path)}).probes[${quoted(name)}], ${probe.steps[k]})`];
+    const python = [
+      ...imports("region_rows"),
+      `region_rows(load(${quoted(run().path)}).probes[${quoted(name)}], ${probe.steps[k]})`,
+    ];
     put("regions", columns, rows, python, (row) => (row[0] === probe.by_region[0].name ? { class: "all" } : {}));
     $("regions-probe").textContent = probe.title;
   }
@@ -81,8 +109,16 @@ function stepTables(step) {
   $("variants-section").hidden = !variants;
   if (variants) {
     const k = Math.max(0, latest(variants.steps, step));
-    const columns = [title("probe"), title("scored on"), { title: "cities" }, ...beforeAndNow(variants.steps[0], variants.steps[k])];
+    const columns = [
+      title("probe"),
+      title("scored on"),
+      { title: "cities" },
+      ...beforeAndNow(variants.steps[0], variants.steps[k]),
+    ];
     const rows = variants.rows.map(({ variant, group, n, mean_km: km }) => [variant, group, n, ...change(km, k)]);
-    put("variants", columns, rows, [...imports("variant_rows"), `variant_rows(load(${quoted(run().path)}), ${variants.steps[k]})`]);
+    put("variants", columns, rows, [
+      ...imports("variant_rows"),
+      `variant_rows(load(${quoted(run().path)}), ${variants.steps[k]})`,
+    ]);
   }
 }
