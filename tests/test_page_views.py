@@ -132,7 +132,7 @@ def test_search_regions_and_colours_know_every_run(tab, two):
     assert {"Atlantis", "Mu"} <= set(tab.run("[...$('look').options].map((option) => option.value)"))
     assert {"Atlantis", "Mu"} <= set(tab.run("[...$('legend').children].map((button) => button.textContent)"))
     colours = tab.run("DATA.runs.map((r) => r.regions.find((region) => region.virtual).colour)")
-    assert len(set(colours)) == 2
+    assert len(set(colours)) == 2 and "#cc3311" in [colour.lower() for colour in colours]
     set_value(tab, "look", "Mu")
     assert tab.run("isZoomed()")
     quiet(tab)
@@ -296,4 +296,31 @@ def test_a_chart_is_read_and_moves_the_maps_by_keys(tab, written):
     assert tab.text("#step-name") == "step 1"
     tab.press("Escape")
     assert tab.run("$('tip').hidden")
+    quiet(tab)
+
+
+def test_rows_of_tables_lead_to_the_maps(tab, written):
+    tab.open(written)
+    one_probe(tab)
+    tab.run("[...$('regions').querySelectorAll('td button')].find((button) => button.textContent === 'Japan').click()")
+    assert tab.run("[...state.only]") == ["Japan"]
+    pressed = "[...$('legend').children].filter((b) => b.ariaPressed === 'true').map((b) => b.textContent)"
+    assert tab.run(pressed) == ["Japan"]
+    assert column(tab, "regions", 0).count("all real cities") == 1
+    assert tab.run("[...$('regions').querySelectorAll('td button')].length") == 3, "all real cities are no region"
+    tab.run("$('table').querySelector('td button').click()")
+    assert tab.text("#step-name") == "step 0"
+    quiet(tab)
+
+
+@pytest.mark.parametrize("by", ["error", "digits", "virtual"])
+def test_cities_are_coloured_by_a_number_of_theirs(tab, written, by):
+    tab.open(written)
+    one_probe(tab)
+    before = tab.run("views[0].canvas.toDataURL()")
+    set_value(tab, "colour", by)
+    assert tab.run("views[0].canvas.toDataURL()") != before and tab.run("$('shade-key').children.length") == 5
+    groups = "views[0].run.regions.flatMap((region, k) => groupsOf(views[0], region, views[0].members[k]))"
+    sizes = tab.run(f"SHADES.map((shade) => {groups}.filter(([c]) => c === shade).flatMap(([, is]) => is).length)")
+    assert sizes == {"error": [4, 0, 0, 0, 0], "digits": [4, 0, 0, 0, 0], "virtual": [2, 0, 0, 1, 1]}[by]
     quiet(tab)

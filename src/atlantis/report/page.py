@@ -35,7 +35,19 @@ from atlantis.report.seeds import mean_panels
 from atlantis.world.coastlines import land
 
 SCRIPTS = (
-    *("base.js", "data.js", "colours.js", "projection.js", "views.js", "look.js", "draw.js", "steps.js", "city.js", "gestures.js"),
+    *(
+        "base.js",
+        "data.js",
+        "colours.js",
+        "projection.js",
+        "views.js",
+        "look.js",
+        "draw.js",
+        "shades.js",
+        "steps.js",
+        "city.js",
+        "gestures.js",
+    ),
     *("curves.js", "words.js", "reading.js", "tables.js", "about.js", "address.js", "pen.js", "save.js", "main.js"),
 )
 """One subject each, in an order in which what is run at once is there."""

@@ -39,8 +39,8 @@ MAX_CITIES = 12_000
 
 def palette_of(runs: Sequence[Run]) -> dict[str, str]:
     """A colour for each region of the runs together: one name has one colour, and new regions differ in theirs."""
-    regions = [region for run in runs for region in regions_of(run)]
-    return colours([region["name"] for region in sorted(regions, key=lambda region: region["virtual"])])
+    regions = sorted((region for run in runs for region in regions_of(run)), key=lambda region: region["virtual"])
+    return colours(list(dict.fromkeys(region["name"] for region in regions)))
 
 
 def data_of(run: Run, files: Sequence[str], palette: Mapping[str, str] | None = None) -> dict[str, Any]:

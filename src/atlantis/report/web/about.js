@@ -57,7 +57,7 @@ function nameRuns() {
   // a section of one run says of which, and lets choose
   for (const name of document.querySelectorAll(".of-run")) name.textContent = several ? `: ${run().name}` : "";
   for (const choice of document.querySelectorAll(".run-choice")) {
-    choice.hidden = !several;
+    choice.hidden = !several || (choice.id === "map-run" && state.layout === "runs");
     options(
       choice.querySelector("select"),
       DATA.runs.map((r, k) => [k, r.name]),

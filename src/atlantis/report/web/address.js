@@ -1,7 +1,7 @@
 // --- the view in the page's address, so that a link leads to what is seen
 
 // Names in an address, and the controls whose value they hold.
-const KEPT = { layout: "layout", cities: "cities", look: "look", view: "projection", lines: "lines" };
+const KEPT = { layout: "layout", cities: "cities", look: "look", view: "projection", lines: "lines", colour: "colour" };
 let remembering = 0;
 
 function viewText() {
@@ -38,7 +38,7 @@ function recall() {
   choose("layout", get("layout"));
   state.layout = $("layout").value;
   state.protocol = get("probe") ?? state.protocol;
-  for (const name of ["cities", "lines"]) choose(KEPT[name], get(name));
+  for (const name of ["cities", "lines", "colour"]) choose(KEPT[name], get(name));
   showRun(state.run);
   for (const name of ["look", "view"]) choose(KEPT[name], get(name));
   const index = (step) => Math.max(0, latest(timeline, Number(step)));

@@ -136,19 +136,23 @@ function drawCities(pen, v) {
 
 function drawRegion(pen, v, region, cities, r) {
   pen.globalAlpha = isShown(region) ? 1 : 0.07;
-  pen.fillStyle = tint(region.colour);
+  for (const [colour, group] of groupsOf(v, region, cities)) drawGroup(pen, v, colour, group, region.virtual, r);
+  pen.globalAlpha = 1;
+}
+
+function drawGroup(pen, v, colour, cities, virtual, r) {
+  pen.fillStyle = tint(colour);
   pen.beginPath();
-  const [mark, size] = region.virtual ? [star, r * 2.6] : [dot, r];
+  const [mark, size] = virtual ? [star, r * 2.6] : [dot, r];
   for (const i of cities) {
     const to = place(v, i, position(v));
     if (to) mark(pen, ...screen(v, ...to), size);
   }
   // An outline tells a star from the dots around it where colours do not, and a light dot from the land.
-  pen.strokeStyle = region.virtual ? css("--ink") : edge(region.colour);
-  pen.lineWidth = r * (region.virtual ? 0.25 : 0.4);
+  pen.strokeStyle = virtual ? css("--ink") : edge(colour);
+  pen.lineWidth = r * (virtual ? 0.25 : 0.4);
   pen.fill();
-  if (!isMoving || region.virtual) pen.stroke();
-  pen.globalAlpha = 1;
+  if (!isMoving || virtual) pen.stroke();
 }
 
 function arrowFrom(v, i) {

@@ -49,13 +49,17 @@ function legend() {
         "stroke-width": 1.2,
       });
     make(button, "span", region.name);
-    button.addEventListener("click", () => {
-      state.only[state.only.has(region.name) ? "delete" : "add"](region.name);
-      button.setAttribute("aria-pressed", state.only.has(region.name));
-      draw();
-      remember();
-    });
+    button.addEventListener("click", () => toggleRegion(region.name));
   }
+}
+
+function toggleRegion(name) {
+  state.only[state.only.has(name) ? "delete" : "add"](name);
+  for (const button of $("legend").children) {
+    button.setAttribute("aria-pressed", state.only.has(button.textContent));
+  }
+  draw();
+  remember();
 }
 
 const usesBase = () => state.layout === "steps" || $("lines").value === "base";
@@ -84,25 +88,12 @@ function showMaps() {
   const chosen = $("look").value;
   options($("look"), [["", "the world"], ...allRegions().map((region) => [region.name, region.name])], "");
   choose("look", chosen);
-  showArrows();
+  showKeys();
   legend();
   state.target = state.position = absent(step) ? Math.max(0, timeline.length - 1) : Math.max(0, latest(timeline, step));
   if (has) look();
   go(state.target, false);
   contents();
-}
-
-function showArrows() {
-  $("base-choice").hidden = !usesBase();
-  $("arrow-key").hidden = !$("lines").value;
-  $("arrow-key").replaceChildren();
-  const hues = ARROW_HUES[dark.matches ? "dark" : "light"];
-  ARROW_KM.forEach((km, k) => {
-    const item = make($("arrow-key"), "span"),
-      icon = make(item, "svg:svg", null, { viewBox: "0 0 20 8", "aria-hidden": "true" });
-    make(icon, "svg:line", null, { x1: 1, x2: 19, y1: 4, y2: 4, stroke: hues[k], "stroke-width": 2.5 });
-    make(item, "span", km === Infinity ? `more than ${whole(ARROW_KM[k - 1])} km` : `up to ${whole(km)} km`);
-  });
 }
 
 function layouts() {
@@ -147,7 +138,7 @@ function redraw() {
   markStep();
   if (!views.length) return;
   legend();
-  showArrows();
+  showKeys();
   describe();
   resize();
 }
@@ -173,7 +164,8 @@ const acts = {
   protocol: () => ((state.protocol = $("protocol").value), showRun(state.run)),
   base: () => (setBase(Number($("base").value)), describe(), draw()),
   cities: () => showCities($("cities").value),
-  lines: () => (showArrows(), draw(), remember()),
+  lines: () => (showKeys(), draw(), remember()),
+  colour: () => (showKeys(), draw(), remember()),
   look: lookAgain,
   projection: lookAgain,
   seeds: () => (curves(), markStep()),

@@ -1,6 +1,6 @@
 // --- tables: every one sorts by a press on a heading
 
-// columns: { title, digits?, text?, signed? }. order: { column, down }, kept between redraws; column -1 is as given.
+// columns: { title, digits?, text?, signed?, press? }. order: { column, down }, kept between redraws; -1 is as given.
 function fill(table, columns, rows, order, look) {
   const value = (row) => row[order.column];
   const compare = (a, b) => {
@@ -31,11 +31,17 @@ function fill(table, columns, rows, order, look) {
   const body = make(table, "tbody");
   for (const row of sorted) {
     const line = make(body, "tr", null, look ? look(row) : {});
-    columns.forEach((column, c) => {
-      const text = column.text ? (row[c] ?? "–") : column.signed ? signed(row[c]) : shown(row[c], column.digits);
-      make(line, "td", text, column.text ? { class: "text" } : {});
-    });
+    columns.forEach((column, c) => fillCell(line, column, row[c]));
   }
+}
+
+function fillCell(line, column, value) {
+  // column.press: what a press on it does, if anything
+  const text = column.text ? (value ?? "–") : column.signed ? signed(value) : shown(value, column.digits);
+  const cell = make(line, "td", null, column.text ? { class: "text" } : {});
+  const press = column.press?.(value);
+  if (!press) cell.textContent = text;
+  else make(cell, "button", text, { type: "button", class: "plain" }).addEventListener("click", press);
 }
 
 const orders = {
@@ -61,7 +67,8 @@ const runTable = (name) => [
 function runTables() {
   // what no step changes
   const { table, when } = run();
-  put("table", table.columns, table.rows, runTable("checkpoints"), (row) => ({
+  const steps = table.columns.map((column, c) => (c ? column : { ...column, press: (step) => () => goToStep(step) }));
+  put("table", steps, table.rows, runTable("checkpoints"), (row) => ({
     "data-step": row[0],
     class: row[0] === timeline[state.target] ? "now" : "",
   }));
@@ -96,7 +103,9 @@ function stepTables(step) {
   $("regions-section").hidden = !probe;
   if (probe) {
     const k = Math.max(0, latest(probe.steps, step));
-    const columns = [title("group"), { title: "cities" }, ...beforeAndNow(probe.steps[0], probe.steps[k])];
+    const alone = (group) => run().regions.some((region) => region.name === group) && (() => toggleRegion(group));
+    const columns = [{ ...title("group"), press: alone }, { title: "cities" }];
+    columns.push(...beforeAndNow(probe.steps[0], probe.steps[k]));
     const rows = probe.by_region.map(({ name: group, n, mean_km: km }) => [group, n, ...change(km, k)]);
     const python = [
       ...imports("region_rows"),
