@@ -16,7 +16,8 @@ from atlantis.report.panels import panel_rows, panel_scale, panels, regions_of
 from atlantis.report.probe_data import rows_where
 from atlantis.report.run_data import Run, load
 from atlantis.report.seeds import mean_panels
-from atlantis.statistics import BELOW_ONE, IDENTITY, LOG, seed_interval
+from atlantis.scales import BELOW_ONE, IDENTITY, LOG
+from atlantis.statistics import seed_interval
 from atlantis.trust import config_digest
 from tests.planted_run import make_run
 

@@ -21,7 +21,7 @@ from atlantis.report.probe_data import rows_where
 from atlantis.report.run_data import Run, load
 from atlantis.report.series import BLUE, chance, number, series
 from atlantis.report.tables import slice_title
-from atlantis.statistics import IDENTITY, Scale
+from atlantis.scales import IDENTITY, Scale
 from atlantis.world.regions import colours
 
 MAX_TRAINING_POINTS = 300

@@ -9,7 +9,8 @@ from typing import Any
 from atlantis.report.panels import panel_scale, panels, regions_of
 from atlantis.report.run_data import Run
 from atlantis.report.series import number
-from atlantis.statistics import Scale, seed_interval
+from atlantis.scales import Scale
+from atlantis.statistics import seed_interval
 
 
 def seed_groups(runs: Sequence[Run]) -> list[list[Run]]:
