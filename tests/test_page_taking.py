@@ -271,6 +271,21 @@ def test_a_table_is_saved_and_python_gives_the_same(tab, run, written, saved, na
             assert rows.iloc[:, k].to_numpy() == pytest.approx(same.iloc[:, k].to_numpy(), rel=1e-4, nan_ok=True)
 
 
+def test_the_table_of_cities_is_saved_whole_and_python_gives_the_same(tab, run, written, saved):
+    tab.open(written)
+    one_probe(tab)
+    set_value(tab, "cities", "all")
+    tab.run("orders['city-table'].most = 3, cityTable(10)")
+    assert len(column(tab, "city-table", 0)) == 3
+    menu = "$('city-table').closest('section').querySelector('.save')"
+    tab.run(f"{menu}.open = true")
+    tab.until(f"{menu}.querySelector('textarea').value !== ''")
+    rows = pd.read_csv(saved(f"{menu}.querySelector('button').click()", ".csv"))
+    same = result_of(tab.run(f"{menu}.querySelector('textarea').value").replace(page_path(tab), str(run)), run)
+    rows = rows.set_index(rows["city"].str.extract(r", id (\d+)$")[0].astype(int)).sort_index()
+    assert rows["km at step 10"].to_numpy() == pytest.approx(same[10].to_numpy(), abs=0.51) and len(rows) == 8
+
+
 # --- charts and maps move together
 
 

@@ -324,3 +324,21 @@ def test_cities_are_coloured_by_a_number_of_theirs(tab, written, by):
     sizes = tab.run(f"SHADES.map((shade) => {groups}.filter(([c]) => c === shade).flatMap(([, is]) => is).length)")
     assert sizes == {"error": [4, 0, 0, 0, 0], "digits": [4, 0, 0, 0, 0], "virtual": [2, 0, 0, 1, 1]}[by]
     quiet(tab)
+
+
+def test_the_cities_of_a_region_are_a_table(tab, written):
+    tab.open(written)
+    one_probe(tab)
+    set_value(tab, "cities", "all")
+    assert sorted(tab.run("filled['city-table'].rows.map((row) => row[0].split(', id ')[1])")) == list("01234567")
+    changes = tab.run("filled['city-table'].rows.map((row) => row[4])")
+    shown = [int(text.replace(",", "")) for text in column(tab, "city-table", 4)]
+    assert shown == sorted(changes, reverse=True)
+    tab.run("toggleRegion('Atlantis')")
+    assert sorted(column(tab, "city-table", 1)) == ["Atlantis", "Atlantis"]
+    assert tab.text("#cities-note").startswith("2 of 2 cities")
+    tab.run("$('city-table').querySelector('td button').click()")
+    assert tab.text("#picked").startswith("Atlantis_00")
+    set_value(tab, "step", "0", "input")
+    assert column(tab, "city-table", 4) == ["0", "0"]
+    quiet(tab)

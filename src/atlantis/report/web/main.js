@@ -59,6 +59,7 @@ function toggleRegion(name) {
     button.setAttribute("aria-pressed", state.only.has(button.textContent));
   }
   draw();
+  cityTable(timeline[state.target] ?? 0);
   remember();
 }
 
@@ -130,6 +131,7 @@ function showCities(which) {
   $("cities").value = which;
   members();
   drawAll();
+  cityTable(timeline[state.target] ?? 0);
   remember();
 }
 
@@ -151,7 +153,7 @@ function begin() {
   options($("layout"), layouts(), first);
   state.layout = first;
   $("more").open = window.innerWidth > 600; // a phone has the map sooner
-  for (const name of ["table", "when", "compare", "regions", "variants"]) saveTable(name);
+  for (const name of ["table", "when", "compare", "city-table", "regions", "variants"]) saveTable(name);
   $("seeds-choice").hidden = !DATA.means;
   $("n-seeds").textContent = DATA.means?.n ?? "";
   curves();

@@ -29,7 +29,7 @@ function fill(table, columns, rows, order, look) {
     if (c === focused) button.focus({ preventScroll: true });
   });
   const body = make(table, "tbody");
-  for (const row of sorted) {
+  for (const row of sorted.slice(0, order.most ?? sorted.length)) {
     const line = make(body, "tr", null, look ? look(row) : {});
     columns.forEach((column, c) => fillCell(line, column, row[c]));
   }
@@ -50,6 +50,7 @@ const orders = {
   variants: { column: -1 },
   when: { column: -1 },
   compare: { column: -1 },
+  "city-table": { column: 4, down: true, most: ROWS },
 };
 const filled = {}; // by the table's id, what it shows now: { columns, rows, python }
 
@@ -95,8 +96,10 @@ function change(values, k) {
   return [values[0], values[k], absent(values[0]) || absent(values[k]) ? null : values[k] - values[0]];
 }
 
+const tableProbe = () => (state.layout === "probes" ? "frozen" : state.protocol);
+
 function stepTables(step) {
-  const name = state.layout === "probes" ? "frozen" : state.protocol;
+  const name = tableProbe();
   const probe = run().probes[name],
     title = (words) => ({ title: words, text: true });
   const imports = (what) => [`from atlantis.report.export import ${what}`, "from atlantis.report.run_data import load"];
@@ -114,6 +117,7 @@ function stepTables(step) {
     put("regions", columns, rows, python, (row) => (row[0] === probe.by_region[0].name ? { class: "all" } : {}));
     $("regions-probe").textContent = probe.title;
   }
+  cityTable(step);
   const { variants } = run();
   $("variants-section").hidden = !variants;
   if (variants) {
