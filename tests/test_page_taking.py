@@ -84,6 +84,17 @@ def test_keys_and_buttons_zoom_and_move_and_come_home(tab, written):
     quiet(tab)
 
 
+def test_another_probe_is_seen_from_where_the_camera_is(tab, written):
+    tab.open(written)
+    tab.run("zoom(views[0], 4, 10, 10)")
+    before = tab.run("[camera.x, camera.y, camera.span]")
+    one_probe(tab, "shifted")
+    assert tab.run("[camera.x, camera.y, camera.span]") == before
+    set_value(tab, "look", "Japan")
+    set_value(tab, "look", "")
+    assert tab.run("[camera.x, camera.span]") == [0, 360]
+
+
 def test_a_drag_moves_a_zoomed_map_and_picks_nothing(tab, written):
     tab.open(written)
     tab.run("zoom(views[0], 4)")

@@ -39,7 +39,7 @@ SCRIPTS = tuple(
     for name in (
         "base data colours projection views look draw shades steps city gestures curves "
         "words reading cities tables about address pen save main"
-    ).split()
+    ).split()  # noqa: SIM905
 )
 """One subject each, in an order in which what is run at once is there."""
 PAGES = (".html", ".htm")

@@ -45,7 +45,7 @@ function recall() {
   if (get("from") !== null) setBase(index(get("from")));
   if (get("step") !== null) go(index(get("step")), false);
   recallRegions(get("only"));
-  look();
+  lookAgain();
   const [x, y, span] = (get("camera") ?? "").split(",").map(Number);
   if (span > 0) {
     Object.assign(camera, { x, y, span });

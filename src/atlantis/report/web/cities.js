@@ -1,6 +1,6 @@
 // --- city by city: a table of those on the maps, the first of its order
 
-const ROWS = 30; // that are shown; the file has all
+const ROWS = 15; // that are shown; the file has all
 
 // What a press on a cell of the first column does: its city is shown on the maps.
 const showNamed = (cell) => () => show(run().cities.keys[run().cities.ids.indexOf(Number(cell.split(", id ").at(-1)))]);

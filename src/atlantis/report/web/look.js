@@ -21,6 +21,16 @@ function look() {
   resize();
 }
 
+function lookOn() {
+  // at other maps, from where the reader has moved the camera
+  const { x, y, span } = camera;
+  look();
+  if (!state.isMoved) return;
+  Object.assign(camera, { x, y, span });
+  hold();
+  resize();
+}
+
 function citiesOf(v, name) {
   const k = v.run.regions.findIndex((region) => region.name === name);
   return [...v.cities.ids.keys()].filter((i) => v.cities.region[i] === k);

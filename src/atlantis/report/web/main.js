@@ -92,7 +92,7 @@ function showMaps() {
   showKeys();
   legend();
   state.target = state.position = absent(step) ? Math.max(0, timeline.length - 1) : Math.max(0, latest(timeline, step));
-  if (has) look();
+  if (has) lookOn();
   go(state.target, false);
   contents();
 }
