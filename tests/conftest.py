@@ -19,6 +19,7 @@ from jaxtyping import config as jaxtyping_config
 from jaxtyping import install_import_hook
 
 import tests.shapes  # noqa: F401  (by the name below)
+from tests import maps
 from tests.warm import Warm
 
 # PyTorch and atlantis are imported late in this file: the process that only hands tests to workers needs neither.
@@ -46,13 +47,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Workers share one warm interpreter, which imports nothing before a test asks for it."""
-    if config.getoption("numprocesses", None) and "PYTEST_XDIST_WORKER" not in os.environ:
-        folder = tempfile.TemporaryDirectory(prefix="warm-")
+    """Workers share the maps that they draw, and a warm interpreter, which imports nothing before it is needed."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    folder = tempfile.TemporaryDirectory(prefix="warm-")  # a socket's address must be short
+    config.add_cleanup(folder.cleanup)
+    os.environ[maps.FOLDER] = folder.name
+    if config.getoption("numprocesses", None):
         server = Warm(Path(folder.name))
         os.environ[SHARED_WARM] = str(server.python)
-        config.add_cleanup(folder.cleanup)
-        config.add_cleanup(server.close)  # first
+        config.add_cleanup(server.close)  # before the folder's
 
 
 @cache
@@ -69,6 +73,11 @@ def unchecked(request: pytest.FixtureRequest) -> Iterator[None]:
     jaxtyping_config.update("jaxtyping_disable", compiled or has_gpu())
     yield
     jaxtyping_config.update("jaxtyping_disable", has_gpu())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def maps_are_drawn_once() -> None:
+    maps.remember()
 
 
 @pytest.fixture(scope="session", autouse=True)
