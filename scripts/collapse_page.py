@@ -19,7 +19,8 @@ from atlantis.markdown import PLACE, fill, table
 from atlantis.names import REAL
 from atlantis.report.study_numbers import BASE_END, BASE_TASK_MEAN_KM, TUNED_MAPS, StudyMap
 from atlantis.report.study_record import Evaluation, MapScore, StudyRecord, read_records
-from atlantis.statistics import IDENTITY, seed_interval
+from atlantis.scales import IDENTITY
+from atlantis.statistics import seed_interval
 
 ROOT = Path(__file__).parents[1]
 PROSE = Path(__file__).with_name("collapse.md")

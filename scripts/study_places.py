@@ -37,7 +37,7 @@ from atlantis.report.groups import Group, groups_of, mean_and_interval, number, 
 from atlantis.report.results import MAP_KM, on_map, on_task
 from atlantis.report.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
 from atlantis.report.study_record import REAL, StudyRecord, read_record
-from atlantis.statistics import IDENTITY, LOG, Scale
+from atlantis.scales import IDENTITY, LOG, Scale
 from checks.benchmarks.page import read_records as read_demo
 from checks.pages import figure
 

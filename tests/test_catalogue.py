@@ -23,7 +23,7 @@ from atlantis.report import page, page_data
 from atlantis.report.export import run_tables
 from atlantis.report.panels import PANELS, SECTIONS
 from atlantis.report.run_data import load
-from atlantis.statistics import LOG
+from atlantis.scales import LOG
 from atlantis.tasks.score import scores_of
 from checks.benchmarks.page import read_records
 from scripts.demo_pages import RECORDS, metrics_page

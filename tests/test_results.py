@@ -28,8 +28,8 @@ from atlantis.report.study_record import (
     read_records,
     write_record,
 )
+from atlantis.scales import LOG
 from atlantis.settings import EvaluationConfig
-from atlantis.statistics import LOG
 from atlantis.training.schedule import evaluation_steps
 from scripts.study_text import FOLDERS
 

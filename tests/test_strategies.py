@@ -55,6 +55,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "early": {"moments": True},
     "integration": {"cities": 5, "energy": 0.5},
     "gpm": {"rows": 60, "energy": 0.9},
+    "repair": {"blocks": 1, "prompts": 60},
+    "fixed_mean": {"prompts": 8},
 }
 """Settings that fit a tiny world, where the defaults do not."""
 
@@ -193,6 +195,7 @@ def test_each_penalty_has_a_gradient(name: str, fine: RunConfig) -> None:
         pytest.skip("it adds nothing to the loss")
     bench = Bench(fine, asked(name))
     bench.shift()
+    bench.composed.at(5)
     batch = bench.inputs.rows.batch(torch.arange(48))
     term = bench.strategy.penalty()
     if term is None:

@@ -9,18 +9,16 @@ the units, and the coverage as measured. Where there is no interval, its ends ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special, stats
+from scipy import stats
+
+from atlantis.scales import IDENTITY, Scale
 
 Name = TypeVar("Name")
-Values = np.ndarray | np.floating
-"""An array, or one number of numpy."""
-
 FEWEST_VALUES = 3
 """Values that an interval needs: of two, Student's t makes a span that says nothing."""
 
@@ -33,42 +31,6 @@ MAX_EXACT = 16
 """Up to so many pairs, a sign-flip test goes through all signs."""
 
 NAN = float("nan")
-
-
-# --- scales
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A quantity between two bounds, and the way to and from the real line. `slope` is the derivative of `forward`."""
-
-    name: str
-    low: float
-    high: float
-    forward: Callable[[Values], Values]
-    back: Callable[[Values], Values]
-    slope: Callable[[Values], Values]
-
-    def holds(self, values: Values) -> bool:
-        """Whether all values are strictly between the bounds."""
-        return bool(np.isfinite(values).all() and (values > self.low).all() and (values < self.high).all())
-
-
-def _same(x: Values) -> Values:
-    return x
-
-
-IDENTITY = Scale("as it is", -np.inf, np.inf, _same, _same, np.ones_like)
-"""Differences, and what has no bound."""
-
-LOG = Scale("log", 0.0, np.inf, np.log, np.exp, lambda x: 1 / x)
-"""Kilometres, losses, ratios: above 0."""
-
-BELOW_ONE = Scale("log(1 - x)", -np.inf, 1.0, lambda x: np.log1p(-x), lambda x: -np.expm1(x), lambda x: -1 / (1 - x))
-"""R2 and skill: at most 1, and any number below."""
-
-SHARE = Scale("logit", 0.0, 1.0, special.logit, special.expit, lambda x: 1 / (x * (1 - x)))
-"""Shares, and scores from 0 to 1."""
 
 
 # --- intervals
@@ -168,6 +130,21 @@ def mean_over_cities(values: ArrayLike, scale: Scale = IDENTITY, cell: ArrayLike
     with np.errstate(over="ignore"):
         error = np.sqrt(n_cells / (n_cells - 1) * (sums**2).sum()) / len(x)
     return _around(mean, error * abs(scale.slope(mean)), freedom, scale, n_cells)
+
+
+def slope_interval(x: ArrayLike, y: ArrayLike) -> tuple[float, Interval]:
+    """Slope through the origin of y (n,) on x (n,), least squares, and its 95 % interval by Student's t.
+
+    The error allows for a spread of y that differs from row to row (White, 1980, with n / (n - 1)).
+    """
+    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
+    size = float(x @ x)
+    if len(x) < FEWEST_VALUES or size == 0:
+        why = _few(len(x)) if len(x) < FEWEST_VALUES else "all values are the same"
+        return NAN, Interval(NAN, NAN, len(x), why)
+    slope = float(x @ y) / size
+    error = np.sqrt(len(x) / (len(x) - 1) * ((x * (y - slope * x)) ** 2).sum()) / size
+    return slope, _around(np.float64(slope), error, len(x) - 1, IDENTITY, len(x))
 
 
 def log_normal_mean(values: ArrayLike, confidence: float = 0.95) -> Interval:

@@ -47,7 +47,8 @@ from atlantis.errors import UserError
 from atlantis.markdown import PLACE, fill, table
 from atlantis.report.groups import NOT_RUN
 from atlantis.report.tables import ABSENT
-from atlantis.statistics import IDENTITY, seed_interval
+from atlantis.scales import IDENTITY
+from atlantis.statistics import seed_interval
 
 NOT_SHOWN = "not shown"
 """Of a difference whose interval holds 0: it is not shown to be one, nor to be none."""

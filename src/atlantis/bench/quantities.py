@@ -25,7 +25,8 @@ from atlantis.bench.record import BenchRecord
 from atlantis.bench.scores import DAMAGE, OLD, REAL, Numbers, Scores
 from atlantis.bench.tiers import SHIPPED, SHIPPED_CITY
 from atlantis.errors import UserError
-from atlantis.statistics import BELOW_ONE, IDENTITY, LOG, SHARE, Scale, hypervolume
+from atlantis.scales import BELOW_ONE, IDENTITY, LOG, SHARE, Scale
+from atlantis.statistics import hypervolume
 
 SCORES = tuple(Scores.model_fields)
 MEASURES = tuple(Continual.model_fields)

@@ -14,7 +14,8 @@ import numpy as np
 from atlantis.bench.methods import NEEDS
 from atlantis.bench.quantities import POINT, SCORES, scale_of, value
 from atlantis.bench.record import BenchRecord
-from atlantis.statistics import IDENTITY, Interval, hypervolume, pareto, probability_of_improvement, seed_interval
+from atlantis.scales import IDENTITY
+from atlantis.statistics import Interval, hypervolume, pareto, probability_of_improvement, seed_interval
 
 REFERENCES = ("naive", "replay_1pct")
 """What every other method is compared with."""

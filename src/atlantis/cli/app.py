@@ -15,7 +15,7 @@ from atlantis.cli.bench import bench
 from atlantis.cli.data import data
 from atlantis.cli.list import list_names
 from atlantis.cli.new import new
-from atlantis.cli.readout import evaluate, interpolate, probe, stitch
+from atlantis.cli.readout import evaluate, interpolate, intervene, probe, stitch
 from atlantis.cli.report import report, show
 from atlantis.cli.study import study
 from atlantis.cli.sweep import sweep
@@ -97,6 +97,7 @@ GROUPS: dict[str, dict[Callable[..., Any], str]] = {
         probe: "Read the map out of every checkpoint of a run.",
         interpolate: "Score weights between a run's base and its last ones.",
         stitch: "Find where a fine-tuning broke the old answers.",
+        intervene: "Find whether a model answers from its map.",
     },
     "Many runs": {
         sweep: "A grid of runs, side by side, and one table of numbers.",

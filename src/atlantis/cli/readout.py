@@ -1,4 +1,4 @@
-"""`atlantis evaluate`, `probe`, `interpolate` and `stitch`: what is read out of a trained model."""
+"""`atlantis evaluate`, `probe`, `interpolate`, `stitch` and `intervene`: what is read out of a trained model."""
 
 from __future__ import annotations
 
@@ -222,6 +222,36 @@ def stitch(
         _table(old_answers(tables["stitched"]), "answers about real cities, mean error: lower blocks up to the cut"),
         _table(old_parts(tables["parts"]), "the same, with parts of the fine-tuned model put back, or alone"),
     )
+
+
+def intervene(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder, or its name.")],
+    steps: Annotated[
+        str | None,
+        typer.Option(metavar="N,...", help="Which checkpoints.  [default: first and last]", show_default=False),
+    ] = None,
+    items: Annotated[int, typer.Option(metavar="N", min=10, help="Questions of each group.")] = 100,
+    output_root: OutputRoot = OUTPUTS,
+) -> None:
+    """Find whether a model answers from its map: change the states of a city, and read the answer.
+
+    A question asks for the distance from A to C. Behind each block, the states at A's tokens are changed as if B had
+    been named: by B's own states (interchange), or along the few directions in which the states of cities tell their
+    places. Shown is how far the answer goes from the model's answer about A to that about B: 1 is the whole way.
+
+    Writes analysis/interventions/ of the run: interventions.csv, with intervals, more metrics, the second city of a
+    question, and new cities. The columns are explained in docs/metrics.md.
+
+    \b
+    Example:
+      atlantis intervene demo --steps 0,50,200
+    """
+    from atlantis.intervene import intervene as intervene_run
+    from atlantis.intervene import ways
+    from atlantis.lookup import run_folder
+
+    table = intervene_run(run_folder(run, output_root), _steps_in(steps), items)
+    print_shown(_table(ways(table), "first city, real: share of the way from the answer about A to that about B"))
 
 
 def _table(frame: Any, title: str) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from atlantis.statistics import BELOW_ONE, IDENTITY, LOG, SHARE, Scale
+from atlantis.scales import BELOW_ONE, IDENTITY, LOG, SHARE, Scale
 
 KM, DEGREES, NATS, RADII, NUMBER = "km", "degrees", "nats", "radii of the Earth", ""
 TASKS = "the task's unit"

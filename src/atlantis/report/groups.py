@@ -13,7 +13,8 @@ from atlantis.readout.catalogue import scale_of
 from atlantis.report.study_numbers import StudyMap
 from atlantis.report.study_record import RUNS, SEEDS, Evaluation, Origin, StudyRecord, command
 from atlantis.report.tables import ABSENT
-from atlantis.statistics import IDENTITY, Scale, seed_interval
+from atlantis.scales import IDENTITY, Scale
+from atlantis.statistics import seed_interval
 
 NOT_RUN = "not run"
 NEAR = 0.05
