@@ -51,12 +51,15 @@ def suite(lab: Path, options: Options) -> dict[str, Any]:
     reference, random_ = counted(lab / "done"), random.Random(options.seed)
     rounds = 1 if options.quick else max(2, options.n // 500)
     codes = NO_LOCKS[:1] if options.quick else NO_LOCKS
+    many = 4 if options.quick else 10
     return {
         "locks": {
             "no flock": _same(lab / "new", reference, {code: _no_flock(code) for code in codes}),
             "no flock, killed": _killed(lab / "new", reference, codes, rounds, random_),
-            "no flock, ten at once": _ten(lab / "new", reference, rounds, without=10),
-            "five with flock, five without": _ten(lab / "new", reference, rounds, without=5),
+            "no flock, ten at once": _together(lab / "new", reference, rounds, with_flock=0, without=many),
+            "five with flock, five without": _together(
+                lab / "new", reference, rounds, with_flock=many // 2, without=many // 2
+            ),
         },
         "fsync": _fsync(lab, reference, options.quick),
         "rename": _rename(lab, reference, options.quick),
@@ -163,8 +166,8 @@ def _killed(
     return tally.as_dict()
 
 
-def _ten(start: Path, reference: dict[str, str], rounds: int, without: int) -> dict[str, Any]:
-    """Of ten at once, the last `without` of them without flock, one works at most and the others are refused.
+def _together(start: Path, reference: dict[str, str], rounds: int, with_flock: int, without: int) -> dict[str, Any]:
+    """Of so many at once, some with flock and some without, one works at most and the others are refused.
 
     With and without, all may be refused: each of two that come at the same moment may see the other. Then, as in the
     end whatever happened, the same command again ends with the run.
@@ -172,14 +175,14 @@ def _ten(start: Path, reference: dict[str, str], rounds: int, without: int) -> d
     tally, refused = Tally(), 0
     for _ in range(rounds):
         trial = copy(start, "trial")
-        work = [command(*TRAIN)] * (10 - without) + [_planted(_no_flock("ENOLCK"), *TRAIN)] * without
+        work = [command(*TRAIN)] * with_flock + [_planted(_no_flock("ENOLCK"), *TRAIN)] * without
         outcomes = [child.wait() for child in [fork(one, trial) for one in work]]
         worked = [outcome for outcome in outcomes if outcome.code == 0 and "nothing to train" not in outcome.said]
         others = [outcome for outcome in outcomes if outcome.code != 0]
         refused += len(others)
         reasons = [reason for outcome in others for reason in not_clean(outcome, trial, {})]
         reasons += ["several worked"] if len(worked) > 1 else []
-        reasons += ["nobody worked"] if not worked and without == 10 else []
+        reasons += ["nobody worked"] if not worked and not with_flock else []
         tally.add(reasons + not_recovered(run(trial, *TRAIN), trial, reference) + _left(trial))
     return tally.as_dict() | {"refused": refused}
 
