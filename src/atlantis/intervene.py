@@ -39,7 +39,7 @@ def intervene(run: Path, steps: Sequence[int] | None = None, n_items: int = ITEM
             tables.append(table.assign(step=step))
             progress.advance(note=f"step {step}")
     columns = ["step", "group", "seat", "cut", "tokens", "change", "metric", "value", "low", "high", "n"]
-    table = pd.concat(tables, ignore_index=True)[columns]
+    table = pd.DataFrame(pd.concat(tables, ignore_index=True), columns=columns)
     digest = artifacts.digest_of({"steps": chosen, "items": n_items})
     with artifacts.new_folder(
         run / "analysis" / "interventions", kind="analysis", digest=digest, overwrite=True
