@@ -98,6 +98,13 @@ def prepare(environment: MutableMapping[str, str]) -> None:
                 environment[name] = str(private_folder() / folder)
 
 
+def quiet_fonts() -> None:
+    """Call this before matplotlib is imported: that it cannot keep its list of fonts, on a full disk, is no news."""
+    import logging
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
+
+
 def _could_be_made(folder: Path) -> bool:
     """Whether the folder, or the first one above that is there, can be written to; nothing is made."""
     while not os.path.lexists(folder) and folder != folder.parent:

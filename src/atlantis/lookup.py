@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from atlantis.config import find, known_configs
-from atlantis.config.explain import did_you_mean
 from atlantis.errors import UserError
+from atlantis.fields import did_you_mean
 
 OUTPUTS = Path("outputs")
 PACKAGE = Path(__file__).parent
@@ -31,6 +31,12 @@ def run_folder(run: Path | str, output_root: Path | str = OUTPUTS) -> Path:
         return runs / path
     names = known_runs(output_root)
     raise UserError(f"{run}: no such folder, and no run of this name in {runs}{hint(str(run), names)}")
+
+
+def named_run(run: Path | str, output_root: Path | str = OUTPUTS) -> Path | None:
+    """The folder of a run, as `run_folder`; None for what is neither."""
+    path, named = Path(run), Path(output_root) / "experiments" / run
+    return path if path.is_dir() else named if _is_bare(path) and named.is_dir() else None
 
 
 def model_folder(model: Path | str, output_root: Path | str = OUTPUTS) -> Path:

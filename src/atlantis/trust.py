@@ -36,6 +36,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "digests": dict,
     "code": dict,
     "forks": list,
+    "extends": dict,
     "base": (dict, str),
     "device": (dict, str),
     "steps": int,

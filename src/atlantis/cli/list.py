@@ -42,7 +42,7 @@ def list_names(
     from rich.table import Table
     from rich.text import Text
 
-    from atlantis.config.explain import did_you_mean
+    from atlantis.fields import did_you_mean
 
     if kind is not None and kind not in KINDS:
         nearest = did_you_mean(kind, list(KINDS)) or "."

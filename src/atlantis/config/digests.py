@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlantis.artifacts import digest_of
-from atlantis.config.explain import shown
-from atlantis.fields import Settings
+from atlantis.fields import Settings, shown
 from atlantis.settings import RunConfig
 
 BOOKKEEPING = frozenset({"name", "description", "output_root", "base_config", "trackers"})  # change no result

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from atlantis import yaml12
-from atlantis.config.explain import Place, did_you_mean, dotted, shown, validated
+from atlantis.config.explain import Place, dotted, validated
 from atlantis.errors import UserError
-from atlantis.fields import READ_ONLY, Settings
+from atlantis.fields import READ_ONLY, Settings, did_you_mean, shown
 from atlantis.reading import read_text
 from atlantis.settings import RunConfig
 from atlantis.yaml12 import Keys

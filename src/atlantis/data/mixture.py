@@ -130,7 +130,8 @@ def tasks_of(config: DatasetConfig) -> list[Task]:
 
 
 def resolved(config: DatasetConfig, world: World) -> DatasetConfig:
-    """The config with the study's numbers, and a name, where none were given."""
+    """The config with the study's numbers, and a name, where none were given. UserError for no training pairs."""
+    parts_of(config)
     filled = config.model_copy(update=dict(zip(SIZE_KEYS, config.sizes, strict=True)))
     return filled.model_copy(update={"name": config.name or default_name(filled, world)})
 

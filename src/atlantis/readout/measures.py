@@ -20,6 +20,7 @@ from atlantis.readout.catalogue import METRICS
 from atlantis.readout.compared import ENERGY, Compared, Constants, First, mean
 from atlantis.readout.damage import Shift, rank_correlations, share_about_anywhere, tangential_share
 from atlantis.readout.integration import constellation_disparity, mean_of_islands, place_unseen, ratio
+from atlantis.readout.layout import LAYOUT
 from atlantis.readout.outputs import kl_per_token
 from atlantis.readout.ridge import Ridge
 from atlantis.readout.similarity import (
@@ -55,8 +56,6 @@ INITIAL_STD = ModelConfig().init_std
 VERSION = 2
 """Of what the metrics mean; what an earlier version wrote is not added to. 2: the shift is taken out of `turned` and of
 all displacements."""
-
-COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
 
 
 class Row(NamedTuple):
@@ -125,7 +124,7 @@ class Measures:
 
     def table(self) -> pd.DataFrame:
         """All rows so far."""
-        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+        return pd.DataFrame(self.rows, columns=list(LAYOUT))
 
     def _add(self, row: Row) -> None:
         """One row; a number that is not one is left out."""

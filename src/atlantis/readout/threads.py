@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from atlantis import limits
+from atlantis import limits, signals
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,6 +36,7 @@ def as_they_come(work: Callable[[Item], Result], items: Iterable[Item], most: in
 
     After an error, or a signal, pieces that have begun end at their next own piece; nobody waits for them.
     """
+    signals.leave_if_ending()
     items = list(items)
     of_piece = getattr(_piece, "n_threads", None)
     n_threads = of_piece or _blas_threads()

@@ -27,7 +27,7 @@ from atlantis.reading import by_step, read_json
 from atlantis.training.step import Engine
 
 KEPT = 2
-PROGRESS = "progress.json"
+PROGRESS, STATE = "progress.json", "state.safetensors"
 
 
 def save_state(run: Path, engine: Engine, progress: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ def save_state(run: Path, engine: Engine, progress: Mapping[str, Any]) -> None:
             tensors |= {f"strategy.{name}": value for name, value in engine.strategy.memory.items()}
         with artifacts.new_folder(folder, kind="state", overwrite=True) as aside:
             plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-            artifacts.write_bytes(aside / "state.safetensors", save(plain))
+            artifacts.write_bytes(aside / STATE, save(plain))
             artifacts.write_text(aside / PROGRESS, json.dumps(progress) + "\n")
     keep_newest(run, KEPT)
 
@@ -163,7 +163,7 @@ def load_state(folder: Path, engine: Engine) -> dict[str, Any]:
     """Put a saved state into an engine; returns its progress. Raises UserError for a damaged one."""
     artifacts.verify(folder)
     try:
-        tensors: dict[str, Tensor] = load_file(folder / "state.safetensors")
+        tensors: dict[str, Tensor] = load_file(folder / STATE)
         progress = _progress(folder)
         _refuse_other_kinds(folder, engine, tensors)
         engine.model.load_state_dict(part(tensors, "model."))
