@@ -34,14 +34,18 @@ def write_figures(run: Run | Path | str, out: Path | None = None, protocol: str 
 
 
 def pictures(run: Run, protocol: str = "degrees") -> dict[str, bytes]:
-    """dynamics, forgetting (if it was measured) and map_final as .png and .svg, evolution.gif: the files' bytes."""
+    """dynamics, forgetting (if it was measured) and map_final as .png and .svg, evolution.gif: the files' bytes.
+
+    The animation has the first step's probe beside a new one, as the page begins, where the run has both.
+    """
     probe = run.probe(protocol)
     figures = {"dynamics": dynamics_figure(run, protocol)}
     if run.map is not None and len(run.map.measures):
         figures["forgetting"] = forgetting_figure(run)
     figures["map_final"] = map_figure(run, protocol)
     drawn = {f"{name}.{suffix}": rendered(one, suffix) for name, one in figures.items() for suffix in ("png", "svg")}
-    return drawn | {"evolution.gif": evolution_gif(probe)}
+    beside = [run.probes[name] for name in ("frozen", "sphere") if name in run.probes]
+    return drawn | {"evolution.gif": evolution_gif(beside if len(beside) == 2 else [probe])}
 
 
 # --- curves
@@ -125,7 +129,9 @@ def _limit(ax: Axes, panel: dict[str, Any]) -> None:
     floor, lowest = panel.get("floor"), panel.get("lowest")
     if panel["digits"] == 0:
         from_zero(ax)
-    elif lowest is not None:
-        ax.set_ylim(max(min(0.0, ax.dataLim.y0) - 0.05, lowest), panel["ceiling"] + 0.02)
+    elif lowest is not None:  # by the curves: chance is far below and would make them flat
+        values = [v for curve in panel["series"] for v in (*curve["values"], *curve.get("low", ())) if v is not None]
+        low, ceiling = max(min(values), lowest), panel["ceiling"]
+        ax.set_ylim(low - 0.05 * (ceiling - low), ceiling + 0.05 * (ceiling - low))
     elif floor is not None and ax.dataLim.y0 >= floor:
         ax.set_ylim(bottom=floor)
