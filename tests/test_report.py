@@ -32,6 +32,7 @@ from atlantis.report.figures import dynamics_figure, write_figures
 from atlantis.report.run_data import load
 from atlantis.sphere import haversine_km
 from atlantis.world.coastlines import coastlines, land
+from scripts.demo_pages import run_markdown
 from tests.planted_run import EVIL, NAME, SEPARATOR, STEPS, make_run
 
 FIGURES = [f"figures/{name}" for name in ("dynamics.png", "dynamics.svg", "map_final.png", "map_final.svg")]
@@ -165,7 +166,7 @@ def test_no_folder_and_no_run_are_named(tmp_path):
 
 def as_markdown(run) -> str:
     sheet = tables.run_sheet(run)
-    return tables.markdown_rows(list(sheet.rows.columns), sheet.cells()) + "\n"
+    return run_markdown(list(sheet.rows.columns), list(sheet.cells())) + "\n"
 
 
 def test_the_table_holds_the_planted_numbers_step_0_first(run):

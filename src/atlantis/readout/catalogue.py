@@ -286,7 +286,3 @@ METRICS: dict[str, Metric] = {
     metric.name: metric for metric in [*PROBES, *ANSWERS, *_READINGS, *CHANCE, *NEW_CITIES, *DRIFT, *DAMAGE]
 }
 """By name, in the order in which they are shown."""
-
-
-def in_section(section: str) -> list[Metric]:
-    return [metric for metric in METRICS.values() if metric.section == section]
