@@ -20,12 +20,9 @@ import numpy as np
 
 from atlantis.artifacts import write_text
 from atlantis.readout.ridge import Sums, solve_ridge
+from atlantis.scales import BELOW_ONE, LOG, SHARE, Scale
 from atlantis.statistics import (
-    BELOW_ONE,
-    LOG,
-    SHARE,
     Interval,
-    Scale,
     bootstrap_interval,
     cell_bootstrap,
     cells_of,

@@ -18,12 +18,12 @@ from atlantis.readout.analysis import probe_run
 from atlantis.readout.catalogue import DEGREES, METRICS, Metric, in_section
 from atlantis.readout.compared import Compared
 from atlantis.readout.measures import Row
-from atlantis.readout.probes import SCORES, Placed
+from atlantis.readout.placed import SCORES, Placed
 from atlantis.report import page, page_data
 from atlantis.report.export import run_tables
 from atlantis.report.panels import PANELS, SECTIONS
 from atlantis.report.run_data import load
-from atlantis.statistics import LOG
+from atlantis.scales import LOG
 from atlantis.tasks.score import scores_of
 from checks.benchmarks.page import read_records
 from scripts.demo_pages import RECORDS, metrics_page

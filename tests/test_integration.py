@@ -18,8 +18,9 @@ from atlantis.readout.integration import (
     ratio,
 )
 from atlantis.readout.skill import Estimate
+from atlantis.scales import LOG
 from atlantis.sphere import haversine_km, unit_vectors
-from atlantis.statistics import LOG, cells_of, mean_over_cities
+from atlantis.statistics import cells_of, mean_over_cities
 from atlantis.world import World
 
 

@@ -61,9 +61,9 @@ def mistake_in(line: str) -> str:
     words = shlex.split(line)[1:]
     while hasattr(command, "commands"):
         context = command.context_class(command, info_name="atlantis", parent=context)
-        if not words or words[0] not in command.commands:
+        command = command.get_command(context, words.pop(0)) if words else None
+        if command is None:
             return "no such command"
-        command = command.commands[words.pop(0)]
     try:
         command.make_context(command.name, words, parent=context)
     except Exception as error:

@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
+from atlantis.scales import BELOW_ONE, IDENTITY, LOG, SHARE, Scale
 from atlantis.statistics import (
-    BELOW_ONE,
-    IDENTITY,
-    LOG,
-    SHARE,
-    Scale,
     bootstrap_interval,
     cell_bootstrap,
     cells_of,

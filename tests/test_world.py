@@ -22,7 +22,7 @@ from atlantis.errors import UserError
 from atlantis.settings import VirtualRegionConfig, WorldConfig
 from atlantis.sphere import haversine_km
 from atlantis.world import COLUMNS, OCEANS, VirtualRegion, World
-from atlantis.world.cities import read_cities_csv, shipped_cities
+from atlantis.world.cities import read_cities, shipped_cities
 from atlantis.world.regions import OTHER, REGION_COLOURS, REGIONS, colours, region_of_country
 
 # ISO 3166-1 alpha-2 by first letter, and XK
@@ -75,7 +75,7 @@ def csv_file(tmp_path: Path):
 def refused(path: Path, *parts: str) -> str:
     """The message with which a file of cities is refused; it must contain all parts."""
     with pytest.raises(UserError) as caught:
-        read_cities_csv(path)
+        read_cities(path)
     message = str(caught.value)
     for part in (str(path), *parts):
         assert part in message, message
@@ -213,7 +213,7 @@ def test_regions_have_different_colours() -> None:
 )
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"], ids=["plain", "bom"])
 def test_usual_files_are_understood(csv_file, text: str, bom: bytes) -> None:
-    found = read_cities_csv(csv_file(bom + text.encode()))
+    found = read_cities(csv_file(bom + text.encode())).cities
     assert found.to_dict("list") == {
         "name": ["Köln", "Windhoek"],
         "lon": [6.9603, 17.08323],

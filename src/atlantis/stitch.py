@@ -36,10 +36,7 @@ def stitch(
     opened = open_finished(run)
     if opened.config.base is None:
         raise UserError(f"{run}: was trained from scratch; stitching compares a fine-tuned model with its base")
-    chosen = sorted(set(steps)) if steps else [max(opened.checkpoints)]
-    if missing := [step for step in chosen if step not in opened.checkpoints]:
-        there = ", ".join(map(str, opened.checkpoints))
-        raise UserError(f"--steps {missing[0]}: {run} has no such checkpoint; there are {there}")
+    chosen = opened.chosen(steps or [max(opened.checkpoints)])
     base, vocabulary = load_checkpoint(opened.checkpoints[0])
     items = _first_of_each_slice(opened.inputs.items, n_items)
     rows = fit_rows(opened.world, vocabulary, items, n_rows, opened.config.evaluation.seed)

@@ -25,7 +25,8 @@ from atlantis.bench.record import BenchRecord
 from atlantis.bench.scores import DAMAGE, OLD, REAL, Numbers, Scores
 from atlantis.bench.tiers import SHIPPED, SHIPPED_CITY
 from atlantis.errors import UserError
-from atlantis.statistics import BELOW_ONE, IDENTITY, LOG, SHARE, Scale, hypervolume
+from atlantis.scales import BELOW_ONE, IDENTITY, LOG, SHARE, Scale
+from atlantis.statistics import hypervolume
 
 SCORES = tuple(Scores.model_fields)
 MEASURES = tuple(Continual.model_fields)
@@ -123,8 +124,8 @@ def _learned(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | N
 
 def _volume(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
     point = [read(record, numbers, scores) for read in (_map_kept, _answers_kept, _learned)]
-    known = [reading for reading in point if reading is not None]
-    return hypervolume([[*known, scores.integration]]) if len(known) == len(point) else None
+    names = [reading for reading in point if reading is not None]
+    return hypervolume([[*names, scores.integration]]) if len(names) == len(point) else None
 
 
 _READINGS: dict[str, Reader] = {
@@ -161,8 +162,8 @@ def _reader(quantity: str) -> Reader:
         return lambda record, numbers, scores: numbers.task_km.get(argument)
     if kind == LEARNED and argument:
         return lambda record, numbers, scores: learned(numbers).get(argument)
-    known = ", ".join([*_READINGS, *SCORES, *KM, *DAMAGE, MOVED, *MEASURES, "task SLICE", f"{LEARNED} SLICE"])
-    raise UserError(f"no quantity {quantity!r}; there are {known}")
+    names = ", ".join([*_READINGS, *SCORES, *KM, *DAMAGE, MOVED, *MEASURES, "task SLICE", f"{LEARNED} SLICE"])
+    raise UserError(f"no quantity {quantity!r}; there are {names}")
 
 
 def _damage(parts: dict[str, float], quantity: str) -> float | None:

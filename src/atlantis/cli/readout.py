@@ -1,4 +1,4 @@
-"""`atlantis evaluate`, `probe`, `interpolate` and `stitch`: what is read out of a trained model."""
+"""`atlantis evaluate`, `probe`, `interpolate`, `stitch` and `intervene`: what is read out of a trained model."""
 
 from __future__ import annotations
 
@@ -135,15 +135,15 @@ def probe(
 
     unread = None
     folder = model_folder(path, output_root)
-    given = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
+    options = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
     is_model = (folder / "config.json").is_file()
-    if is_model or (folder.is_dir() and given and not (folder / "config.yaml").is_file()):
+    if is_model or (folder.is_dir() and options and not (folder / "config.yaml").is_file()):
         if measures is not None:
             raise UserError("--measures: is for a run; one model has nothing to be compared with")
         with _interruptible(str(folder)):
             by_layer = _probe_model(folder, world, layers, out, table)
-    elif given:
-        raise UserError(f"{given[0]}: is for the folder of one model; a run has its own in its config.yaml")
+    elif options:
+        raise UserError(f"{options[0]}: is for the folder of one model; a run has its own in its config.yaml")
     else:
         with _interruptible(str(folder)):
             by_layer, unread = _probe_run(folder, table, measures)
@@ -179,12 +179,12 @@ def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path
     from atlantis.world import World
     from atlantis.yaml12 import scalar
 
-    asked = {"layers": [scalar(text) for text in layers.split(",")]} if layers is not None else {}
-    config = checked(ProbeConfig, asked, f"--layers {layers}")
+    settings = {"layers": [scalar(text) for text in layers.split(",")]} if layers is not None else {}
+    config = checked(ProbeConfig, settings, f"--layers {layers}")
     the_world = World.load(world) if world else World.build()
-    readings, found = probe_folder(folder, the_world, config, out, by_layer)
+    readings, layers_table = probe_folder(folder, the_world, config, out, by_layer)
     print_shown(show.reading_table(readings, folder.name))
-    return found
+    return layers_table
 
 
 def interpolate(
@@ -214,9 +214,9 @@ def interpolate(
 
     folder = run_folder(run, output_root)
     with _interruptible(str(folder)):
-        found = interpolate_run(folder, alphas_in(alphas))
-    table = Table("alpha", *(f"{name} km" for name in found.columns[1:-1]), "map of real cities km")
-    for row in found.itertuples(index=False):
+        scores = interpolate_run(folder, alphas_in(alphas))
+    table = Table("alpha", *(f"{name} km" for name in scores.columns[1:-1]), "map of real cities km")
+    for row in scores.itertuples(index=False):
         table.add_row(*(f"{value:g}" if i == 0 else f"{value:,.0f}" for i, value in enumerate(row)))
     for column in table.columns:
         column.justify = "right"
@@ -263,6 +263,41 @@ def stitch(
         _table(old_answers(tables["stitched"]), "answers about real cities, mean error: lower blocks up to the cut"),
         _table(old_parts(tables["parts"]), "the same, with parts of the fine-tuned model put back, or alone"),
     )
+
+
+def intervene(
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A finished run's folder, or its name.", autocompletion=complete.run_names),
+    ],
+    steps: Annotated[
+        str | None,
+        typer.Option(metavar="N,...", help="Which checkpoints.  [default: first and last]", show_default=False),
+    ] = None,
+    items: Annotated[int, typer.Option(metavar="N", min=10, help="Questions of each group.")] = 100,
+    output_root: OutputRoot = OUTPUTS,
+) -> None:
+    """Find whether a model answers from its map: change the states of a city, and read the answer.
+
+    A question asks for the distance from A to C. Behind each block, the states at A's tokens are changed as if B had
+    been named: by B's own states (interchange), or along the few directions in which the states of cities tell their
+    places. Shown is how far the answer goes from the model's answer about A to that about B: 1 is the whole way.
+
+    Writes analysis/interventions/ of the run: interventions.csv, with intervals, more metrics, the second city of a
+    question, and new cities. The columns are explained in docs/metrics.md.
+
+    \b
+    Example:
+      atlantis intervene demo --steps 0,50,200
+    """
+    from atlantis.intervene import intervene as intervene_run
+    from atlantis.intervene import ways
+    from atlantis.lookup import run_folder
+
+    folder = run_folder(run, output_root)
+    with _interruptible(str(folder)):
+        table = intervene_run(folder, _steps_in(steps), items)
+    print_shown(_table(ways(table), "first city, real: share of the way from the answer about A to that about B"))
 
 
 def _table(frame: Any, title: str) -> Any:

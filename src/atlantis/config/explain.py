@@ -10,11 +10,13 @@ from pydantic import BaseModel, ValidationError
 
 from atlantis.errors import UserError
 from atlantis.fields import mistake
-from atlantis.settings import VirtualRegionConfig
+from atlantis.settings import PartConfig, VirtualRegionConfig
 from atlantis.yaml12 import Keys
 
 S = TypeVar("S", bound=BaseModel)
 Place = tuple[str, int | None]  # where a key was set: file and line, or an override and no line
+ITEMS = {"regions": VirtualRegionConfig, "parts": PartConfig}
+"""Settings that are lists, and what their items are."""
 MAX_MISTAKES = 20  # that are told
 
 
@@ -71,7 +73,7 @@ def _every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """All dotted keys of a model; those of a list's items under the list's own name."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        annotation = VirtualRegionConfig if name == "regions" else field.annotation
+        annotation = ITEMS.get(name, field.annotation)
         for inner in (annotation, *get_args(annotation)):  # or None
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 yield from _every_key(inner, f"{prefix}{name}.")

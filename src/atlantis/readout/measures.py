@@ -22,7 +22,6 @@ from atlantis.readout.damage import Shift, rank_correlations, share_about_anywhe
 from atlantis.readout.integration import constellation_disparity, mean_of_islands, place_unseen, ratio
 from atlantis.readout.layout import LAYOUT
 from atlantis.readout.outputs import kl_per_token
-from atlantis.readout.probes import groups
 from atlantis.readout.ridge import Ridge
 from atlantis.readout.similarity import (
     Cloud,
@@ -43,6 +42,7 @@ from atlantis.readout.skill import (
     skills,
     turn_back,
 )
+from atlantis.readout.splits import groups
 from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.tasks import Task
@@ -183,6 +183,7 @@ def readings(at: Compared) -> Iterator[Row]:
 @measure
 def off_manifold(at: Compared) -> Iterator[Row]:
     constants, features = at.constants, at.features
+    # One fold is left out: cities that a subspace was fitted on lie in it, whatever they are.
     inside = Cloud.of(features[at.real][at.fold != 0])
     basis = principal_subspace(inside.gram, ENERGY)
 

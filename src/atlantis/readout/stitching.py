@@ -36,7 +36,8 @@ from atlantis.model.fast.cache import Cache, extend, go_on
 from atlantis.names import SLICES
 from atlantis.readout.generate import answers, same_length
 from atlantis.readout.ridge import fit_ridge
-from atlantis.statistics import LOG, mean_over_cities
+from atlantis.scales import LOG
+from atlantis.statistics import mean_over_cities
 from atlantis.tasks import Questions
 from atlantis.vocabulary import EOS, PAD, Vocabulary
 from atlantis.world import World
@@ -64,18 +65,21 @@ class Stitched:
     cut: int
     maps: Maps | None = None
 
-    def states(
-        self, tokens: Int[Tensor, "B T"], cache: tuple[Cache, Cache] | None = None
-    ) -> tuple[Float[Tensor, "B T D"], tuple[Cache, Cache]]:
-        """The last block's output for rows that go on where those of `cache` end, and the caches of both models."""
-        below, above = cache or ([], [])
-        start = 0 if cache is None else above[0][0].shape[1]
-        (x,), below = extend(self.lower, tokens, [self.cut], below or None)
+    def below(
+        self, tokens: Int[Tensor, "B T"], cache: Cache | None = None, start: int = 0
+    ) -> tuple[Float[Tensor, "B T D"], Cache]:
+        """What enters the upper blocks, and the lower blocks' cache, for rows that go on from position `start`."""
+        (x,), cache = extend(self.lower, tokens, [self.cut], cache)
         if self.maps is not None:
             places = slice(start, start + tokens.shape[1])
             x = torch.einsum("btd,tde->bte", x, self.maps.weights[places]) + self.maps.offsets[places]
-        outputs, above = go_on(self.upper, x, range(self.cut + 1, len(self.upper.blocks)), above or None)
-        return outputs[len(self.upper.blocks) - 1], (below, above)
+        return x, cache
+
+    def above(self, x: Float[Tensor, "B T D"], cache: Cache | None = None) -> tuple[Float[Tensor, "B T D"], Cache]:
+        """The last block's output for states that enter the upper blocks, and the upper blocks' cache."""
+        last = len(self.upper.blocks) - 1
+        outputs, cache = go_on(self.upper, x, range(self.cut + 1, last + 1), cache)
+        return outputs[last], cache
 
 
 @torch.no_grad()
@@ -89,23 +93,44 @@ def stitched_answers(model: Stitched, vocabulary: Vocabulary, questions: Questio
         tokens = np.full((len(asked), form.answer_length), PAD, np.int64)
         for group, length in same_length(encoded.prompt_length, len(asked)):
             whole = np.concatenate([np.tile(start, (len(group), 1)), encoded.tokens[group, :length]], axis=1)
-            tokens[group] = _decode(model, torch.as_tensor(whole).long(), form.answer_length).numpy()
+            tokens[group] = decode(model, torch.as_tensor(whole).long(), form.answer_length).numpy()
         values[rows] = read_answers(form, tokens)
     return values
 
 
-def _decode(model: Stitched, prompts: Int[Tensor, "B T"], n_tokens: int) -> Int[Tensor, "B n_tokens"]:
-    """Greedy completions of prompts of equal length, `<pad>` after `<eos>`."""
-    x, cache = model.states(prompts)
-    answer = torch.full((len(prompts), n_tokens), PAD)
-    open_rows = torch.ones(len(prompts), dtype=torch.bool)
+@torch.no_grad()
+def decode(
+    model: Stitched, prompts: Int[Tensor, "B T"], n_tokens: int, added: Float[Tensor, "k B S D"] | None = None
+) -> Int[Tensor, "rows n_tokens"]:
+    """Greedy completions of prompts of equal length, `<pad>` after `<eos>`.
+
+    `added`, where it is given, is k things to add to the states at the cut, at the last S tokens; then there are k
+    completions of each prompt, (k * B, n_tokens). What these share is computed once.
+    """
+    x, below = model.below(prompts)
+    length = x.shape[1]
+    if added is None:
+        return _completions(model, *model.above(x), below, length, n_tokens)
+    start = length - added.shape[2]
+    _, above = model.above(x[:, :start])
+    changed = (model.above(x[:, start:] + delta, above) for delta in added)
+    return torch.cat([_completions(model, last, cache, below, length, n_tokens) for last, cache in changed])
+
+
+def _completions(
+    model: Stitched, x: Float[Tensor, "B T D"], above: Cache, below: Cache, length: int, n_tokens: int
+) -> Int[Tensor, "B n_tokens"]:
+    """Of prompts of `length` tokens, whose last outputs are x, and the keys and values of both models' blocks."""
+    answer = torch.full((len(x), n_tokens), PAD)
+    open_rows = torch.ones(len(x), dtype=torch.bool)
     for i in range(n_tokens):
         token = model.upper.logits(x[:, -1]).argmax(-1)
         answer[:, i] = torch.where(open_rows, token, PAD)
         open_rows &= token != EOS
         if i == n_tokens - 1 or not open_rows.any():
             break
-        x, cache = model.states(token[:, None], cache)
+        x, below = model.below(token[:, None], below, length + i)
+        x, above = model.above(x, above)
     return answer
 
 

@@ -16,11 +16,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Ints = NDArray[np.signedinteger]
 
@@ -140,6 +142,9 @@ class Form:
     def text_columns(self, cities: Ints, answer: Ints) -> dict[str, pa.Array]:
         """Arrow columns `prompt`, `completion` (both with markers) and `text` of n rows, from cities (n, k) and answers
         (n,)."""
+        import pyarrow as pa  # takes its time, and only a dataset's files need it
+        import pyarrow.compute as pc
+
         pieces: list[pa.Array | str] = []
         for seat, before in enumerate(self.before_seat):
             ids = cities[:, seat]
@@ -159,4 +164,6 @@ class Form:
 
 
 def _join(*parts: pa.Array | str) -> pa.Array:
+    import pyarrow.compute as pc
+
     return pc.binary_join_element_wise(*parts, "")  # type: ignore[attr-defined]  # pyarrow makes it when imported

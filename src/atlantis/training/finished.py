@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,13 @@ class FinishedRun:
     @property
     def final(self) -> Path:
         return self.folder / "checkpoints" / "final"
+
+    def chosen(self, steps: Sequence[int]) -> list[int]:
+        """These steps, in order. Raises UserError for one without a checkpoint."""
+        if missing := [step for step in steps if step not in self.checkpoints]:
+            there = ", ".join(map(str, self.checkpoints))
+            raise UserError(f"--steps {missing[0]}: {self.folder} has no such checkpoint; there are {there}")
+        return sorted(set(steps))
 
 
 def open_finished(run: Path) -> FinishedRun:

@@ -119,10 +119,10 @@ def _problem(folder: Path, facts: str, step: int) -> str | None:
     if problem := artifacts.damage(folder):
         return problem
     try:
-        said = _progress(folder)["step"] if facts == PROGRESS else read_json(folder / facts).get("step")
+        noted = _progress(folder)["step"] if facts == PROGRESS else read_json(folder / facts).get("step")
     except UserError as error:
         return str(error)
-    return None if said == step and type(said) is int else f"{folder}: is of step {said}; it has been renamed"
+    return None if noted == step and type(noted) is int else f"{folder}: is of step {noted}; it has been renamed"
 
 
 def _progress(state: Path) -> dict[str, Any]:
@@ -202,8 +202,8 @@ def _refuse_other_kinds(folder: Path, engine: Engine, tensors: Mapping[str, Tens
     if engine.scaling is not None:
         scaling = engine.scaling.state
         expected |= {f"scaling.{name}": (value.dtype, value.shape) for name, value in scaling.items()}
-    found = {name: (value.dtype, value.shape) for name, value in tensors.items() if not name.startswith("strategy.")}
-    wrong = [name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)]
+    stored = {name: (value.dtype, value.shape) for name, value in tensors.items() if not name.startswith("strategy.")}
+    wrong = [name for name in stored.keys() | expected.keys() if stored.get(name) != expected.get(name)]
     if wrong:
         raise UserError(f"{folder}: is not the state of this run ({min(wrong)}); remove it, or start anew")
 

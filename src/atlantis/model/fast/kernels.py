@@ -128,6 +128,7 @@ def _is_private(folder: Path) -> bool:
     artifacts.make_folders(folder)
     status = folder.stat()
     if status.st_uid == os.geteuid() and status.st_mode & 0o002:
+        # As it is, but others may not write.
         folder.chmod(status.st_mode & 0o7775)
         return True
     return status.st_uid in (os.geteuid(), 0) and not status.st_mode & 0o002
