@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from atlantis import config as configs
 from atlantis.cli import main
 from atlantis.errors import UserError
 from atlantis.settings import RunConfig
+from atlantis.strategies import registry
 from atlantis.training import extend as extending
 from atlantis.training import extend_run, train
 from atlantis.training import step as engine
@@ -228,6 +230,14 @@ def test_a_strategy_that_prepares_for_so_many_steps_is_refused(
         UserError, match=f"{strategy} prepares at step 0 .* with training.max_steps=5 and another name="
     ):
         extend_run(train(config), 3)
+
+
+def test_every_strategy_that_looks_at_the_length_says_so() -> None:
+    for name in registry.known():
+        kind = registry.find(name)
+        looks = "context.total" in inspect.getsource(inspect.getmodule(kind) or kind)
+        only_to_refuse = name == "replay"
+        assert kind.prepares_for_length == (looks and not only_to_refuse), name
 
 
 def test_the_command_takes_a_name_a_config_or_a_folder(

@@ -71,7 +71,7 @@ def test_every_table_of_analysis_has_one_layout(small_run: Path, tmp_path: Path)
         _ = run.layers
 
 
-def test_the_tables_of_a_stitching(tmp_path: Path) -> None:
+def test_the_tables_of_a_stitching_and_of_interventions(tmp_path: Path) -> None:
     """As `atlantis stitch` writes them, planted: its interval is the mean's."""
     make_run(tmp_path / "planted")
     about = {"step": 9, "task": "distance", "slice": "world-world", "unit": "km", "mean": 5.0, "low": 4.0, "high": 7.0}
@@ -81,7 +81,13 @@ def test_the_tables_of_a_stitching(tmp_path: Path) -> None:
     parts = pd.DataFrame([{"part": "block 0", "mode": "alone", **about, "change": 0.5}])
     with artifacts.new_folder(folder, kind="analysis") as aside:
         write_tables({"stitched.csv": stitched, "parts.csv": parts}, aside)
+    where = {"step": 9, "group": "real", "seat": "first", "cut": 2, "tokens": "last", "change": "probe"}
+    number = {"metric": "own_slope", "value": 0.25, "low": 0.1, "high": 0.4, "n": 100}
+    with artifacts.new_folder(folder.parent / "interventions", kind="analysis") as aside:
+        write_tables({"interventions.csv": pd.DataFrame([where | number])}, aside)
     run = Run(tmp_path / "planted")
+    assert list(run.interventions.columns) == ["seat", "cut", "tokens", "change", *LAYOUT]
+    assert run.interventions.iloc[0].to_dict() == where | number | {"layer": "answers"}
     table = run.stitched
     assert list(table.columns) == ["lower", "cut", "between", "task", *LAYOUT]
     rows = table[list(LAYOUT)].astype(object).where(table[list(LAYOUT)].notna(), None).to_numpy().tolist()

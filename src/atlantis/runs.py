@@ -132,6 +132,12 @@ class Run:
         """Answers with parts of the model put back, a group for each slice: `part`, `mode`, `task` and `LAYOUT`."""
         return self._errors("parts.csv", ["part", "mode", "task"])
 
+    @property
+    def interventions(self) -> pd.DataFrame:
+        """Answers with a city's states changed: `seat`, `cut`, `tokens`, `change` and `LAYOUT`."""
+        table = self._table("interventions", "interventions.csv", "intervene {}").assign(layer=ANSWERS)
+        return pd.DataFrame(table, columns=["seat", "cut", "tokens", "change", *LAYOUT])
+
     def _errors(self, file: str, keys: list[str]) -> pd.DataFrame:
         """A table of `analysis/stitching/`; `low` and `high` in it are of the mean."""
         table = self._table("stitching", file, "stitch {}")

@@ -57,6 +57,7 @@ class FixedMean(Strategy):
 
     settings: Settings
     needs = frozenset({"old prompts", "base weights"})
+    prepares_for_length = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

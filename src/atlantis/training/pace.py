@@ -54,7 +54,7 @@ class Pace:
     def say_start(self) -> None:
         """The run's folder, how many steps it has, and what it runs on."""
         device = self.run.record["device"]
-        begin = f" from step {self.began_at:,} on" if self.began_at else ""
+        begin = f" (from step {self.began_at:,})" if self.began_at else ""
         threads = f"{device['threads']} thread{'s' if device['threads'] > 1 else ''}"
         probe = ", then the probe" if self.run.config.evaluation.probe else ""
         say(f"{self.run.path}: training {self.total:,} steps{begin} on {device['name']}, {threads}{probe}")
