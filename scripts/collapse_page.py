@@ -15,12 +15,13 @@ from pathlib import Path
 from statistics import fmean
 
 from atlantis.artifacts import write_text
-from atlantis.markdown import PLACE, fill, table
+from atlantis.markdown import table
 from atlantis.names import REAL
-from atlantis.report.study_numbers import BASE_END, BASE_TASK_MEAN_KM, TUNED_MAPS, StudyMap
 from atlantis.report.study_record import Evaluation, MapScore, StudyRecord, read_records
 from atlantis.scales import IDENTITY
 from atlantis.statistics import seed_interval
+from scripts.places import PLACE, fill
+from scripts.study_numbers import BASE_END, BASE_TASK_MEAN_KM, TUNED_MAPS, StudyMap
 
 ROOT = Path(__file__).parents[1]
 PROSE = Path(__file__).with_name("collapse.md")

@@ -24,9 +24,9 @@ from atlantis.artifacts import write_text
 from atlantis.errors import UserError
 from atlantis.markdown import table
 from atlantis.readout.catalogue import Metric, in_section
+from atlantis.readout.files import rows_where
 from atlantis.readout.integration import find_islands, mean_gap_km
 from atlantis.report.map_data import MapData
-from atlantis.report.probe_data import rows_where
 from atlantis.report.run_data import Run, load
 from atlantis.report.tables import cell, markdown_rows, run_sheet
 from atlantis.world import World

@@ -1,7 +1,7 @@
 """Write docs/findings.md and its pictures: the prose of findings.md beside this script, every figure from records.
 
-    python scripts/findings.py experiments/*_benchmark/records -o docs/findings.md
-    python scripts/findings.py outputs/bench/smoke/records --draft       # with *not run* where a record is missing
+    python -m scripts.findings experiments/*_benchmark/records -o docs/findings.md
+    python -m scripts.findings outputs/bench/smoke/records --draft       # with *not run* where a record is missing
 
 The records are those of one tier. The pictures go into the folder images/ beside the page. The same records give the
 same bytes. Without --draft nothing is written while a record is missing that the prose asks for; each is named with the
@@ -16,12 +16,12 @@ from pathlib import Path
 
 from atlantis.artifacts import write_bytes
 from atlantis.bench import BenchRecord, read_records
-from atlantis.bench.findings import figures, findings, picture_name
-from atlantis.bench.findings_plot import findings_plot
 from atlantis.bench.standing import boards
 from atlantis.cli.pages import page_parser, write_page
 from atlantis.errors import UserError
 from atlantis.report.style import rendered
+from scripts.findings_plot import findings_plot
+from scripts.findings_text import figures, findings, picture_name
 
 PROSE = Path(__file__).with_name("findings.md")
 

@@ -1,6 +1,6 @@
 """Write the page that puts our numbers beside the study's, from the records of `atlantis study`.
 
-    python scripts/results_page.py experiments/*_study/records* experiments/*_equal_length/records -o docs/results.md
+    python -m scripts.results_page experiments/*_study/records* experiments/*_equal_length/records -o docs/results.md
 
 The same records give the same bytes. Without -o the page goes to standard output.
 """
@@ -8,8 +8,8 @@ The same records give the same bytes. Without -o the page goes to standard outpu
 from __future__ import annotations
 
 from atlantis.cli.pages import page_parser, write_page
-from atlantis.report.results import page
 from atlantis.report.study_record import read_records
+from scripts.results import page
 
 
 def main() -> None:

@@ -30,16 +30,15 @@ from statistics import fmean
 
 from atlantis.bench.record import BenchRecord
 from atlantis.errors import UserError
-from atlantis.markdown import PLACE, fill
-from atlantis.report import bases
-from atlantis.report.bases import bases_of
-from atlantis.report.groups import Group, groups_of, mean_and_interval, number, pairs_of
-from atlantis.report.results import MAP_KM, on_map, on_task
-from atlantis.report.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
 from atlantis.report.study_record import REAL, StudyRecord, read_record
 from atlantis.scales import IDENTITY, LOG, Scale
 from checks.benchmarks.page import read_records as read_demo
 from checks.pages import figure
+from scripts import bases
+from scripts.bases import bases_of
+from scripts.groups import MAP_KM, Group, groups_of, mean_and_interval, number, on_map, on_task, pairs_of
+from scripts.places import PLACE, fill
+from scripts.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
 
 OPTIONAL = "{{optional}}"
 DEMO = "2026-11-28_demo/records"
@@ -142,7 +141,7 @@ class _Places:
         return _mean([base.mean(run, lambda record: value(record, pick)) for base in self.bases], LOG)
 
     def virtual(self, run: str) -> str:
-        found = bases.known([base.mean(run, _virtual_km) for base in self.bases])
+        found = bases.present([base.mean(run, _virtual_km) for base in self.bases])
         return ", ".join(number(value, 0) for value in sorted(found))
 
     def virtual_draws(self, run: str) -> str:
@@ -185,4 +184,4 @@ def _virtual_km(record: StudyRecord) -> float | None:
 
 
 def _mean(values: Sequence[float | None], scale: Scale = IDENTITY) -> str:
-    return mean_and_interval(bases.known(values), 0, scale) if bases.known(values) else ""
+    return mean_and_interval(bases.present(values), 0, scale) if bases.present(values) else ""

@@ -14,8 +14,8 @@ from pathlib import Path
 from atlantis.artifacts import write_text
 from atlantis.bench import read_records as read_bench_records
 from atlantis.errors import UserError
-from atlantis.markdown import with_part
 from atlantis.report.study_record import read_records
+from scripts.places import with_part
 from scripts.study_places import filled
 
 ROOT = Path(__file__).parents[1]

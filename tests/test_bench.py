@@ -145,7 +145,7 @@ def test_no_scored_run_has_anything_of_the_development(tier: str, tmp_path: Path
     whole, setup = TIERS[tier], TIERS[tier].setup(tmp_path)
     seed = protocol.DEVELOPMENT_SEED
     assert seed not in whole.seeds
-    runs = [run for name in whole.scenarios for task in whole.tasks(setup, name, whole.seeds[0]) for run in task.runs]
+    runs = [run for name in whole.scenarios for task in whole.cases(setup, name, whole.seeds[0]) for run in task.runs]
     for task in development(setup, seed):
         assert [region.name for region in task.runs[0].world.regions] == [DEVELOPMENT_OCEAN.name]
     assert {run.dataset.seed for run in runs} == {run.training.seed for run in runs} == {whole.seeds[0]}
@@ -188,14 +188,14 @@ def test_a_seed_may_have_one_of_the_orders_in_turn(small: Setup) -> None:
 def test_steps_are_a_tiers_for_a_scenario(tmp_path: Path) -> None:
     tier = TIERS["cpu"]
     setup = tier.setup(tmp_path)
-    a5 = {task.variant: task.runs[0].training for task in tier.tasks(setup, "A5", 42)}
+    a5 = {task.variant: task.runs[0].training for task in tier.cases(setup, "A5", 42)}
     sizes = {variant: (training.batch_size, training.max_steps) for variant, training in a5.items()}
     assert sizes == {
         "batch 512": (512, 200),
         "batch 64, equal steps": (64, 200),
         "batch 64, equal samples": (64, 1600),
     }
-    assert tier.tasks(setup, "A1", 42)[0].runs[0].training.max_steps == setup.steps == 400
+    assert tier.cases(setup, "A1", 42)[0].runs[0].training.max_steps == setup.steps == 400
 
 
 def test_cities_that_move_keep_their_ids(small: Setup) -> None:
@@ -298,7 +298,7 @@ def test_methods_are_the_same_for_all_seeds_and_seeds_for_all_methods(tmp_path: 
     setup = plan.tier.setup(tmp_path)
     by_task: dict[tuple[Any, ...], dict[str, Attempt]] = {}
     for one in protocol.attempts_of(plan, setup, {method.name: method.values[1] for method in plan.methods}):
-        key = (one.task.scenario, one.task.variant, one.task.repeat, one.seed)
+        key = (one.case.scenario, one.case.variant, one.case.repeat, one.seed)
         by_task.setdefault(key, {})[one.method.name] = one
     for (scenario, variant, _, _), attempts in by_task.items():
         if "naive" not in attempts:

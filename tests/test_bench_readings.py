@@ -289,7 +289,7 @@ def test_named_comparisons_are_of_rows_that_there_are_and_stand_in_the_docs(tmp_
     titles = {
         f"{task.scenario}, {task.variant}" if task.variant else task.scenario
         for scenario in tier.scenarios
-        for task in tier.tasks(setup, scenario, 42)
+        for task in tier.cases(setup, scenario, 42)
     }
     for one in HYPOTHESES:
         for row in (one.row, one.other):

@@ -18,7 +18,7 @@ from atlantis.readout.analysis import probe_run
 from atlantis.readout.catalogue import DEGREES, METRICS, Metric, in_section
 from atlantis.readout.compared import Compared
 from atlantis.readout.measures import Row
-from atlantis.readout.probes import SCORES, Placed
+from atlantis.readout.placed import SCORES, Placed
 from atlantis.report import page, page_data
 from atlantis.report.export import run_tables
 from atlantis.report.panels import PANELS, SECTIONS

@@ -14,16 +14,16 @@ from scipy import stats
 from tracked import tracked
 
 from atlantis.bench.continual import SequenceErrors
-from atlantis.bench.findings import PLACE, figures, findings, picture_name
 from atlantis.bench.methods import METHODS
 from atlantis.bench.protocol import Plan, attempts_of
 from atlantis.bench.record import BenchRecord, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.scores import Scores
 from atlantis.errors import UserError
+from scripts.findings_text import PLACE, figures, findings, picture_name
 
 ROOT = Path(__file__).parents[1]
-SCRIPT, PROSE = ROOT / "scripts" / "findings.py", ROOT / "scripts" / "findings.md"
+SCRIPT, PROSE = "scripts.findings", ROOT / "scripts" / "findings.md"
 
 
 def planted(
@@ -49,7 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[BenchRecord]:
     attempts = attempts_of(plan, plan.tier.setup(plan.output_root), {m.name: m.values[0] for m in plan.methods})
     records = []
     for i, one in enumerate(attempts):
-        task, measures = one.task, ("average_skill", "forgetting", "backward_transfer", "forward_transfer")
+        task, measures = one.case, ("average_skill", "forgetting", "backward_transfer", "forward_transfer")
         more: dict[str, Any] = {"variant": task.variant, "repeat": task.repeat}
         more |= {"continual": dict.fromkeys(measures, i / 1000)} if task.variant == SEQUENCE else {}
         records.append(planted(task.scenario, one.method.name, one.seed, (0.5 + i / 1000, 0.4, 0.3), **more))
@@ -204,7 +204,8 @@ def test_no_figure_in_the_prose_is_typed_by_hand() -> None:
 
 
 def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300)
+    command = [sys.executable, "-m", SCRIPT, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=ROOT)
 
 
 @pytest.mark.usefixtures("warm")
@@ -239,6 +240,6 @@ def test_the_page_in_docs_is_that_of_the_committed_records() -> None:
     page = ROOT / "docs" / "findings.md"
     if page.exists():
         text, _ = findings(PROSE.read_text(encoding="utf-8"), read_records(places))
-        assert page.read_text(encoding="utf-8") == text, f"run {SCRIPT.name} again"
+        assert page.read_text(encoding="utf-8") == text, f"run {SCRIPT} again"
     else:
         assert not list((ROOT / "docs" / "images").glob("findings_*")), "pictures without their page"

@@ -54,6 +54,17 @@ def test_a_long_name_is_folded_and_not_cut() -> None:
     assert "a_run_with_a_name" * 8 in text and any("12,345" in line and "67,890" in line for line in lines)
 
 
+def test_a_caption_on_the_left_has_the_whole_width_however_narrow_its_table_is() -> None:
+    caption = "probe: km of held-out cities (R² of longitude); answers: mean km of an answer"
+    for n in (1, 7):  # one table; two, the last one of a single column
+        table = numbers(n)
+        table.title, table.title_justify = f"the title [bold]of[/bold] {'w' * 50}", "left"
+        table.caption, table.caption_justify = caption, "left"
+        lines = [line.rstrip() for line in printed(table, 80)]
+        assert lines[0] == f"the title of {'w' * 50}" and lines[-1] == caption
+        assert table.caption == caption, "the table itself is as it was"
+
+
 def test_a_table_that_fits_is_left_as_it_is() -> None:
     assert sum("┏" in line for line in printed(numbers(3), 80)) == 1
     assert sum("┏" in line for line in printed(numbers(9), 80)) == 3

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from atlantis import load_config
+from atlantis.readout.files import rows_where
 from atlantis.report.export import region_rows, variant_rows
 from atlantis.report.headline import ELSEWHERE, headlines
 from atlantis.report.panels import panel_rows, panel_scale, panels, regions_of
-from atlantis.report.probe_data import rows_where
 from atlantis.report.run_data import Run, load
 from atlantis.report.seeds import mean_panels
 from atlantis.scales import BELOW_ONE, IDENTITY, LOG

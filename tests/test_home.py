@@ -125,6 +125,40 @@ print(cache_folder())
     assert "there is no home folder" in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("module", ["atlantis.report.style", "atlantis.world.card"])
+def test_a_full_disk_under_the_list_of_fonts_is_no_news(module: str, tmp_path: Path) -> None:
+    code = f"""
+import builtins, os, pathlib
+def full(*arguments, **options):
+    if "fontlist" in str(arguments[0]) and "w" in str(arguments[1:]):
+        raise OSError(28, os.strerror(28))
+    return opened(*arguments, **options)
+opened, builtins.open = open, full
+import {module}
+from atlantis.world import World
+getattr({module}, "draw", lambda *_: None)(World.build(), pathlib.Path("map.png"))
+import matplotlib.font_manager
+print(len(os.listdir(os.environ["MPLCONFIGDIR"])))
+"""
+    environment = os.environ | {"PYTHONPATH": str(SOURCE), "MPLCONFIGDIR": str(tmp_path / "mpl")}
+    (tmp_path / "mpl").mkdir()
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and done.stderr == "", done.stderr
+
+
+@pytest.mark.parametrize(("how", "code"), [(["-m", "atlantis", "list"], 1), (["-c", "import atlantis"], 1)])
+def test_an_old_python_gets_one_line(how: list[str], code: int, tmp_path: Path) -> None:
+    """This one says that it is 3.10, before anything else is imported."""
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.version_info = (3, 10, 13, 'final', 0)\n")
+    path = os.pathsep.join([str(tmp_path), str(SOURCE)])
+    done = subprocess.run(
+        [sys.executable, *how], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, cwd=tmp_path
+    )
+    lines = done.stderr.splitlines()
+    assert done.returncode == code and "atlantis needs Python 3.11 or newer; this is 3." in lines[-1]
+    assert len(lines) == 1 and lines[0].startswith("error: ") if how[0] == "-m" else "ImportError" in lines[-1]
+
+
 def test_no_place_for_temporary_files_is_one_message(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

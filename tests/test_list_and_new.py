@@ -142,8 +142,42 @@ def test_the_shell_completes(words: str, expected: str) -> None:
     assert result.stdout.split() == [expected] and result.returncode == 0, result.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("train dem", "demo demo_mine"),
+        ("train mi", "mixed_dist20k_cross100k_finetune"),
+        ("show demo", "demo_mine demo"),
+        ("show wa", "warm_start"),
+        ("evaluate dist", "dist_100k_1M_20epochs"),
+        ("probe demo", "demo_mine"),
+        ("report demo_mine de", "demo_mine"),
+        ("stitch de", "demo_mine"),
+        ("interpolate de", "demo_mine"),
+        ("probe --output-root elsewhere th", "theirs"),
+        ("report demo", "demo_mine"),
+        ("report xyz", ""),
+    ],
+)
+def test_the_shell_completes_names(
+    words: str, expected: str, empty: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for root, name in (("outputs", "demo_mine"), ("elsewhere", "theirs")):
+        (empty / root / "experiments" / name).mkdir(parents=True)
+        (empty / root / "experiments" / name / "config.yaml").touch()
+    typed = f"atlantis {words}"
+    for name, value in {"COMPLETE": "complete_bash"}.items():
+        monkeypatch.setenv(f"_ATLANTIS_{name}", value)
+    monkeypatch.setenv("COMP_WORDS", typed)
+    monkeypatch.setenv("COMP_CWORD", str(typed.count(" ")))
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 0 and capsys.readouterr().out.split() == expected.split()
+
+
 def test_completion_is_installed_for_a_shell(empty: Path) -> None:
-    command = [sys.executable, "-m", "atlantis", "--install-completion", "bash"]
+    # Below a shell, for the shell is looked for among the processes above; `exit` keeps bash from becoming Python.
+    command = ["bash", "-c", f"'{sys.executable}' -m atlantis --install-completion; exit $?"]
     result = subprocess.run(command, env=os.environ | {"HOME": str(empty)}, capture_output=True, text=True)
     assert result.returncode == 0 and ".bash_completions/atlantis.sh" in (empty / ".bashrc").read_text()
 

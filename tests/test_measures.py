@@ -23,7 +23,8 @@ from atlantis.readout.activations import probe_states
 from atlantis.readout.analysis import probe_run
 from atlantis.readout.compared import block_features, like
 from atlantis.readout.initial import initial_std
-from atlantis.readout.measures import COLUMNS, Measures
+from atlantis.readout.layout import LAYOUT
+from atlantis.readout.measures import Measures
 from atlantis.readout.outputs import kl_per_token
 from atlantis.readout.probes import read_sphere
 from atlantis.readout.skill import SHARES
@@ -65,7 +66,7 @@ def at(table: pd.DataFrame, step: int, layer: str = "1+2", group: str = "real") 
 def test_the_same_states_have_not_changed_and_others_have(small_world: World) -> None:
     measures = measured(small_world)
     table = measures.table()
-    assert tuple(table.columns) == COLUMNS and not table["value"].isna().any()
+    assert tuple(table.columns) == LAYOUT and not table["value"].isna().any()
     assert not table.duplicated(["step", "layer", "group", "metric"]).any()
     same, other = at(table, 10), at(table, 20)
     for metric in ("procrustes", "angle_max", *SHARES, "moved_km", "shift_length"):

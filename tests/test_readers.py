@@ -23,11 +23,13 @@ from atlantis.interpolate import interpolate
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.readout import analysis
-from atlantis.readout.probes import FEWEST, r2, read, variant_columns, without_r2
+from atlantis.readout.placed import r2, variant_columns
+from atlantis.readout.probes import read
+from atlantis.readout.splits import FEWEST, without_r2
 from atlantis.report import run_data
 from atlantis.report.export import run_tables
 from atlantis.report.page import write_report
-from atlantis.report.tables import ABSENT, run_rows
+from atlantis.report.tables import ABSENT, run_sheet
 from atlantis.settings import ProbeConfig, RunConfig
 from atlantis.sweep import Local
 from atlantis.sweep.plan import sweep_of
@@ -130,7 +132,7 @@ def test_an_empty_table_of_an_older_version_is_read(tmp_path: Path) -> None:
     (path / "analysis" / "degrees" / "variants.csv").write_text("step\n")
     run = run_data.load(path)
     assert run.variants.empty and {"variant", "group"} <= set(run.variants.columns)
-    assert len(run_rows(run)) == 2 and "variants" not in run_tables(run)
+    assert len(run_sheet(run).rows) == 2 and "variants" not in run_tables(run)
 
 
 def test_an_analysis_in_which_names_have_met_is_refused(tmp_path: Path) -> None:
@@ -307,7 +309,7 @@ def test_too_few_cities_are_refused_before_training(cities: str, message: str, p
 def test_nine_cities_are_trained_on_without_a_probe(place: Path) -> None:
     small = ["dataset.n_train=20", "dataset.n_val=4", "dataset.n_test=6", f"world.cities={place / 'few9.csv'}"]
     run = train(config_of(place, "nine", *small, "evaluation.probe=false"))
-    assert len(run_rows(run)) == 2
+    assert len(run_sheet(run).rows) == 2
     assert cli.main(["probe", str(run)]) == 2
 
 

@@ -21,9 +21,11 @@ from atlantis.data.encoding import probe_prompt
 from atlantis.model import Transformer, save_model
 from atlantis.model.fast import kernels
 from atlantis.readout.activations import probe_features, probe_states
-from atlantis.readout.probes import LEAST_SPREAD, degrees_split, folds, metrics, r2, read_degrees, read_sphere
+from atlantis.readout.placed import LEAST_SPREAD, metrics, r2
 from atlantis.readout.probes import read as read_any
+from atlantis.readout.probes import read_degrees, read_sphere
 from atlantis.readout.ridge import ALPHAS, Sums, fit_ridge, solve_ridge
+from atlantis.readout.splits import degrees_split, folds
 from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import HALF_CIRCUMFERENCE_KM, haversine_km, lon_lat, unit_vectors

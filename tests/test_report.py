@@ -109,7 +109,7 @@ def test_only_metrics_are_needed(tmp_path):
     folder = tmp_path / "young"
     folder.mkdir()
     (folder / "metrics.jsonl").write_text('{"step": 0, "kind": "eval", "loss": 3.5}\n')
-    assert tables.markdown(folder) == "| step | loss |\n|---:|---:|\n| 0 | 3.500 |\n"
+    assert as_markdown(folder) == "| step | loss |\n|---:|---:|\n| 0 | 3.500 |\n"
     assert page.write_report(folder).is_file()
     with pytest.raises(UserError, match=r"no probe by the degrees protocol.*run `atlantis probe"):
         run_data.load(folder).probe()
@@ -163,8 +163,13 @@ def test_no_folder_and_no_run_are_named(tmp_path):
 # --- tables
 
 
+def as_markdown(run) -> str:
+    sheet = tables.run_sheet(run)
+    return tables.markdown_rows(list(sheet.rows.columns), sheet.cells()) + "\n"
+
+
 def test_the_table_holds_the_planted_numbers_step_0_first(run):
-    rows = tables.run_rows(run)
+    rows = tables.run_sheet(run).rows
     task = [f"task {pair} km" for pair in ("world-world", "world-Atlantis", "Atlantis-Atlantis")]
     assert list(rows.columns) == ["step", "loss", *task, "lon R2", "lat R2", "real km", "Atlantis km"]
     assert rows.iloc[0].tolist() == pytest.approx([0, 2.0, 50, 100, 150, 0.9, 0.8, 100, 7000])
@@ -182,9 +187,11 @@ def test_the_terminal_table_fits_100_columns_and_shows_markup_as_text(run):
 
 def test_csv_and_markdown_hold_the_same_rows(run):
     pd.testing.assert_frame_equal(
-        pd.read_csv(io.StringIO(export.csv_text(tables.run_rows(run)))), tables.run_rows(run), check_dtype=False
+        pd.read_csv(io.StringIO(export.csv_text(tables.run_sheet(run).rows))),
+        tables.run_sheet(run).rows,
+        check_dtype=False,
     )
-    assert "| 10 | 1.000 | 150 | 300 | 450 | 0.700 | 0.600 | 300 | 21,000 |\n" in tables.markdown(run)
+    assert "| 10 | 1.000 | 150 | 300 | 450 | 0.700 | 0.600 | 300 | 21,000 |\n" in as_markdown(run)
 
 
 # --- figures

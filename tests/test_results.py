@@ -15,9 +15,6 @@ from tracked import tracked
 from atlantis import config as configs
 from atlantis import study
 from atlantis.errors import UserError
-from atlantis.report.groups import groups_of, mean_and_interval
-from atlantis.report.results import page
-from atlantis.report.study_numbers import BASE_MAPS, BASE_REGION_KM, TUNED_MAPS
 from atlantis.report.study_record import (
     RUNS,
     Evaluation,
@@ -31,10 +28,13 @@ from atlantis.report.study_record import (
 from atlantis.scales import LOG
 from atlantis.settings import EvaluationConfig
 from atlantis.training.schedule import evaluation_steps
+from scripts.groups import groups_of, mean_and_interval
+from scripts.results import page
+from scripts.study_numbers import BASE_MAPS, BASE_REGION_KM, TUNED_MAPS
 from scripts.study_text import FOLDERS
 
 ROOT = Path(__file__).parents[1]
-SCRIPT = ROOT / "scripts" / "results_page.py"
+SCRIPT = "scripts.results_page"
 FULL = {"base": 39_080, "cross": 1_960, "cross_bs64": 15_630, "inter": 400, "inter_bs64": 3_150, "mixed": 4_700}
 
 
@@ -321,7 +321,8 @@ def test_the_record_of_a_whole_run_is_small(tmp_path: Path) -> None:
 
 
 def run_script(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", SCRIPT, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=ROOT)
 
 
 @pytest.mark.usefixtures("warm")
@@ -338,4 +339,4 @@ def test_the_script_writes_the_page(tmp_path: Path) -> None:
 def test_the_page_in_docs_is_that_of_the_committed_records() -> None:
     records = [file for pattern in FOLDERS for file in tracked(f"experiments/{pattern}/*.json")]
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
-    assert text == page(read_records(records)), f"run {SCRIPT.name} again"
+    assert text == page(read_records(records)), f"run {SCRIPT} again"

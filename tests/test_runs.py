@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import atlantis
-from atlantis import Run, World
+from atlantis import Run, World, artifacts
+from atlantis.cli import main
 from atlantis.errors import Interrupted, UserError
-from atlantis.runs import LAYOUT
-from atlantis.settings import RunConfig
+from atlantis.readout.files import write_tables
+from atlantis.readout.layout import LAYOUT
+from atlantis.settings import RunConfig, TrainingConfig
 from atlantis.training import loop
+from tests.planted_run import make_run
 
 
 def test_a_run_by_its_name(small_run: Path) -> None:
@@ -30,6 +35,62 @@ def test_a_run_by_its_name(small_run: Path) -> None:
         run.checkpoint(50)
     with pytest.raises(UserError, match=r"smal: no such folder, and no run .* did you mean small"):
         Run("smal", small_run.parent.parent)
+
+
+def test_every_table_of_analysis_has_one_layout(small_run: Path, tmp_path: Path) -> None:
+    from atlantis.interpolate import interpolate
+    from atlantis.readout.layers import run_layer_table
+
+    copy = tmp_path / "outputs" / "experiments" / "small"
+    shutil.copytree(small_run.parents[1], tmp_path / "outputs")
+    run = Run(copy)
+    for name, command in (("layers", "probe .* --table"), ("interpolated_map", "interpolate"), ("parts", "stitch")):
+        with pytest.raises(UserError, match=f"is not there; `atlantis {command}.*makes it"):
+            getattr(run, name)
+    run_layer_table(copy)
+    interpolate(copy, [0.0, 1.0])
+    extra = {
+        "dynamics": [], "measures": [], "variants": ["variant"], "when": ["moment"], "layers": ["position"],
+        "interpolated_map": ["alpha", "protocol", "split"], "interpolated_answers": ["alpha", "task"],
+    }  # fmt: skip
+    for name, keys in extra.items():
+        table = getattr(run, name)
+        assert list(table.columns) == [*keys, *LAYOUT] and len(table), name
+        assert not table.duplicated([*keys, "step", "layer", "group", "metric"]).any(), name
+        assert table["value"].notna().all() and set(table["step"]) <= {0, 3, 10, 20}, name
+        assert table["metric"].map(lambda metric: not str(metric).endswith(("_low", "_high"))).all(), name
+    wide = pd.read_parquet(copy / "analysis" / "layers" / "layers.parquet")
+    first = wide.iloc[0]
+    here = run.layers.query("step == 0 and layer == @first.layer and position == @first.position and group == 'real'")
+    assert here.set_index("metric").loc["mean_km", ["value", "n"]].tolist() == [first["mean_km"], first["n"]]
+    ends = run.interpolated_map.query("group == 'real' and metric == 'mean_km' and protocol == 'sphere'")
+    assert ends["low"].notna().all() and (ends["low"] <= ends["value"]).all() and (ends["value"] <= ends["high"]).all()
+    assert set(run.interpolated_answers["layer"]) == {"answers"}
+    (copy / "analysis" / "layers" / "layers.csv").write_text("damaged")
+    with pytest.raises(UserError, match=r"layers.csv: has been changed.*--table` makes it anew"):
+        _ = run.layers
+
+
+def test_the_tables_of_a_stitching(tmp_path: Path) -> None:
+    """As `atlantis stitch` writes them, planted: its interval is the mean's."""
+    make_run(tmp_path / "planted")
+    about = {"step": 9, "task": "distance", "slice": "world-world", "unit": "km", "mean": 5.0, "low": 4.0, "high": 7.0}
+    about |= {"median": 3.0, "readable": 1.0, "n": 8}
+    folder = tmp_path / "planted" / "analysis" / "stitching"
+    stitched = pd.DataFrame([{"lower": "base", "cut": -1, "between": "affine", **about}])
+    parts = pd.DataFrame([{"part": "block 0", "mode": "alone", **about, "change": 0.5}])
+    with artifacts.new_folder(folder, kind="analysis") as aside:
+        write_tables({"stitched.csv": stitched, "parts.csv": parts}, aside)
+    run = Run(tmp_path / "planted")
+    table = run.stitched
+    assert list(table.columns) == ["lower", "cut", "between", "task", *LAYOUT]
+    rows = table[list(LAYOUT)].astype(object).where(table[list(LAYOUT)].notna(), None).to_numpy().tolist()
+    assert rows == [
+        [9, "answers", "world-world", "mean", 5.0, 4.0, 7.0, 8],
+        [9, "answers", "world-world", "median", 3.0, None, None, 8],
+        [9, "answers", "world-world", "readable", 1.0, None, None, 8],
+    ]
+    assert run.parts["metric"].tolist() == ["mean", "median", "readable", "change"]
 
 
 def test_a_run_is_asked_by_names(small_run: Path) -> None:
@@ -67,9 +128,65 @@ def test_a_copy_takes_no_typo() -> None:
         config.training.model_copy(update={"max_step": 3})
 
 
+@pytest.mark.parametrize(
+    ("part", "update", "message"),
+    [
+        ("training", {"batch_size": "many"}, r"TrainingConfig.batch_size: must be a whole number, not \"many\"$"),
+        ("training", {"epochs": -1.0}, r"TrainingConfig.epochs: must be greater than 0, not -1.0$"),
+        ("training", {"schedule": "linaer"}, r"TrainingConfig.schedule: must be .*; did you mean linear\?$"),
+        ("training", {"betas": (0.9, 2.0)}, r"TrainingConfig.betas.1: must be less than 1, not 2.0$"),
+        ("probe", {"n_train": 9_000}, r"ProbeConfig: n_train \(9000\) must be less than n_cities \(5000\)$"),
+        ("evaluation", {"steps": [-1], "n_items": 0}, r"steps.0: must be .*; EvaluationConfig.n_items: must be"),
+        (None, {"name": "a/b"}, r"RunConfig.name: use up to 120 letters"),
+        (None, {"training": {"batch_sise": 3}}, r"RunConfig.training.batch_sise: unknown key$"),
+        (None, {"strategy": {"name": "replya"}}, r"RunConfig.strategy.*: no strategy 'replya'; did you mean replay\?"),
+    ],
+)
+def test_a_copy_takes_no_wrong_value(part: str | None, update: dict, message: str) -> None:
+    config = RunConfig(name="a")
+    settings = config if part is None else getattr(config, part)
+    with pytest.raises(UserError, match=message):
+        settings.model_copy(update=update)
+
+
+def test_a_copy_s_values_are_what_a_config_has() -> None:
+    config = RunConfig(name="a")
+    copy = config.model_copy(update={"training": {"batch_size": 64}, "strategy": {"name": "replay"}})
+    assert copy.training == TrainingConfig(batch_size=64) and copy.strategies[0].name == "replay"
+    assert copy.world is config.world and copy.model_fields_set == {"name", "training", "strategy"}
+    assert config.evaluation.model_copy(update={"steps": [5]}).steps == [0, 5], "as when a config is read"
+
+
 def test_the_top_level_names() -> None:
     for name in ("report", "evaluate", "load_run", "Run"):
         assert callable(getattr(atlantis, name)) and name in dir(atlantis)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "function"),
+    [
+        (["probe"], "atlantis.readout.analysis.probe_run"),
+        (["probe", "--table"], "atlantis.readout.layers.run_layer_table"),
+        (["interpolate"], "atlantis.interpolate.interpolate"),
+        (["stitch"], "atlantis.stitch.stitch"),
+        (["evaluate"], "atlantis.readout.evaluate.evaluate_checkpoint"),
+    ],
+)
+def test_ctrl_c_while_reading_says_how_to_go_on(
+    arguments: list[str],
+    function: str,
+    small_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("atlantis.readout.analysis.probe_run", lambda *_: None)
+    monkeypatch.setattr(function, stopped)
+    assert main([*arguments, str(small_run)]) == 130
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and f"{small_run}: stopped by Ctrl-C; " in said and "The same command begins" in said
 
 
 def test_ctrl_c_while_probing_says_how_to_go_on(small_config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:

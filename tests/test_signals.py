@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +67,44 @@ def test_what_is_ignored_or_somebody_elses_stays_so() -> None:
         for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGUSR1):
             os.kill(os.getpid(), number)
     assert received == [signal.SIGUSR1] and theirs == [signal.SIGUSR2]
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(signal.SIGTERM, ""), (signal.SIGINT, "interrupted\n"), (signal.SIGHUP, "")]
+)
+def test_an_import_that_a_signal_broke_off_is_no_error_of_ours(
+    number: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def importing(**_: object) -> None:  # as pydantic does
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(5)
+        except BaseException as stop:
+            raise RuntimeError("error building a schema") from stop
+
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    monkeypatch.setattr("atlantis.cli.entry.app", importing)
+    assert cli.main([]) == 128 + number and capsys.readouterr().err == said
+    monkeypatch.setattr("atlantis.cli.entry.app", lambda **_: 1 / 0)
+    assert cli.main([]) == 1 and "unexpected ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_one_that_an_import_swallowed_stops_what_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+
+    def swallowing(**_: object) -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        except BaseException:
+            begun.append("import")
+        with signals.requests(lambda _: None):
+            begun.append("training")
+
+    monkeypatch.setattr("atlantis.cli.entry.app", swallowing)
+    with pytest.raises(SystemExit) as left:
+        cli.main([])
+    assert left.value.code == 143 and begun == ["import"] and signals.ending == []
 
 
 def test_another_thread_changes_nothing() -> None:

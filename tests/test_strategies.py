@@ -29,10 +29,12 @@ from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
 from atlantis.strategies.distill import kl_to
 from atlantis.strategies.ewc import diagonal_fisher
+from atlantis.strategies.fixed_mean import last_states, shift
 from atlantis.strategies.flow import weights_of
 from atlantis.strategies.gpm import basis, off
 from atlantis.strategies.integration import principal, share_outside, states
 from atlantis.strategies.registry import find, known
+from atlantis.strategies.repair import distance, target_states
 from atlantis.strategies.wise import interpolated
 from atlantis.tasks import Questions
 from atlantis.tasks.score import by_slice, scores_of
@@ -877,3 +879,53 @@ def test_the_pages_own_strategy_works(fine: RunConfig, tmp_path: Path, monkeypat
     bench.step(0)
     expected = 0.1 * bench.strategy.context.base.embedding.weight.square().sum()
     assert bench.engine.penalty == pytest.approx(expected.item(), rel=1e-4)
+
+
+# repair and fixed mean
+
+
+def test_a_repair_changes_the_upper_blocks_alone(fine: RunConfig) -> None:
+    bench = Bench(fine, asked("repair"))
+    for step in range(3):
+        assert bench.strategy.penalty() is None
+        bench.step(step)
+    kept = {name: value.detach().clone() for name, value in bench.model.named_parameters()}
+    for step in range(3, 6):
+        bench.step(step)
+    n_blocks = len(bench.model.blocks)
+    for name, value in bench.model.named_parameters():
+        assert torch.equal(value, kept[name]) != name.startswith(f"blocks.{n_blocks - 1}."), name
+
+
+def test_the_repairs_distance_is_that_of_states(fine: RunConfig) -> None:
+    bench = Bench(fine, asked("repair"))
+    batch = bench.inputs.rows.batch(torch.arange(20))
+    base = target_states(bench.strategy.context.base, batch)
+    assert len(base) == (batch.targets != PAD).sum()
+    assert torch.allclose(bench.model.logits(base), bench.strategy.context.base_logits(batch), atol=1e-4)
+    assert distance(base, base) == 0
+    assert distance(base + 0.1 * (base - base.mean(0)), base).item() == pytest.approx(0.01)
+
+
+def test_the_fixed_mean_sees_a_shift_and_nothing_else() -> None:
+    generator = torch.Generator().manual_seed(0)
+    base = torch.randn(500, 4, 3, 16, generator=generator)
+    spread = (base - base.mean(0)).square().mean((0, -1)).sqrt()
+    assert shift(base, base) == 0
+    assert shift(base + 0.5 * spread[..., None], base).item() == pytest.approx(0.25, rel=1e-4)
+    assert shift(base[torch.randperm(500, generator=generator)], base).item() < 1e-10
+
+
+def test_the_last_states_are_those_of_each_rows_end(fine: RunConfig) -> None:
+    bench = Bench(fine, asked("fixed_mean"))
+    strategy, model = bench.strategy, bench.model
+    tokens, lengths = strategy.tokens[:6], strategy.lengths[:6]
+    states = last_states(model, tokens, lengths, strategy.n_last)
+    for row in range(6):
+        alone = model.hidden_states(tokens[row : row + 1, : lengths[row]], range(len(model.blocks)))
+        assert torch.allclose(states[row, -1, -1], alone[-1][0, -1], atol=1e-5)
+
+
+def test_no_more_blocks_are_repaired_than_there_are(fine: RunConfig) -> None:
+    with pytest.raises(UserError, match="repair has 9 blocks to repair, but the model has 5"):
+        Bench(fine, asked("repair", blocks=9))

@@ -20,12 +20,12 @@ from atlantis import cli, study
 from atlantis import config as configs
 from atlantis.errors import Interrupted, UserError
 from atlantis.report import run_data
-from atlantis.report.groups import groups_of
-from atlantis.report.results import page
 from atlantis.report.study_record import RUNS, StudyRecord, read_record, write_record
 from atlantis.sweep import Local, Outcome, Queue
 from atlantis.sweep.child import Runner
 from atlantis.training.base import find_base
+from scripts.groups import groups_of
+from scripts.results import page
 
 TINY = (
     "dataset.n_train=100 dataset.n_val=16 dataset.n_test=40 model.hidden_size=32 model.n_layers=5 model.n_heads=2 "

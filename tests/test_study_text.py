@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from atlantis.errors import UserError
-from atlantis.markdown import with_part
-from atlantis.report.bases import added, bases_of, known, less
-from atlantis.report.results import MAP_KM
 from atlantis.report.study_record import read_records
 from atlantis.statistics import Interval, seed_interval
 from scripts import study_text
+from scripts.bases import added, bases_of, less, present
+from scripts.groups import MAP_KM
+from scripts.places import with_part
 from scripts.study_places import filled
 
 README = study_text.README.read_text(encoding="utf-8")
@@ -84,7 +84,7 @@ def test_what_the_prose_says_without_figures_holds() -> None:
 
     def around(run: str, other: str) -> Interval:
         return seed_interval(
-            known([base.difference(run, other, lambda a, b: less(a, b, MAP_KM.take)) for base in found])
+            present([base.difference(run, other, lambda a, b: less(a, b, MAP_KM.take)) for base in found])
         )
 
     assert around("mixed", "cross").low < 0 < around("mixed", "cross").high

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from atlantis import config as configs
 from atlantis import tasks
 from atlantis.config import checked
 from atlantis.data.dataset import Dataset, dataset_digest
@@ -20,8 +21,8 @@ from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.report.page import write_report
 from atlantis.report.run_data import load
-from atlantis.report.tables import run_rows, run_table
-from atlantis.settings import DatasetConfig, RunConfig
+from atlantis.report.tables import run_sheet, run_table
+from atlantis.settings import DatasetConfig, PartConfig, Region, RunConfig
 from atlantis.tasks import Form, Questions, Task, task_of
 from atlantis.tasks.distance import DISTANCE
 from atlantis.tasks.form import ABSENT
@@ -303,7 +304,7 @@ def test_a_users_tasks_from_the_draw_to_the_report(own: Path, small_world: World
     assert "compass, world" in page and "tour, world" in page
     caption = str(run_table(data).caption)
     assert "skill: of the answers" in caption and "task km" not in caption
-    assert {"compass world-world skill", "tour world-Atlantis skill"} <= set(run_rows(data))
+    assert {"compass world-world skill", "tour world-Atlantis skill"} <= set(run_sheet(data).rows)
 
 
 def _cities(folder: Path) -> Path:
@@ -410,3 +411,46 @@ def test_a_task_of_the_package_is_told_by_its_source(tmp_path: Path, monkeypatch
         with pytest.raises(UserError, match=message):
             tasks.task_of("corner")
     written("")
+
+
+# parts on the command line
+
+
+PARTS = "dataset.parts=[{task: distance, cities: world, n_train: 1000}, {cities: {touching: Atlantis}, n_train: 9}]"
+
+
+def test_parts_on_the_command_line_replace_the_kind_of_the_config() -> None:
+    dataset = configs.load("demo", [PARTS, "dataset.parts.1.n_train=7"]).dataset
+    assert configs.load("demo").dataset.kind == "cross" and dataset.kind == "parts"
+    assert dataset.parts is not None and [part.n_train for part in dataset.parts] == [1000, 7]
+    assert dataset.parts[0] == PartConfig(task="distance", cities="world", n_train=1000)
+    assert dataset.parts[1].cities == Region(touching="Atlantis")
+    grid = configs.changed(configs.load("demo", ["dataset.n_train=500"]), [PARTS])
+    assert grid.dataset.parts is not None and grid.dataset.sizes[0] == 1009
+    assert configs.changed(grid, ["dataset.kind=inter"]).dataset.parts is None
+    assert configs.changed(grid, ["dataset.kind=parts"]) == grid
+
+
+def test_parts_of_a_file_replace_the_kind_of_what_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "parts.yaml").write_text("extends: demo\ndataset:\n  parts: [{n_train: 5}]\n")
+    (tmp_path / "kind.yaml").write_text("extends: parts.yaml\ndataset:\n  kind: inter\n")
+    parts, kind = (configs.load(tmp_path / f"{name}.yaml").dataset for name in ("parts", "kind"))
+    assert (parts.kind, parts.sizes[0]) == ("parts", 5) and (kind.kind, kind.parts) == ("inter", None)
+
+
+@pytest.mark.parametrize(
+    "overrides, problem",
+    [
+        ([PARTS, "dataset.kind=cross"], "give a kind alone, or parts"),
+        ([PARTS, "dataset.n_train=5"], "its parts have 1009"),
+        (
+            ["dataset.parts=[{n_train: 5, citys: world}]"],
+            r"citys: unknown key; did you mean .*cities\?",
+        ),
+        (["dataset.parts=[{n_train: 5"], "not valid YAML"),
+        (["dataset.parts=[{n_train: 5, cities: {inside: A, touching: B}}]"], "must be world, {inside: REGION} or"),
+    ],
+)
+def test_mistakes_in_parts_on_the_command_line_are_named(overrides: list[str], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        configs.load("demo", overrides)

@@ -253,7 +253,11 @@ def test_a_cache_that_others_can_write_is_closed(cache: Path, capsys: pytest.Cap
 @pytest.mark.parametrize(
     ("script", "says"),
     [
-        ("exit 1", "failed with exit code 1 and no message"),
+        ("exit 1", "g++ failed with exit code 1)"),
+        (
+            "echo 'In file k.cpp:\nk.cpp:409:1: fatal error: error writing to /x/c.s: No space left' >&2; exit 1",
+            "(error writing to /x/c.s: No space left)",
+        ),
         ("printf 'caf\\351\\n' >&2; exit 1", "caf"),
         ("exec sleep 60", "was not done after 1 s"),
         ("kill -9 $$", "was ended by signal 9"),

@@ -18,8 +18,9 @@ import torch
 from atlantis import ProbeConfig, World, probe, shipped_cities
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.readout.activations import N_POSITIONS
-from atlantis.readout.probes import degrees_split, metrics
+from atlantis.readout.placed import metrics
 from atlantis.readout.ridge import ALPHAS
+from atlantis.readout.splits import degrees_split
 from atlantis.sphere import lon_lat, unit_vectors
 from atlantis.vocabulary import Vocabulary
 from checks.benchmarks.common import BASE, Lap, Options, race, ratio, summary

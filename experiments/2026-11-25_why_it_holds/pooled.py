@@ -18,8 +18,9 @@ import numpy as np
 from atlantis import ProbeConfig, World
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.readout.activations import probe_features
-from atlantis.readout.probes import degrees_split, metrics
+from atlantis.readout.placed import metrics
 from atlantis.readout.ridge import Sums, solve_ridge
+from atlantis.readout.splits import degrees_split
 from atlantis.vocabulary import Vocabulary
 
 

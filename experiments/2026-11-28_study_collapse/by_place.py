@@ -21,8 +21,9 @@ from atlantis.artifacts import write_text
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.model.fast.cache import extend
-from atlantis.readout.probes import degrees_split, metrics
+from atlantis.readout.placed import metrics
 from atlantis.readout.ridge import Sums, solve_ridge
+from atlantis.readout.splits import degrees_split
 from atlantis.vocabulary import Vocabulary
 
 HERE = Path(__file__).parent

@@ -7,8 +7,15 @@ Names are imported when they are first used, so that the command line answers at
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+if sys.version_info < (3, 11):  # noqa: UP036  (pip refuses it too; this is for a checkout, by import or by python -m)
+    _problem = f"atlantis needs Python 3.11 or newer; this is {sys.version.split()[0]} ({sys.executable})"
+    raise (
+        SystemExit(f"error: {_problem}") if sys.argv[:1] == ["-m"] else ImportError(_problem)
+    )  # -m: python -m atlantis
 
 if TYPE_CHECKING:
     from atlantis.config import load as load_config

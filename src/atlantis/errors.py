@@ -46,9 +46,9 @@ def in_a_line(error: Exception) -> str:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error is Python's, NumPy's or PyTorch's way (on a CPU, on a GPU) of saying that memory ran out."""
-    said = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
+    phrases = ("out of memory", "can't allocate memory", "bad_alloc", "ALLOC_FAILED")
     return isinstance(error, MemoryError) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in said)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in phrases)
     )
 
 

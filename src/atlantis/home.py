@@ -35,11 +35,11 @@ def cache_folder() -> Path:
 
     Raises OSError where there is no place for temporary files either.
     """
-    wanted = usual_cache(os.environ)
-    if wanted is not None and _is_usable(wanted / "atlantis"):
-        return wanted / "atlantis"
+    usual = usual_cache(os.environ)
+    if usual is not None and _is_usable(usual / "atlantis"):
+        return usual / "atlantis"
     folder = private_folder()
-    why = "there is no home folder" if wanted is None else f"{wanted} cannot be written to"
+    why = "there is no home folder" if usual is None else f"{usual} cannot be written to"
     say(f"{why}: what is compiled is kept in {folder}")
     return folder
 
@@ -74,9 +74,9 @@ def private_folder() -> Path:
     facts = folder.lstat()
     if stat.S_ISDIR(facts.st_mode) and facts.st_uid == os.geteuid() and not facts.st_mode & 0o077:
         return folder
-    own = Path(tempfile.mkdtemp(prefix="atlantis-"))
-    atexit.register(shutil.rmtree, own, ignore_errors=True)
-    return own
+    folder = Path(tempfile.mkdtemp(prefix="atlantis-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def prepare(environment: MutableMapping[str, str]) -> None:
@@ -96,6 +96,13 @@ def prepare(environment: MutableMapping[str, str]) -> None:
         for name, folder in CACHES.items():
             if not environment.get(name):
                 environment[name] = str(private_folder() / folder)
+
+
+def quiet_fonts() -> None:
+    """Call this before matplotlib is imported: that it cannot keep its list of fonts, on a full disk, is no news."""
+    import logging
+
+    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
 
 
 def _could_be_made(folder: Path) -> bool:

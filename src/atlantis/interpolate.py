@@ -19,10 +19,9 @@ from atlantis.model.checkpoint import load_checkpoint
 from atlantis.names import ALL, REAL
 from atlantis.progress import bar
 from atlantis.readout.analysis import READERS
-from atlantis.readout.files import write_tables
+from atlantis.readout.files import rows_where, write_tables
 from atlantis.readout.generate import answers
 from atlantis.readout.source import open_checkpoint
-from atlantis.report.probe_data import rows_where
 from atlantis.strategies.wise import interpolated
 from atlantis.tasks.score import by_slice, score
 from atlantis.training.finished import open_finished

@@ -10,9 +10,8 @@ import pandas as pd
 from atlantis import artifacts
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.progress import bar
-from atlantis.readout.files import write_tables
+from atlantis.readout.files import rows_where, write_tables
 from atlantis.readout.interventions import CHANGES, GROUPS, TOKENS, intervention_table
-from atlantis.report.probe_data import rows_where
 from atlantis.training.finished import open_finished
 
 ITEMS = 100

@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from atlantis.config import find, known_configs
-from atlantis.config.explain import did_you_mean
 from atlantis.errors import UserError
+from atlantis.fields import did_you_mean
 
 OUTPUTS = Path("outputs")
 PACKAGE = Path(__file__).parent
@@ -29,8 +29,14 @@ def run_folder(run: Path | str, output_root: Path | str = OUTPUTS) -> Path:
         return path
     if _is_bare(path) and (runs / path).is_dir():
         return runs / path
-    known = known_runs(output_root)
-    raise UserError(f"{run}: no such folder, and no run of this name in {runs}{hint(str(run), known)}")
+    names = known_runs(output_root)
+    raise UserError(f"{run}: no such folder, and no run of this name in {runs}{hint(str(run), names)}")
+
+
+def named_run(run: Path | str, output_root: Path | str = OUTPUTS) -> Path | None:
+    """The folder of a run, as `run_folder`; None for what is neither."""
+    path, named = Path(run), Path(output_root) / "experiments" / run
+    return path if path.is_dir() else named if _is_bare(path) and named.is_dir() else None
 
 
 def model_folder(model: Path | str, output_root: Path | str = OUTPUTS) -> Path:
@@ -39,8 +45,8 @@ def model_folder(model: Path | str, output_root: Path | str = OUTPUTS) -> Path:
     if path.exists() or (Path(output_root) / "experiments" / path).is_dir():
         return run_folder(path, output_root)
     if base is None:
-        known = [*known_runs(output_root), *known_bases()]
-        remedy = bases_elsewhere(str(model)) or hint(str(model), known)
+        names = [*known_runs(output_root), *known_bases()]
+        remedy = bases_elsewhere(str(model)) or hint(str(model), names)
         raise UserError(f"{model}: no such folder, and no run or base of this name{remedy}")
     return base
 
@@ -78,8 +84,8 @@ def anything(path: Path | str, output_root: Path | str = OUTPUTS) -> Path:
         return base
     if path.name in known_configs():
         return find(path.name)
-    known = [*known_runs(output_root), *known_bases(), *known_configs()]
-    remedy = bases_elsewhere(str(path)) or hint(str(path), known)
+    names = [*known_runs(output_root), *known_bases(), *known_configs()]
+    remedy = bases_elsewhere(str(path)) or hint(str(path), names)
     raise UserError(f"{path}: there is nothing there, and no run, base or config of this name{remedy}")
 
 
@@ -93,12 +99,12 @@ def known_bases() -> list[str]:
     return sorted({file.parent.name for root in _base_roots() for file in root.glob("*/config.json")})
 
 
-def hint(name: str, known: Sequence[str]) -> str:
+def hint(name: str, names: Sequence[str]) -> str:
     """The nearest of the known names, and what there is: `; did you mean demo? There is demo, demo_2`."""
-    known = list(dict.fromkeys(known))
-    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
-    nearest = did_you_mean(name, known) or ("." if known else "")
-    return f"{nearest} There is {', '.join(known[:MAX_NAMED])}{more}" if known else ""
+    names = list(dict.fromkeys(names))
+    more = f" and {len(names) - MAX_NAMED} more" if len(names) > MAX_NAMED else ""
+    nearest = did_you_mean(name, names) or ("." if names else "")
+    return f"{nearest} There is {', '.join(names[:MAX_NAMED])}{more}" if names else ""
 
 
 def _is_bare(path: Path) -> bool:

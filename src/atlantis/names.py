@@ -20,6 +20,10 @@ ALL = "all"
 ANSWERS = "answers"
 """The layer of what reads a model's outputs."""
 
+MAX_CITIES = 1_000_000
+"""The most cities a world can have, real and virtual together. Their ids, by which rows name them, have up to six
+digits."""
+
 SLICES = ("world-world", "world-atlantis", "atlantis-atlantis")
 """Slices by the number of virtual cities in a pair: 0, 1, 2 ("atlantis" stands for every virtual region)."""
 

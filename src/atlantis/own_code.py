@@ -17,15 +17,15 @@ from atlantis.errors import in_a_line
 T = TypeVar("T")
 
 
-def file_class(name: str, base: type[T], known: Sequence[str]) -> type[T]:
-    """The one subclass of `base` that a file of its package defines; `known` are the files' names, without .py.
+def file_class(name: str, base: type[T], names: Sequence[str]) -> type[T]:
+    """The one subclass of `base` that a file of its package defines; `names` are those of the files, without .py.
 
     Raises ValueError, with the nearest name, if there is no such file, or if what it defines is something else.
     """
     package, word = ".".join(base.__module__.split(".")[:2]), base.__name__
-    if name not in known:
-        close = get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}; or give my_module:My{word}"
+    if name not in names:
+        close = get_close_matches(name, names, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}; or give my_module:My{word}"
         raise ValueError(f"no {word.lower()} {name!r}; {hint}")
     file = f"src/{package.replace('.', '/')}/{name}.py"
     try:

@@ -25,8 +25,8 @@ LINE_EVERY_S = 300.0
 class _Lines:
     """A bar for a log: a line every few minutes, none for what is done sooner."""
 
-    def __init__(self, what: str, total: int, done: int) -> None:
-        self.what, self.total, self.begun_at, self.done = what, total, done, done
+    def __init__(self, label: str, total: int, done: int) -> None:
+        self.what, self.total, self.begun_at, self.done = label, total, done, done
         self.began = self.last = time.monotonic()
 
     def advance(self, steps: int = 1, note: str = "") -> None:
@@ -92,8 +92,8 @@ def heading(message: str) -> None:
 
 
 @contextmanager
-def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
-    """A bar of `total` steps named `what`, of which `done` are behind us."""
+def bar(label: str, total: int, done: int = 0) -> Iterator[Bar]:
+    """A bar of `total` steps named `label`, of which `done` are behind us."""
     from rich.markup import escape
     from rich.progress import (
         BarColumn,
@@ -106,7 +106,7 @@ def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
 
     screen = console()
     if not screen.is_terminal:
-        yield _Lines(what, total, done)
+        yield _Lines(label, total, done)
         return
     columns = (
         TextColumn("[bold]{task.description}"),
@@ -118,7 +118,7 @@ def bar(what: str, total: int, done: int = 0) -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=screen, transient=True) as progress:
-        task = progress.add_task(escape(printable(what)), total=total, completed=done, note="")
+        task = progress.add_task(escape(printable(label)), total=total, completed=done, note="")
 
         class Shown:
             def advance(self, steps: int = 1, note: str = "") -> None:

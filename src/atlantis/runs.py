@@ -1,7 +1,7 @@
 """A finished run in Python: its tables, its checkpoints, its report, and a model that answers questions.
 
 run = Run("demo")
-run.dynamics                     # a table: step, layer, group, metric, value, low, high, n
+run.dynamics                     # a table: step, layer, group, metric, value, low, high, n (`LAYOUT`)
 run.ask("Paris", "Tokyo")        # Answer(cities=(3178, 0), answer=9716, true=9711, unit='km')
 """
 
@@ -15,23 +15,24 @@ import numpy as np
 import pandas as pd
 
 from atlantis import trust
+from atlantis.artifacts import damage
 from atlantis.config import load
 from atlantis.errors import UserError
 from atlantis.lookup import OUTPUTS, run_folder
 from atlantis.model.checkpoint import checkpoint_folders, load_checkpoint, probed_task
-from atlantis.names import REAL
+from atlantis.names import ANSWERS, REAL
 from atlantis.readout.compared import layer_name
+from atlantis.readout.files import read_table
 from atlantis.readout.generate import answers
+from atlantis.readout.layout import LAYOUT, tidy
 from atlantis.report import run_data
+from atlantis.report.map_data import MapData
 from atlantis.tasks import Questions
 from atlantis.world.of_run import world_of
 
 if TYPE_CHECKING:
     from atlantis.settings import RunConfig
     from atlantis.world import World
-
-LAYOUT = ("step", "layer", "group", "metric", "value", "low", "high", "n")
-"""The columns of every table of analysis: one number a row, with its interval (NaN where there is none)."""
 
 
 class Answer(NamedTuple):
@@ -80,25 +81,85 @@ class Run:
     def probe_table(self, protocol: str) -> pd.DataFrame:
         """One protocol's probe of every group, held-out cities where there are any, in `LAYOUT`."""
         probe = self.data.probe(protocol)
-        layer = layer_name(self.config.probe.layers)
-        tables = []
-        for group in (REAL, *probe.real_regions, *probe.virtual_regions):
-            rows = probe.group(group).reset_index()
-            bounds = {f"{name}_{end}" for name in rows for end in ("low", "high")}
-            for metric in rows.columns.drop(["step", "group", "split", "n"]):
-                if metric in bounds:
-                    continue
-                ends = {end: rows.get(f"{metric}_{end}", float("nan")) for end in ("low", "high")}
-                long = rows[["step", "group", "n"]].assign(layer=layer, metric=metric, value=rows[metric], **ends)
-                tables.append(long[list(LAYOUT)])
-        return pd.concat(tables, ignore_index=True)
+        groups = [probe.group(group) for group in (REAL, *probe.real_regions, *probe.virtual_regions)]
+        return tidy(pd.concat(groups).reset_index(), unused=["split"], layer=self._layer)
+
+    @property
+    def variants(self) -> pd.DataFrame:
+        """Other fits of the study's probe, such as with a region left out: `variant` and `LAYOUT`."""
+        if self.data.variants.empty:
+            raise UserError(f"{self.path}: has no variants of the probe; `atlantis probe {self.path}` makes them")
+        return tidy(self.data.variants, ["variant"], layer=self._layer)
 
     @property
     def measures(self) -> pd.DataFrame:
         """What became of the map since the first step, in `LAYOUT` (docs/metrics.md). Raises UserError without."""
+        return pd.DataFrame(self._map.measures, columns=list(LAYOUT))
+
+    @property
+    def when(self) -> pd.DataFrame:
+        """When each measure was first, worst and last, and half way: `moment` and `LAYOUT`, at the last step."""
+        last = self._map.measures["step"].max()
+        table = self._map.when.melt(["metric", "group"], var_name="moment")
+        ends = {"low": np.nan, "high": np.nan, "n": np.nan, "layer": self._layer, "step": last}
+        table = table.dropna(subset=["value"]).assign(**ends).reset_index(drop=True)
+        return pd.DataFrame(table, columns=["moment", *LAYOUT])
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """The study's probe at every layer and position of the prompt: `position` and `LAYOUT`."""
+        return tidy(self._table("layers", "layers.parquet", "probe {} --table"), ["position"])
+
+    @property
+    def interpolated_map(self) -> pd.DataFrame:
+        """The probes between base (alpha 0) and last weights (1): `alpha`, `protocol`, `split` and `LAYOUT`."""
+        table = self._table("interpolation", "probe.csv", "interpolate {}")
+        return tidy(table, ["alpha", "protocol", "split"], layer=self._layer, step=self._last)
+
+    @property
+    def interpolated_answers(self) -> pd.DataFrame:
+        """The answers between base (alpha 0) and last weights (1), a group a slice: `alpha`, `task` and `LAYOUT`."""
+        table = self._table("interpolation", "scores.csv", "interpolate {}").rename(columns={"slice": "group"})
+        return tidy(table, ["alpha", "task"], layer=ANSWERS, step=self._last)
+
+    @property
+    def stitched(self) -> pd.DataFrame:
+        """Answers of models that were joined at a cut, a group for each slice: what they are made of, and `LAYOUT`."""
+        return self._errors("stitched.csv", ["lower", "cut", "between", "task"])
+
+    @property
+    def parts(self) -> pd.DataFrame:
+        """Answers with parts of the model put back, a group for each slice: `part`, `mode`, `task` and `LAYOUT`."""
+        return self._errors("parts.csv", ["part", "mode", "task"])
+
+    def _errors(self, file: str, keys: list[str]) -> pd.DataFrame:
+        """A table of `analysis/stitching/`; `low` and `high` in it are of the mean."""
+        table = self._table("stitching", file, "stitch {}")
+        table = table.rename(columns={"slice": "group", "low": "mean_low", "high": "mean_high"})
+        return tidy(table, keys, unused=["unit"], layer=ANSWERS)
+
+    def _table(self, folder: str, file: str, command: str) -> pd.DataFrame:
+        """A file of `analysis/`. Raises UserError with the command that makes it, if it is not there or not whole."""
+        path, again = self.path / "analysis" / folder / file, f"`atlantis {command.format(self.path)}` makes it"
+        if not path.is_file():
+            raise UserError(f"{path}: is not there; {again}")
+        if problem := damage(path.parent):
+            raise UserError(f"{problem.partition(';')[0]}; {again} anew")
+        return read_table(path)
+
+    @property
+    def _map(self) -> MapData:
         if self.data.map is None:
             raise UserError(f"{self.path}: has no analysis/map; `atlantis probe {self.path} --measures` makes it")
-        return pd.DataFrame(self.data.map.measures, columns=list(LAYOUT))
+        return self.data.map
+
+    @property
+    def _layer(self) -> str:
+        return layer_name(self.config.probe.layers)
+
+    @property
+    def _last(self) -> int:
+        return max(self.checkpoints, default=0)
 
     @property
     def predictions(self) -> pd.DataFrame:

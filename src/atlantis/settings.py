@@ -20,10 +20,8 @@ from pydantic import (
 )
 
 from atlantis.fields import READ_ONLY, Count, Int, OwnStrategySettings, Positive, Seed, Settings, StrategySettings
+from atlantis.names import MAX_CITIES
 from atlantis.strategies.registry import checked_settings
-
-MAX_CITIES = 1_000_000
-"""The most cities a world can have, real and virtual together: their ids have up to six digits."""
 
 
 def folder_name(name: str | None) -> str | None:
@@ -112,8 +110,8 @@ class PartConfig(Settings):
     @classmethod
     def _one_of_three(cls, value: Any) -> Any:
         """One message, where a union of types would give one for each."""
-        given = {key for key, name in value.items() if name is not None} if isinstance(value, dict) else set()
-        is_region = len(given) == 1 and set(value) <= {"inside", "touching"}
+        keys = {key for key, name in value.items() if name is not None} if isinstance(value, dict) else set()
+        is_region = len(keys) == 1 and set(value) <= {"inside", "touching"}
         if not (is_region or isinstance(value, Region) or value == "world"):
             raise ValueError(f"must be world, {{inside: REGION}} or {{touching: REGION}}, not {value!a}")
         return value
@@ -152,8 +150,8 @@ class DatasetConfig(Settings):
             study = STUDY_SIZES.get(self.kind, (0, *PARTS_HELD_OUT))  # parts that are missing are refused below
         if self.kind == "mixed":
             study = (self.n_distance + self.n_cross, *study[1:])
-        given = (self.n_train, self.n_val, self.n_test)
-        return tuple(s if a is None else a for a, s in zip(given, study, strict=True))  # type: ignore[return-value]
+        numbers = (self.n_train, self.n_val, self.n_test)
+        return tuple(s if a is None else a for a, s in zip(numbers, study, strict=True))  # type: ignore[return-value]
 
     @property
     def names_virtual(self) -> bool:
@@ -343,8 +341,8 @@ class RunConfig(Settings):
     @property
     def strategies(self) -> list[StrategySettings]:
         """The strategies of the run, naive left out."""
-        asked = self.strategy if isinstance(self.strategy, list) else [self.strategy]
-        return [one for one in asked if one.name != "naive"]
+        listed = self.strategy if isinstance(self.strategy, list) else [self.strategy]
+        return [strategy for strategy in listed if strategy.name != "naive"]
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

@@ -235,6 +235,8 @@ def _run(path: Path) -> RenderableType:
     steps = sorted(_steps(path))
     facts["checkpoints"] = f"{len(steps)}, steps {steps[0]:,} to {steps[-1]:,}" if steps else "none"
     record = read_record(path)
+    if extends := record.get("extends"):
+        facts["goes on from"] = f"step {extends.get('from')} of {extends.get('run')}"
     facts["state"] = "finished" if record.get("status") == "finished" else "not finished; go on with --resume"
     page = path / "report" / "index.html"
     facts |= {"page": str(page)} if page.is_file() else {}

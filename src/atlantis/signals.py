@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 URGENT = (signal.SIGINT, signal.SIGTERM)
 NOTICES = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
@@ -24,6 +24,24 @@ ONCE_S = 1.0
 """Seconds within which a second signal is taken for the first one, sent twice."""
 
 Handler = Callable[[int, FrameType | None], Any]
+
+ending: list[int] = []
+"""The signals by which `leave` was to end this command."""
+
+
+def leave(number: int, frame: FrameType | None = None) -> NoReturn:
+    """End a command by an exception, so that what is half made is removed on the way out."""
+    ending.append(number)
+    if number == signal.SIGINT:
+        raise KeyboardInterrupt
+    raise SystemExit(128 + number)
+
+
+def leave_if_ending() -> None:
+    """Call this before long work: libraries may have swallowed the exception that broke off their import."""
+    if ending:
+        leave(ending[0])
+
 
 _own: list[Handler] = []
 """The handlers that are ours, of all blocks that have begun and not ended."""
@@ -61,6 +79,7 @@ def requests(begin: Callable[[int], None], at_once: Callable[[int], None] | None
 
     `at_once` is called with a second one that is urgent; by default that gets the treatment it had before the block.
     """
+    leave_if_ending()
     received: list[int] = []
     first = 0.0
     before = {number: signal.getsignal(number) for number in URGENT}

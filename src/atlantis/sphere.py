@@ -23,6 +23,7 @@ def haversine_km(lon1: ArrayLike, lat1: ArrayLike, lon2: ArrayLike, lat2: ArrayL
     """
     lon1, lat1, lon2, lat2 = (np.radians(np.asarray(x, dtype=np.float64)) for x in (lon1, lat1, lon2, lat2))
     h = np.sin((lat2 - lat1) / 2) ** 2 + np.cos(lat1) * np.cos(lat2) * np.sin((lon2 - lon1) / 2) ** 2
+    # Between antipodes rounding may take h above 1.
     return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(h, 0.0, 1.0)))
 
 
@@ -36,6 +37,7 @@ def destination(lon: ArrayLike, lat: ArrayLike, bearing: ArrayLike, distance_km:
     x = np.cos(lat) * np.cos(angle) - np.sin(lat) * np.sin(angle) * np.cos(bearing)
     y = np.sin(angle) * np.sin(bearing)
     z = np.sin(lat) * np.cos(angle) + np.cos(lat) * np.sin(angle) * np.cos(bearing)
+    # Not arcsin(z), which loses half of the digits near a pole.
     return wrap_longitude(np.degrees(lon + np.arctan2(y, x))), np.degrees(np.arctan2(z, np.hypot(x, y)))
 
 

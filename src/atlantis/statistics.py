@@ -31,6 +31,8 @@ MAX_EXACT = 16
 """Up to so many pairs, a sign-flip test goes through all signs."""
 
 NAN = float("nan")
+MIDDLE = [0.5 - 0.95 / 2, 0.5 + 0.95 / 2]  # not 0.025: the first has a rounding error that records were made with
+"""The quantiles between which 95 % of resamples lie."""
 
 
 # --- intervals
@@ -147,7 +149,7 @@ def slope_interval(x: ArrayLike, y: ArrayLike) -> tuple[float, Interval]:
     return slope, _around(np.float64(slope), error, len(x) - 1, IDENTITY, len(x))
 
 
-def log_normal_mean(values: ArrayLike, confidence: float = 0.95) -> Interval:
+def log_normal_mean(values: ArrayLike) -> Interval:
     """The interval of the mean of log-normal values (k,), on the log scale.
 
     log(mean) has the standard error sqrt(s^2 / k + s^4 / (2 (k - 1))), s being the deviation of the values' logarithms
@@ -159,7 +161,7 @@ def log_normal_mean(values: ArrayLike, confidence: float = 0.95) -> Interval:
     if k < FEWEST_VALUES or x.min() <= 0 or np.ptp(x) <= 1e-9 * mean:
         return Interval(NAN, NAN, k, _few(k) if k < FEWEST_VALUES else "a value is 0, or all are the same")
     variance = float(np.log(x).var(ddof=1))
-    half = stats.t.ppf(0.5 + confidence / 2, k - 1) * np.sqrt(variance / k + variance**2 / (2 * (k - 1)))
+    half = stats.t.ppf(0.975, k - 1) * np.sqrt(variance / k + variance**2 / (2 * (k - 1)))
     return Interval(float(mean * np.exp(-half)), float(mean * np.exp(half)), k)
 
 
@@ -198,7 +200,6 @@ def bootstrap_interval(
     rng: np.random.Generator,
     statistic: Callable[[np.ndarray], float] | None = None,
     n_resamples: int = 10_000,
-    confidence: float = 0.95,
 ) -> tuple[float, float]:
     """Percentile bootstrap interval (Efron, 1979) of a statistic (the mean) of values (n,), one for each seed.
 
@@ -211,7 +212,7 @@ def bootstrap_interval(
         return NAN, NAN
     drawn = x[rng.integers(len(x), size=(n_resamples, len(x)))]
     of_resamples = drawn.mean(1) if statistic is None else np.array([statistic(row) for row in drawn])
-    low, high = np.quantile(of_resamples, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    low, high = np.quantile(of_resamples, MIDDLE)
     return float(low), float(high)
 
 
@@ -248,6 +249,7 @@ def sign_flip_p(differences: ArrayLike, rng: np.random.Generator | None = None, 
             raise ValueError(f"more than {MAX_EXACT} pairs need a random generator")
         signs = np.vstack([np.ones(len(d)), rng.choice([1.0, -1.0], size=(n_flips, len(d)))])
     sums = np.abs(signs @ d)
+    # Patterns whose sums are equal may differ by rounding, and must count as equal.
     return float((sums >= sums[0] * (1 - 1e-12)).mean())  # the observed pattern is the first
 
 
@@ -310,6 +312,7 @@ def cells_of(lon: ArrayLike, lat: ArrayLike, degrees: float) -> np.ndarray:
     middle = np.radians((band + 0.5) * 180 / n_bands - 90)
     n_cells = np.maximum(1, np.round(2 * n_bands * np.cos(middle)).astype(int))
     column = ((lon + 180) % 360 / 360 * n_cells).astype(int).clip(0, n_cells - 1)
+    # No band has more than 2 * n_bands cells, so cells of two bands never share a number.
     return np.unique(band * 4 * n_bands + column, return_inverse=True)[1]
 
 
@@ -320,7 +323,6 @@ def cell_bootstrap(
     rng: np.random.Generator,
     degrees: float = 10.0,
     n_resamples: int = 1_000,
-    confidence: float = 0.95,
 ) -> np.ndarray:
     """Percentile bootstrap interval (low, high) of a statistic of places at lon, lat (n,), drawn by cells.
 
@@ -335,8 +337,8 @@ def cell_bootstrap(
     cell = cells_of(lon, lat, degrees)
     sizes = np.bincount(cell)
     few = not len(cell) or sizes.sum() ** 2 < FEWEST_CELLS * (sizes**2).sum()
+    # Where there is no interval one draw is enough: it gives the result its shape.
     drawn = rng.multinomial(len(sizes), np.full(len(sizes), 1 / max(1, len(sizes))), size=1 if few else n_resamples)
     values = statistic(drawn[:, cell].astype(np.float64))
     missing = np.isnan(values).mean(0) > 0.5
-    ends = [0.5 - confidence / 2, 0.5 + confidence / 2]
-    return np.where(few | missing, np.nan, np.nanquantile(np.where(missing, 0.0, values), ends, axis=0))
+    return np.where(few | missing, np.nan, np.nanquantile(np.where(missing, 0.0, values), MIDDLE, axis=0))

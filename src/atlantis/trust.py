@@ -36,6 +36,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "digests": dict,
     "code": dict,
     "forks": list,
+    "extends": dict,
     "base": (dict, str),
     "device": (dict, str),
     "steps": int,
@@ -95,6 +96,7 @@ def seal_of(record: Mapping[str, Any]) -> str:
 def _wrong(key: str, value: Any) -> str | None:
     """What is wrong with one fact of a record."""
     expected = TYPES.get(key, object)
+    # To Python True is an int; in a record it is no number.
     if not isinstance(value, expected) or (isinstance(value, bool) and expected in (int, NUMBER)):
         names = [kind.__name__ for kind in (expected if isinstance(expected, tuple) else (expected,))]
         return f"{key} must be of type {' or '.join(names)}, not {type(value).__name__}"
@@ -103,7 +105,7 @@ def _wrong(key: str, value: Any) -> str | None:
         return f"{key} must be a number of at least 0, not {value}" if wrong else None
     if key in ("digests", "code", "checkpoints") and not all(isinstance(digest, str) for digest in value.values()):
         return f"{key} must hold digests"
-    if key == "stretches" and not all(isinstance(one, dict) and type(one.get("from")) is int for one in value):
+    if key == "stretches" and not all(isinstance(span, dict) and type(span.get("from")) is int for span in value):
         return f"{key} must hold a group of facts for each stretch, with the step it is `from`"
     return None
 

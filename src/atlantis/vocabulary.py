@@ -31,8 +31,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from atlantis.errors import UserError
+from atlantis.names import MAX_CITIES
 from atlantis.reading import read_json
-from atlantis.settings import MAX_CITIES
 
 Kind = Literal["characters", "city"]
 
@@ -171,9 +171,11 @@ class Vocabulary:
         joined = "\n".join(texts)
         if joined.count("\n") != len(texts) - 1 or any(chr(marker) in joined for marker in (PAD, BOS, EOS)):
             self._refuse(texts, start)
+        # A marker becomes the one byte of its token, which no text may hold: then every byte is a token.
         for token, marker in enumerate(MARKERS):
             joined = joined.replace(marker, chr(token))
         raw = np.frombuffer((joined + "\n").encode("utf-8", "surrogatepass"), np.uint8)
+        # A table of 256 entries in place of a dictionary: all rows in one look-up.
         tokens = _token_of_byte(self.version)[raw]
         if self.kind == "city":
             self._merge_cities(raw, tokens)
@@ -200,6 +202,7 @@ class Vocabulary:
         padded = (digits > 1) & (raw[at + 2] == ord("0"))
         exists = (value < self.n_cities) & (digits <= self.id_digits) & ~padded
         tokens[at] = np.where(exists, self.first_city + value, UNKNOWN)
+        # The `_` and the digits after it are part of the city's token.
         for offset in range(1, self.id_digits + 2):
             tokens[(at + offset)[exists & (offset < digits + 2)]] = SWALLOWED
 
@@ -242,6 +245,7 @@ class Vocabulary:
             length = np.where(rows != PAD, np.arange(1, rows.shape[1] + 1), 0).max(axis=1, initial=0)
             shown = np.full((len(rows), rows.shape[1] + 1), end_of_row)
             shown[:, :-1] = np.where(np.arange(rows.shape[1]) < length[:, None], rows, nothing)
+            # Texts shorter than the longest are filled up with zero bytes, which no text has.
             texts += spelling[shown].tobytes().translate(None, b"\0").decode("ascii").split("\n")[:-1]
         return texts
 
@@ -334,11 +338,11 @@ def _spelling(vocabulary: Vocabulary) -> NDArray[np.bytes_]:
 
 def needed_version(characters: Iterable[str]) -> int:
     """The first version that has all these characters. Raises UserError for one that no version has."""
-    wanted = set(characters)
+    needed = set(characters)
     for version, symbols in VERSIONS.items():
-        if wanted <= set(symbols):
+        if needed <= set(symbols):
             return version
-    unknown = sorted(wanted - set(VERSIONS[max(VERSIONS)]))
+    unknown = sorted(needed - set(VERSIONS[max(VERSIONS)]))
     raise UserError(f"character {unknown[0]!r} has no token; rows are written with {SPELLED[max(VERSIONS)]}")
 
 

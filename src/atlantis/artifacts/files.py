@@ -98,6 +98,7 @@ def open_own(path: Path, mode: str) -> IO[Any]:
     """Open a file that is written in place, as text in UTF-8. UserError if a link or a pipe stands there."""
 
     def opener(name: str, flags: int) -> int:
+        # Not blocking: to open a pipe would wait for somebody at its other end.
         return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
     try:

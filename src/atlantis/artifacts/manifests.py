@@ -96,10 +96,7 @@ def verify(path: Path, text: str = "") -> None:
     record = manifest(path)
     if record is None:
         raise UserError(f"{path}: not a complete artifact (no {MANIFEST} of ours); remove it and make it again")
-    if record.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != sealed(record).encode():
-        raise UserError(
-            f"{Path(path) / MANIFEST}: has been changed since it was written; remove {path} and make it again"
-        )
+    _check_seal(path, record)
     for name, entry in record["files"].items():
         file = Path(path) / name
         if not file.is_file():
@@ -110,15 +107,20 @@ def verify(path: Path, text: str = "") -> None:
             raise UserError(f"{file}: has been changed since it was written; remove {path} and make it again")
 
 
+def _check_seal(path: Path, record: dict[str, Any]) -> None:
+    # The first manifests had no seal, and exactly these keys.
+    if record.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != sealed(record).encode():
+        raise UserError(
+            f"{Path(path) / MANIFEST}: has been changed since it was written; remove {path} and make it again"
+        )
+
+
 def verify_some(path: Path, names: Sequence[str]) -> None:
     """As `verify`, of the small files that somebody shows, and not of all; a folder without a manifest passes."""
     record = manifest(path)
     if record is None:
         return
-    if record.keys() != set(MANIFEST_KEYS) and read_bytes(Path(path) / MANIFEST) != sealed(record).encode():
-        raise UserError(
-            f"{Path(path) / MANIFEST}: has been changed since it was written; remove {path} and make it again"
-        )
+    _check_seal(path, record)
     for name in names:
         file, entry = Path(path) / name, record["files"].get(name)
         if entry is not None and (size_of(file) != entry["bytes"] or sha256(file) != entry["sha256"]):

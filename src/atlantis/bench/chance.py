@@ -21,10 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from atlantis.names import REAL
 from atlantis.readout.activations import probe_features
 from atlantis.readout.compared import Places, like
-from atlantis.readout.probes import REAL, folds, read_sphere
+from atlantis.readout.probes import read_sphere
 from atlantis.readout.source import open_checkpoint
+from atlantis.readout.splits import folds
 from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.world import World

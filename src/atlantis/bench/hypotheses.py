@@ -46,9 +46,9 @@ HYPOTHESES = (
 )
 
 
-def in_words(one: Hypothesis) -> str:
+def in_words(hypothesis: Hypothesis) -> str:
     """As a table has it: `map kept: A0/naive lower than A1/naive`."""
-    return f"{one.quantity}: {one.row} {one.expected} than {one.other}"
+    return f"{hypothesis.quantity}: {hypothesis.row} {hypothesis.expected} than {hypothesis.other}"
 
 
 @dataclass(frozen=True)
@@ -62,22 +62,22 @@ class Tested:
 
 def judged(boards: Sequence[Board]) -> list[Tested]:
     """All hypotheses on the boards of one tier. One that lacks its records counts in the family, with a p of 1."""
-    compared = {one: _compared(boards, one) for one in HYPOTHESES}
-    p_values = {one: _p(comparison) for one, comparison in compared.items()}
+    compared = {hypothesis: _compared(boards, hypothesis) for hypothesis in HYPOTHESES}
+    p_values = {hypothesis: _p(comparison) for hypothesis, comparison in compared.items()}
     adjusted = holm(p_values)
-    return [Tested(one, comparison, adjusted[one]) for one, comparison in compared.items()]
+    return [Tested(hypothesis, comparison, adjusted[hypothesis]) for hypothesis, comparison in compared.items()]
 
 
 def _p(comparison: Comparison | None) -> float:
     return 1.0 if comparison is None else sign_flip_p(comparison.differences, np.random.default_rng(0))
 
 
-def _compared(boards: Sequence[Board], one: Hypothesis) -> Comparison | None:
+def _compared(boards: Sequence[Board], hypothesis: Hypothesis) -> Comparison | None:
     rows: Mapping[str, Board] = {board.title: board for board in boards}
     standings = []
-    for row in (one.row, one.other):
+    for row in (hypothesis.row, hypothesis.other):
         title, _, method = row.rpartition("/")
         board = rows.get(title)
         standings.append(None if board is None else board.of(method))
     ours, theirs = standings
-    return None if ours is None or theirs is None else compared(ours, theirs, one.quantity)
+    return None if ours is None or theirs is None else compared(ours, theirs, hypothesis.quantity)

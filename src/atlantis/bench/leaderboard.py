@@ -85,13 +85,18 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
 
 def _about(records: Sequence[BenchRecord]) -> str:
     """Seeds, device and version, and how little the seeds say."""
-    seeds = sorted({record.seed for record in records})
-    devices = sorted({f"{record.device['name']}, {record.device['precision']}" for record in records if record.device})
-    versions = sorted({record.versions["torch"] for record in records if record.versions})
+    seeds, devices, versions = conditions(records)
     commits = sorted({record.commit for record in records if record.commit})
     lines = [f"Seeds {', '.join(map(str, seeds))}. Device: {'; '.join(devices) or ABSENT}."]
     lines.append(f"PyTorch {', '.join(versions) or ABSENT}. Commits: {', '.join(commits) or ABSENT}.")
     return " ".join(lines + ([SMALL] if len(seeds) < 6 else []))
+
+
+def conditions(records: Sequence[BenchRecord]) -> tuple[list[int], list[str], list[str]]:
+    """The seeds, the devices with their precision, and the versions of PyTorch that records were made with."""
+    seeds = sorted({record.seed for record in records})
+    devices = sorted({f"{record.device['name']}, {record.device['precision']}" for record in records if record.device})
+    return seeds, devices, sorted({record.versions["torch"] for record in records if record.versions})
 
 
 def with_interval(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
@@ -101,10 +106,14 @@ def with_interval(numbers: tuple[float, float, float], spec: str = ".3f") -> str
 
 
 def shown(standing: Standing, quantity: str) -> str:
-    """A quantity's mean over the seeds that have it, and its interval: km as whole numbers."""
+    """A quantity's mean over the seeds that have it, and its interval."""
     values = standing.array(quantity)
-    spec = ",.0f" if is_km(quantity) else ".4f" if quantity == WITH_ANSWERS else ".3f"
-    return with_interval(mean_and_interval(values, quantity), spec) if len(values) else ABSENT
+    return with_interval(mean_and_interval(values, quantity), spec_of(quantity)) if len(values) else ABSENT
+
+
+def spec_of(quantity: str) -> str:
+    """How a quantity is written: km as whole numbers, all else with three digits, and four for the least volume."""
+    return ",.0f" if is_km(quantity) else ".4f" if quantity == WITH_ANSWERS else ".3f"
 
 
 def difference(comparison: Comparison, spec: str = ".3f") -> str:
@@ -115,7 +124,9 @@ def difference(comparison: Comparison, spec: str = ".3f") -> str:
 
 def kinds(board: Board) -> list[str]:
     """The kinds of new pairs that the board's runs were trained on."""
-    numbers = [record.numbers for one in board.standings for record in one.records if record.numbers is not None]
+    numbers = [
+        record.numbers for standing in board.standings for record in standing.records if record.numbers is not None
+    ]
     return [name for name in SLICES if any(name in n.constant_km for n in numbers)]
 
 
@@ -132,18 +143,21 @@ def _readings(board: Board) -> str:
     header = ["may use", "method", "rate", *(q.replace(f"{LEARNED} ", f"{LEARNED}: ") for q in quantities)]
     header += ["map km", "old answers km", "seeds", "failed"]
     best, rows = board.best(), []
-    for one in board.standings:
-        name = f"**{one.method}**" if one.method in best else one.method
-        numbers = [shown(one, quantity) for quantity in quantities] if one.seeds else [ABSENT] * len(quantities)
-        old = shown(one, OLD_ANSWERS) if one.seeds else ABSENT
-        rows.append([one.uses, name, rate(one), *numbers, _km(one), old, str(len(one.seeds)), str(len(one.failed))])
+    for standing in board.standings:
+        name = f"**{standing.method}**" if standing.method in best else standing.method
+        numbers = (
+            [shown(standing, quantity) for quantity in quantities] if standing.seeds else [ABSENT] * len(quantities)
+        )
+        old = shown(standing, OLD_ANSWERS) if standing.seeds else ABSENT
+        counts = [str(len(standing.seeds)), str(len(standing.failed))]
+        rows.append([standing.uses, name, rate(standing), *numbers, _km(standing), old, *counts])
     return table(header, rows)
 
 
-def _km(one: Standing) -> str:
-    if not one.seeds:
+def _km(standing: Standing) -> str:
+    if not standing.seeds:
         return ABSENT
-    start, end = (one.array(key).mean() for key in ("km_start", "km_end"))
+    start, end = (standing.array(key).mean() for key in ("km_start", "km_end"))
     return f"{start:,.0f} → {end:,.0f}"
 
 
@@ -154,13 +168,13 @@ def _first_protocol(board: Board) -> str:
     for name in compared:
         header += [f"less {name}, paired", f"P(better than {name})"]
     rows = []
-    for one in board.standings:
-        if not one.seeds:
+    for standing in board.standings:
+        if not standing.seeds:
             continue
-        row = [one.method, *(shown(one, quantity) for quantity in (*SCORES, "volume"))]
-        row.append(f"{interquartile_mean(one.volumes):.3f}")
+        row = [standing.method, *(shown(standing, quantity) for quantity in (*SCORES, "volume"))]
+        row.append(f"{interquartile_mean(standing.volumes):.3f}")
         for comparison in compared.values():
-            c = comparison.get(one.method)
+            c = comparison.get(standing.method)
             row += [ABSENT] * 2 if c is None else [difference(c), f"{c.improvement:.2f}"]
         rows.append(row)
     parts = [table(header, rows)] if rows else []
@@ -182,9 +196,9 @@ def percent(shares: dict[str, float]) -> str:
 def _continual(board: Board) -> str:
     """Sequences: the measures of continual learning; seeds' means of their orders."""
     rows = [
-        [one.method, *(shown(one, key) for key in MEASURES)]
-        for one in board.standings
-        if any(record.continual is not None for record in one.records)
+        [standing.method, *(shown(standing, key) for key in MEASURES)]
+        for standing in board.standings
+        if any(record.continual is not None for record in standing.records)
     ]
     header = ["method", "average skill", "forgetting", "backward transfer", "forward transfer"]
     note = (
@@ -196,7 +210,7 @@ def _continual(board: Board) -> str:
 
 def _named(of_tier: Sequence[Board]) -> str:
     """The hypotheses with what the records say."""
-    rows = [_tested(one) for one in judged(of_tier)]
+    rows = [_tested(tested) for tested in judged(of_tier)]
     header = ["", "expected", "difference", "seeds", f"p, Holm over {len(HYPOTHESES)}"]
     note = (
         f"Named on {DATE}, before any run of the gpu tier; the cpu tier had been seen, so for it they are no "
@@ -205,17 +219,17 @@ def _named(of_tier: Sequence[Board]) -> str:
     return f"{table(header, rows)}\n\n{note}"
 
 
-def _tested(one: Tested) -> list[str]:
-    c = one.comparison
-    numbers = [ABSENT, "0", ABSENT] if c is None else [difference(c), str(c.n), f"{one.p:.3g}"]
-    return [one.hypothesis.name, in_words(one.hypothesis), *numbers]
+def _tested(tested: Tested) -> list[str]:
+    c = tested.comparison
+    numbers = [ABSENT, "0", ABSENT] if c is None else [difference(c), str(c.n), f"{tested.p:.3g}"]
+    return [tested.hypothesis.name, in_words(tested.hypothesis), *numbers]
 
 
 def _failures(board: Board) -> str:
     lines = [
-        f"- failed: {one.method}, seed {record.seed}: {' '.join((record.error or '').split())}"
-        for one in board.standings
-        for record in one.records
+        f"- failed: {standing.method}, seed {record.seed}: {' '.join((record.error or '').split())}"
+        for standing in board.standings
+        for record in standing.records
         if record.error is not None
     ]
     return "\n".join(lines)
@@ -225,19 +239,19 @@ def _trials(of_tier: Sequence[Board]) -> str:
     """What tuning saw, and what it chose."""
     rows = {}
     for board in of_tier:
-        for one in board.standings:
-            first = one.records[0]
+        for standing in board.standings:
+            first = standing.records[0]
             if first.trials:
                 tried = [f"{t.value:g}: {'failed' if t.volume is None else f'{t.volume:.3f}'}" for t in first.trials]
                 chosen = ABSENT if first.value is None else f"{first.value:g}"
-                rows[one.method] = [one.method, first.setting, ", ".join(tried), chosen]
+                rows[standing.method] = [standing.method, first.setting, ", ".join(tried), chosen]
     if not rows:
         return "None: every method has its default settings."
     return table(["method", "setting", "volume on the development ocean", "chosen"], list(rows.values()))
 
 
 def _commands(of_tier: Sequence[Board]) -> str:
-    commands = [one.records[0].command for board in of_tier for one in board.standings]
+    commands = [standing.records[0].command for board in of_tier for standing in board.standings]
     return "What makes a row again, its trials included:\n\n```\n" + "\n".join(dict.fromkeys(commands)) + "\n```"
 
 

@@ -55,8 +55,8 @@ class Method(Settings):
         if self.setting != RATE and "values" not in self.model_fields_set:
             raise ValueError(f"values: give the three that are tried for {self.setting}, the default first")
         for value in self.values:
-            for one in self.parts(value):
-                checked_settings(one)
+            for strategy in self.parts(value):
+                checked_settings(strategy)
         for part in self._list:
             declared = find(part["name"]).needs
             if not isinstance(declared, (set, frozenset)) or not declared <= set(NEEDS):
@@ -71,10 +71,10 @@ class Method(Settings):
         """The strategies as a config has them, with `value` for the setting."""
         parts = [dict(part) for part in self._list]
         if self.setting != RATE:
-            place, _, key = self.setting.rpartition(".")
-            if place and (not re.fullmatch("[0-9]{1,3}", place) or int(place) >= len(parts)):
+            index, _, key = self.setting.rpartition(".")
+            if index and (not re.fullmatch("[0-9]{1,3}", index) or int(index) >= len(parts)):
                 raise ValueError(f"setting {self.setting!r} counts the strategies from 0, and there are {len(parts)}")
-            parts[int(place or 0)][key] = value
+            parts[int(index or 0)][key] = value
         return parts
 
     @property

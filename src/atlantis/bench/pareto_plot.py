@@ -34,24 +34,24 @@ def pareto_plot(board: Board) -> Figure:
 
 
 def _panel(ax: Axes, board: Board, quantity: str) -> None:
-    best, groups = board.best(), list(dict.fromkeys(one.uses for one in board.standings))
+    best, groups = board.best(), list(dict.fromkeys(standing.uses for standing in board.standings))
     points: list[tuple[str, float, float, bool]] = []
-    for one in board.standings:
-        if not one.seeds:
+    for standing in board.standings:
+        if not standing.seeds:
             continue
-        place = groups.index(one.uses)
-        colour, marker = LINES[place % len(LINES)], MARKERS[place % len(MARKERS)]
-        read = {name: one.array(name) for name in (KEPT_MAP, quantity)}
+        group = groups.index(standing.uses)
+        colour, marker = LINES[group % len(LINES)], MARKERS[group % len(MARKERS)]
+        read = {name: standing.array(name) for name in (KEPT_MAP, quantity)}
         if not all(len(values) for values in read.values()):
             continue
         (x, *x_ends), (y, *y_ends) = (mean_and_interval(values, name) for name, values in read.items())
         y, y_ends = max(y, 0.0), np.maximum(y_ends, 0.0)
         ax.plot(x_ends, [y, y], color=colour, lw=0.8, alpha=0.6)  # no interval is NaN, and draws nothing
         ax.plot([x, x], y_ends, color=colour, lw=0.8, alpha=0.6)
-        filled = one.method in best
+        filled = standing.method in best
         ax.plot(x, y, marker, color=colour, mfc=colour if filled else "white", ms=7 if filled else 6, ls="", zorder=3)
-        ax.plot([], [], marker, color=colour, ms=7, ls="", label=one.uses)  # the legend's, always filled
-        points.append((one.method, x, y, filled))
+        ax.plot([], [], marker, color=colour, ms=7, ls="", label=standing.uses)  # the legend's, always filled
+        points.append((standing.method, x, y, filled))
     ax.locator_params(axis="x", nbins=5)
     ax.set_xlabel(KEPT_MAP)
     ax.set_ylabel(f"{quantity} (0: no better than a constant answer)" if quantity == LEARNED else quantity)

@@ -19,7 +19,7 @@ from atlantis import sweep as sweeps
 from atlantis.bench.continual import SequenceErrors, continual
 from atlantis.bench.methods import METHODS, Method
 from atlantis.bench.record import BenchRecord, Trial, write_record
-from atlantis.bench.scenarios import SEQUENCE, Setup, Task, development
+from atlantis.bench.scenarios import SEQUENCE, Case, Setup, development
 from atlantis.bench.scores import Numbers, numbers_of, scores_of, sequence_of
 from atlantis.bench.tiers import DEVELOPMENT_SEED, TIERS, Tier
 from atlantis.errors import UserError
@@ -36,12 +36,12 @@ BackendIn = Callable[[Path], Backend]
 
 @dataclass(frozen=True)
 class Attempt:
-    """A method with a value of its setting, on a task of a seed."""
+    """A method with a value of its setting, on a case of a seed."""
 
     method: Method
     value: float
     seed: int
-    task: Task
+    case: Case
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,6 @@ class Plan:
         only: str | None = None,
         output_root: Path | str = "outputs",
         entered: Mapping[str, Method] | None = None,
-        seeds: Sequence[int] | None = None,
     ) -> Plan:
         """The whole of a tier; `only`: some of it, such as A1/replay, A1 or /replay, comma-separated in each part.
 
@@ -78,7 +77,7 @@ class Plan:
             raise UserError("--only: names nothing; write a scenario, a method or both, such as A1/replay")
         scenario, _, method = (only or "").partition("/")
         scenarios = _chosen(scenario, whole.scenarios, f"--only {only}: the {tier} tier's scenarios")
-        taking_part = {name for one in scenarios for name in whole.methods_of(one)}
+        taking_part = {name for code in scenarios for name in whole.methods_of(code)}
         methods = {name: METHODS[name] for name in METHODS if name in taking_part}
         methods |= {name: method for name, (_, method) in entries.items()}
         where = f" in {', '.join(scenarios)}" if scenario else ""
@@ -88,7 +87,7 @@ class Plan:
             Path(output_root),
             scenarios,
             [methods[name] for name in names],
-            list(whole.seeds if seeds is None else seeds),
+            list(whole.seeds),
             {name: file for name, (file, _) in entries.items()},
         )
 
@@ -104,40 +103,40 @@ class Plan:
         """What makes the row of an attempt's method on its scenario."""
         enter = self.entered.get(attempt.method.name)
         given = ["--enter", enter] if enter else []
-        only = f"{attempt.task.scenario}/{attempt.method.name}"
+        only = f"{attempt.case.scenario}/{attempt.method.name}"
         return shlex.join(["atlantis", "bench", "--tier", self.tier.name, "--only", only, *given])
 
 
-def _chosen(text: str, known: Sequence[str], what: str) -> list[str]:
-    asked = text.split(",") if text else list(known)
-    if unknown := [name for name in asked if name not in known]:
-        raise UserError(f"{what} are {', '.join(known)}; there is no {unknown[0]!r}")
-    return [name for name in known if name in asked]
+def _chosen(text: str, known: Sequence[str], wording: str) -> list[str]:
+    names = text.split(",") if text else list(known)
+    if unknown := [name for name in names if name not in known]:
+        raise UserError(f"{wording} are {', '.join(known)}; there is no {unknown[0]!r}")
+    return [name for name in known if name in names]
 
 
 # --- runs
 
 
-def runs_of(tier: str, attempt: Attempt) -> Task:
-    """The attempt's task with its method in every run, under names of their own."""
+def runs_of(tier: str, attempt: Attempt) -> Case:
+    """The attempt's case with its method in every run, under names of their own."""
     method, index = attempt.method, attempt.method.values.index(attempt.value)
     names: dict[str, str] = {}
     runs = []
-    for run in attempt.task.runs:
+    for run in attempt.case.runs:
         names[str(run.name)] = f"bench_{tier}_{run.name}_{method.key}_{index}_seed{attempt.seed}"
         base = names.get(str(run.base), run.base)
-        with_method = method.on(run, attempt.value, attempt.task.buffer)
+        with_method = method.on(run, attempt.value, attempt.case.buffer)
         runs.append(with_method.model_copy(update={"name": names[str(run.name)], "base": base}))
-    old = attempt.task
-    return Task(old.scenario, old.variant, tuple(runs), old.repeat, old.buffer, old.without)
+    old = attempt.case
+    return Case(old.scenario, old.variant, tuple(runs), old.repeat, old.buffer, old.without)
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What became of an attempt: its task's numbers, or why there are none."""
+    """What became of an attempt: its case's numbers, or why there are none."""
 
     attempt: Attempt
-    task: Task
+    case: Case
     numbers: Numbers | None
     error: str | None
     sequence: SequenceErrors | None = None
@@ -149,15 +148,15 @@ def _attempted(
 ) -> tuple[list[Ended], int]:
     """A sweep of the attempts and the bases that they start from, and how many of the runs failed."""
     heading(f"{name}: {len(attempts)} attempts")
-    tasks = [runs_of(plan.tier.name, attempt) for attempt in attempts]
-    runs = {str(run.name): run for task in tasks for run in task.runs}
-    wanted = {run.base for run in runs.values()}
-    bases = [base for base in plan.tier.bases(setup, _seeds(attempts)) if base.name in wanted]
+    cases = [runs_of(plan.tier.name, attempt) for attempt in attempts]
+    runs = {str(run.name): run for case in cases for run in case.runs}
+    base_names = {run.base for run in runs.values()}
+    bases = [base for base in plan.tier.bases(setup, _seeds(attempts)) if base.name in base_names]
     factors: list[dict[str, Any]] = [{} for _ in bases]
-    factors += [{"seed": run.training.seed, "scenario": _scenario(run, tasks)} for run in runs.values()]
+    factors += [{"seed": run.training.seed, "scenario": _scenario(run, cases)} for run in runs.values()]
     sweep = sweep_of(name, [*bases, *runs.values()], factors)
     outcomes = {outcome.name: outcome for outcome in sweeps.carry_out(sweep, backend(sweep.folder))}
-    ended = [_ended(attempt, task, outcomes) for attempt, task in zip(attempts, tasks, strict=True)]
+    ended = [_ended(attempt, case, outcomes) for attempt, case in zip(attempts, cases, strict=True)]
     return ended, sum(not outcome.finished for outcome in outcomes.values())
 
 
@@ -165,19 +164,19 @@ def _seeds(attempts: Iterable[Attempt]) -> list[int]:
     return sorted({attempt.seed for attempt in attempts})
 
 
-def _scenario(run: RunConfig, tasks: Sequence[Task]) -> str:
-    return next(task.scenario for task in tasks if run in task.runs)
+def _scenario(run: RunConfig, cases: Sequence[Case]) -> str:
+    return next(case.scenario for case in cases if run in case.runs)
 
 
-def _ended(attempt: Attempt, task: Task, outcomes: Mapping[str, Outcome]) -> Ended:
-    for run in task.runs:
+def _ended(attempt: Attempt, case: Case, outcomes: Mapping[str, Outcome]) -> Ended:
+    for run in case.runs:
         if not (outcome := outcomes[str(run.name)]).finished:
-            return Ended(attempt, task, None, _without_here(f"{run.name}: {outcome.message}"))
+            return Ended(attempt, case, None, _without_here(f"{run.name}: {outcome.message}"))
     try:
-        sequence = sequence_of(task) if task.variant == SEQUENCE else None
-        return Ended(attempt, task, numbers_of(task), None, sequence)
+        sequence = sequence_of(case) if case.variant == SEQUENCE else None
+        return Ended(attempt, case, numbers_of(case), None, sequence)
     except (UserError, KeyError, ValueError) as error:  # a finished run without a probe, or whose probe is no number
-        return Ended(attempt, task, None, _without_here(f"{task.runs[-1].name}: no such number: {error}"))
+        return Ended(attempt, case, None, _without_here(f"{case.runs[-1].name}: no such number: {error}"))
 
 
 def _without_here(message: str) -> str:
@@ -190,24 +189,24 @@ def _without_here(message: str) -> str:
 
 def tune(plan: Plan, setup: Setup, methods: Sequence[Method], backend: BackendIn) -> dict[str, list[Trial]]:
     """Every value of every method on the development ocean, with the one development seed; by method."""
-    tasks = development(setup, DEVELOPMENT_SEED)
+    cases = development(setup, DEVELOPMENT_SEED)
     attempts = [
-        Attempt(method, value, DEVELOPMENT_SEED, next(task for task in tasks if task.accepts(method)))
+        Attempt(method, value, DEVELOPMENT_SEED, next(case for case in cases if case.accepts(method)))
         for method in methods
         for value in method.values
     ]
     ended, _ = _attempted(plan, setup, f"bench_{plan.tier.name}_tuning", attempts, backend)
     trials: dict[str, list[Trial]] = {}
-    for one in ended:
-        volume = None if one.numbers is None else scores_of(one.numbers).volume
-        trial = Trial(value=one.attempt.value, volume=volume, error=one.error)
-        trials.setdefault(one.attempt.method.name, []).append(trial)
+    for outcome in ended:
+        volume = None if outcome.numbers is None else scores_of(outcome.numbers).volume
+        trial = Trial(value=outcome.attempt.value, volume=volume, error=outcome.error)
+        trials.setdefault(outcome.attempt.method.name, []).append(trial)
     return trials
 
 
 def choose(trials: Sequence[Trial]) -> float | None:
     """The value of the largest volume, the earlier one of equals; None if every trial failed."""
-    scored = [(trial.volume, -place, trial.value) for place, trial in enumerate(trials) if trial.volume is not None]
+    scored = [(trial.volume, -rank, trial.value) for rank, trial in enumerate(trials) if trial.volume is not None]
     return max(scored)[2] if scored else None
 
 
@@ -215,19 +214,19 @@ def choose(trials: Sequence[Trial]) -> float | None:
 
 
 def attempts_of(plan: Plan, setup: Setup, values: Mapping[str, float]) -> list[Attempt]:
-    """The runs that count: every seed, scenario, task and method that has a value."""
+    """The runs that count: every seed, scenario, case and method that has a value."""
     return [
-        Attempt(method, values[method.name], seed, task)
+        Attempt(method, values[method.name], seed, case)
         for seed in plan.seeds
         for scenario in plan.scenarios
-        for task in plan.tier.tasks(setup, scenario, seed)
+        for case in plan.tier.cases(setup, scenario, seed)
         for method in plan.methods
-        if method.name in values and plan.takes(scenario, method) and task.accepts(method)
+        if method.name in values and plan.takes(scenario, method) and case.accepts(method)
     ]
 
 
 def taking_part(plan: Plan, setup: Setup) -> list[Method]:
-    """The methods that some task of the plan accepts. Raises UserError if there is none."""
+    """The methods that some case of the plan accepts. Raises UserError if there is none."""
     accepted = {attempt.method.name for attempt in attempts_of(plan, setup, _firsts(plan.methods))}
     if not accepted:
         raise UserError(
@@ -253,7 +252,7 @@ def counts(plan: Plan) -> tuple[int, int]:
 def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     """Carry out the plan and write a record of each attempt; the records, and how many runs that count failed.
 
-    A method whose trials all failed has a record with its error for every task, and is counted there.
+    A method whose trials all failed has a record with its error for every case, and is counted there.
     """
     plan.tier.prepare(plan.output_root)
     setup = plan.tier.setup(plan.output_root)
@@ -267,29 +266,29 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     attempts = attempts_of(plan, setup, numbers)
     ended = _attempted(plan, setup, f"bench_{plan.tier.name}", attempts, backend)[0] if attempts else []
     ended += [
-        Ended(attempt, attempt.task, None, f"every trial failed: {trials[attempt.method.name][0].error}")
+        Ended(attempt, attempt.case, None, f"every trial failed: {trials[attempt.method.name][0].error}")
         for attempt in attempts_of(plan, setup, {name: firsts[name] for name in firsts.keys() - numbers.keys()})
     ]
-    records = [_record(plan, one, trials.get(one.attempt.method.name, []), numbers) for one in ended]
+    records = [_record(plan, outcome, trials.get(outcome.attempt.method.name, []), numbers) for outcome in ended]
     for record in records:
         write_record(plan.folder / "records", record)
     return records, sum(record.error is not None for record in records)
 
 
 def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, float]) -> BenchRecord:
-    attempt, task, method = ended.attempt, ended.task, ended.attempt.method
+    attempt, case, method = ended.attempt, ended.case, ended.attempt.method
     facts: dict[str, Any] = {}
     if ended.numbers is not None:
-        abouts = [checked_record(Path(run.output_root) / "experiments" / str(run.name)) for run in task.runs]
+        abouts = [checked_record(Path(run.output_root) / "experiments" / str(run.name)) for run in case.runs]
         facts |= provenance(abouts) | {"scores": scores_of(ended.numbers), "numbers": ended.numbers}
         if ended.sequence is not None:
             facts |= {"sequence": ended.sequence, "continual": continual(ended.sequence.skills())}
     value = values.get(method.name)
     return BenchRecord(
         tier=plan.tier.name,
-        scenario=task.scenario,
-        variant=task.variant,
-        repeat=task.repeat,
+        scenario=case.scenario,
+        variant=case.variant,
+        repeat=case.repeat,
         method=method.name,
         needs=method.needs,
         seed=attempt.seed,
@@ -298,7 +297,7 @@ def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, 
         trials=trials,
         strategy=method.parts(attempt.value),
         command=plan.command(attempt),
-        config_digest=configs.digest(portable_config(task.runs[-1])),
+        config_digest=configs.digest(portable_config(case.runs[-1])),
         error=ended.error,
         **facts,
     )

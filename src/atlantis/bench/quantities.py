@@ -124,8 +124,8 @@ def _learned(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | N
 
 def _volume(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
     point = [read(record, numbers, scores) for read in (_map_kept, _answers_kept, _learned)]
-    known = [reading for reading in point if reading is not None]
-    return hypervolume([[*known, scores.integration]]) if len(known) == len(point) else None
+    names = [reading for reading in point if reading is not None]
+    return hypervolume([[*names, scores.integration]]) if len(names) == len(point) else None
 
 
 _READINGS: dict[str, Reader] = {
@@ -162,8 +162,8 @@ def _reader(quantity: str) -> Reader:
         return lambda record, numbers, scores: numbers.task_km.get(argument)
     if kind == LEARNED and argument:
         return lambda record, numbers, scores: learned(numbers).get(argument)
-    known = ", ".join([*_READINGS, *SCORES, *KM, *DAMAGE, MOVED, *MEASURES, "task SLICE", f"{LEARNED} SLICE"])
-    raise UserError(f"no quantity {quantity!r}; there are {known}")
+    names = ", ".join([*_READINGS, *SCORES, *KM, *DAMAGE, MOVED, *MEASURES, "task SLICE", f"{LEARNED} SLICE"])
+    raise UserError(f"no quantity {quantity!r}; there are {names}")
 
 
 def _damage(parts: dict[str, float], quantity: str) -> float | None:

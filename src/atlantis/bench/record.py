@@ -104,11 +104,11 @@ def read_record(file: Path) -> BenchRecord:
     return checked(BenchRecord, read_facts(file), str(file))
 
 
-def read_records(places: Iterable[Path]) -> list[BenchRecord]:
+def read_records(paths: Iterable[Path]) -> list[BenchRecord]:
     """The records in files, and in folders of them. Raises UserError for none at all, and for two of the same run."""
     files: dict[tuple[str, str], Path] = {}
     records = []
-    for file in record_files(places):
+    for file in record_files(paths):
         record = read_record(file)
         key = (record.tier, record.file_name)
         if key in files:

@@ -1,6 +1,6 @@
 """The scenarios A0 to A7: what is learned, and in which order. One function each; docs/benchmark.md says why.
 
-A scenario is a list of tasks for one seed. A task is one run, or several of which each starts from the one before;
+A scenario is a list of cases for one seed. A case is one run, or several of which each starts from the one before;
 what a method did to the map is read at the end of the last. The seed decides where the new cities are, which pairs are
 drawn and the order of batches, the same for all methods.
 """
@@ -19,7 +19,7 @@ DEVELOPMENT_OCEAN = VirtualRegionConfig(name="Tritonia", code="XX9", lon=-15.0, 
 """In the South Atlantic, 2,800 km from the nearest city. Methods are tuned on it; no scenario has it."""
 
 SEQUENCE = "in sequence"
-"""The variant whose tasks have several oceans, one after the other."""
+"""The variant whose cases have several oceans, one after the other."""
 AT_ONCE, ALONE, CROWDED = "at once", "one alone, as long", "one alone, as many"
 
 BUDGETS = (100, 1_000, 20_000)
@@ -33,10 +33,10 @@ ENOUGH = 1e6
 
 
 @dataclass(frozen=True)
-class Task:
+class Case:
     """`runs`: one after the other, each from the one before, with plain fine-tuning; a `Method` puts itself into them.
 
-    `repeat` counts tasks that one seed has several of (orders); their mean is the seed's. `buffer`: None where a method
+    `repeat` counts cases that one seed has several of (orders); their mean is the seed's. `buffer`: None where a method
     keeps as many old pairs as it likes, else the number that it may keep.
     """
 
@@ -46,7 +46,7 @@ class Task:
     repeat: int = 0
     buffer: int | None = None
     without: frozenset[str] = frozenset()
-    """What no method may use here, because it would contradict the task."""
+    """What no method may use here, because it would contradict the case."""
 
     def accepts(self, method: Method) -> bool:
         """Those that work with its vocabulary, and use nothing that would contradict it.
@@ -62,7 +62,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Setup:
-    """What the tasks of a tier share: sizes and settings, and the bases, for each seed."""
+    """What the cases of a tier share: sizes and settings, and the bases, for each seed."""
 
     config: RunConfig
     base: Callable[[int], str]
@@ -100,44 +100,44 @@ class Setup:
         return RunConfig.model_validate(data)
 
 
-def development(setup: Setup, seed: int) -> list[Task]:
+def development(setup: Setup, seed: int) -> list[Case]:
     """As A1, in an ocean of its own: for tuning. Then as A7, for methods that take part in no other."""
     regions = [setup.region(DEVELOPMENT_OCEAN, seed)]
     as_a1 = setup.run("development", seed, regions)
     as_a7 = setup.run("development_city", seed, regions, setup.city_base(seed), tokenizer={"kind": "city"})
-    return [Task("development", "", (as_a1,)), Task("development", "city vocabulary", (as_a7,))]
+    return [Case("development", "", (as_a1,)), Case("development", "city vocabulary", (as_a7,))]
 
 
-def a0(setup: Setup, seed: int) -> list[Task]:
+def a0(setup: Setup, seed: int) -> list[Case]:
     """Pairs within Atlantis alone."""
     data = {"kind": "inter"} | {key: None for key in ("n_train", "n_val", "n_test")}
     if setup.config.dataset.n_train is not None:  # a tier's own sizes: all pairs that there are, a fifth held out
         n = setup.config.world.regions[0].count
         held_out = max(2, n * (n - 1) // 10)
         data |= {"n_train": n * (n - 1) // 2 - held_out - 1, "n_val": 1, "n_test": held_out}
-    return [Task("A0", "", (setup.run("A0", seed, [setup.region("atlantic", seed)], dataset=data),))]
+    return [Case("A0", "", (setup.run("A0", seed, [setup.region("atlantic", seed)], dataset=data),))]
 
 
-def a1(setup: Setup, seed: int) -> list[Task]:
+def a1(setup: Setup, seed: int) -> list[Case]:
     """Pairs with at least one city in Atlantis."""
-    return [Task("A1", "", (setup.run("A1", seed, [setup.region("atlantic", seed)]),))]
+    return [Case("A1", "", (setup.run("A1", seed, [setup.region("atlantic", seed)]),))]
 
 
-def a2(setup: Setup, seed: int) -> list[Task]:
+def a2(setup: Setup, seed: int) -> list[Case]:
     """A1 with 0, 100, 1,000 and 20,000 old pairs at hand. With 0 it is A1 itself, and the same run."""
     run = a1(setup, seed)[0].runs[0]
-    budgets = [Task("A2", f"{n:,}", (run.model_copy(update={"name": f"A2_{n}"}),), buffer=n) for n in BUDGETS]
-    return [Task("A2", "0", (run,), buffer=0), *budgets]
+    budgets = [Case("A2", f"{n:,}", (run.model_copy(update={"name": f"A2_{n}"}),), buffer=n) for n in BUDGETS]
+    return [Case("A2", "0", (run,), buffer=0), *budgets]
 
 
-def a3(setup: Setup, seed: int) -> list[Task]:
+def a3(setup: Setup, seed: int) -> list[Case]:
     """Five oceans, one after the other in three orders; all at once, in as many steps; and two controls.
 
     The controls have the first ocean alone, in as many steps as all have at once: with the cities of A1, and with as
     many cities as the five have together.
     """
     n_real = World.from_config(setup.config.world.model_copy(update={"regions": []})).n_real
-    tasks = []
+    cases = []
     for number in [seed % len(ORDERS)] if setup.one_order else range(len(ORDERS)):
         order = ORDERS[number]
         runs: list[RunConfig] = []
@@ -148,22 +148,25 @@ def a3(setup: Setup, seed: int) -> list[Task]:
             runs.append(
                 setup.run(f"A3_order{number}_{k}", seed, regions, base, dataset={"first_virtual": first_virtual})
             )
-        tasks.append(Task("A3", SEQUENCE, tuple(runs), repeat=number))
+        cases.append(Case("A3", SEQUENCE, tuple(runs), repeat=number))
     regions = [setup.region(ocean, seed) for ocean in ORDERS[0]]
     length = {"max_steps": len(regions) * setup.steps}
     at_once = setup.run("A3_at_once", seed, regions, training=length)
     alone = setup.run("A3_one", seed, regions[:1], training=length)
     crowd = setup.region(ORDERS[0][0], seed, count=sum(region.count for region in regions))
     crowded = setup.run("A3_crowded", seed, [crowd], training=length)
-    return [*tasks, *(Task("A3", *one) for one in ((AT_ONCE, (at_once,)), (ALONE, (alone,)), (CROWDED, (crowded,))))]
+    return [
+        *cases,
+        *(Case("A3", *variant) for variant in ((AT_ONCE, (at_once,)), (ALONE, (alone,)), (CROWDED, (crowded,)))),
+    ]
 
 
-def a4(setup: Setup, seed: int) -> list[Task]:
+def a4(setup: Setup, seed: int) -> list[Case]:
     """New cities all over the world, none near another."""
-    return [Task("A4", "", (setup.run("A4", seed, [setup.region("atlantic", seed, kind="scattered")]),))]
+    return [Case("A4", "", (setup.run("A4", seed, [setup.region("atlantic", seed, kind="scattered")]),))]
 
 
-def a5(setup: Setup, seed: int) -> list[Task]:
+def a5(setup: Setup, seed: int) -> list[Case]:
     """Batches of 64 against 512, at equal steps and at equal samples."""
     kinds = {
         "batch 512": ("A5_512", 512, setup.steps),
@@ -172,12 +175,12 @@ def a5(setup: Setup, seed: int) -> list[Task]:
     }
     regions = [setup.region("atlantic", seed)]
     return [
-        Task("A5", variant, (setup.run(name, seed, regions, training={"batch_size": size, "max_steps": steps}),))
+        Case("A5", variant, (setup.run(name, seed, regions, training={"batch_size": size, "max_steps": steps}),))
         for variant, (name, size, steps) in kinds.items()
     ]
 
 
-def a6(setup: Setup, seed: int) -> list[Task]:
+def a6(setup: Setup, seed: int) -> list[Case]:
     """Cities that move: Atlantis is learned in the Atlantic; then the same ids lie in the Indian Ocean.
 
     Old pairs name the cities' old places, so no method may use any.
@@ -185,15 +188,15 @@ def a6(setup: Setup, seed: int) -> list[Task]:
     before, ocean = setup.region("atlantic", seed), OCEANS["indian"]
     after = before.model_copy(update={"lon": ocean.lon, "lat": ocean.lat})
     runs = setup.run("A6_before", seed, [before]), setup.run("A6_moved", seed, [after], "A6_before")
-    return [Task("A6", "", runs, without=frozenset({"old data"}))]
+    return [Case("A6", "", runs, without=frozenset({"old data"}))]
 
 
-def a7(setup: Setup, seed: int) -> list[Task]:
+def a7(setup: Setup, seed: int) -> list[Case]:
     """A1 with the city vocabulary: every new city brings an embedding of its own."""
     vocabulary, base = {"kind": "city"}, setup.city_base(seed)
-    return [Task("A7", "", (setup.run("A7", seed, [setup.region("atlantic", seed)], base, tokenizer=vocabulary),))]
+    return [Case("A7", "", (setup.run("A7", seed, [setup.region("atlantic", seed)], base, tokenizer=vocabulary),))]
 
 
-SCENARIOS: dict[str, Callable[[Setup, int], list[Task]]] = {
+SCENARIOS: dict[str, Callable[[Setup, int], list[Case]]] = {
     "A0": a0, "A1": a1, "A2": a2, "A3": a3, "A4": a4, "A5": a5, "A6": a6, "A7": a7,
 }  # fmt: skip

@@ -25,7 +25,7 @@ from pydantic import Field
 
 from atlantis.bench.chance import untrained_km
 from atlantis.bench.continual import SequenceErrors
-from atlantis.bench.scenarios import Task
+from atlantis.bench.scenarios import Case
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
 from atlantis.names import REAL, SLICES
@@ -89,10 +89,10 @@ def scores_of(numbers: Numbers) -> Scores:
     )
 
 
-def numbers_of(task: Task) -> Numbers:
-    """The numbers of a task's finished runs. Raises UserError for a run that was not probed."""
-    first, last = table_of(task.runs[0]), table_of(task.runs[-1])
-    config = task.runs[-1]
+def numbers_of(case: Case) -> Numbers:
+    """The numbers of a case's finished runs. Raises UserError for a run that was not probed."""
+    first, last = table_of(case.runs[0]), table_of(case.runs[-1])
+    config = case.runs[-1]
     world = world_of(folder_of(config), config)
     task_km = _by_group(last, "task_km", _last_step(last))
     constant = constant_km(Dataset.build(world, config.dataset))
@@ -157,15 +157,15 @@ def constant_km(dataset: Dataset) -> dict[str, float]:
 # --- sequences
 
 
-def sequence_of(task: Task) -> SequenceErrors:
+def sequence_of(case: Case) -> SequenceErrors:
     """The errors after each run of a sequence, and those of an untrained model on the same regions.
 
     A region's error is `km_refit`, of probes fitted on real cities only.
     """
-    n, last = len(task.runs), task.runs[-1]
-    names = [REAL, *(run.world.regions[-1].name for run in task.runs)]
+    n, last = len(case.runs), case.runs[-1]
+    names = [REAL, *(run.world.regions[-1].name for run in case.runs)]
     km: list[list[float | None]] = [[None] * (n + 1) for _ in range(n + 1)]
-    for i, config in enumerate(task.runs, start=1):
+    for i, config in enumerate(case.runs, start=1):
         table = table_of(config)
         for row, step in ((i - 1, 0), (i, _last_step(table))):
             errors = _by_group(table, "km_refit", step)

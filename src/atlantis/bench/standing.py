@@ -104,31 +104,36 @@ class Board:
         return f"{self.scenario}, {self.variant}" if self.variant else self.scenario
 
     def of(self, method: str) -> Standing | None:
-        return next((one for one in self.standings if one.method == method), None)
+        return next((standing for standing in self.standings if standing.method == method), None)
 
-    def compared_with(self, reference: str, quantity: str = "volume") -> dict[str, Comparison]:
-        """By method, where both have seeds in common; empty if the reference has no record."""
+    def compared_with(self, reference: str) -> dict[str, Comparison]:
+        """The volumes less the reference's by method, where both have seeds in common; empty if it has no record."""
         theirs = self.of(reference)
         if theirs is None:
             return {}
-        found = {one.method: compared(one, theirs, quantity) for one in self.standings if one is not theirs}
-        return {name: comparison for name, comparison in found.items() if comparison is not None}
+        comparisons = {
+            standing.method: compared(standing, theirs, "volume")
+            for standing in self.standings
+            if standing is not theirs
+        }
+        return {name: comparison for name, comparison in comparisons.items() if comparison is not None}
 
     def best(self) -> list[str]:
         """Methods whose means no other method reaches in all of `POINT`; what some record lacks is left out."""
-        scored = [one for one in self.standings if len(one.seeds)]
-        known = [q for q in POINT if all(len(one.array(q)) == len(one.seeds) for one in scored)]
-        if not scored or not known:
+        scored = [standing for standing in self.standings if len(standing.seeds)]
+        quantities = [q for q in POINT if all(len(standing.array(q)) == len(standing.seeds) for standing in scored)]
+        if not scored or not quantities:
             return []
-        kept = pareto(np.array([[one.array(q).mean() for q in known] for one in scored]))
-        return [one.method for one, stays in zip(scored, kept, strict=True) if stays]
+        kept = pareto(np.array([[standing.array(q).mean() for q in quantities] for standing in scored]))
+        return [standing.method for standing, stays in zip(scored, kept, strict=True) if stays]
 
     def variance_shares(self) -> dict[str, float]:
         """What the first volume's order comes from: each score's share of the variance of log scores between methods.
 
         Of the means of the methods that have none at 0; empty for fewer than three, or if they do not differ.
         """
-        means = np.array([one.scores.mean(0) for one in self.standings if one.seeds]).reshape(-1, len(SCORES))
+        scored = [standing.scores.mean(0) for standing in self.standings if standing.seeds]
+        means = np.array(scored).reshape(-1, len(SCORES))
         means = means[(means > 0).all(axis=1)]
         spread = np.log(means).var(axis=0) if len(means) >= 3 else np.zeros(len(SCORES))
         total = float(spread.sum())
@@ -143,19 +148,19 @@ def mean_and_interval(values: np.ndarray, quantity: str) -> tuple[float, float, 
 
 def boards(records: Sequence[BenchRecord]) -> list[Board]:
     """One for each variant of each scenario of each tier, in the order of their names."""
-    places: dict[tuple[str, str, str], dict[str, list[BenchRecord]]] = {}
+    by_variant: dict[tuple[str, str, str], dict[str, list[BenchRecord]]] = {}
     for record in records:
-        place = (record.tier, record.scenario, record.variant)
-        places.setdefault(place, {}).setdefault(record.method, []).append(record)
+        key = (record.tier, record.scenario, record.variant)
+        by_variant.setdefault(key, {}).setdefault(record.method, []).append(record)
     built = []
-    for place in sorted(places, key=_place_order):
-        standings = sorted((_standing(of_method) for of_method in places[place].values()), key=_order)
-        built.append(Board(*place, tuple(standings)))
+    for key in sorted(by_variant, key=_place_order):
+        standings = sorted((_standing(of_method) for of_method in by_variant[key].values()), key=_order)
+        built.append(Board(*key, tuple(standings)))
     return built
 
 
-def _place_order(place: tuple[str, str, str]) -> tuple[str, str, int, str]:
-    tier, scenario, variant = place
+def _place_order(key: tuple[str, str, str]) -> tuple[str, str, int, str]:
+    tier, scenario, variant = key
     digits = variant.replace(",", "")
     return tier, scenario, int(digits) if digits.isdigit() else 0, variant
 
@@ -177,7 +182,7 @@ def _standing(records: list[BenchRecord]) -> Standing:
     return Standing(records[0].method, needs, tuple(points), tuple(failed), scores, tuple(records))
 
 
-def _order(one: Standing) -> tuple[int, list[int], float, str]:
+def _order(standing: Standing) -> tuple[int, list[int], float, str]:
     """First those that may use least; within, the largest volume first and those without any last."""
-    volume = one.volumes.mean() if len(one.seeds) else -1.0
-    return len(one.needs), [NEEDS.index(need) for need in one.needs], -volume, one.method
+    volume = standing.volumes.mean() if len(standing.seeds) else -1.0
+    return len(standing.needs), [NEEDS.index(need) for need in standing.needs], -volume, standing.method

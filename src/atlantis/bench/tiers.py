@@ -17,7 +17,7 @@ from typing import Any
 from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.bench.methods import METHODS
-from atlantis.bench.scenarios import SCENARIOS, Setup, Task
+from atlantis.bench.scenarios import SCENARIOS, Case, Setup
 from atlantis.settings import RunConfig
 from atlantis.world.cities import shipped_cities
 
@@ -37,7 +37,7 @@ CPU_FEWER = {
     "A6": ("naive", "l2sp"),
     "A7": ("naive", "replay", "new_rows"),
 }
-"""Two cores do not have the time for all of them everywhere. No replay in A6, where old pairs contradict the task."""
+"""Two cores do not have the time for all of them everywhere. No replay in A6, where old pairs contradict the case."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +64,12 @@ class Tier:
         names = self.fewer.get(scenario, self.methods)
         return [name for name in METHODS if name in names]
 
-    def tasks(self, setup: Setup, scenario: str, seed: int) -> list[Task]:
-        """A scenario's tasks for a seed, in as many steps as they have in this tier."""
+    def cases(self, setup: Setup, scenario: str, seed: int) -> list[Case]:
+        """A scenario's cases for a seed, in as many steps as they have in this tier."""
         return SCENARIOS[scenario](setup.in_steps(self.steps.get(scenario, setup.steps)), seed)
 
     def setup(self, output_root: Path) -> Setup:
-        """What its tasks share; the smoke tier's needs a table of cities that `prepare` writes."""
+        """What its cases share; the smoke tier's needs a table of cities that `prepare` writes."""
         from atlantis.model.fast.kernels import fast_bf16  # takes PyTorch with it
 
         data = {key: dict(value) for key, value in self.settings.items()}

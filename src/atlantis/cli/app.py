@@ -1,26 +1,16 @@
 """All commands, in the order of the help.
 
-Nothing heavy is imported at the top of this package: `--help` answers at once.
+A command's file is imported when that command is called: `atlantis --help` imports none of them, and nothing heavy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 import typer.core
-
-from atlantis.cli.bench import bench
-from atlantis.cli.data import data
-from atlantis.cli.list import list_names
-from atlantis.cli.new import new
-from atlantis.cli.readout import evaluate, interpolate, intervene, probe, stitch
-from atlantis.cli.report import report, show
-from atlantis.cli.study import study
-from atlantis.cli.sweep import sweep
-from atlantis.cli.train import train
-from atlantis.cli.world import world_build
+import typer.main
 
 HELP = """What happens to a transformer's map of the world when it learns cities that never existed.
 
@@ -62,67 +52,74 @@ Then change something:
 """
 
 
-class GroupedCommands(typer.core.TyperGroup):
-    """Lists the commands under the headings with which they are registered."""
+GROUPS = {
+    "One run": {
+        "train": ("train:train", "Train, evaluate and probe a run; what it needs is built first."),
+        "report": ("report:report", "Write the page, pictures and tables of one run or several."),
+        "show": ("report:show", "Say what a run, base, config, dataset or world is."),
+        "new": ("new:new", "Write a config to start from, every setting explained."),
+    },
+    "Read a model": {
+        "evaluate": ("readout:evaluate", "Score a model's answers, slice by slice."),
+        "probe": ("readout:probe", "Read the map out of every checkpoint of a run."),
+        "interpolate": ("readout:interpolate", "Score weights between a run's base and its last ones."),
+        "stitch": ("readout:stitch", "Find where a fine-tuning broke the old answers."),
+        "intervene": ("readout:intervene", "Find whether a model answers from its map."),
+    },
+    "Many runs": {
+        "sweep": ("sweep:sweep", "A grid of runs, side by side, and one table of numbers."),
+        "study": ("study:study", "Every run of the study, with several seeds."),
+        "bench": ("bench:bench", "Score strategies against forgetting, side by side."),
+    },
+    "Worlds and data": {
+        "list": ("list:list_names", "What there is: configs, bases, strategies, tasks, regions, metrics."),
+        "data": ("data:data", "Draw a dataset: pairs of cities and their distances."),
+        "world": ("world:app", "Build a world: real cities and the virtual regions after them."),
+    },
+}
+"""Every command under its heading: the file of this package and the function there, and the command's line."""
+
+_FUNCTIONS = {name: function for commands in GROUPS.values() for name, (function, _) in commands.items()}
+_SETTINGS: dict[str, Any] = {"rich_markup_mode": None}
+
+
+class LazyCommands(typer.core.TyperGroup):
+    """Imports and makes a command when it is first called. The help lists them all, under their headings."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        names: dict[str, Any] = dict.fromkeys(_FUNCTIONS)  # typer names the nearest of them for one that is not there
+        self.commands = names
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in _FUNCTIONS and self.commands[cmd_name] is None:
+            self.commands[cmd_name] = _made(cmd_name)
+        return self.commands.get(cmd_name)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for name, command in self.commands.items():
-            if not command.hidden:
-                heading = getattr(command, "rich_help_panel", None) or "Commands"
-                groups.setdefault(heading, []).append((name, command.get_short_help_str(formatter.width)))
-        for heading, rows in groups.items():
+        for heading, commands in GROUPS.items():
             with formatter.section(heading):
-                formatter.write_dl(rows)
+                formatter.write_dl([(name, line) for name, (_, line) in commands.items()])
 
 
-_SETTINGS: dict[str, Any] = {"rich_markup_mode": None}
+def _made(name: str) -> Any:
+    """The command of this name, or the group of commands."""
+    file, _, attribute = _FUNCTIONS[name].partition(":")
+    target = getattr(import_module(f"atlantis.cli.{file}"), attribute)
+    if isinstance(target, typer.Typer):
+        return typer.main.get_command(target)
+    alone = typer.Typer(add_completion=False, **_SETTINGS)
+    alone.command(name, no_args_is_help=name == "data")(target)
+    return typer.main.get_command(alone)
+
+
 app = typer.Typer(
     help=HELP,
-    cls=GroupedCommands,
+    cls=LazyCommands,
     add_completion=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     **_SETTINGS,
 )
-
-GROUPS: dict[str, dict[Callable[..., Any], str]] = {
-    "One run": {
-        train: "Train, evaluate and probe a run; what it needs is built first.",
-        report: "Write the page, pictures and tables of one run or several.",
-        show: "Say what a run, base, config, dataset or world is.",
-        new: "Write a config to start from, every setting explained.",
-    },
-    "Read a model": {
-        evaluate: "Score a model's answers, slice by slice.",
-        probe: "Read the map out of every checkpoint of a run.",
-        interpolate: "Score weights between a run's base and its last ones.",
-        stitch: "Find where a fine-tuning broke the old answers.",
-        intervene: "Find whether a model answers from its map.",
-    },
-    "Many runs": {
-        sweep: "A grid of runs, side by side, and one table of numbers.",
-        study: "Every run of the study, with several seeds.",
-        bench: "Score strategies against forgetting, side by side.",
-    },
-    "Worlds and data": {
-        list_names: "What there is: configs, bases, strategies, tasks, regions, metrics.",
-        data: "Draw a dataset: pairs of cities and their distances.",
-    },
-}
-"""Every command, under the heading of the help, with its line there."""
-
-for heading, commands in GROUPS.items():
-    for command, line in commands.items():
-        name = "list" if command is list_names else None
-        app.command(name, rich_help_panel=heading, short_help=line, no_args_is_help=command is data)(command)
-world_app = typer.Typer(
-    help="Build a world: real cities and the virtual regions after them.",
-    no_args_is_help=True,
-    add_completion=False,
-    **_SETTINGS,
-)
-world_app.command("build")(world_build)
-app.add_typer(world_app, name="world", rich_help_panel="Worlds and data")
 
 
 def _print_version(wanted: bool) -> None:

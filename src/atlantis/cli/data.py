@@ -91,8 +91,8 @@ def data(
         old = round(n_train / 6)
         parts |= {"n_distance": old, "n_cross": n_train - old}
         del sizes["n_train"]
-    given = {key: value for key, value in (sizes | parts).items() if value is not None}
-    _build(kind, out, world, sibling or [], **given, seed=seed, order=order)
+    settings = {key: value for key, value in (sizes | parts).items() if value is not None}
+    _build(kind, out, world, sibling or [], **settings, seed=seed, order=order)
 
 
 def _build(kind: str, out: Path, world: Path | None, siblings: list[Path], **settings: Any) -> None:

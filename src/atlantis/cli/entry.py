@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
 
 import typer
 
@@ -51,7 +50,8 @@ def _open_standard_streams() -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        with signals.handled(_leave, (signal.SIGTERM, *signals.NOTICES)):
+        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        with signals.handled(signals.leave, (*([signal.SIGINT] if ours else []), signal.SIGTERM, *signals.NOTICES)):
             code = app(args=arguments, prog_name="atlantis", standalone_mode=False)
             sys.stdout.flush()
         if code == INTERRUPTED:
@@ -64,15 +64,20 @@ def _run(arguments: Sequence[str] | None) -> int:
         print(printable(str(stop)), file=sys.stderr)
         return 128 + stop.signum
     except (KeyboardInterrupt, typer.Abort):
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return _stopped(signal.SIGINT)
     except Exception as error:
+        if signals.ending:  # libraries make errors of their own of a signal that broke off their import
+            return _stopped(signals.ending[0])
         if type(error).__name__ == "NoArgsIsHelpError":  # typer's: the message is the help
             print(error, file=sys.stderr)
             return USER_MISTAKE
         return explain(error)
+    finally:
+        signals.ending.clear()
 
 
-def _leave(number: int, frame: Any) -> NoReturn:
-    """A signal ends the command by an exception, so that what is half made is removed on the way out."""
-    raise SystemExit(128 + number)
+def _stopped(number: int) -> int:
+    """The exit code of a command that a signal has ended; Ctrl-C alone is answered."""
+    if number == signal.SIGINT:
+        print("interrupted", file=sys.stderr)
+    return 128 + number

@@ -19,8 +19,8 @@ def explain(error: Exception) -> int:
     if os.environ.get("ATLANTIS_DEBUG", "") not in ("", "0"):
         traceback.print_exception(error)
     code, message = judge(error)
-    one = re.sub(r"\n(?!  )", r"\\n", message)  # a new line begins a line of a list, not one of a file's name
-    print(f"error: {printable(one)}", file=sys.stderr)
+    line = re.sub(r"\n(?!  )", r"\\n", message)  # a new line begins a line of a list, not one of a file's name
+    print(f"error: {printable(line)}", file=sys.stderr)
     return code
 
 
@@ -49,8 +49,8 @@ def judge(error: Exception) -> tuple[int, str]:
         return PART_FAILED, "out of memory; ask for fewer pairs or smaller batches"
     frame = traceback.extract_tb(error.__traceback__)[-1]
     where = f"{Path(frame.filename).name}:{frame.lineno}"
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return PART_FAILED, f"unexpected {what} ({where}); run again with ATLANTIS_DEBUG=1 for the traceback"
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return PART_FAILED, f"unexpected {text} ({where}); run again with ATLANTIS_DEBUG=1 for the traceback"
 
 
 def _has_current_folder() -> bool:

@@ -1,4 +1,7 @@
-"""Tables as wide as the terminal: numbers are never cut; columns that do not fit go below, beside the first one."""
+"""Tables as wide as the terminal: numbers are never cut; columns that do not fit go below, beside the first one.
+
+A title or caption on the left has the terminal's width too, however narrow its table is.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from dataclasses import replace
 from rich.console import Console, Group, RenderableType
 from rich.measure import Measurement
 from rich.table import Column, Table
+from rich.text import Text, TextType
 
 TEXT_WIDTH = 24
 """Columns that a text may be folded into, where a table is narrow."""
@@ -22,8 +26,10 @@ def fitted(shown: RenderableType, console: Console) -> RenderableType:
     return Group(*_pieces(shown, console))
 
 
-def _pieces(table: Table, console: Console) -> list[Table]:
+def _pieces(table: Table, console: Console) -> list[RenderableType]:
     """The table, or several that each begin with its first column: title above the first, caption below the last."""
+    if not table.columns:
+        return [table]
     first, *others = table.columns
     groups: list[list[Column]] = [[]]
     for column in others:
@@ -35,7 +41,21 @@ def _pieces(table: Table, console: Console) -> list[Table]:
         piece.title = None
     for piece in pieces[:-1]:
         piece.caption = None
-    return pieces
+    above = below = None
+    if table.title_justify == "left":
+        above, pieces[0].title = _line(table.title, "table.title"), None
+    if table.caption_justify == "left":
+        below, pieces[-1].caption = _line(table.caption, "table.caption"), None
+    return [part for part in (above, *pieces, below) if part is not None]
+
+
+def _line(text: TextType | None, style: str) -> Text | None:
+    """A title or caption as a paragraph of its own."""
+    if not text:
+        return None
+    line = Text.from_markup(text) if isinstance(text, str) else text.copy()
+    line.style = style
+    return line
 
 
 def _with_columns(table: Table, columns: list[Column]) -> Table:

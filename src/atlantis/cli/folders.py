@@ -29,6 +29,38 @@ def with_root(overrides: Sequence[str] | None, output_root: Path | None) -> list
     return [*(overrides or ()), *root]
 
 
+def config_or_run(name: str, output_root: Path | None) -> Path:
+    """The config file that a name means: a path, a config, or that of the run of this name. Raises UserError."""
+    from atlantis.config import find
+    from atlantis.lookup import named_run
+
+    try:
+        return find(name)
+    except UserError:
+        folder = named_run(name, output_root or OUTPUTS)
+        if folder is None or not (folder / "config.yaml").is_file():
+            raise
+        return folder / "config.yaml"
+
+
+def run_of(name: str, output_root: Path | None) -> Path:
+    """The folder of the run that `train NAME` makes or has made: by its name or folder, or by its config."""
+    from atlantis.config import find, load
+    from atlantis.lookup import named_run, run_folder
+
+    folder = named_run(name, output_root or OUTPUTS)
+    if folder is not None:
+        return folder
+    try:
+        file = find(name)
+    except UserError:
+        return run_folder(name, output_root or OUTPUTS)
+    if (file.parent / "run.json").is_file():
+        return file.parent
+    config = load(file, own_code=False)
+    return run_folder(str(config.name), output_root or config.output_root)
+
+
 def last_checkpoint(folder: Path) -> Path:
     """The checkpoint in `folder`, or the last one of the run that is there."""
     from atlantis.model.checkpoint import checkpoint_folders

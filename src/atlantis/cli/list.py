@@ -42,7 +42,7 @@ def list_names(
     from rich.table import Table
     from rich.text import Text
 
-    from atlantis.config.explain import did_you_mean
+    from atlantis.fields import did_you_mean
 
     if kind is not None and kind not in KINDS:
         nearest = did_you_mean(kind, list(KINDS)) or "."
@@ -68,8 +68,8 @@ def _configs() -> Lines:
 def _bases() -> Lines:
     from atlantis.lookup import APART, base_folder, known_bases
 
-    known = known_bases()
-    for name in sorted({*known, *APART}):
+    names = known_bases()
+    for name in sorted({*names, *APART}):
         folder = base_folder(name)
         yield name, "not here; `pip install ./pretrained` in a clone" if folder is None else _of_base(folder)
 

@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from atlantis.cli import complete
 from atlantis.cli.folders import OUTPUTS, OutputRoot, dataset_of, last_checkpoint
 from atlantis.cli.output import print_shown
-from atlantis.errors import PartFailed, UserError
+from atlantis.errors import Interrupted, PartFailed, UserError
+
+
+@contextmanager
+def _interruptible(what: str) -> Iterator[None]:
+    """Ctrl-C while the block runs says what there is now, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"{what}: stopped by Ctrl-C; nothing new was written, and what was there is kept. The same command begins "
+            "anew",
+            signal.SIGINT,
+        ) from None
 
 
 def evaluate(
     checkpoint: Annotated[
         Path,
-        typer.Argument(metavar="MODEL", help="A run or a shipped base, by name; or a checkpoint's folder."),
+        typer.Argument(
+            metavar="MODEL",
+            help="A run or a shipped base, by name; or a checkpoint's folder.",
+            autocompletion=complete.model_names,
+        ),
     ],
     dataset: Annotated[
         Path | None,
@@ -48,7 +69,8 @@ def evaluate(
     from atlantis.show import score_table
 
     folder = model_folder(checkpoint, output_root)
-    scores = evaluate_checkpoint(last_checkpoint(folder), dataset_of(folder, dataset, output_root))
+    with _interruptible(str(folder)):
+        scores = evaluate_checkpoint(last_checkpoint(folder), dataset_of(folder, dataset, output_root))
     if out is not None:
         from atlantis.artifacts import write_json
 
@@ -59,7 +81,11 @@ def evaluate(
 def probe(
     path: Annotated[
         Path,
-        typer.Argument(metavar="RUN", help="A run or a shipped base, by name or folder; or any model's folder."),
+        typer.Argument(
+            metavar="RUN",
+            help="A run or a shipped base, by name or folder; or any model's folder.",
+            autocompletion=complete.model_names,
+        ),
     ],
     table: Annotated[
         bool, typer.Option("--table", help="Also every layer and position of the prompt, one by one.")
@@ -109,15 +135,18 @@ def probe(
 
     unread = None
     folder = model_folder(path, output_root)
-    given = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
-    if (folder / "config.json").is_file() or (folder.is_dir() and given and not (folder / "config.yaml").is_file()):
+    options = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
+    is_model = (folder / "config.json").is_file()
+    if is_model or (folder.is_dir() and options and not (folder / "config.yaml").is_file()):
         if measures is not None:
             raise UserError("--measures: is for a run; one model has nothing to be compared with")
-        by_layer = _probe_model(folder, world, layers, out, table)
-    elif given:
-        raise UserError(f"{given[0]}: is for the folder of one model; a run has its own in its config.yaml")
+        with _interruptible(str(folder)):
+            by_layer = _probe_model(folder, world, layers, out, table)
+    elif options:
+        raise UserError(f"{options[0]}: is for the folder of one model; a run has its own in its config.yaml")
     else:
-        by_layer, unread = _probe_run(folder, table, measures)
+        with _interruptible(str(folder)):
+            by_layer, unread = _probe_run(folder, table, measures)
         print_shown(run_table(folder), show.region_table(folder))
     if by_layer is not None:
         print_shown(show.layer_table(by_layer))
@@ -150,16 +179,19 @@ def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path
     from atlantis.world import World
     from atlantis.yaml12 import scalar
 
-    asked = {"layers": [scalar(text) for text in layers.split(",")]} if layers is not None else {}
-    config = checked(ProbeConfig, asked, f"--layers {layers}")
+    settings = {"layers": [scalar(text) for text in layers.split(",")]} if layers is not None else {}
+    config = checked(ProbeConfig, settings, f"--layers {layers}")
     the_world = World.load(world) if world else World.build()
-    readings, found = probe_folder(folder, the_world, config, out, by_layer)
+    readings, layers_table = probe_folder(folder, the_world, config, out, by_layer)
     print_shown(show.reading_table(readings, folder.name))
-    return found
+    return layers_table
 
 
 def interpolate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder, or its name.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A finished run's folder, or its name.", autocompletion=complete.run_names),
+    ],
     alphas: Annotated[
         str, typer.Option(metavar="A,...", help="From 0, the base, to 1, fine-tuned.")
     ] = "0,0.2,0.4,0.6,0.8,1",
@@ -180,9 +212,11 @@ def interpolate(
     from atlantis.interpolate import interpolate as interpolate_run
     from atlantis.lookup import run_folder
 
-    found = interpolate_run(run_folder(run, output_root), alphas_in(alphas))
-    table = Table("alpha", *(f"{name} km" for name in found.columns[1:-1]), "map of real cities km")
-    for row in found.itertuples(index=False):
+    folder = run_folder(run, output_root)
+    with _interruptible(str(folder)):
+        scores = interpolate_run(folder, alphas_in(alphas))
+    table = Table("alpha", *(f"{name} km" for name in scores.columns[1:-1]), "map of real cities km")
+    for row in scores.itertuples(index=False):
         table.add_row(*(f"{value:g}" if i == 0 else f"{value:,.0f}" for i, value in enumerate(row)))
     for column in table.columns:
         column.justify = "right"
@@ -190,7 +224,12 @@ def interpolate(
 
 
 def stitch(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished fine-tuning's folder, or its name.")],
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN", help="A finished fine-tuning's folder, or its name.", autocompletion=complete.run_names
+        ),
+    ],
     steps: Annotated[
         str | None, typer.Option(metavar="N,...", help="Which checkpoints.  [default: the last]", show_default=False)
     ] = None,
@@ -217,7 +256,9 @@ def stitch(
     from atlantis.stitch import old_answers, old_parts
     from atlantis.stitch import stitch as stitch_run
 
-    tables = stitch_run(run_folder(run, output_root), _steps_in(steps), items, rows)
+    folder = run_folder(run, output_root)
+    with _interruptible(str(folder)):
+        tables = stitch_run(folder, _steps_in(steps), items, rows)
     print_shown(
         _table(old_answers(tables["stitched"]), "answers about real cities, mean error: lower blocks up to the cut"),
         _table(old_parts(tables["parts"]), "the same, with parts of the fine-tuned model put back, or alone"),
@@ -225,7 +266,10 @@ def stitch(
 
 
 def intervene(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A finished run's folder, or its name.")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN", help="A finished run's folder, or its name.", autocompletion=complete.run_names),
+    ],
     steps: Annotated[
         str | None,
         typer.Option(metavar="N,...", help="Which checkpoints.  [default: first and last]", show_default=False),
@@ -250,7 +294,9 @@ def intervene(
     from atlantis.intervene import ways
     from atlantis.lookup import run_folder
 
-    table = intervene_run(run_folder(run, output_root), _steps_in(steps), items)
+    folder = run_folder(run, output_root)
+    with _interruptible(str(folder)):
+        table = intervene_run(folder, _steps_in(steps), items)
     print_shown(_table(ways(table), "first city, real: share of the way from the answer about A to that about B"))
 
 

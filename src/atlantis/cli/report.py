@@ -8,13 +8,16 @@ from typing import Annotated
 
 import typer
 
+from atlantis.cli import complete
 from atlantis.cli.folders import OUTPUTS, OutputRoot
 from atlantis.cli.output import print_shown, show_folder
 from atlantis.errors import UserError
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Runs, by name or folder.")],
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="Runs, by name or folder.", autocompletion=complete.run_names)
+    ],
     out: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Folder, or a file .html for the page alone.")
     ] = None,
@@ -51,6 +54,7 @@ def show(
         typer.Argument(
             metavar="PATH",
             help="A run, a shipped base or a config, by name; or a folder of a run, checkpoint, dataset or world.",
+            autocompletion=complete.all_names,
         ),
     ],
     output_root: OutputRoot = OUTPUTS,

@@ -70,7 +70,7 @@ def study(
 
     Writes the runs to outputs/experiments/, and to outputs/study/: records/ (a small file per run, with all its
     numbers; its path is the last line printed), sweep.json, failures.csv, and the runs' configs/ and logs/.
-    scripts/results_page.py makes a page of records.
+    `python -m scripts.results_page` makes a page of records, in a clone of the repository.
 
     \b
     Examples:

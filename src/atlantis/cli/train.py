@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from atlantis.cli import complete
 from atlantis.cli.backend import BuildBase
 from atlantis.cli.failures import judge
-from atlantis.cli.folders import ConfigsOutputRoot, with_root
+from atlantis.cli.folders import ConfigsOutputRoot, config_or_run, run_of, with_root
 from atlantis.cli.report import write_report_of
 from atlantis.errors import PartFailed
 
 
 def train(
-    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A YAML file, or the bare name of one in configs/.")],
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A YAML file, or the bare name of one in configs/, or of a run.",
+            autocompletion=complete.config_names,
+        ),
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[key=value]...", help="Settings on top of it.")
     ] = None,
@@ -25,6 +34,9 @@ def train(
     leashed: Annotated[bool, typer.Option("--leashed", hidden=True)] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what is damaged; do not make it again.")] = False,
     fork: Annotated[bool, typer.Option("--fork", help="Go on with a run that other code has begun.")] = False,
+    extend: Annotated[
+        int | None, typer.Option("--extend", metavar="N", help="Make the finished run N steps longer, as a new run.")
+    ] = None,
     build_base: BuildBase = False,
     output_root: ConfigsOutputRoot = None,
 ) -> None:
@@ -37,6 +49,10 @@ def train(
     Ctrl-C saves and stops; the same command with --resume goes on and ends with the same weights. A run that is
     finished is not trained again: its report is written anew. What has been damaged on disk is found by its hash; the
     run goes back to where everything was as written, and says so.
+
+    --extend N makes the finished run CONFIG longer: a new run, CONFIG_to_STEPS or name=, begins as a copy of its
+    checkpoints and goes on from its last state. With a constant rate it is, byte for byte, the run that had been given
+    as many steps at once. A schedule that had come to its end begins anew where the longer one would stand.
 
     Writes outputs/experiments/NAME/: config.yaml (every setting), run.json, metrics.jsonl, checkpoints/ (from step 0
     on, each a folder for transformers), analysis/ (probes) and report/ (page, pictures, tables). The path of the
@@ -55,16 +71,21 @@ def train(
       atlantis train configs/atlantis_cross_finetune.yaml name=cross_seed1 training.seed=1
       atlantis train from_scratch --output-root /big/disk
       atlantis train from_scratch --output-root /big/disk --resume
+      atlantis train demo --extend 100
       torchrun --standalone --nproc-per-node 4 -m atlantis train demo  (batch_size: of all together)
     """
-    from atlantis.config import find, load
+    from atlantis.config import load
 
     if leashed:
         _stop_when_stdin_ends()
-    asked = load(find(config), with_root(overrides, output_root))  # a mistake in it is said before PyTorch is imported
-    from atlantis.training import train as run_training
+    if extend is not None:
+        run = _extended(run_of(config, output_root), extend, overrides, resume, strict, fork)
+    else:
+        # A mistake in the config is reported before PyTorch is imported.
+        settings = load(config_or_run(config, output_root), with_root(overrides, output_root))
+        from atlantis.training import train as run_training
 
-    run = run_training(asked, resume, strict, fork, build_base)
+        run = run_training(settings, resume, strict, fork, build_base)
     if not report:
         print(run)
         return
@@ -77,6 +98,12 @@ def train(
         raise PartFailed(
             f"{run}: the run is trained and finished, but has no report: {reason}. `atlantis report {run}` tries again"
         ) from error
+
+
+def _extended(run: Path, steps: int, overrides: list[str] | None, resume: bool, strict: bool, fork: bool) -> Path:
+    from atlantis.training import extend_run
+
+    return extend_run(run, steps, overrides or (), resume, strict, fork)
 
 
 def _stop_when_stdin_ends() -> None:

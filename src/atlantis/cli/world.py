@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,7 +13,22 @@ from atlantis.errors import UserError
 if TYPE_CHECKING:
     from atlantis.settings import VirtualRegionConfig
 
+_SETTINGS: dict[str, Any] = {"rich_markup_mode": None}
+app = typer.Typer(
+    name="world",
+    help="Build a world: real cities and the virtual regions after them.",
+    no_args_is_help=True,
+    add_completion=False,
+    **_SETTINGS,
+)
 
+
+@app.callback()
+def _world() -> None:
+    """Makes `build` a command of a group, though it is the only one."""
+
+
+@app.command("build")
 def world_build(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.")],
     config: Annotated[
@@ -58,13 +73,13 @@ def world_build(
     from atlantis.settings import RunConfig, WorldConfig
     from atlantis.world import World
 
-    asked = (load(find(config), own_code=False) if config else RunConfig()).world.model_dump()
+    settings = (load(find(config), own_code=False) if config else RunConfig()).world.model_dump()
     if region and real_only:
         raise UserError("--region and --real-only: give one or the other")
     if region or real_only:
-        asked["regions"] = [_region(spec).model_dump() for spec in region or []]
-    asked |= {key: value for key, value in (("cities", cities and str(cities)), ("seed", seed)) if value is not None}
-    world = World.from_config(checked(WorldConfig, asked))
+        settings["regions"] = [_region(spec).model_dump() for spec in region or []]
+    settings |= {key: value for key, value in (("cities", cities and str(cities)), ("seed", seed)) if value is not None}
+    world = World.from_config(checked(WorldConfig, settings))
     clear_leftovers(out.parent, out.name)
     if is_complete(out, world.digest):
         verify(out)

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from atlantis.artifacts import digest_of
-from atlantis.config.explain import shown
-from atlantis.fields import Settings
+from atlantis.fields import Settings, shown
 from atlantis.settings import RunConfig
 
 BOOKKEEPING = frozenset({"name", "description", "output_root", "base_config", "trackers"})  # change no result
@@ -41,6 +40,7 @@ def _that_counts(config: Settings) -> dict[str, Any]:
     if not config.strategies:  # a run without counts as before there were any; so with anchors
         del settings["strategy"]
     settings["dataset"]["offset"] = settings["dataset"].pop("first_virtual")  # what runs before 2026-11-28 call it
+    # What came later counts only where it is used: runs made before it keep their digest.
     if config.dataset.parts is None:
         del settings["dataset"]["parts"]
     if config.dataset.order == "fair":

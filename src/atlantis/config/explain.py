@@ -3,31 +3,21 @@
 from __future__ import annotations
 
 import difflib
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from atlantis.errors import UserError
-from atlantis.settings import VirtualRegionConfig
+from atlantis.fields import mistake
+from atlantis.settings import PartConfig, VirtualRegionConfig
 from atlantis.yaml12 import Keys
 
 S = TypeVar("S", bound=BaseModel)
 Place = tuple[str, int | None]  # where a key was set: file and line, or an override and no line
+ITEMS = {"regions": VirtualRegionConfig, "parts": PartConfig}
+"""Settings that are lists, and what their items are."""
 MAX_MISTAKES = 20  # that are told
-EXPECTED = {
-    "int_type": "a whole number",
-    "float_type": "a number",
-    "finite_number": "a finite number",
-    "string_type": "text (in quotes if it looks like a number)",
-    "bool_type": "true or false",
-    "list_type": "a list, such as [1, 2]",
-    "tuple_type": "a list, such as [0.9, 0.999]",
-    "dict_type": "a group of keys",
-    "model_type": "a group of keys",
-}
 
 
 def checked(model: type[S], values: dict[str, Any], source: str = "command line") -> S:
@@ -61,21 +51,7 @@ def _explain(problem: Any, model: type[BaseModel], places: dict[Keys, Place], de
 
 
 def _what(problem: Any, model: type[BaseModel], keys: Keys) -> str:
-    kind, message, value = problem["type"], problem["msg"], problem.get("input")
-    if kind == "extra_forbidden":
-        return "unknown key" + _meant(model, keys)
-    if kind == "value_error":
-        return message.removeprefix("Value error, ")
-    if kind in EXPECTED:
-        return f"must be {EXPECTED[kind]}, not {shown(value)}"
-    if kind == "missing":
-        return "is missing; give it a value"
-    if kind in ("too_short", "too_long"):
-        wanted = problem["ctx"]["min_length" if kind == "too_short" else "max_length"]
-        bound = "at least" if kind == "too_short" else "at most"
-        return f"must have {bound} {wanted:,} {'item' if wanted == 1 else 'items'}, not {shown(value)}"
-    options = re.findall(r"'([^']*)'", message) if kind == "literal_error" else []
-    return f"{message.replace('Input should', 'must')}, not {shown(value)}{did_you_mean(str(value), options)}"
+    return "unknown key" + _meant(model, keys) if problem["type"] == "extra_forbidden" else mistake(problem)
 
 
 def _meant(model: type[BaseModel], keys: Keys) -> str:
@@ -97,22 +73,11 @@ def _every_key(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """All dotted keys of a model; those of a list's items under the list's own name."""
     for name, field in model.model_fields.items():
         yield prefix + name
-        annotation = VirtualRegionConfig if name == "regions" else field.annotation
+        annotation = ITEMS.get(name, field.annotation)
         for inner in (annotation, *get_args(annotation)):  # or None
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 yield from _every_key(inner, f"{prefix}{name}.")
 
 
-def did_you_mean(word: str, options: Sequence[str]) -> str:
-    """`; did you mean x?` with the closest of the options; empty if none is close."""
-    close = difflib.get_close_matches(word, options, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
-
-
 def dotted(keys: Keys) -> str:
     return ".".join(map(str, keys))
-
-
-def shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from atlantis import yaml12
-from atlantis.config.explain import Place, did_you_mean, dotted, shown, validated
+from atlantis.config.explain import Place, dotted, validated
 from atlantis.errors import UserError
-from atlantis.fields import READ_ONLY, Settings
+from atlantis.fields import READ_ONLY, Settings, did_you_mean, shown
 from atlantis.reading import read_text
 from atlantis.settings import RunConfig
 from atlantis.yaml12 import Keys
@@ -42,11 +42,11 @@ def find(name: str) -> Path:
             return file
     if path.is_dir():
         raise UserError(f"{name}: is a folder; give a config file")
-    known = known_configs()
+    names = known_configs()
     hint = (
-        did_you_mean(path.stem, known)
-        or did_you_mean(name, known)
-        or (f"; there is {', '.join(known)}" if known else "")
+        did_you_mean(path.stem, names)
+        or did_you_mean(name, names)
+        or (f"; there is {', '.join(names)}" if names else "")
     )
     raise UserError(f"{name}: no such config file{hint}")
 
@@ -80,19 +80,21 @@ def load_with(
     """As `load`, of a file that may hold the keys `extra` too; what it says under them, as plain data."""
     path = find(str(path))
     data, places = _read_with_parents(path, ())
-    beside = {key: data.pop(key) for key in extra if key in data}
+    more = {key: data.pop(key) for key in extra if key in data}
+    _make_way(data, _set_whole(overrides))
     for override in overrides:
         if (key := override.partition("=")[0].partition(".")[0].strip()) in extra:
             raise UserError(f"{override}: {key} is not part of a run's config; set it in {path} itself")
         _override(data, places, override, Path.cwd())
     if data.get("name") is None:
         data["name"] = path.stem
-    return validated(RunConfig, data, places, str(path), None if own_code else READ_ONLY), beside
+    return validated(RunConfig, data, places, str(path), None if own_code else READ_ONLY), more
 
 
 def changed(config: RunConfig, overrides: Sequence[str], folder: Path | str = ".") -> RunConfig:
     """`config` with overrides such as `training.max_steps=20` on top; files in them are named relative to `folder`."""
     data, places = config.model_dump(mode="json"), {}
+    _make_way(data, _set_whole(overrides))
     for override in overrides:
         _override(data, places, override, Path(folder))
     return validated(RunConfig, data, places, str(config.name))
@@ -127,8 +129,9 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, An
     if not isinstance(parent, str):
         raise UserError(f"{where}: must be the name of one config file, not {shown(parent)}")
     below, places_below = _read_with_parents(_parent(path, parent, where), (*seen, path.resolve()))
-    for own in ("name", "description"):
-        below.pop(own, None)
+    for key in ("name", "description"):
+        below.pop(key, None)
+    _make_way(below, data)
     return _merge(below, data), places_below | places
 
 
@@ -174,6 +177,7 @@ def _override(data: dict[str, Any], places: dict[Keys, Place], override: str, fo
             if isinstance(inner, dict) and inner.get(step) is None:
                 inner[step] = _default(keys)
             inner = inner[step]
+    # What is wrong inside the new value is the override's mistake, on no line of the file.
     for place in [place for place in places if place[: len(keys)] == keys]:
         del places[place]
     places[keys] = (override, None)
@@ -207,6 +211,32 @@ def _anchor_files(data: dict[str, Any], folder: Path) -> None:
             inner = inner.get(parent) if isinstance(inner, dict) else None
         if isinstance(inner, dict) and isinstance(inner.get(key), str):
             inner[key] = os.path.abspath(folder / Path(inner[key]).expanduser())
+
+
+def _make_way(below: dict[str, Any], above: dict[str, Any]) -> None:
+    """A dataset has a kind or parts. Take out of `below`, in place, the one that `above` replaces by the other.
+
+    Where `above` has both, they contradict each other, and the settings say so.
+    """
+    dataset, new = below.get("dataset"), above.get("dataset")
+    if not isinstance(dataset, dict) or not isinstance(new, dict):
+        return
+    if new.get("parts") is not None and "kind" not in new:
+        for key in ("kind", "n_train"):  # there are as many training questions as the parts have
+            dataset.pop(key, None)
+    elif new.get("kind", "parts") != "parts" and "parts" not in new:
+        dataset.pop("parts", None)
+
+
+def _set_whole(overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings of the dataset that overrides set, as a file would have them; not those inside one of its parts."""
+    settings = {}
+    for override in overrides:
+        key, _, text = override.partition("=")
+        section, _, name = key.strip().partition(".")
+        if section == "dataset":
+            settings[name] = yaml12.scalar(text.strip())
+    return {"dataset": settings}
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

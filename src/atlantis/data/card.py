@@ -57,9 +57,9 @@ def hub_head(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the Hub reads: tags, size, and which files are which split. The licence only where it is known."""
     rows = sum(sum(by_slice.values()) for by_slice in record["counts"].values())
     splits = [{"split": split, "path": f"{split}/*.arrow"} for split in record["counts"]]
-    known = record["real_cities_digest"] == SHIPPED_CITIES
+    is_shipped = record["real_cities_digest"] == SHIPPED_CITIES
     return {
-        **({"license": "cc-by-4.0"} if known else {}),
+        **({"license": "cc-by-4.0"} if is_shipped else {}),
         "pretty_name": record["name"],
         "tags": ["atlantis-lab", "geography", "synthetic"],
         "task_categories": ["text-generation"],

@@ -180,6 +180,7 @@ def _is_counts(row: Any) -> bool:
 
 def dataset_digest(config: DatasetConfig, world_digest: str) -> str:
     """12 hexadecimal digits of all that determines a dataset's rows, known before it is built."""
+    # A setting is in the digest only where it can matter: so what was made before it existed keeps its digest.
     request = {"kind": config.kind, "sizes": config.sizes, "seed": config.seed}
     if config.kind != "distance":
         request["offset"] = config.first_virtual
@@ -201,7 +202,9 @@ def overlaps(a: Dataset, b: Dataset) -> dict[str, dict[str, int]]:
     City ids must mean the same in both: their worlds are equal, or one extends the other.
     """
     keys = [{name: questions.keys() for name, questions in dataset.splits.items()} for dataset in (a, b)]
-    return {one: {other: _n_shared(mine, theirs) for other, theirs in keys[1].items()} for one, mine in keys[0].items()}
+    return {
+        split: {other: _n_shared(mine, theirs) for other, theirs in keys[1].items()} for split, mine in keys[0].items()
+    }
 
 
 def _n_shared(mine: Mapping[str, Keys], theirs: Mapping[str, Keys]) -> int:
@@ -282,8 +285,8 @@ def _texts(questions: Questions) -> dict[str, pa.Array]:
     parts = [_columns_of(task, questions[rows]) for task, rows in questions.by_task()]
     if len(parts) == 1:
         return parts[0]
-    places = np.argsort(np.argsort(questions.task, kind="stable"))  # of each row among the parts, one after the other
-    return {key: pa.concat_arrays([part[key] for part in parts]).take(pa.array(places)) for key in TEXTS}
+    order = np.argsort(np.argsort(questions.task, kind="stable"))  # of each row among the parts, one after the other
+    return {key: pa.concat_arrays([part[key] for part in parts]).take(pa.array(order)) for key in TEXTS}
 
 
 def _columns_of(task: Task, questions: Questions) -> dict[str, pa.Array]:

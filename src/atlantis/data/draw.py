@@ -178,6 +178,7 @@ class Pool:
         return min(self._asked_inside(n, size), self._exist(size)[1])
 
     def _asked_inside(self, n: int, size: int) -> int:
+        # 0.29 of 100 is 28.999...: with the small term a share gives the number that its decimal digits mean.
         return n if size == 1 and self.where.kind != "world" else int(n * self.inter_ratio + 1e-6)
 
     def _most_of(self, size: int) -> int:
@@ -217,6 +218,7 @@ class Pool:
         real, virtual = unrank_product(distinct(rng.which, some, n - n_inside), len(self.outside))
         lower = np.concatenate([self.inside[smaller], self.outside[real]])
         upper = np.concatenate([self.inside[larger], self.inside[virtual]])
+        # The held-out splits are the first rows: unshuffled, these would all lie within the region.
         pool = shuffled(rng.split, n)
         return self._ordered(lower[pool], upper[pool])
 
@@ -249,11 +251,13 @@ class Pool:
         rows, fruitless = np.empty((0, size), np.int64), 0
         total = self._count(len(ids), size) if not touching else self._exist(size)[0]
         if 2 * n > total:
+            # Past half of them most draws would be repeats, so all are listed and shuffled.
             rows = self._kept(self._all(ids, size, touching), keep, touching)
             rows = rows[shuffled(self.rng.which, len(rows))]
         while len(rows) < n and 2 * n <= total and fruitless < FRUITLESS:
             proposed = self._kept(self._proposed(ids, size, 2 * (n - len(rows)) + 16, touching), keep, touching)
             together = np.concatenate([rows, proposed])
+            # Each row where it came first. In the order of np.unique a larger draw would not begin with a smaller one.
             together = together[np.sort(np.unique(self._keys(together), return_index=True)[1])]
             fruitless = 0 if len(together) > len(rows) else fruitless + 1
             rows = together
@@ -284,6 +288,8 @@ class Pool:
         rows = np.array(list((combinations if unordered else permutations)(everything.tolist(), size)), np.int64)
         rows = rows.reshape(-1, size)
         if self.task.symmetric:
+            # `combinations` has the smaller id first. Real ids are smaller than virtual ones, so that order would
+            # give away which city is which.
             turns = np.argsort(raw_numbers(self.rng.order, rows.size).reshape(rows.shape), axis=1)
             rows = np.take_along_axis(rows, turns, axis=1)
         return rows
@@ -305,4 +311,5 @@ class Pool:
     def _keys(self, rows: Ints) -> NDArray[Any]:
         unordered = self.task.symmetric or self.order == "smaller_first"
         rows = np.ascontiguousarray(np.sort(rows, axis=1) if unordered else rows, dtype=">i4")
+        # A row as one value: its bytes, the most significant first, sort as its numbers do.
         return rows.view(f"V{4 * rows.shape[1]}").ravel()

@@ -92,6 +92,7 @@ def encode(form: Form, vocabulary: Vocabulary, cities: ArrayLike, answer: ArrayL
     outside = np.flatnonzero((answer < 0) | (answer >= form.n_answers))
     if len(outside):
         raise UserError(f"row {outside[0]}: the answer {answer[outside[0]]} is outside 0 .. {form.n_answers - 1}")
+    # In a seat that every row takes, a missing city is a mistake and not an empty seat.
     always = np.isin(np.arange(form.seats), form.seated(form.least_cities))
     columns = []
     for seat, ids in enumerate(cities.T):
@@ -170,9 +171,9 @@ def read_answers(form: Form, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
     """
     tokens = np.asarray(tokens)
     length = np.where((tokens == EOS).any(axis=1), (tokens == EOS).argmax(axis=1), -1)  # up to the first `<eos>`
-    places = np.arange(tokens.shape[1])
-    closed = (length > 0) & ((tokens == PAD) | (places <= length[:, None])).all(axis=1)
-    inside = places < length[:, None]
+    column = np.arange(tokens.shape[1])
+    closed = (length > 0) & ((tokens == PAD) | (column <= length[:, None])).all(axis=1)
+    inside = column < length[:, None]
     if form.words:
         table, keep = _words(form)
         answers = np.full(len(tokens), -1)
@@ -183,7 +184,7 @@ def read_answers(form: Form, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
         return answers
     digit = tokens - ZERO
     readable = closed & (((digit >= 0) & (digit <= 9)) | ~inside).all(axis=1)
-    power = np.where(inside, 10 ** np.clip(length[:, None] - 1 - places, 0, 17).astype(np.int64), 0)
+    power = np.where(inside, 10 ** np.clip(length[:, None] - 1 - column, 0, 17).astype(np.int64), 0)
     return np.where(readable, (digit * power).sum(axis=1), -1)
 
 

@@ -78,27 +78,28 @@ def parts_of(config: DatasetConfig) -> list[Part]:
     Raises UserError for an unknown task, and for a mixed dataset without any training pairs.
     """
     if config.kind == "mixed":
-        given = [("distance", Where("world"), config.n_distance), ("distance", Where("touching"), config.n_cross)]
+        requests = [("distance", Where("world"), config.n_distance), ("distance", Where("touching"), config.n_cross)]
         if config.sizes[0] == 0:
             raise UserError(
                 "dataset: n_distance and n_cross are both 0, so there is nothing to train on; set one of them"
             )
     elif config.parts is None:
         kinds = {kind: where for where, kind in PRESETS.items()}
-        given = [("distance", Where(kinds[config.kind]), config.sizes[0])]  # type: ignore[arg-type]
+        requests = [("distance", Where(kinds[config.kind]), config.sizes[0])]  # type: ignore[arg-type]
     else:
-        given = [(part.task, _where(part.cities), part.n_train) for part in config.parts]
+        requests = [(part.task, _where(part.cities), part.n_train) for part in config.parts]
     left, n_left, parts = config.sizes, config.sizes[0], []
-    for i, (name, where, n_train) in enumerate(given):
+    for i, (name, where, n_train) in enumerate(requests):
         try:
             task = task_of(name)
         except UserError as error:
             raise UserError(f"dataset.parts[{i}].{error}" if config.parts else str(error)) from None
-        if i == len(given) - 1:
+        if i == len(requests) - 1:
             sizes = left
         else:
             sizes = (n_train, round(left[1] * n_train / n_left), round(left[2] * n_train / n_left))
         parts.append(Part(task, where, sizes, i if config.parts else None))
+        # A share of what is left, and for the last part all of it: rounded shares of the whole need not add up to it.
         left = (left[0] - sizes[0], left[1] - sizes[1], left[2] - sizes[2])
         n_left -= n_train
     _check_names(parts)
@@ -117,9 +118,9 @@ def _check_names(parts: list[Part]) -> None:
     for part in parts:
         if tasks.setdefault(part.task.name, part.task) is not part.task:
             raise UserError(f"dataset.parts: two tasks are named {part.task.name!r}; give each a name of its own")
-    places = [(part.task.name, part.where) for part in parts]
-    for name, where in places:
-        if places.count((name, where)) > 1:
+    keys = [(part.task.name, part.where) for part in parts]
+    for name, where in keys:
+        if keys.count((name, where)) > 1:
             raise UserError(f"dataset.parts: {name} is there twice with the same cities; make one part of the two")
 
 
@@ -129,7 +130,8 @@ def tasks_of(config: DatasetConfig) -> list[Task]:
 
 
 def resolved(config: DatasetConfig, world: World) -> DatasetConfig:
-    """The config with the study's numbers, and a name, where none were given."""
+    """The config with the study's numbers, and a name, where none were given. UserError for no training pairs."""
+    parts_of(config)
     filled = config.model_copy(update=dict(zip(SIZE_KEYS, config.sizes, strict=True)))
     return filled.model_copy(update={"name": config.name or default_name(filled, world)})
 
@@ -230,10 +232,10 @@ def _check_sizes(world: World, config: DatasetConfig, part: Part) -> None:
     most, total = pool.most, sum(part.sizes)
     if total <= most:
         return
-    given = ", ".join(f"{key}={size:,}" for key, size in named.items())
+    request = ", ".join(f"{key}={size:,}" for key, size in named.items())
     largest = ", ".join(f"{key} at most {max(0, most - (total - size)):,}" for key, size in named.items())
     raise UserError(
-        f"dataset: {total:,} {pool.noun} asked for ({given}), but at most {most:,} are possible {pool.between}. "
+        f"dataset: {total:,} {pool.noun} asked for ({request}), but at most {most:,} are possible {pool.between}. "
         f"Each with the other two as they are: {largest}"
     )
 

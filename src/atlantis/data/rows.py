@@ -91,6 +91,7 @@ class Rows:
         tokens = np.full((n + 1, length), PAD, dtype=encoded.tokens.dtype)
         tokens[:n] = encoded.tokens
         self.tokens = torch.as_tensor(tokens, device=device)
+        # The filler, whose targets are all padding, begins at 1: so the position before its first token is one.
         starts = np.append(encoded.prompt_length, 1).astype(np.int16)
         self.starts = torch.as_tensor(starts, device=device)  # where the completion begins
         self.span = torch.arange(max(task.form.answer_length for task in questions.tasks), device=device)
@@ -103,6 +104,7 @@ class Rows:
         tokens = self.tokens[rows].long()
         at = self.starts[rows].long()[:, None] + self.span
         inside = at < tokens.shape[1]
+        # Past the end of a row any column will do: there is no target.
         at = at.clamp_(max=tokens.shape[1] - 1)
         targets = torch.where(inside, tokens.gather(1, at), PAD)
         return Batch(self.prefix, tokens[:, :-1], at - 1, targets)

@@ -37,6 +37,7 @@ def raw_numbers(rng: np.random.Generator, n: int) -> NDArray[np.uint64]:
 
 def shuffled(rng: np.random.Generator, n: int) -> Ints:
     """A random permutation of 0 .. n - 1."""
+    # Not Generator.permutation: NumPy keeps the bit stream fixed between versions, and that algorithm not.
     return np.argsort(raw_numbers(rng, n), kind="stable")
 
 

@@ -159,6 +159,7 @@ def grow(model: Transformer, n_inputs: int, std: float, seed: int) -> Transforme
         )
     if n_new:
         generator = torch.Generator().manual_seed(seed)
+        # Only what is new is drawn: the rows of the base stay as they were, bit for bit.
         new = torch.randn(n_new, model.width, generator=generator) * std
         weight = torch.cat([model.embedding.weight.detach().cpu(), new])
         model.embedding = torch.nn.Embedding(n_inputs, model.width, _weight=weight)

@@ -57,10 +57,12 @@ def probe_states(
     """
     tokens, last = probe_prompt(form, vocabulary, ids)
     texts = [probe_text(form, vocabulary, i) for i in ids]
+    # Hidden states of other cities than these would look like a map that was lost.
     assert vocabulary.decode(tokens) == texts, "prompts do not name their cities"
     states = np.empty((len(ids), n_positions, len(layers), model.width), np.float32)
     device = model.embedding.weight.device
     if device.type == "cpu" and kernels.library() is not None:
+        # Ids with the same first digits stand together, so a batch makes a smaller tree.
         order = np.lexsort(tokens.T[::-1])
         for start in range(0, len(ids), batch):
             rows = order[start : start + batch]

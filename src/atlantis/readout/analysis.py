@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
 
 from atlantis import artifacts, limits, trust
 from atlantis import config as configs
@@ -20,13 +18,14 @@ from atlantis.reading import read_json
 from atlantis.readout.catalogue import METRICS
 from atlantis.readout.compared import block_features, layer_name
 from atlantis.readout.estimator import Regressor
-from atlantis.readout.files import Tables, analysis_folder, read_table, write_tables
+from atlantis.readout.files import Tables, analysis_folder, read_table, rows_where, write_tables
 from atlantis.readout.forgetting import when_table
 from atlantis.readout.initial import initial_std
 from atlantis.readout.layers import layer_table, layer_tables
 from atlantis.readout.measures import VERSION, Measures
-from atlantis.readout.probes import Reading, read_degrees, read_sphere, without_r2
+from atlantis.readout.probes import Reading, read_degrees, read_sphere
 from atlantis.readout.source import open_checkpoint, open_source
+from atlantis.readout.splits import without_r2
 from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.tasks import Task
@@ -158,6 +157,7 @@ def _read(
             measures.add(found[1])
 
     with bar("probing checkpoints", len(checkpoints)) as progress:
+        # The first that can be read comes alone, for the others are compared with it.
         left = list(checkpoints)
         while left and not readings:
             step = left.pop(0)
@@ -244,7 +244,7 @@ def _kept_files(name: str, folder: Path) -> list[str]:
 
 def _merged(before: Tables, fresh: Tables, steps: set[int]) -> Tables:
     """Both, by step; for the `steps` that are in both, the fresh rows."""
-    kept = {file: _where(table, ~table["step"].isin(list(steps))) for file, table in before.items()}
+    kept = {file: rows_where(table, ~table["step"].isin(list(steps))) for file, table in before.items()}
     return {
         file: pd.concat([kept[file], table]).sort_values("step", kind="stable", ignore_index=True)
         for file, table in fresh.items()
@@ -268,16 +268,11 @@ def _courses(tables: dict[str, Tables], config: ProbeConfig) -> pd.DataFrame:
     names = [metric.name for metric in METRICS.values() if metric.better and metric.course]
     measures = tables["map"]["measures.parquet"]
     read = (measures["group"] == REAL) & (measures["layer"] == layer_name(config.layers))
-    courses = _where(measures, measures["metric"].isin(names) & (read | (measures["layer"] == ANSWERS)))
+    courses = rows_where(measures, measures["metric"].isin(names) & (read | (measures["layer"] == ANSWERS)))
     dynamics = tables["degrees"]["representation_dynamics.csv"]
-    test = _where(dynamics, (dynamics["group"] == REAL) & (dynamics["split"] == "test"))
+    test = rows_where(dynamics, (dynamics["group"] == REAL) & (dynamics["split"] == "test"))
     scores = test.melt(["step", "group"], [name for name in names if name in test], var_name="metric")
     return pd.concat([courses, scores])
-
-
-def _where(table: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:
-    """The rows for which the mask is true (`table[mask]`, of which a type checker cannot tell that it is a table)."""
-    return cast(pd.DataFrame, table.loc[np.asarray(mask, dtype=bool)])
 
 
 def probe_run(run: Path | str, measures: bool | None = None) -> None:

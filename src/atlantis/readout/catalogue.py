@@ -1,7 +1,7 @@
 """Every metric, once: its name in files, what people call it, its unit, which way is better, and how to read it.
 
 `when.csv`, the curves and tables of a report, `atlantis show` and docs/metrics.md read this. To add a metric, write the
-function that computes it (`@measure` in measures.py, or `@score` in probes.py) and its entry here: it then has a row in
+function that computes it (`@measure` in measures.py, or `@score` in placed.py) and its entry here: it then has a row in
 the files, a curve on the page and a line in the documentation.
 """
 

@@ -22,10 +22,12 @@ from atlantis.readout.catalogue import scale_of
 from atlantis.readout.damage import Anywhere, Displacement
 from atlantis.readout.integration import Island, find_islands
 from atlantis.readout.outputs import answer_distributions, old_prompts
-from atlantis.readout.probes import degrees_split, folds, metrics, read_sphere
+from atlantis.readout.placed import metrics
+from atlantis.readout.probes import read_sphere
 from atlantis.readout.ridge import Ridge, Sums, solve_ridge
 from atlantis.readout.similarity import Cloud, principal_subspace
 from atlantis.readout.skill import Estimate, over_folds, predict_held_out, shift_back
+from atlantis.readout.splits import degrees_split, folds
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.statistics import cells_of, mean_over_cities
@@ -140,6 +142,7 @@ class Compared:
     def _first(self, model: Transformer, vocabulary: Vocabulary) -> First:
         world, seed = self.world, self.config.seed
         shuffled = np.random.Generator(np.random.PCG64(seed)).permutation(world.n_real)
+        # Virtual cities keep their states: they take no part in the fit, which is to learn nothing.
         permuted = np.concatenate([self.features[shuffled], self.features[world.first_virtual :]])
         new = like(model, self.constants.initial_std, seed)
         everywhere, form = np.arange(len(self.features)), self.constants.task.form

@@ -192,16 +192,16 @@ def _weighted_correlations(weights: np.ndarray, y: _Ranked, *against: _Ranked) -
 class Anywhere:
     """The null of a rank correlation with the distance to a centre: the same about centres that mean nothing.
 
-    lon, lat (n,) are the cities; `n_regions` centres are drawn uniformly from the sphere, as often as `n_centres`, and
+    lon, lat (n,) are the cities; `n_regions` centres are drawn uniformly from the sphere, as often as `N_CENTRES`, and
     the nearest counts. Neighbours are displaced alike, so about most points of a sphere there is some correlation.
     """
 
-    def __init__(self, lon: np.ndarray, lat: np.ndarray, n_regions: int, seed: int, n_centres: int = N_CENTRES) -> None:
+    def __init__(self, lon: np.ndarray, lat: np.ndarray, n_regions: int, seed: int) -> None:
         rng = np.random.Generator(np.random.PCG64(seed))
-        ranks = np.empty((n_centres, len(lon)), dtype=np.float32)
+        ranks = np.empty((N_CENTRES, len(lon)), dtype=np.float32)
         for row in ranks:
-            places = lon_lat(rng.normal(size=(n_regions, 3)))
-            row[:] = _standard(haversine_km(places[0][:, None], places[1][:, None], lon, lat).min(0))
+            centres = lon_lat(rng.normal(size=(n_regions, 3)))
+            row[:] = _standard(haversine_km(centres[0][:, None], centres[1][:, None], lon, lat).min(0))
         self._ranks = ranks
 
     def correlations(self, y: np.ndarray) -> tuple[float, float, float]:

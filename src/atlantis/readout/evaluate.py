@@ -26,12 +26,15 @@ from atlantis.tasks import Questions
 from atlantis.tasks.score import Score, score
 from atlantis.world import World
 
+BATCH = 1024
+"""Rows whose loss is computed at a time."""
+
 
 @torch.no_grad()
-def mean_loss(model: Transformer, rows: Rows, batch: int = 1024) -> float:
+def mean_loss(model: Transformer, rows: Rows) -> float:
     """Mean cross-entropy (nats) of the completions' tokens over all rows."""
     total = count = 0.0
-    for chunk in torch.arange(len(rows), device=rows.tokens.device).split(batch):
+    for chunk in torch.arange(len(rows), device=rows.tokens.device).split(BATCH):
         part = rows.batch(chunk)
         loss, n = completion_loss(shared_logits(model, part), part.targets)
         total, count = total + loss.item(), count + n.item()
@@ -56,6 +59,7 @@ def evaluation_questions(
     if old is not None and old != dataset.config:
         pools.append(_held_out(Dataset.build(world, old)))
         note += ", and of the base's dataset"
+    # A question of a sibling may be among those that this run trains on.
     pool = new_to([dataset.splits["train"]], Questions.concatenate(pools))
     for task in pool.tasks:
         if any((pool.slice[rows] == 0).any() for this, rows in pool.by_task() if this is task):

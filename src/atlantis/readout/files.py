@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from atlantis.names import OLD_PROTOCOLS
 
@@ -38,3 +41,8 @@ def read_table(file: Path, no_number: Sequence[str] = ("",)) -> pd.DataFrame:
     if file.suffix == ".parquet":
         return pd.read_parquet(file)
     return pd.read_csv(file, keep_default_na=False, na_values=[*no_number])
+
+
+def rows_where(table: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:
+    """The rows for which the mask is true (`table[mask]`, of which a type checker cannot tell that it is a table)."""
+    return cast(pd.DataFrame, table.loc[np.asarray(mask, dtype=bool)])

@@ -57,9 +57,9 @@ def _first_reach(steps: np.ndarray, damage: np.ndarray, level: float) -> float:
 def when_table(measures: pd.DataFrame) -> pd.DataFrame:
     """One row per metric and group of tidy measures (columns step, group, metric, value): its `course`."""
     rows = []
-    for key, found in measures.groupby(["metric", "group"], sort=False):
+    for key, history in measures.groupby(["metric", "group"], sort=False):
         metric, group = map(str, cast(tuple, key))
-        found = found.sort_values("step")
-        when = course(found["step"].to_numpy(), found["value"].to_numpy(), is_better_high(metric))
+        history = history.sort_values("step")
+        when = course(history["step"].to_numpy(), history["value"].to_numpy(), is_better_high(metric))
         rows.append({"metric": metric, "group": group} | when._asdict())
     return pd.DataFrame(rows, columns=["metric", "group", *When._fields])

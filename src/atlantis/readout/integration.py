@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Num
 from scipy.spatial import procrustes
 
-from atlantis.readout.probes import FEWEST
 from atlantis.readout.ridge import Sums, fit_ridge, solve_ridge
 from atlantis.readout.skill import Estimate
+from atlantis.readout.splits import FEWEST
 from atlantis.readout.threads import side_by_side
 from atlantis.sphere import haversine_km, lon_lat
 from atlantis.statistics import log_normal_mean
@@ -136,13 +136,13 @@ def place_unseen(
     return Placed(solve_ridge(sums, alpha).predict(virtual), np.array(side_by_side(error_km, islands)))
 
 
-def mean_of_islands(km: Num[np.ndarray, " k"], confidence: float = 0.95) -> Estimate:
+def mean_of_islands(km: Num[np.ndarray, " k"]) -> Estimate:
     """Mean error of islands from the errors `km` of each, with an interval on the log scale.
 
     Islands' errors are positive and skewed: a few are several times the median, as log-normal values are. No interval
     for fewer than three islands, equal errors, or an error of 0.
     """
-    interval = log_normal_mean(km, confidence)
+    interval = log_normal_mean(km)
     return Estimate(float(km.mean()), interval.low, interval.high, len(km))
 
 

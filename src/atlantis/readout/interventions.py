@@ -60,6 +60,7 @@ FEWEST_FIT, MOST_FIT = 200, 2_000
 CHUNK = 256
 """Rows whose states are computed at a time."""
 LEAST_READABLE = 0.5
+TINY = 1e-12
 NO_INTERVAL = Interval(float("nan"), float("nan"), 0, "not a mean")
 
 
@@ -194,17 +195,17 @@ def changes(
 
 @torch.no_grad()
 def changed_answers(
-    model: Transformer, task: Task, prompts: Prompts, cut: int, seat: slice, added: Float[np.ndarray, "k n S D"]
+    model: Transformer, task: Task, prompts: Prompts, cut: int, tokens: slice, added: Float[np.ndarray, "k n S D"]
 ) -> Int[np.ndarray, "k n"]:
-    """Greedy answers, int64 (k, n), for each of k things added to the states of a seat's S tokens behind block `cut`.
+    """Greedy answers, int64 (k, n), for each of k things added to the states of S tokens of the prompts.
 
-    -1 is the embedding for a cut, and an answer that cannot be read.
+    The states are those behind block `cut`; -1 is the embedding for a cut, and an answer that cannot be read.
     """
-    k, n = added.shape[:2]
-    whole = torch.zeros(k, *prompts.tokens.shape, model.width)
-    whole[:, :, seat] = torch.as_tensor(added).float()
-    tokens = decode(Stitched(model, model, cut), prompts.tokens, task.form.answer_length, whole)
-    return read_answers(task.form, tokens.numpy()).reshape(k, n)
+    k, n, size, width = added.shape
+    whole = torch.zeros(k, n, prompts.tokens.shape[1] - tokens.start, width)
+    whole[:, :, :size] = torch.as_tensor(added).float()
+    answer = decode(Stitched(model, model, cut), prompts.tokens, task.form.answer_length, whole)
+    return read_answers(task.form, answer.numpy()).reshape(k, n)
 
 
 # --- what the answers do
@@ -336,47 +337,34 @@ class Scene:
 
     def at(self, cut: int, rng: np.random.Generator) -> pd.DataFrame:
         """The rows of `intervention_table` for one seat and cut."""
-        changed = list(self._changed(cut, rng))
-        added = np.stack([each.added for each in changed])
-        answer = changed_answers(self.model, self.task, self.prompts, cut, self.seat, added)
+        sets = self.prompts.token_sets(self.seat)
+        table = [row for name, tokens in sets.items() for row in self._of_tokens(cut, name, tokens, rng)]
+        return pd.DataFrame(table)
+
+    def _of_tokens(self, cut: int, name: str, tokens: slice, rng: np.random.Generator) -> Iterator[dict[str, object]]:
+        """The rows of one set of tokens, which are counted from the seat's first."""
+        parts = [states[cut + 1][:, tokens] for states in self.states]
+        of_a, of_b, of_fit = (states.reshape(len(states), -1) for states in parts)
+        directions = Directions.fit(of_fit, self.places[2])
+        by_change = changes(of_a, of_b, self.places[0], self.places[1], directions, rng)
+        if name == "before":  # there is hardly a map in them, and each change takes its time
+            by_change = {"interchange": by_change["interchange"]}
+        whole = max(float(np.linalg.norm(by_change["interchange"], axis=1).mean()), TINY)
+        added = np.stack([delta.reshape(parts[0].shape) for delta in by_change.values()])
+        start = self.seat.start
+        here = slice(start + tokens.start, start + tokens.stop)
+        answer = changed_answers(self.model, self.task, self.prompts, cut, here, added)
         displacement = self.places[1] - self.places[0]
-        table = []
-        for each, given in zip(changed, answer, strict=True):
+        for (change, delta), given in zip(by_change.items(), answer, strict=True):
+            moved = delta @ directions.probe
             for group in np.unique(self.group):
                 rows = self.group == group
                 own, true = ((pair[0][rows], pair[1][rows]) for pair in (self.own, self.true))
                 values = effects(self.task, given[rows], own, true) | {
-                    "length": (float(each.length[rows].mean()), NO_INTERVAL),
-                    "reading": slope_interval(displacement[rows].ravel(), each.moved[rows].ravel()),
+                    "length": (float(np.linalg.norm(delta[rows], axis=1).mean() / whole), NO_INTERVAL),
+                    "reading": slope_interval(displacement[rows].ravel(), moved[rows].ravel()),
                 }
-                table += _rows({"tokens": each.tokens, "change": each.change, "group": group}, values)
-        return pd.DataFrame(table)
-
-    def _changed(self, cut: int, rng: np.random.Generator) -> Iterator[Changed]:
-        """What is added to the states at a cut, for each set of tokens and change."""
-        for name, tokens in self.prompts.token_sets(self.seat).items():
-            parts = [states[cut + 1][:, tokens] for states in self.states]
-            of_a, of_b, of_fit = (states.reshape(len(states), -1) for states in parts)
-            directions = Directions.fit(of_fit, self.places[2])
-            by_change = changes(of_a, of_b, self.places[0], self.places[1], directions, rng)
-            whole = np.linalg.norm(by_change["interchange"], axis=1).mean()
-            for change, delta in by_change.items():
-                if name == "before" and change != "interchange":
-                    continue  # there is hardly a map in them, and each change takes its time
-                added = np.zeros_like(self.states[0][cut + 1])
-                added[:, tokens] = delta.reshape(parts[0].shape)
-                length = np.linalg.norm(delta, axis=1) / max(whole, 1e-12)
-                yield Changed(name, change, added, length, delta @ directions.probe)
-
-
-class Changed(NamedTuple):
-    """One change of some tokens: what is added (n, S, D), its size (n,), and what a probe's reading moves by (n, 3)."""
-
-    tokens: str
-    change: Change
-    added: np.ndarray
-    length: np.ndarray
-    moved: np.ndarray
+                yield from _rows({"tokens": name, "change": change, "group": group}, values)
 
 
 @torch.no_grad()

@@ -15,9 +15,10 @@ from atlantis.model.checkpoint import checkpoint_folders
 from atlantis.names import REAL
 from atlantis.progress import bar
 from atlantis.readout.files import Tables, write_tables
-from atlantis.readout.probes import degrees_split, metrics, virtual_regions
+from atlantis.readout.placed import metrics
 from atlantis.readout.ridge import Sums, solve_ridge
 from atlantis.readout.source import Source, open_source
+from atlantis.readout.splits import degrees_split, virtual_regions
 from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.world import World
@@ -29,8 +30,8 @@ POSITIONS = {"characters": ["digit", ",", "c", "_"], "city": ["city", ","]}
 MOST_BYTES = 2**30
 
 
-def layer_table(source: Source, world: World, config: ProbeConfig, layers: list[str] | None = None) -> pd.DataFrame:
-    """One row per layer (all of the source's, or `layers`), position and group: the scores of `probes.metrics`.
+def layer_table(source: Source, world: World, config: ProbeConfig) -> pd.DataFrame:
+    """One row per layer of the source, position and group: the scores of `placed.metrics`.
 
     Each probe is a ridge regression of raw degrees on one layer's state at one position, with the degrees protocol's
     split and penalty. Groups are the real cities tested on, and each virtual region.
@@ -38,10 +39,10 @@ def layer_table(source: Source, world: World, config: ProbeConfig, layers: list[
     train, test = degrees_split(world, config)
     truth = np.stack([world.lon, world.lat], axis=1)
     scored = {REAL: test} | {region: world.ids_of(region) for region in virtual_regions(world)}
-    layers, positions = layers or source.layers, POSITIONS[source.vocabulary.kind]
+    layers, positions = source.layers, POSITIONS[source.vocabulary.kind]
 
-    def read(place: tuple[int, int]) -> list[dict[str, Any]]:
-        layer, position = place
+    def read(cell: tuple[int, int]) -> list[dict[str, Any]]:
+        layer, position = cell
         features = states[:, position, layer].astype(np.float64)
         predicted = solve_ridge(Sums.of(features[train], truth[train]), config.alpha).predict(features)
         where = {"layer": some[layer], "position": positions[position]}

@@ -20,8 +20,8 @@ from atlantis.readout.catalogue import METRICS
 from atlantis.readout.compared import ENERGY, Compared, Constants, First, mean
 from atlantis.readout.damage import Shift, rank_correlations, share_about_anywhere, tangential_share
 from atlantis.readout.integration import constellation_disparity, mean_of_islands, place_unseen, ratio
+from atlantis.readout.layout import LAYOUT
 from atlantis.readout.outputs import kl_per_token
-from atlantis.readout.probes import groups
 from atlantis.readout.ridge import Ridge
 from atlantis.readout.similarity import (
     Cloud,
@@ -42,6 +42,7 @@ from atlantis.readout.skill import (
     skills,
     turn_back,
 )
+from atlantis.readout.splits import groups
 from atlantis.settings import ModelConfig, ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.tasks import Task
@@ -55,8 +56,6 @@ INITIAL_STD = ModelConfig().init_std
 VERSION = 2
 """Of what the metrics mean; what an earlier version wrote is not added to. 2: the shift is taken out of `turned` and of
 all displacements."""
-
-COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
 
 
 class Row(NamedTuple):
@@ -125,7 +124,7 @@ class Measures:
 
     def table(self) -> pd.DataFrame:
         """All rows so far."""
-        return pd.DataFrame(self.rows, columns=list(COLUMNS))
+        return pd.DataFrame(self.rows, columns=list(LAYOUT))
 
     def _add(self, row: Row) -> None:
         """One row; a number that is not one is left out."""
@@ -184,6 +183,7 @@ def readings(at: Compared) -> Iterator[Row]:
 @measure
 def off_manifold(at: Compared) -> Iterator[Row]:
     constants, features = at.constants, at.features
+    # One fold is left out: cities that a subspace was fitted on lie in it, whatever they are.
     inside = Cloud.of(features[at.real][at.fold != 0])
     basis = principal_subspace(inside.gram, ENERGY)
 

@@ -19,10 +19,10 @@ from atlantis.world import World
 N_PROMPTS = 512
 
 
-def old_prompts(world: World, seed: int, task: Task = DISTANCE, n: int = N_PROMPTS) -> Questions:
+def old_prompts(world: World, seed: int, task: Task = DISTANCE) -> Questions:
     """Questions about real cities drawn at random: what a model knew before it met the virtual ones."""
     real = Pool(task, world, Where("world"))
-    return real.ask(min(n, real.most), streams(seed, "old prompts"))[0]
+    return real.ask(min(N_PROMPTS, real.most), streams(seed, "old prompts"))[0]
 
 
 @torch.no_grad()

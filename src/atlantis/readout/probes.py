@@ -12,15 +12,15 @@ Two protocols, on the same features (`activations.probe_features`):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial, reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Int, Num
+from jaxtyping import Num
 from numpy.typing import ArrayLike
 
 from atlantis.errors import UserError
@@ -28,18 +28,14 @@ from atlantis.names import PROTOCOLS, REAL, protocol_named
 from atlantis.readout.catalogue import METRICS
 from atlantis.readout.estimator import Regressor, fitted
 from atlantis.readout.files import Tables
+from atlantis.readout.placed import SCORES, metrics, variant_columns
 from atlantis.readout.ridge import Ridge, Sums, fit_ridge, solve_ridge
+from atlantis.readout.splits import degrees_split, folds, groups, virtual_regions
 from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
 from atlantis.statistics import FEWEST_VALUES, fold_probes_share, interval, probes_share, splits_share
 from atlantis.world import World
-
-FEWEST = 10
-"""Real cities that a world must have to be probed."""
-
-LEAST_SPREAD = 0.01
-"""Degrees, about a kilometre, which is the least that the task tells apart: within less, R2 has no meaning."""
 
 
 @dataclass(frozen=True)
@@ -56,98 +52,6 @@ class Reading:
         """What is written, by file name."""
         tables = {"representation_dynamics.csv": self.dynamics, "predictions.parquet": self.predictions}
         return tables if self.variants is None else tables | {"variants.csv": self.variants}
-
-
-@dataclass(frozen=True)
-class Placed:
-    """True and predicted places of n cities, degrees, all arrays (n,)."""
-
-    lon: np.ndarray
-    lat: np.ndarray
-    pred_lon: np.ndarray
-    pred_lat: np.ndarray
-
-    @cached_property
-    def km(self) -> np.ndarray:
-        """Great-circle errors."""
-        return haversine_km(self.lon, self.lat, self.pred_lon, np.clip(self.pred_lat, -90.0, 90.0))
-
-
-SCORES: dict[str, Callable[[Placed], float]] = {}
-"""By name, in the order of the columns."""
-
-
-def score(function: Callable[[Placed], float]) -> Callable[[Placed], float]:
-    """Have the function score every group of cities, by its name, which needs an entry in the catalogue."""
-    SCORES[function.__name__] = function
-    return function
-
-
-@score
-def lon_r2(places: Placed) -> float:
-    return r2(places.lon, places.pred_lon)
-
-
-@score
-def lat_r2(places: Placed) -> float:
-    return r2(places.lat, places.pred_lat)
-
-
-@score
-def lon_mae(places: Placed) -> float:
-    return _mean(np.abs(places.lon - places.pred_lon))
-
-
-@score
-def lat_mae(places: Placed) -> float:
-    return _mean(np.abs(places.lat - places.pred_lat))
-
-
-@score
-def mean_km(places: Placed) -> float:
-    return _mean(places.km)
-
-
-@score
-def median_km(places: Placed) -> float:
-    return float(np.median(places.km)) if len(places.km) else float("nan")
-
-
-def variant_columns() -> list[str]:
-    """Those of `variants.csv`."""
-    return ["variant", "group", "n", *SCORES]
-
-
-def metrics(
-    lon: Num[np.ndarray, " n"],
-    lat: Num[np.ndarray, " n"],
-    pred_lon: Num[np.ndarray, " n"],
-    pred_lat: Num[np.ndarray, " n"],
-) -> dict[str, float]:
-    """`n` and all `SCORES` of predicted places in degrees.
-
-    R2 = 1 - residual / total sum of squares of longitude and of latitude (NaN where the truth hardly varies); mean
-    absolute errors in degrees; mean and median great-circle error in km. Inside a tight group R2 means little: read
-    its km. A group of no cities gives NaN throughout.
-    """
-    places = Placed(lon, lat, pred_lon, pred_lat)
-    return {"n": len(lon), **{name: function(places) for name, function in SCORES.items()}}
-
-
-def r2(true: Num[np.ndarray, " n"], predicted: Num[np.ndarray, " n"]) -> float:
-    """Coefficient of determination of degrees.
-
-    NaN for fewer than two values, and for a truth that varies by less than `LEAST_SPREAD`, as on a parallel: rounding
-    errors alone would then give any number.
-    """
-    if len(true) < 2 or np.ptp(true) < LEAST_SPREAD:
-        return float("nan")
-    total = float(((true - true.mean()) ** 2).sum())
-    return 1.0 - float(((true - predicted) ** 2).sum()) / total
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if len(values) else float("nan")
 
 
 def read(
@@ -184,52 +88,6 @@ def read(
     if groups is not None:
         return reading
     return Reading(reading.dynamics.query("group == @REAL"), reading.predictions)  # one group is all there is
-
-
-def degrees_split(
-    world: World, config: ProbeConfig, repeat: int = 0
-) -> tuple[Int[np.ndarray, " train"], Int[np.ndarray, " test"]]:
-    """Ids of the real cities to fit on and to test on: `n_train` of `n_cities`, drawn with the probe's seed.
-
-    The protocol's own split is the first; `repeat` 1, 2, ... are further ones, drawn with seeds derived from its seed.
-    A world with fewer real cities than `n_cities` is used whole, in the same proportion. Raises UserError for a world
-    of fewer than `FEWEST` real cities.
-    """
-    _check_size(world)
-    n_cities = min(config.n_cities, world.n_real)
-    n_train = config.n_train if n_cities == config.n_cities else round(n_cities * config.n_train / config.n_cities)
-    seed = np.random.SeedSequence([config.seed, repeat]) if repeat else config.seed
-    drawn = np.random.Generator(np.random.PCG64(seed)).permutation(world.n_real)[:n_cities]
-    train, test = np.sort(drawn[:n_train]), np.sort(drawn[n_train:])
-    if min(len(train), len(test)) < 2:
-        raise UserError(
-            f"probe.n_train={config.n_train} of probe.n_cities={config.n_cities}: of this world's {world.n_real} real "
-            f"cities that leaves {len(train)} to fit on and {len(test)} to test on; both need at least 2"
-        )
-    return train, test
-
-
-def _check_size(world: World) -> None:
-    if world.n_real < FEWEST:
-        raise UserError(f"a probe needs at least {FEWEST} real cities; this world has {world.n_real}")
-
-
-def check_probe(world: World, config: ProbeConfig) -> None:
-    """UserError if the world has too few real cities for a probe with these settings, by either protocol."""
-    degrees_split(world, config)
-    folds(world, config)
-
-
-def without_r2(world: World) -> str | None:
-    """Why a probe of this world has no R2 of a coordinate, in a sentence; None if it has both."""
-    real = slice(0, world.n_real)
-    named = (("longitude", world.lon[real], "meridian"), ("latitude", world.lat[real], "parallel"))
-    flat = [(name, line) for name, degrees, line in named if np.ptp(degrees) < LEAST_SPREAD]
-    if not flat:
-        return None
-    where = "in one place" if len(flat) == 2 else f"on one {flat[0][1]}"
-    names = " and ".join(name for name, _ in flat)
-    return f"all real cities lie {where}: R2 of {names} has no meaning and is left empty; read the km"
 
 
 def read_degrees(
@@ -329,18 +187,6 @@ def _variants(
     return pd.DataFrame(all_rows, columns=variant_columns())  # a world of one region has no rows, and these columns
 
 
-def folds(world: World, config: ProbeConfig) -> Int[np.ndarray, " n_real"]:
-    """Which of `repeats` folds (at least 2) each real city is in, (n_real,): drawn with the probe's seed.
-
-    Raises UserError for a world with fewer than `FEWEST` real cities, or fewer than 2 for each fold.
-    """
-    _check_size(world)
-    n_folds = max(2, config.repeats)
-    if world.n_real < 2 * n_folds:
-        raise UserError(f"probe.repeats={n_folds}: too many folds for {world.n_real} real cities; at least 2 in each")
-    return np.random.Generator(np.random.PCG64(config.seed)).permutation(world.n_real) % n_folds
-
-
 def read_sphere(
     features: Num[np.ndarray, "n_cities p"], world: World, config: ProbeConfig, estimator: Regressor | None = None
 ) -> Reading:
@@ -358,6 +204,7 @@ def read_sphere(
     virtual_by_fold = np.zeros((n_folds, world.n_virtual, 3))
     members = [np.flatnonzero(fold == k) for k in range(n_folds)]
     sums = side_by_side(lambda ids: Sums.of(features[ids], targets[ids]), members)
+    # A fold's fit has the sums of all cities less its own: the features are multiplied once, not once for each fold.
     everything = reduce(add, sums)
 
     def read_fold(k: int) -> Ridge | None:
@@ -408,18 +255,6 @@ def _intervals(
         around = interval(values, scale, shared, None if around_mean else scores[key]).holding(scores[key])
         ends[f"{key}_low"], ends[f"{key}_high"] = around.low, around.high
     return ends
-
-
-def virtual_regions(world: World) -> list[str]:
-    """Names of the virtual regions."""
-    return [region.name for region in world.virtual_regions]
-
-
-def groups(world: World) -> Iterator[tuple[str, np.ndarray]]:
-    """What is scored on its own: all real cities together, every real region, every virtual one; with its ids."""
-    yield REAL, np.arange(world.n_real)
-    for region in world.regions:
-        yield region, world.ids_of(region)
 
 
 def _predictions(world: World, split: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:

@@ -148,6 +148,7 @@ def turn_back(now: Cloud, first: Cloud, fold: Int[np.ndarray, " n"]) -> Float[np
     def turn_fold(k: int) -> None:
         rows, others = fold == k, fold != k
         a, b = now.x[others].mean(0), first.x[others].mean(0)
+        # x' y of the other folds about their means: all sums less this fold's, less n times the product of the means.
         turn = orthogonal_turn(everything - inside[k] - others.sum() * np.outer(a, b))
         carried[rows] = (now.x[rows] - a) @ turn + b
 
@@ -190,9 +191,9 @@ def mlp_probe(
 
 
 def _network(
-    x: np.ndarray, y: np.ndarray, fit: np.ndarray, check: np.ndarray, asked: np.ndarray, seed: int
+    x: np.ndarray, y: np.ndarray, fit: np.ndarray, check: np.ndarray, held_out: np.ndarray, seed: int
 ) -> np.ndarray:
-    """Outputs for the rows `asked`, from the step at which the rows `check` had the least squared error."""
+    """Outputs for the rows `held_out`, from the step at which the rows `check` had the least squared error."""
     inputs, targets = (torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)) for a in (x, y))
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(x.shape[1], HIDDEN, generator=generator) / x.shape[1] ** 0.5
@@ -204,8 +205,9 @@ def _network(
         return F.gelu(rows @ parameters[0] + parameters[1]) @ parameters[2] + parameters[3]
 
     optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
-    x_fit, y_fit, x_check, y_check, x_asked = inputs[fit], targets[fit], inputs[check], targets[check], inputs[asked]
-    least, best = float(F.mse_loss(torch.zeros_like(y_check), y_check)), np.zeros((len(asked), y.shape[1]))
+    x_fit, y_fit, x_check, y_check = inputs[fit], targets[fit], inputs[check], targets[check]
+    x_held_out = inputs[held_out]
+    least, best = float(F.mse_loss(torch.zeros_like(y_check), y_check)), np.zeros((len(held_out), y.shape[1]))
     for step in range(1, N_STEPS + 1):
         optimizer.zero_grad()
         F.mse_loss(outputs(x_fit), y_fit).backward()
@@ -214,5 +216,5 @@ def _network(
             with torch.no_grad():
                 loss = float(F.mse_loss(outputs(x_check), y_check))
                 if loss < least:
-                    least, best = loss, outputs(x_asked).numpy().astype(np.float64)
+                    least, best = loss, outputs(x_held_out).numpy().astype(np.float64)
     return best

@@ -150,27 +150,27 @@ def _load(folder: Path) -> tuple[Any, Any]:
         opened: Any = AutoModelForCausalLM.from_pretrained(
             folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **local
         )
-        model, found = opened
+        model, loading = opened
     except Exception as error:  # transformers raises OSError, ValueError, KeyError, SafetensorError, ...
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise UserError(f"{folder}: transformers cannot open its model and tokenizer ({reason})") from None
     finally:
         if shown:
             logging.enable_progress_bar()
-    if missing := sorted(found["missing_keys"]):
+    if missing := sorted(loading["missing_keys"]):
         raise UserError(f"{folder}: {len(missing)} of the model's weights are missing, such as {missing[0]}")
     return model.eval(), tokenizer
 
 
 def _tokens(folder: Path, tokenizer: Any, world: World) -> tuple[Vocabulary, np.ndarray]:
     """The vocabulary that the folder's tokenizer has, and for each of its tokens the tokenizer's own number for it."""
-    found = tokenizer.get_vocab()
-    kind = "city" if "c_0" in found else "characters"
+    id_of_text = tokenizer.get_vocab()
+    kind = "city" if "c_0" in id_of_text else "characters"
     if kind == "city":
-        _check_cities(folder, next(i for i in range(len(world) + 1) if f"c_{i}" not in found), world)
+        _check_cities(folder, next(i for i in range(len(world) + 1) if f"c_{i}" not in id_of_text), world)
     vocabulary = Vocabulary(kind, len(world))
     texts = [*vocabulary.symbols, *(f"c_{i}" for i in range(len(world)) if kind == "city")]
-    token_of = np.array([found.get(text, -1) for text in texts])
+    token_of = np.array([id_of_text.get(text, -1) for text in texts])
     ids = np.unique(np.clip([0, 9, 10, 99, 100, 999, 1000, len(world) - 1], 0, len(world) - 1))
     tokens, last = probe_prompt(DISTANCE.form, vocabulary, ids)
     for text, row, end in zip(vocabulary.decode(tokens), tokens, last, strict=True):
@@ -188,10 +188,10 @@ def _read_theirs(
     model: Any, vocabulary: Vocabulary, token_of: np.ndarray, ids: np.ndarray, layers: list[str], n_positions: int
 ) -> np.ndarray:
     tokens, last = probe_prompt(DISTANCE.form, vocabulary, ids)
-    places = [0 if name == EMBEDDING else -1 if name == NORM else int(name) + 1 for name in layers]
+    indices = [0 if name == EMBEDDING else -1 if name == NORM else int(name) + 1 for name in layers]
     states = np.empty((len(ids), n_positions, len(layers), model.config.hidden_size), np.float32)
     for rows, length in same_length(last + 1, 256):  # of one length: nothing is padded
         prompts = torch.as_tensor(token_of[tokens[rows, :length]])
         hidden = model(input_ids=prompts, output_hidden_states=True, use_cache=False).hidden_states
-        states[rows] = torch.stack([hidden[place][:, -n_positions:] for place in places], dim=2).numpy()
+        states[rows] = torch.stack([hidden[index][:, -n_positions:] for index in indices], dim=2).numpy()
     return states

@@ -100,23 +100,27 @@ def stitched_answers(model: Stitched, vocabulary: Vocabulary, questions: Questio
 
 @torch.no_grad()
 def decode(
-    model: Stitched, prompts: Int[Tensor, "B T"], n_tokens: int, added: Float[Tensor, "k B T D"] | None = None
+    model: Stitched, prompts: Int[Tensor, "B T"], n_tokens: int, added: Float[Tensor, "k B S D"] | None = None
 ) -> Int[Tensor, "rows n_tokens"]:
     """Greedy completions of prompts of equal length, `<pad>` after `<eos>`.
 
-    `added`, where it is given, is k things to add to the states at the cut; then there are k completions of each
-    prompt, (k * B, n_tokens). What lies below is computed once.
+    `added`, where it is given, is k things to add to the states at the cut, at the last S tokens; then there are k
+    completions of each prompt, (k * B, n_tokens). What these share is computed once.
     """
     x, below = model.below(prompts)
-    if added is None:
-        return _completions(model, x, below, n_tokens)
-    return torch.cat([_completions(model, x + delta, below, n_tokens) for delta in added])
-
-
-def _completions(model: Stitched, x: Float[Tensor, "B T D"], below: Cache, n_tokens: int) -> Int[Tensor, "B n_tokens"]:
-    """Of prompts whose states at the cut are x, and whose lower blocks' keys and values are `below`."""
     length = x.shape[1]
-    x, above = model.above(x)
+    if added is None:
+        return _completions(model, *model.above(x), below, length, n_tokens)
+    start = length - added.shape[2]
+    _, above = model.above(x[:, :start])
+    changed = (model.above(x[:, start:] + delta, above) for delta in added)
+    return torch.cat([_completions(model, last, cache, below, length, n_tokens) for last, cache in changed])
+
+
+def _completions(
+    model: Stitched, x: Float[Tensor, "B T D"], above: Cache, below: Cache, length: int, n_tokens: int
+) -> Int[Tensor, "B n_tokens"]:
+    """Of prompts of `length` tokens, whose last outputs are x, and the keys and values of both models' blocks."""
     answer = torch.full((len(x), n_tokens), PAD)
     open_rows = torch.ones(len(x), dtype=torch.bool)
     for i in range(n_tokens):

@@ -17,7 +17,7 @@ from typing import TypeVar
 import torch
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from atlantis import limits
+from atlantis import limits, signals
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -36,19 +36,20 @@ def as_they_come(work: Callable[[Item], Result], items: Iterable[Item], most: in
 
     After an error, or a signal, pieces that have begun end at their next own piece; nobody waits for them.
     """
+    signals.leave_if_ending()
     items = list(items)
     of_piece = getattr(_piece, "n_threads", None)
     n_threads = of_piece or _blas_threads()
     at_once = max(1, min(n_threads, len(items), most or n_threads))
     stop: threading.Event = _piece.stop if of_piece else threading.Event()
 
-    def carry_out(item: Item) -> Result:
+    def do_piece(item: Item) -> Result:
         if stop.is_set():
             raise CancelledError
         return work(item)
 
     if of_piece and at_once == 1:
-        yield from map(carry_out, items)
+        yield from map(do_piece, items)
         return
     n_torch = torch.get_num_threads()
 
@@ -60,7 +61,7 @@ def as_they_come(work: Callable[[Item], Result], items: Iterable[Item], most: in
     with nullcontext() if of_piece else threadpool_limits(1, user_api="blas"):
         threads = ThreadPoolExecutor(at_once, initializer=begin)
         try:
-            yield from threads.map(carry_out, items)
+            yield from threads.map(do_piece, items)
         except BaseException:
             if not of_piece:
                 stop.set()

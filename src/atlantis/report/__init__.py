@@ -10,6 +10,10 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from atlantis.home import quiet_fonts
+
+quiet_fonts()
+
 
 class _Callable(ModuleType):
     """`atlantis.report(run)` writes a report: a package's name and a function's are one here."""

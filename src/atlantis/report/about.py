@@ -17,15 +17,15 @@ SMALL_FALL = 0.005
 """A fall in skill below this is not taken apart: its parts would be noise."""
 
 
-def cards(run: Run, protocol: str = "degrees") -> list[dict[str, str]]:
+def cards(run: Run) -> list[dict[str, str]]:
     """What became of the map, in a few numbers: what, from the first checkpoint to the last, and a remark."""
-    sheet = run_sheet(run, protocol)
+    sheet = run_sheet(run)
     rows = sheet.rows
     if len(rows) < 2:
         return []
     first, last = rows.iloc[0], rows.iloc[-1]
     steps = f"step {first['step']:,.0f} → {last['step']:,.0f}"
-    sentences, columns = [], run_columns(run, protocol)
+    sentences, columns = [], run_columns(run, "degrees")
     for name, metric, source, group, _ in columns:
         if source == "training" or not metric.unit or pd.isna(first[name]) or pd.isna(last[name]):
             continue

@@ -11,8 +11,9 @@ import pandas as pd
 
 from atlantis.names import REAL
 from atlantis.readout.catalogue import METRICS, title_of
+from atlantis.readout.files import rows_where
 from atlantis.report.map_data import WHEN_COLUMNS, MapData
-from atlantis.report.probe_data import Probe, rows_where
+from atlantis.report.probe_data import Probe
 from atlantis.report.run_data import Run
 from atlantis.report.tables import ABSENT, Sheet, cell, run_sheet, slice_title
 
@@ -143,12 +144,13 @@ def latex_text(sheet: Sheet) -> str:
     rows = sheet.rows
     numeric = [pd.api.types.is_numeric_dtype(rows[name]) for name in rows.columns]
     lines = [f"% {' '.join(sheet.title.split())}", r"% \usepackage{booktabs}"]
-    lines += [rf"\begin{{tabular}}{{{''.join('r' if one else 'l' for one in numeric)}}}", r"\toprule"]
+    lines += [rf"\begin{{tabular}}{{{''.join('r' if is_number else 'l' for is_number in numeric)}}}", r"\toprule"]
     lines += [" & ".join(latex_escape(name).replace("R2", "$R^2$") for name in rows.columns) + r" \\", r"\midrule"]
     for values in rows.itertuples(index=False):
         cells = zip(rows.columns, numeric, values, strict=True)
         texts = (
-            _latex_number(value, sheet.digits[name]) if one else latex_escape(str(value)) for name, one, value in cells
+            _latex_number(value, sheet.digits[name]) if is_number else latex_escape(str(value))
+            for name, is_number, value in cells
         )
         lines.append(" & ".join(texts) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"

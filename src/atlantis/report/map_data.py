@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from atlantis.names import ANSWERS, REAL
-from atlantis.readout.files import analysis_folder
-from atlantis.report.probe_data import Probe, read_results, require_columns, rows_where
+from atlantis.readout.files import analysis_folder, rows_where
+from atlantis.report.probe_data import Probe, read_results, require_columns
 
 MEASURE_COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
 CITY_COLUMNS = ("step", "id", "frozen_lon", "frozen_lat", "frozen_error_km")

@@ -26,7 +26,8 @@ from PIL import Image
 from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.readout.catalogue import METRICS
-from atlantis.report.probe_data import Probe, rows_where
+from atlantis.readout.files import rows_where
+from atlantis.report.probe_data import Probe
 from atlantis.report.run_data import Run, load
 from atlantis.report.style import COAST, INK, LAND, MUTED, SEA, TRUE, literal, new_figure, style
 from atlantis.report.tables import cell

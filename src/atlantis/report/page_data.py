@@ -14,10 +14,11 @@ import numpy as np
 import pandas as pd
 
 from atlantis.names import PROTOCOLS, REAL
+from atlantis.readout.files import rows_where
 from atlantis.report.about import about, cards, shown_path
 from atlantis.report.export import comparison_sheet, each_variant, when_sheet
 from atlantis.report.panels import panels, regions_of
-from atlantis.report.probe_data import Probe, rows_where
+from atlantis.report.probe_data import Probe
 from atlantis.report.run_data import Run
 from atlantis.report.series import number, numbers
 from atlantis.report.tables import Sheet, run_sheet

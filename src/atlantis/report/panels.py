@@ -16,8 +16,8 @@ import pandas as pd
 
 from atlantis.names import REAL
 from atlantis.readout.catalogue import METRICS, Metric, suffix
+from atlantis.readout.files import rows_where
 from atlantis.report.map_panels import bands, map_curves
-from atlantis.report.probe_data import rows_where
 from atlantis.report.run_data import Run, load
 from atlantis.report.series import BLUE, chance, number, series
 from atlantis.report.tables import slice_title

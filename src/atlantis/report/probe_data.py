@@ -5,27 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import pandas as pd
 import pyarrow
-from numpy.typing import ArrayLike
 
 from atlantis.errors import UserError
 from atlantis.names import is_reserved
 from atlantis.progress import printable
 from atlantis.readout.catalogue import METRICS
-from atlantis.readout.files import analysis_folder, read_table
+from atlantis.readout.files import analysis_folder, read_table, rows_where
 
 DYNAMICS_COLUMNS = ("step", "group", "split", "lon_r2", "lat_r2", "mean_km")
 PREDICTION_COLUMNS = ("step", "id", "name", "region", "is_virtual", "lon", "lat", "pred_lon", "pred_lat", "error_km")
 HELD_OUT = ("test", "all", "virtual", "train")  # which split of a group speaks for it, in order of preference
-
-
-def rows_where(table: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:
-    """The rows for which the mask is true (`table[mask]`, of which a type checker cannot tell that it is a table)."""
-    return cast(pd.DataFrame, table.loc[np.asarray(mask, dtype=bool)])
 
 
 @dataclass(frozen=True)

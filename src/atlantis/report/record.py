@@ -66,10 +66,10 @@ def read_facts(file: Path) -> dict[str, Any]:
         raise UserError(f"{error}; restore it, or remove it to have it written again") from None
 
 
-def record_files(places: Iterable[Path]) -> Iterator[Path]:
+def record_files(paths: Iterable[Path]) -> Iterator[Path]:
     """The records among files and in folders of them. Raises UserError for a folder that has none."""
-    for place in places:
-        files = sorted(place.glob("*.json")) if place.is_dir() else [place]
+    for path in paths:
+        files = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not files:
-            raise UserError(f"{place}: no record (*.json) in it")
+            raise UserError(f"{path}: no record (*.json) in it")
         yield from files

@@ -19,9 +19,9 @@ from atlantis.errors import UserError
 from atlantis.names import ALL, PROTOCOLS, SLICES, protocol_named
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
-from atlantis.readout.files import analysis_folder
+from atlantis.readout.files import analysis_folder, rows_where
 from atlantis.report.map_data import MapData, kept_probes, read_map, read_variants
-from atlantis.report.probe_data import Probe, read_probe, rows_where
+from atlantis.report.probe_data import Probe, read_probe
 from atlantis.tasks.score import OLD_TASK, Score, by_slice, scores_of
 from atlantis.trust import checked_record
 

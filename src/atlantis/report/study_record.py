@@ -13,7 +13,7 @@ from atlantis import artifacts
 from atlantis.config import BOOKKEEPING, checked
 from atlantis.errors import UserError
 from atlantis.names import REAL, protocol_named
-from atlantis.report.probe_data import rows_where
+from atlantis.readout.files import rows_where
 from atlantis.report.record import read_facts, record_files, rounded, write_facts
 from atlantis.report.run_data import Run
 from atlantis.settings import RunConfig, Settings
@@ -122,14 +122,14 @@ class StudyRecord(Settings):
     def virtual_regions(self) -> list[str]:
         return [region.name for region in self.config.world.regions]
 
-    def setup(self, given: Collection[str] = ()) -> str:
+    def setup(self, bases: Collection[str] = ()) -> str:
         """Digest of all that counts but the study's seeds: settings, world, precision, and how the base was made.
 
-        A base that was given, or whose weights are among `given`, counts as those weights.
+        A base that was given, or whose weights are among `bases`, counts as those weights.
         """
         start = None
         if self.base is not None:
-            config = self.base.config if self.base.option is None and self.base.weights not in given else None
+            config = self.base.config if self.base.option is None and self.base.weights not in bases else None
             start = self.base.weights if config is None else _without_seeds(config)
         facts = {"world": self.world, "precision": self.device["precision"], "base": start}
         return artifacts.digest_of({"settings": _without_seeds(self.config), **facts})
@@ -150,8 +150,8 @@ def _without_seeds(config: RunConfig) -> dict[str, Any]:
 
 def command(only: Sequence[str], seeds: Iterable[int], base: str | None = None, overrides: Sequence[str] = ()) -> str:
     """The command that makes the runs `only` with these seeds. A record's command of one seed begins so too."""
-    given = [] if base is None else ["--base", base]
-    options = ["--seeds", ",".join(map(str, seeds)), "--only", ",".join(only), *given]
+    bases = [] if base is None else ["--base", base]
+    options = ["--seeds", ",".join(map(str, seeds)), "--only", ",".join(only), *bases]
     return shlex.join(["atlantis", "study", *options, *overrides])
 
 
@@ -207,8 +207,8 @@ def read_record(file: Path) -> StudyRecord:
     return checked(StudyRecord, data, str(file))
 
 
-def read_records(places: Iterable[Path]) -> list[StudyRecord]:
+def read_records(paths: Iterable[Path]) -> list[StudyRecord]:
     """The records in files, and in folders of them, in the order of run and seed. Raises UserError for none at all."""
     order = list(RUNS)
-    records = [read_record(file) for file in record_files(places)]
+    records = [read_record(file) for file in record_files(paths)]
     return sorted(records, key=lambda record: (order.index(record.run), record.seed, record.setup()))

@@ -14,7 +14,7 @@ from atlantis.markdown import table
 from atlantis.names import PROTOCOLS, REAL
 from atlantis.progress import printable
 from atlantis.readout.catalogue import METRICS, Metric
-from atlantis.report.probe_data import rows_where
+from atlantis.readout.files import rows_where
 from atlantis.report.run_data import Run, load
 
 ABSENT = "–"
@@ -88,11 +88,6 @@ def run_sheet(run: Run | Path | str, protocol: str = "degrees") -> Sheet:
     return Sheet(rows.reset_index(), {"step": 0} | {column.name: column.metric.digits for column in columns})
 
 
-def run_rows(run: Run | Path | str, protocol: str = "degrees") -> pd.DataFrame:
-    """The rows of `run_sheet`."""
-    return run_sheet(run, protocol).rows
-
-
 def slice_title(name: str, run: Run) -> str:
     """A slice as people say it: "world-atlantis" with the name of the run's one virtual region, if it has one."""
     virtual = next((probe.virtual_regions for p in PROTOCOLS if (probe := run.probes.get(p))), [])
@@ -106,9 +101,9 @@ def cell(value: float, digits: int | None) -> str:
     return significant(value) if digits is None else f"{value:z,.{digits}f}"
 
 
-def ends(low: float, high: float, digits: int = 0) -> str:
+def ends(low: float, high: float) -> str:
     """An interval in words; `ABSENT` where there is none."""
-    return ABSENT if pd.isna(low) or pd.isna(high) else f"{low:,.{digits}f} to {high:,.{digits}f}"
+    return ABSENT if pd.isna(low) or pd.isna(high) else f"{low:,.0f} to {high:,.0f}"
 
 
 def significant(value: float) -> str:
@@ -131,10 +126,10 @@ def _heading(column: Column) -> str:
     return "probe R²\n" + ("lon" if column.metric.name == "lon_r2" else "lat")
 
 
-def run_table(run: Run | Path | str, protocol: str = "degrees") -> Table:
+def run_table(run: Run | Path | str) -> Table:
     """The table for a terminal of 100 columns. Raises `UserError` as `run_data.load` does."""
     run = run if isinstance(run, Run) else load(run)
-    columns, sheet = run_columns(run, protocol), run_sheet(run, protocol)
+    columns, sheet = run_columns(run, "degrees"), run_sheet(run)
     sources = [source for source in EXPLAINED if any(column.source == source for column in columns)]
     caption = (
         ". ".join(EXPLAINED[source] for source in sources)
@@ -148,12 +143,6 @@ def run_table(run: Run | Path | str, protocol: str = "degrees") -> Table:
     for step, cells in zip(sheet.rows["step"], sheet.cells(), strict=True):
         shown.add_row(*cells, style="bold" if step == 0 else None)
     return shown
-
-
-def markdown(run: Run | Path | str, protocol: str = "degrees") -> str:
-    """The same as a Markdown table, ending in a newline."""
-    sheet = run_sheet(run, protocol)
-    return markdown_rows(list(sheet.rows.columns), sheet.cells()) + "\n"
 
 
 def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

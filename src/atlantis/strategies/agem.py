@@ -73,6 +73,7 @@ class AveragedGEM(Strategy):
         trained = self.trained()
         steps = [p.detach() - before for p, before in zip(trained, self.before, strict=True)]
         kept = projected(steps, self.reference, 1.0)
+        # `projected` gives back what it was given where nothing conflicts: then the weights stay as AdamW left them.
         if kept is not steps:
             for p, before, step in zip(trained, self.before, kept, strict=True):
                 p.copy_(before + step)

@@ -39,6 +39,7 @@ class DarkExperienceReplay(Strategy):
 
     settings: Settings
     needs = frozenset({"old data", "base weights"})
+    prepares_for_length = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

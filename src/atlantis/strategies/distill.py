@@ -40,6 +40,7 @@ class Distill(Strategy):
 
     settings: Settings
     needs = frozenset({"old prompts", "base weights"})
+    prepares_for_length = True
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

@@ -57,4 +57,5 @@ class EarlySteps(Strategy):
             optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in moments.items()}
 
     def rate(self, rate: float) -> float:
+        # From 1: at a rate of 0 the first step would be none.
         return self.settings.factor * rate * min(1.0, (self.step + 1) / self.settings.warmup_steps)

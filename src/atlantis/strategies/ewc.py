@@ -14,17 +14,15 @@ diagonal, the approximation is rough, and the weight is one to tune (`common/anc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from atlantis.fields import Positive, Seed, StrategySettings
-from atlantis.strategies.common.anchor import Anchor
-from atlantis.strategies.common.context import Context
-from atlantis.strategies.common.old import answered, old_prompts
+from atlantis.data.rows import Batch
+from atlantis.strategies.common.anchor import SampledAnchor
 from atlantis.vocabulary import PAD
 
 
@@ -38,30 +36,16 @@ def diagonal_fisher(parameters: Mapping[str, Tensor], losses: Iterable[Tensor]) 
     return {name: value / n for name, value in total.items()}
 
 
-class ElasticWeightConsolidation(Anchor):
+class ElasticWeightConsolidation(SampledAnchor):
     """The Fisher information as importance."""
 
-    class Settings(StrategySettings):
+    class Settings(SampledAnchor.Settings):
         name: str = "ewc"
         weight: float = Field(default=2.0, gt=0)
-        samples: Positive = 1_000
-        seed: Seed = 42
-
-    settings: Settings
-    needs = frozenset({"old prompts", "base weights"})
-
-    def __init__(self, settings: Settings, context: Context) -> None:
-        super().__init__(settings, context)
-        self.weight = settings.weight
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
-        trained = {name: p for name, p in self.context.model.named_parameters() if p.requires_grad}
-        self.memory = diagonal_fisher(trained, self._losses())
+        self.memory = diagonal_fisher(self.trained(), map(self._loss, self.sampled_rows()))
 
-    def _losses(self) -> Iterator[Tensor]:
-        """-log p(y | x) of one sampled row after the other."""
-        prompts = old_prompts(self.context, self.settings.samples, self.settings.seed)
-        batch = answered(self.context, prompts, self.settings.seed)
-        for i in range(len(prompts)):
-            row = batch.select(slice(i, i + 1))
-            yield F.cross_entropy(self.context.logits(row), row.targets[row.targets != PAD], reduction="sum")
+    def _loss(self, row: Batch) -> Tensor:
+        """-log p(y | x)."""
+        return F.cross_entropy(self.context.logits(row), row.targets[row.targets != PAD], reduction="sum")

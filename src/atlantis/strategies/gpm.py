@@ -31,6 +31,7 @@ def basis(gram: Tensor, energy: float) -> Tensor:
     """Orthonormal directions (d, k) that hold this share of the squares of inputs with the Gram matrix X'X (d, d)."""
     size, directions = torch.linalg.eigh(gram)
     held = size.flip(0).clamp(min=0).cumsum(0) / size.sum()
+    # Those that do not reach the share yet, and the one that does.
     return directions.flip(1)[:, : int((held < energy).sum()) + 1].contiguous()
 
 

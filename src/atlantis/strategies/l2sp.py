@@ -14,18 +14,12 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from atlantis.fields import StrategySettings
 from atlantis.strategies.common.anchor import Anchor
-from atlantis.strategies.common.context import Context
 
 
 class L2SP(Anchor):
     """The same pull for every weight."""
 
-    class Settings(StrategySettings):
+    class Settings(Anchor.Settings):
         name: str = "l2sp"
         weight: float = Field(default=0.1, gt=0)
-
-    def __init__(self, settings: Settings, context: Context) -> None:
-        super().__init__(settings, context)
-        self.weight = settings.weight

@@ -51,10 +51,10 @@ class LowRankAdaptation(Strategy):
         shell: Any = copy.deepcopy(context.base)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)  # peft draws A from the global generator
-            asked = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=TARGETS)  # type: ignore[arg-type]
-            inject_adapter_in_model(asked, shell)
-        found = shell.named_modules()
-        self.layers: dict[str, Any] = {f"{name}.weight": m for name, m in found if isinstance(m, LoraLayer)}
+            adapters = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=TARGETS)  # type: ignore[arg-type]
+            inject_adapter_in_model(adapters, shell)
+        modules = shell.named_modules()
+        self.layers: dict[str, Any] = {f"{name}.weight": m for name, m in modules if isinstance(m, LoraLayer)}
         self.adapters: Parameters = {n: p for n, p in shell.named_parameters() if ".lora_" in n}
 
     def parameters(self, trained: Parameters) -> Parameters:
@@ -74,6 +74,7 @@ class LowRankAdaptation(Strategy):
         weights = dict(self.context.model.named_parameters())
         for name, layer in self.layers.items():
             layer.get_delta_weight("default").backward(weights[name].grad)
+            # The optimizer knows the adapters alone, so nothing else would clear this before the next step.
             weights[name].grad = None
 
     def after_update(self) -> None:

@@ -15,37 +15,21 @@ Defaults: weight 1, a round number and not the paper's; it is one to tune. Sampl
 from __future__ import annotations
 
 import torch
-from pydantic import Field
 
-from atlantis.fields import Positive, Seed, StrategySettings
-from atlantis.strategies.common.anchor import Anchor
-from atlantis.strategies.common.context import Context
-from atlantis.strategies.common.old import answered, old_prompts
+from atlantis.strategies.common.anchor import SampledAnchor
 
 
-class MemoryAwareSynapses(Anchor):
+class MemoryAwareSynapses(SampledAnchor):
     """The outputs' sensitivity as importance."""
 
-    class Settings(StrategySettings):
+    class Settings(SampledAnchor.Settings):
         name: str = "mas"
-        weight: float = Field(default=1.0, gt=0)
-        samples: Positive = 1_000
-        seed: Seed = 42
-
-    settings: Settings
-    needs = frozenset({"old prompts", "base weights"})
-
-    def __init__(self, settings: Settings, context: Context) -> None:
-        super().__init__(settings, context)
-        self.weight = settings.weight
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
-        context, n = self.context, self.settings.samples
-        batch = answered(context, old_prompts(context, n, self.settings.seed), self.settings.seed)
-        trained = {name: p for name, p in context.model.named_parameters() if p.requires_grad}
+        trained = self.trained()
         self.memory = {name: torch.zeros_like(p) for name, p in trained.items()}
-        for i in range(n):
-            size = context.logits(batch.select(slice(i, i + 1))).square().mean()
+        for row in self.sampled_rows():
+            size = self.context.logits(row).square().mean()
             gradients = torch.autograd.grad(size, list(trained.values()))
             for importance, gradient in zip(self.memory.values(), gradients, strict=True):
-                importance.add_(gradient.abs(), alpha=1 / n)
+                importance.add_(gradient.abs(), alpha=1 / self.settings.samples)

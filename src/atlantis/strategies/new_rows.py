@@ -71,6 +71,7 @@ class NewRows(Strategy):
     def gradients(self) -> None:
         assert self.embedding.grad is not None
         self.rows.grad = self.embedding.grad[self.tokens]
+        # The optimizer does not know the embedding, so nothing else would clear this before the next step.
         self.embedding.grad = None
 
     def after_update(self) -> None:

@@ -222,18 +222,18 @@ class Slurm:
 
     def _parameters(self) -> dict[str, Any]:
         """What is asked of submitit: its own names as they are, SLURM's with `slurm_` before them."""
-        own = {"timeout_min", "mem_gb", "gpus_per_node", "name"}
-        asked = {"timeout_min" if key == "time" else key: value for key, value in self.settings.items()}
-        known = self._submitit.SlurmExecutor._valid_parameters()
-        if unknown := [key for key in asked if key not in own and key not in known]:
-            listed = ", ".join(sorted({*own, "cluster", "time", *known}))
+        of_submitit = {"timeout_min", "mem_gb", "gpus_per_node", "name"}
+        settings = {"timeout_min" if key == "time" else key: value for key, value in self.settings.items()}
+        of_slurm = self._submitit.SlurmExecutor._valid_parameters()
+        if unknown := [key for key in settings if key not in of_submitit and key not in of_slurm]:
+            listed = ", ".join(sorted({*of_submitit, "cluster", "time", *of_slurm}))
             raise UserError(f"--slurm {unknown[0]}: there is no such setting; known are {listed}")
-        found = {key if key in own else f"slurm_{key}": value for key, value in asked.items()}
+        parameters = {key if key in of_submitit else f"slurm_{key}": value for key, value in settings.items()}
         if self.gpus_per_run:
-            found["gpus_per_node"] = int(-(-self.gpus_per_run // 1))  # SLURM gives out whole ones
+            parameters["gpus_per_node"] = int(-(-self.gpus_per_run // 1))  # SLURM gives out whole ones
         if self.workers is not None and self.cluster == "slurm":
-            found["slurm_array_parallelism"] = self.workers
-        return {"timeout_min": DAY_MIN, "name": "atlantis"} | found
+            parameters["slurm_array_parallelism"] = self.workers
+        return {"timeout_min": DAY_MIN, "name": "atlantis"} | parameters
 
 
 class SlurmTask:

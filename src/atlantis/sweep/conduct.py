@@ -95,6 +95,7 @@ def _queue(
 
     def due() -> list[Job]:
         begin: list[Job] = []
+        # Again and again: a run that cannot begin settles those that start from it.
         while settled := [run for run in waiting.values() if run.after not in by_name or run.after in outcomes]:
             for run in settled:
                 del waiting[run.name]

@@ -38,10 +38,10 @@ class Display:
         self.outcomes[outcome.name] = outcome
         if self._terminal or outcome.state == "was done":
             return
-        said = {"done": f"done in {outcome.seconds:,.0f} s", "failed": f"failed: {outcome.message}"}
-        what = said.get(outcome.state, outcome.state)
+        wordings = {"done": f"done in {outcome.seconds:,.0f} s", "failed": f"failed: {outcome.message}"}
+        wording = wordings.get(outcome.state, outcome.state)
         again = f", started {outcome.attempts} times" if outcome.attempts > 1 else ""
-        say(f"{len(self.outcomes)} of {len(self.sweep.runs)}: {outcome.name}: {what}{again}")
+        say(f"{len(self.outcomes)} of {len(self.sweep.runs)}: {outcome.name}: {wording}{again}")
 
     @contextmanager
     def shown(self) -> Iterator[None]:

@@ -42,19 +42,19 @@ class Local:
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
         """Outcomes in the order in which the runs end."""
-        places = self._places(queue.jobs)
+        slots = self._places(queue.jobs)
         free: SimpleQueue[dict[str, str]] = SimpleQueue()
-        for place in places:
-            free.put(place)
+        for slot in slots:
+            free.put(slot)
 
         def train(job: Job) -> Outcome:
-            place = free.get()
+            slot = free.get()
             try:
-                return self._runner.train(job, place)
+                return self._runner.train(job, slot)
             finally:
-                free.put(place)
+                free.put(slot)
 
-        threads = ThreadPoolExecutor(len(places))  # each only waits for its child process
+        threads = ThreadPoolExecutor(len(slots))  # each only waits for its child process
         try:
             running = {threads.submit(train, job) for job in queue.due()}
             while running:
@@ -72,8 +72,9 @@ class Local:
         """For each worker the environment that says which GPU is its own."""
         gpus = [] if self.gpus_per_run == 0 or all(job.device == "cpu" for job in jobs) else visible_gpus()
         if gpus:
-            places = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(int(1 / (self.gpus_per_run or 1))) for gpu in gpus]
-            return places[: self.workers]
+            # GPU by GPU, then around again: the first workers get one each.
+            slots = [{"CUDA_VISIBLE_DEVICES": gpu} for _ in range(int(1 / (self.gpus_per_run or 1))) for gpu in gpus]
+            return slots[: self.workers]
         threads = max((job.threads for job in jobs), default=1)
         without = {"CUDA_VISIBLE_DEVICES": ""} if self.gpus_per_run == 0 else {}
         return [without] * (self.workers or usual_workers(threads))

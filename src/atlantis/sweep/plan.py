@@ -130,10 +130,10 @@ def sweep_of(
         mistakes.append(f"output_root: the runs of a sweep share one, and these have {', '.join(sorted(roots))}")
     _refuse(mistakes)
     by_run = _differences(runs) if factors is None else factors
-    own = [
+    planned = [
         Planned(run, varied, run.base if run.base in names else None) for run, varied in zip(runs, by_run, strict=True)
     ]
-    return Sweep(name, _with_bases(own, build_base))
+    return Sweep(name, _with_bases(planned, build_base))
 
 
 def _refuse(mistakes: Sequence[str]) -> None:
@@ -173,9 +173,9 @@ def _from_python(path: Path, overrides: Sequence[str]) -> tuple[str, list[RunCon
 
 
 def _checked_grid(
-    path: Path, beside: Mapping[str, Any], overrides: Sequence[str]
+    path: Path, content: Mapping[str, Any], overrides: Sequence[str]
 ) -> tuple[dict[str, list[Any]], list[int]]:
-    settings, seeds = beside.get("grid") or {}, beside.get("seeds") or []
+    settings, seeds = content.get("grid") or {}, content.get("seeds") or []
     mistakes = []
     if not isinstance(settings, dict):
         mistakes.append(f"{path}: grid: must be lines such as `training.batch_size: [64, 512]`")
@@ -216,7 +216,7 @@ def _grid(
         overrides = []
         for key, value in factors.items():
             keys = SEEDED if key == "seed" and seeds else (key,)
-            overrides += [f"{one}={json.dumps(value, ensure_ascii=False)}" for one in keys]
+            overrides += [f"{dotted}={json.dumps(value, ensure_ascii=False)}" for dotted in keys]
         try:
             config = configs.changed(base, overrides, folder)
             runs.append((config.model_copy(update={"name": _name(str(base.name), factors)}), factors))
@@ -231,6 +231,7 @@ def _overlaps(axes: Mapping[str, Sequence[Any]]) -> Iterator[str]:
     """What would be varied twice: a value that is listed again, or a key that lies inside another."""
     for key, values in axes.items():
         for n, value in enumerate(values):
+            # True equals 1 in Python, and is another value of a setting.
             if any(value == other and isinstance(value, bool) == isinstance(other, bool) for other in values[:n]):
                 yield f"{key}: {json.dumps(value, ensure_ascii=False)} is listed twice; leave one of them out"
         for other in axes:
@@ -281,16 +282,17 @@ def _with_bases(runs: list[Planned], build_base: bool) -> list[Planned]:
     """The runs, after those that make a base which is nowhere yet. Raises UserError for a base that nobody makes."""
     from atlantis.training.base import config_of_base, find_base
 
-    own = {run.name for run in runs}
+    names = {run.name for run in runs}
     made: dict[str, Planned] = {}
     result, mistakes, queue = [], [], list(runs)
     while queue:
+        # A base that is made here may start from one that is nowhere either, so it is queued too.
         run = queue.pop(0)
         config, after = run.config, run.after
         if config.base is not None and after is None and find_base(config) is None:
             after = config.base
             try:
-                if after not in made and after not in own:
+                if after not in made and after not in names:
                     made[after] = Planned(config_of_base(config, build_base), None)
                     queue.append(made[after])
             except UserError as error:

@@ -19,8 +19,9 @@ import pandas as pd
 
 from atlantis import artifacts
 from atlantis.errors import PartFailed, UserError
+from atlantis.readout.files import rows_where
 from atlantis.report import run_data
-from atlantis.report.probe_data import Probe, rows_where
+from atlantis.report.probe_data import Probe
 from atlantis.report.run_data import Run
 from atlantis.sweep.plan import Planned, Sweep
 from atlantis.tasks.score import OLD_TASK

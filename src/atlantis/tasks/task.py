@@ -95,14 +95,14 @@ class Task:
 
     def _checked(self, places: Places, cities: Ints) -> Ints:
         try:
-            given = self.answer(places, cities)
+            returned = self.answer(places, cities)
         except UserError:
             raise
         except Exception as error:  # whatever a user's task does wrong
             raise UserError(
                 f"task {self.name}: its answer() failed: {type(error).__name__}: {in_a_line(error)}"
             ) from None
-        answers = np.asarray(given)
+        answers = np.asarray(returned)
         if answers.shape != (len(cities),) or not np.issubdtype(answers.dtype, np.integer):
             raise UserError(
                 f"task {self.name}: its answer() must return whole numbers of shape ({len(cities)},); "
@@ -188,9 +188,9 @@ class Questions:
     def concatenate(parts: Sequence[Questions]) -> Questions:
         """The rows of all parts, in order."""
         tasks = tuple({task.name: task for part in parts for task in part.tasks}.values())
-        place = {task.name: i for i, task in enumerate(tasks)}
+        index = {task.name: i for i, task in enumerate(tasks)}
         seats = max(part.cities.shape[1] for part in parts)
-        task = [np.array([place[t.name] for t in part.tasks], np.uint8)[part.task] for part in parts]
+        task = [np.array([index[t.name] for t in part.tasks], np.uint8)[part.task] for part in parts]
         cities = [np.pad(p.cities, ((0, 0), (0, seats - p.cities.shape[1])), constant_values=ABSENT) for p in parts]
         answer, slices = [part.answer for part in parts], [part.slice for part in parts]
         return Questions(

@@ -47,10 +47,10 @@ def find_base(config: RunConfig) -> Base | None:
     named = Path(config.base)
     if named.is_dir():
         return _base_in(named, f"the folder {named}", strict=True)
-    own = experiments(config) / config.base
-    found = _base_in(own, f"your own run {own}", strict=False) if own.is_dir() else None
-    if found is not None:
-        return found
+    folder = experiments(config) / config.base
+    base = _base_in(folder, f"your own run {folder}", strict=False) if folder.is_dir() else None
+    if base is not None:
+        return base
     shipped = base_folder(config.base)
     return shipped and _base_in(shipped, f"pretrained/{shipped.name}, shipped with the project", strict=True)
 
@@ -112,9 +112,9 @@ def base_digests(base: Base) -> dict[str, str]:
     They tell a base from another one under the same name, whether it has a manifest or is a folder of the user's.
     """
     files = {name: base.checkpoint / name for name in (WEIGHTS, *OTHERS)}
-    found = {name: _file_digest(file) for name, file in files.items() if file.is_file()}
-    digests = {"base": found.pop(WEIGHTS)} if WEIGHTS in found else {}
-    digests |= {"base_files": digest_of(found)}
+    by_file = {name: _file_digest(file) for name, file in files.items() if file.is_file()}
+    digests = {"base": by_file.pop(WEIGHTS)} if WEIGHTS in by_file else {}
+    digests |= {"base_files": digest_of(by_file)}
     return digests if base.config is None else digests | {"base_config": trust.config_digest(base.config)}
 
 
@@ -151,9 +151,10 @@ def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
         checkpoint = folder
         if not (checkpoint / "config.json").is_file():
             raise UserError(f"base {folder}: no config.json in it, so it is neither a run nor a checkpoint")
-    for place in (folder, checkpoint, checkpoint.parent.parent):
-        if (place / "config.yaml").is_file():
-            made_by = configs.load(place / "config.yaml", own_code=False)
-            trust.check_config(place, trust.read_record(place), made_by)
-            return Base(checkpoint, note, made_by, place)
+    # A run, a checkpoint with its config beside it, or a checkpoint inside its run.
+    for path in (folder, checkpoint, checkpoint.parent.parent):
+        if (path / "config.yaml").is_file():
+            made_by = configs.load(path / "config.yaml", own_code=False)
+            trust.check_config(path, trust.read_record(path), made_by)
+            return Base(checkpoint, note, made_by, path)
     return Base(checkpoint, note, None)

@@ -1,7 +1,7 @@
 """A command in several processes, started by torchrun: rank 0 carries it out, the other ranks train along.
 
-- Rank 0 alone reads and writes files, evaluates and speaks. For each run it sends the others a `Job`; they hold no
-  more than that, so that nothing need be shared between machines but the network.
+- Rank 0 alone reads and writes files, evaluates and speaks. For each run it sends the others an `Assignment`; they hold
+  no more than that, so that nothing need be shared between machines but the network.
 - All ranks end with the exit code of the one that ended first, which it notes in torchrun's store. A rank that waits
   for one that has gone is woken by its closed connection (gloo), or ended by torchrun.
 """
@@ -42,7 +42,7 @@ EXIT_CODE, SPEAKER = "exit code", "speaker"
 
 
 @dataclass
-class Job:
+class Assignment:
     """All that a rank needs to train along, from `step` (of `total`) on; it gets the weights when it joins."""
 
     settings: TrainingConfig
@@ -98,7 +98,7 @@ def joined(engine: Engine, rows: Rows, order: Order, step: int, total: int) -> I
         return
     try:
         optimizer = engine.optimizer.state_dict()
-        _send(Job(engine.training, qwen2_config(engine.model), optimizer, rows, order, step, total))
+        _send(Assignment(engine.training, qwen2_config(engine.model), optimizer, rows, order, step, total))
         engine.join()
         yield
     except (Interrupted, NotFinite):
@@ -141,8 +141,8 @@ def _follow(explain: Callable[[Exception], int]) -> int:
         signal.signal(signum, lambda number, frame: received.append(number))
     try:
         with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
-            while (job := _receive()) is not None:
-                _train_along(job, received)
+            while (assignment := _receive()) is not None:
+                _train_along(assignment, received)
         dist.destroy_process_group()
         return 0
     except Exception as error:
@@ -166,31 +166,31 @@ def _leave(error: Exception, explain: Callable[[Exception], int]) -> int:
     return int(store.get(EXIT_CODE))
 
 
-def _train_along(job: Job, received: list[int]) -> None:
+def _train_along(assignment: Assignment, received: list[int]) -> None:
     """The steps of rank 0's loop, until the end of the run or a stop that all agree on."""
-    settings = job.settings
-    engine = Engine(new_model(job.sizes), settings, choose_device(settings.device))
-    engine.optimizer.load_state_dict(job.optimizer)
+    settings = assignment.settings
+    engine = Engine(new_model(assignment.sizes), settings, choose_device(settings.device))
+    engine.optimizer.load_state_dict(assignment.optimizer)
     engine.join()
-    for step in range(job.step, job.total):
+    for step in range(assignment.step, assignment.total):
         if ranks.any_signal(received):
             received.clear()
             return
-        batch = job.rows.batch(torch.as_tensor(job.order.rows(step), device=engine.device))
+        batch = assignment.rows.batch(torch.as_tensor(assignment.order.rows(step), device=engine.device))
         try:
             with memory.explained(engine, batch):
-                engine.step(batch, learning_rate(settings, step, job.total))
+                engine.step(batch, learning_rate(settings, step, assignment.total))
         except NotFinite:  # on all ranks at once; rank 0 says so
             return
 
 
-def _send(job: Job | None) -> None:
+def _send(assignment: Assignment | None) -> None:
     data = io.BytesIO()
-    torch.save(job, data)
+    torch.save(assignment, data)
     dist.broadcast_object_list([data.getvalue()], src=0, device=torch.device("cpu"))
 
 
-def _receive() -> Job | None:
+def _receive() -> Assignment | None:
     data: list[Any] = [None]
     dist.broadcast_object_list(data, src=0, device=torch.device("cpu"))
     device = {"cuda:0": f"cuda:{os.environ['LOCAL_RANK']}"}

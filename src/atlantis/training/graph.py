@@ -60,6 +60,7 @@ class StepGraph:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
+            # What kernels compile and allocate on their first call cannot be recorded, so it happens here.
             for _ in range(WARM_UP):
                 self._step()
         torch.cuda.current_stream().wait_stream(stream)
@@ -72,6 +73,7 @@ class StepGraph:
             self.engine.scaling.restore(scaling)
 
     def _step(self) -> None:
+        # By an index that lies on the GPU: a number from Python would be recorded once and replayed as it was.
         batch = self.rows.batch(self.chosen.index_select(0, self.done)[0])
         self.rate.copy_(self.rates.index_select(0, self.done)[0])
         total, count = self.loss.loss(batch)

@@ -25,6 +25,7 @@ class Order:
     def __init__(self, n: int, batch_size: int, seed: int, early: np.ndarray | None = None, until: int = 0) -> None:
         self.n, self.batch_size, self.seed, self.until = n, batch_size, seed, until
         self.per_epoch = steps_per_epoch(n, batch_size)
+        # The early order counts its own rows; the number of its filler stands for that of all rows, n.
         self._early = None if early is None else (np.append(early, n), Order(len(early), batch_size, seed))
         self._epoch, self._permutation = -1, np.empty(0, np.int64)
 

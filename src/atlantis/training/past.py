@@ -18,7 +18,7 @@ from atlantis.world.of_run import world_of
 
 def checked_base(config: RunConfig, base: Base | None) -> Base:
     """The base, if a run with strategies can be carried out; else a UserError."""
-    names = "+".join(one.name for one in config.strategies)
+    names = "+".join(strategy.name for strategy in config.strategies)
     if base is None:
         raise UserError(f"strategy: {names} keeps what a base knows; name one with base=, or leave the strategy out")
     if ranks.n_ranks() > 1:

@@ -8,7 +8,7 @@ from atlantis.data.mixture import check_possible, tasks_of
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import check_world
 from atlantis.model.folder import n_weights, read_config, rope_theta
-from atlantis.readout.probes import check_probe
+from atlantis.readout.splits import check_probe
 from atlantis.settings import RunConfig, TrainingConfig
 from atlantis.training.base import Base
 from atlantis.training.device import choose_device
@@ -57,11 +57,11 @@ def check_precision(training: TrainingConfig) -> None:
         raise UserError("training.precision: fp16 is for a GPU; on a CPU use fp32, or bf16 where it is fast, or auto")
 
 
-def _check_memory(what: str, needed: int) -> None:
+def _check_memory(request: str, needed: int) -> None:
     held = limits.memory_bytes()
     if needed > held:
         raise UserError(
-            f"{what} need {_gigabytes(needed)} GB to train, this process may use {_gigabytes(held)}; ask for fewer"
+            f"{request} need {_gigabytes(needed)} GB to train, this process may use {_gigabytes(held)}; ask for fewer"
         )
 
 

@@ -48,6 +48,9 @@ def _restore(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
     """Go back to the newest usable state, if there is one; returns its step and the losses not logged yet."""
     usable = state.usable_state(run.path, run.strict, run.from_what)
     if usable is None:
+        if "extends" in run.record:  # its first steps may have had other rates than its own config gives them
+            longer = f"make {run.record['extends']['run']} longer again with --extend"
+            raise UserError(f"{run.path}: no whole state is left to go on from; remove the run, and {longer}")
         run.cut_log(0)
         run.seals = {}
         if engine.strategy is not None:

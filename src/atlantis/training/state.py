@@ -27,7 +27,7 @@ from atlantis.reading import by_step, read_json
 from atlantis.training.step import Engine
 
 KEPT = 2
-PROGRESS = "progress.json"
+PROGRESS, STATE = "progress.json", "state.safetensors"
 
 
 def save_state(run: Path, engine: Engine, progress: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ def save_state(run: Path, engine: Engine, progress: Mapping[str, Any]) -> None:
             tensors |= {f"strategy.{name}": value for name, value in engine.strategy.memory.items()}
         with artifacts.new_folder(folder, kind="state", overwrite=True) as aside:
             plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-            artifacts.write_bytes(aside / "state.safetensors", save(plain))
+            artifacts.write_bytes(aside / STATE, save(plain))
             artifacts.write_text(aside / PROGRESS, json.dumps(progress) + "\n")
     keep_newest(run, KEPT)
 
@@ -119,10 +119,10 @@ def _problem(folder: Path, facts: str, step: int) -> str | None:
     if problem := artifacts.damage(folder):
         return problem
     try:
-        said = _progress(folder)["step"] if facts == PROGRESS else read_json(folder / facts).get("step")
+        noted = _progress(folder)["step"] if facts == PROGRESS else read_json(folder / facts).get("step")
     except UserError as error:
         return str(error)
-    return None if said == step and type(said) is int else f"{folder}: is of step {said}; it has been renamed"
+    return None if noted == step and type(noted) is int else f"{folder}: is of step {noted}; it has been renamed"
 
 
 def _progress(state: Path) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def load_state(folder: Path, engine: Engine) -> dict[str, Any]:
     """Put a saved state into an engine; returns its progress. Raises UserError for a damaged one."""
     artifacts.verify(folder)
     try:
-        tensors: dict[str, Tensor] = load_file(folder / "state.safetensors")
+        tensors: dict[str, Tensor] = load_file(folder / STATE)
         progress = _progress(folder)
         _refuse_other_kinds(folder, engine, tensors)
         engine.model.load_state_dict(part(tensors, "model."))
@@ -202,8 +202,8 @@ def _refuse_other_kinds(folder: Path, engine: Engine, tensors: Mapping[str, Tens
     if engine.scaling is not None:
         scaling = engine.scaling.state
         expected |= {f"scaling.{name}": (value.dtype, value.shape) for name, value in scaling.items()}
-    found = {name: (value.dtype, value.shape) for name, value in tensors.items() if not name.startswith("strategy.")}
-    wrong = [name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name)]
+    stored = {name: (value.dtype, value.shape) for name, value in tensors.items() if not name.startswith("strategy.")}
+    wrong = [name for name in stored.keys() | expected.keys() if stored.get(name) != expected.get(name)]
     if wrong:
         raise UserError(f"{folder}: is not the state of this run ({min(wrong)}); remove it, or start anew")
 

@@ -28,6 +28,7 @@ def _fields(column: pa.Array) -> pa.Array:
     if pa.types.is_boolean(column.type):
         return pc.if_else(column, "True", "False")  # type: ignore[attr-defined]
     if pa.types.is_floating(column.type):
+        # As decimals: floats would be written with as many digits as they need, each with another number of them.
         column = pc.cast(column, pa.decimal128(3 + DECIMALS, DECIMALS))
     text = pc.cast(column, pa.string())
     special = pc.match_substring_regex(text, '[",\r\n]')  # type: ignore[attr-defined]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from atlantis.home import quiet_fonts
 from atlantis.markdown import table
 from atlantis.world.regions import colours
 
@@ -99,6 +100,7 @@ def _cell(text: str) -> str:
 
 def draw(world: World, path: Path) -> None:
     """Write a PNG of all cities, real ones as dots coloured by region, virtual ones as stars, over coastlines."""
+    quiet_fonts()
     import matplotlib.style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.collections import LineCollection

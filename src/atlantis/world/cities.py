@@ -69,11 +69,6 @@ def shipped_cities() -> pd.DataFrame:
     return _shipped().copy()
 
 
-def read_cities_csv(path: Path | str) -> pd.DataFrame:
-    """The table of `read_cities`, without its notes."""
-    return read_cities(path).cities
-
-
 def read_cities(path: Path | str) -> CityFile:
     """A table of cities in file order: columns name, lon, lat (degrees, 5 decimals), country, population (int64).
 

@@ -38,6 +38,7 @@ def coastlines() -> list[tuple[np.ndarray, np.ndarray]]:
     for lon, lat in _rings():
         on_seam, on_pole = np.abs(lon) == 180.0, np.abs(lat) == 90.0
         drawn = ~((on_seam[:-1] & on_seam[1:]) | (on_pole[:-1] & on_pole[1:]))  # per segment, [n - 1]
+        # 1 where a stretch of drawn segments begins, -1 where it ends; the zeros close those at either end.
         edges = np.diff(np.concatenate([[0], drawn.astype(np.int8), [0]]))
         for start, stop in zip(np.flatnonzero(edges == 1), np.flatnonzero(edges == -1), strict=True):
             lines.append((lon[start : stop + 1], lat[start : stop + 1]))

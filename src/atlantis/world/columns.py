@@ -106,7 +106,7 @@ def role_of(name: str) -> str | None:
     return _ROLE[plain(name)][0] if plain(name) in _ROLE else None
 
 
-def known(header: Sequence[str]) -> int:
+def n_known(header: Sequence[str]) -> int:
     """How many columns have a name that is known."""
     return sum(plain(name) in _ROLE for name in header)
 

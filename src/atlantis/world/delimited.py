@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 
 from atlantis.errors import UserError
-from atlantis.world.columns import known, usable
+from atlantis.world.columns import n_known, usable
 from atlantis.world.table import MAX_ROWS, TextTable, counted
 
 WITHOUT_HEADER: dict[str, tuple[str, dict[str, str]]] = {
@@ -87,6 +87,7 @@ def _dialect(lines: list[str]) -> tuple[str, int, str]:
         above = above + 1 if len(lines) > above + 1 else above
         if match[1] in SEPARATORS:
             return match[1], above, ""
+    # In the order of SEPARATORS where two are worth the same: a comma is the usual one.
     best = max(SEPARATORS, key=lambda d: _worth(lines[above], d))
     if usable(_fields(lines[above], best)):
         return best, above, ""
@@ -110,7 +111,7 @@ def _fields(line: str, delimiter: str) -> list[str]:
 def _worth(line: str, delimiter: str) -> tuple[int, int]:
     """A separator is worth known columns, then columns; a bar only the former."""
     fields = _fields(line, delimiter)
-    return known(fields), len(fields) if delimiter != "|" else 0
+    return n_known(fields), len(fields) if delimiter != "|" else 0
 
 
 def _quotes_are_letters(text: str) -> bool:

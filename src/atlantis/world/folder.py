@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
-def write(world: World, folder: Path, overwrite: bool) -> None:
+def write_world(world: World, folder: Path, overwrite: bool) -> None:
     """See `World.save`."""
     record = {
         "format": FORMAT,
@@ -47,7 +47,7 @@ def write(world: World, folder: Path, overwrite: bool) -> None:
         card.draw(world, made / "map.png")
 
 
-def read(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+def read_world(folder: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The table and the record of a saved world, checked against each other; see `World.load`.
 
     The record comes with `regions` as VirtualRegion objects. Raises UserError.

@@ -53,10 +53,10 @@ def changed_world(config: RunConfig, digest: str) -> str | None:
     """Why what the config names is not the world with this digest, in a clause; None if it still is."""
     source = config.world.cities or "the shipped table of cities"
     try:
-        found = World.from_config(config.world).digest
+        digest_now = World.from_config(config.world).digest
     except UserError as error:
         return str(error)
-    return None if found == digest else f"{source} gives another one now (its digest is {found})"
+    return None if digest_now == digest else f"{source} gives another one now (its digest is {digest_now})"
 
 
 def recorded_digest(run: Path) -> str | None:

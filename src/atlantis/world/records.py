@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 from atlantis.errors import UserError
-from atlantis.world.columns import known, role_of
+from atlantis.world.columns import n_known, role_of
 from atlantis.world.table import MAX_ROWS, TextTable
 
 GEOMETRY = "geometry"
@@ -81,7 +81,7 @@ def _records(value: Any) -> list[Any] | None:
     for key in _LISTS:
         if isinstance(value.get(key), list | dict) and (inner := _records(value[key])) is not None:
             return inner
-    if known(list(value)) >= 2:
+    if n_known(list(value)) >= 2:
         # pandas: {"name": {"0": ...}, "lat": {"0": ...}}, or lists in place of the inner objects
         columns = [list(v.values()) if isinstance(v, dict) else v for v in value.values()]
         if all(isinstance(c, list) and len(c) == len(columns[0]) for c in columns):
@@ -114,14 +114,14 @@ def _flatten(record: dict[str, Any], fields: dict[str, str]) -> None:
 
 
 def _point(geometry: dict[str, Any]) -> str:
-    places, kind = geometry["coordinates"], geometry["type"]
-    if kind == "MultiPoint" and isinstance(places, list) and len(places) == 1:
-        places, kind = places[0], "Point"
+    xy, kind = geometry["coordinates"], geometry["type"]
+    if kind == "MultiPoint" and isinstance(xy, list) and len(xy) == 1:
+        xy, kind = xy[0], "Point"
     if kind != "Point":
         raise ValueError(f"its geometry is a {str(kind)[:40]!r}")
-    if not (isinstance(places, list) and len(places) >= 2 and all(isinstance(x, str) for x in places[:2])):
+    if not (isinstance(xy, list) and len(xy) >= 2 and all(isinstance(x, str) for x in xy[:2])):
         raise ValueError("its point is not two numbers")
-    return f"POINT({places[0]} {places[1]})"
+    return f"POINT({xy[0]} {xy[1]})"
 
 
 def _table(flat: list[dict[str, str]], source: str) -> TextTable:

@@ -64,7 +64,7 @@ def shown(text: str) -> str:
     return printable(repr(text if len(text) <= 60 else text[:57] + "..."))
 
 
-def counted(n: int, what: str) -> str:
+def counted(n: int, noun: str) -> str:
     """`1 line`, `2,000 lines`, `3 cities`."""
-    plural = what[:-1] + "ies" if what.endswith("y") else what + "s"
-    return f"{n:,} {what if n == 1 else plural}"
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{n:,} {noun if n == 1 else plural}"

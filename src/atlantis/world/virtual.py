@@ -67,11 +67,11 @@ class VirtualRegion:
         if self.kind == "flat" and not 0.0 < self.spread_degrees < np.inf:
             raise self._error("spread_degrees", "must be more than 0 degrees")
 
-    def _make_plain(self, field: str, plain: type, accepted: type, what: str) -> None:
+    def _make_plain(self, field: str, plain: type, accepted: type, rule: str) -> None:
         """The value as a Python int or float, so that equal regions are written alike."""
         value = getattr(self, field)
         if isinstance(value, bool) or not isinstance(value, accepted):
-            raise self._error(field, f"must be {what}")
+            raise self._error(field, f"must be {rule}")
         object.__setattr__(self, field, plain(value))
 
     def _error(self, field: str, rule: str) -> UserError:
@@ -99,6 +99,7 @@ class VirtualRegion:
         """Shape [2, count], in [0, 1)."""
         stream = int.from_bytes(hashlib.sha256(f"{self.seed}:{self.code}".encode()).digest(), "big")
         raw = np.random.PCG64(stream).random_raw(2 * self.count)
+        # The top 53 bits, as many as a float's fraction has: every value is exact, and none is 1.
         return ((raw >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(self.count, 2).T
 
 

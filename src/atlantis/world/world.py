@@ -27,13 +27,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from atlantis.artifacts import verify
 from atlantis.errors import UserError
-from atlantis.names import is_reserved, own_region_name
+from atlantis.names import MAX_CITIES, is_reserved, own_region_name
 from atlantis.progress import say
-from atlantis.settings import MAX_CITIES
 from atlantis.sphere import haversine_km
-from atlantis.world import folder as folder_
 from atlantis.world.canonical import COLUMNS, canonical_csv, ids_are_positions, table_digest, virtual_rows, with_ids
 from atlantis.world.cities import read_cities, shipped_cities, with_regions
+from atlantis.world.folder import read_world, write_world
 from atlantis.world.regions import OTHER, REGIONS, region_of_country
 from atlantis.world.virtual import OCEANS, VirtualRegion
 
@@ -69,8 +68,8 @@ class World:
         if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
             raise UserError(f"world seed must be a whole number of at least 0, not {seed!r}")
         file = None if cities is None else with_regions(read_cities(cities))
-        found = shipped_cities() if file is None else file.cities
-        real = with_ids(found, seed)
+        unnumbered = shipped_cities() if file is None else file.cities
+        real = with_ids(unnumbered, seed)
         if len(real) + sum(region.count for region in regions) > MAX_CITIES:
             raise UserError(f"a world can have {MAX_CITIES:,} cities, real and virtual together; ask for fewer")
         _check_regions(real, regions)
@@ -78,7 +77,7 @@ class World:
         if file is not None:
             file.tell()  # not sooner: what is refused has one message
         source = "shipped" if cities is None else Path(cities).name
-        world = cls(table, tuple(regions), seed, source, given_ids=ids_are_positions(found))
+        world = cls(table, tuple(regions), seed, source, given_ids=ids_are_positions(unnumbered))
         for name, shown in world._renamed.items():
             say(f"{cities}: the region {name!r} is shown as {shown!r}, for {name!r} is a name of ours")
         return world
@@ -115,7 +114,7 @@ class World:
     @classmethod
     def load(cls, folder: Path | str) -> World:
         """The world that `save` wrote. Raises UserError if there is none, or if its table is not what was saved."""
-        table, record = folder_.read(Path(folder))
+        table, record = read_world(Path(folder))
         world = cls(table, tuple(record["regions"]), record["seed"], record["source"], record["given_ids"])
         if world.digest != record["digest"]:
             raise UserError(
@@ -131,7 +130,7 @@ class World:
         The same world gives the same bytes. Raises UserError if something is there already; `overwrite` replaces
         a saved world, and nothing else.
         """
-        folder_.write(self, Path(folder), overwrite)
+        write_world(self, Path(folder), overwrite)
 
     @property
     def cities(self) -> pd.DataFrame:

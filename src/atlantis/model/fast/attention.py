@@ -174,6 +174,7 @@ def _arguments(qkv: Tensor, cos: Tensor, n_shared: int, n_heads: int, n_rows: in
     """Of both kernels: sizes, the last position of the table, the softmax's scale; then tile sizes and precision."""
     width = qkv.shape[1] // 3
     head_width, length = width // n_heads, (len(qkv) - n_shared) // n_rows
+    # Triton multiplies tiles whose sides are powers of two, from 16 on.
     n_queries, n_keys = (max(16, triton.next_power_of_2(n)) for n in (max(n_shared, length), n_shared + length))
     sizes = n_rows, n_shared, length, len(cos) - 1, head_width**-0.5, width
     precision = "ieee" if qkv.dtype == torch.float32 else "tf32"  # for bfloat16 it says nothing

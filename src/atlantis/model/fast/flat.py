@@ -98,11 +98,12 @@ class Lookup(torch.autograd.Function):
         (ids,), (gradient,) = ctx.saved_tensors, gradients
         if ctx.n > FEW:
             return torch.ops.aten.embedding_dense_backward(gradient, ids, ctx.n, -1, False), None, None
+        # A 0/1 matrix: row i marks the tokens that read symbol i.
         named = (torch.arange(ctx.n, device=ids.device)[:, None] == ids).to(ctx.dtype)
         return (named @ gradient.to(ctx.dtype)).float(), None, None
 
 
-class Kind:
+class Stacked:
     """Parameters of one kind, of all blocks: one behind the other in memory, and so are their gradients.
 
     weight (L, O, I), L = 1 for what there is once; norm (L, I): the weights of the norms before them, if any;
@@ -137,13 +138,13 @@ class FlatLoss:
     def __init__(self, model: Transformer, dtype: torch.dtype, attention: Attention, compiled: bool) -> None:
         self.model, self.dtype, self.attention = model, dtype, attention
         blocks = model.layers
-        self.qkv = Kind([b.qkv.weight for b in blocks], [b.norm1.weight for b in blocks], dtype)
-        self.out = Kind([b.out.weight for b in blocks], [], dtype)
-        self.gate_up = Kind([b.gate_up.weight for b in blocks], [b.norm2.weight for b in blocks], dtype)
-        self.down = Kind([b.down.weight for b in blocks], [], dtype)
-        self.unembedding = Kind([model.unembedding.weight], [model.norm.weight], dtype)
-        self.bias = Kind([b.qkv.bias for b in blocks], [], torch.float32)
-        self.embedding = Kind([model.embedding.weight], [], torch.float32)
+        self.qkv = Stacked([b.qkv.weight for b in blocks], [b.norm1.weight for b in blocks], dtype)
+        self.out = Stacked([b.out.weight for b in blocks], [], dtype)
+        self.gate_up = Stacked([b.gate_up.weight for b in blocks], [b.norm2.weight for b in blocks], dtype)
+        self.down = Stacked([b.down.weight for b in blocks], [], dtype)
+        self.unembedding = Stacked([model.unembedding.weight], [model.norm.weight], dtype)
+        self.bias = Stacked([b.qkv.bias for b in blocks], [], torch.float32)
+        self.embedding = Stacked([model.embedding.weight], [], torch.float32)
         self.scaled = [self.qkv, self.gate_up, self.unembedding]
         self.others = [self.out, self.down, self.bias, self.embedding]
         self.gradients = [kind.d_weight for kind in self.scaled + self.others]

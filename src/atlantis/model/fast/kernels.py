@@ -128,6 +128,7 @@ def _is_private(folder: Path) -> bool:
     artifacts.make_folders(folder)
     status = folder.stat()
     if status.st_uid == os.geteuid() and status.st_mode & 0o002:
+        # As it is, but others may not write.
         folder.chmod(status.st_mode & 0o7775)
         return True
     return status.st_uid in (os.geteuid(), 0) and not status.st_mode & 0o002
@@ -185,11 +186,17 @@ def _compile(compiler: str) -> bytes:
         if done.returncode < 0:
             raise _Failed(f"{compiler} was ended by signal {-done.returncode}")
         if done.returncode:
-            lines = done.stderr.decode("utf-8", errors="replace").strip().splitlines()
-            raise _Failed((lines or [f"{compiler} failed with exit code {done.returncode} and no message"])[0][:120])
+            raise _Failed(_first_error(done.stderr) or f"{compiler} failed with exit code {done.returncode}")
         if not made.is_file():
             raise _Failed(f"{compiler} made no library")
         return made.read_bytes()
+
+
+def _first_error(text: bytes) -> str:
+    """What a compiler says first of what is wrong, without the place in our source; else its first line."""
+    lines = text.decode("utf-8", errors="replace").strip().splitlines()
+    errors = [line.partition("error: ")[2] for line in lines if "error: " in line]
+    return next(iter([*errors, *lines]), "")
 
 
 def library_digest() -> str:

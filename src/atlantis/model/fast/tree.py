@@ -28,23 +28,28 @@ PIECE = 1024
 """Nodes whose MLP is computed at once when no gradient is wanted: what it needs stays in the processor's cache."""
 
 
-def grow(rows: Int[np.ndarray, "B S"], asked: Int[np.ndarray, "B C"], wanted: Bool[np.ndarray, "B C"]) -> Tree:
-    """The tree of token `rows`, asked at the positions `asked` where `wanted` is true.
+def grow(
+    rows: Int[np.ndarray, "B S"], query_positions: Int[np.ndarray, "B C"], is_query: Bool[np.ndarray, "B C"]
+) -> Tree:
+    """The tree of token `rows`, asked at `query_positions` where `is_query` is true.
 
     What stands behind a row's last question is left out.
     """
-    length = np.where(wanted, asked + 1, 0).max(axis=1)
+    length = np.where(is_query, query_positions + 1, 0).max(axis=1)
     inside = np.arange(rows.shape[1]) < length[:, None]
     rows = np.where(inside, rows, -1)
+    # Sorted, rows with a beginning in common stand together: a token is a new node where its row differs from the row
+    # above, there or further left. lexsort takes its last key first, hence the turn.
     order = np.lexsort(rows.T[::-1])
     rows, inside = rows[order], inside[order]
     new = inside.copy()
     new[1:] &= np.logical_or.accumulate(rows[1:] != rows[:-1], axis=1)
     first = np.where(new, new.cumsum().reshape(new.shape) - 1, -1)
+    # Nodes are numbered in this order, so the largest number so far in a column is that of the shared beginning.
     path = np.where(inside, np.maximum.accumulate(first, axis=0), -1)
-    place = np.empty_like(order)
-    place[order] = np.arange(len(order))
-    questions = path[place[:, None], asked][wanted]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    questions = path[rank[:, None], query_positions][is_query]
     nodes, index = np.unique(questions, return_inverse=True)
     answers = np.full(new.sum() + 1, -1)  # the last one stands for -1
     answers[nodes] = np.arange(len(nodes))
@@ -152,6 +157,7 @@ def greedy(model: Transformer, prompts: Int[np.ndarray, "B T"], n_tokens: int) -
         more = Tree(read, position, paths, asking, asking, everything, everything)
         logits = _logits(model, _go_on(model, tables, n_nodes, more, last)[0])
         n_nodes += len(rows)
+    # Back into the order in which the prompts came.
     unsorted = np.empty_like(answers)
     unsorted[order] = answers
     return unsorted

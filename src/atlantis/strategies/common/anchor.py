@@ -22,28 +22,56 @@ Cost: one pass over the weights per step, and the memory of the base and (but fo
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Iterator
 
-from atlantis.fields import StrategySettings
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from atlantis.data.rows import Batch
+from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.strategies.common.context import Context
+from atlantis.strategies.common.old import answered, old_prompts
 from atlantis.strategies.common.strategy import Strategy
 
 
 class Anchor(Strategy):
     """The penalty; members fill `memory` with an importance for each parameter by name, or leave it empty for 1."""
 
-    needs = frozenset({"base weights"})
-    weight: float
+    class Settings(StrategySettings):
+        weight: float = Field(default=1.0, gt=0)
 
-    def __init__(self, settings: StrategySettings, context: Context) -> None:
+    needs = frozenset({"base weights"})
+
+    def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
+        self.weight = settings.weight
         self.anchors = dict(context.base.named_parameters())
 
     def penalty(self) -> Tensor:
         terms = []
-        for name, parameter in self.context.model.named_parameters():
-            if parameter.requires_grad:
-                squares = (parameter - self.anchors[name]).square()
-                terms.append((self.memory[name] * squares if name in self.memory else squares).sum())
+        for name, parameter in self.trained().items():
+            squares = (parameter - self.anchors[name]).square()
+            terms.append((self.memory[name] * squares if name in self.memory else squares).sum())
         return self.weight / 2 * torch.stack(terms).sum()
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """What the optimizer trains, by name."""
+        return {name: p for name, p in self.context.model.named_parameters() if p.requires_grad}
+
+
+class SampledAnchor(Anchor):
+    """An anchor whose importance is a mean over old prompts, with answers drawn from the base."""
+
+    class Settings(Anchor.Settings):
+        samples: Positive = 1_000
+        seed: Seed = 42
+
+    settings: Settings
+    needs = frozenset({"old prompts", "base weights"})
+
+    def sampled_rows(self) -> Iterator[Batch]:
+        """`samples` batches of one prompt and its answer each."""
+        prompts = old_prompts(self.context, self.settings.samples, self.settings.seed)
+        batch = answered(self.context, prompts, self.settings.seed)
+        return (batch.select(slice(i, i + 1)) for i in range(len(prompts)))

@@ -21,7 +21,7 @@ class Composed:
 
     def __init__(self, settings: list[StrategySettings], context: Context) -> None:
         self.model = context.model
-        self.parts: list[Strategy] = [find(one.name)(one, context) for one in settings]
+        self.parts: list[Strategy] = [find(entry.name)(entry, context) for entry in settings]
         self.has_output_loss = any(type(part).output_loss is not Strategy.output_loss for part in self.parts)
 
     def at(self, step: int) -> None:
@@ -87,6 +87,7 @@ class Composed:
         with torch.no_grad():
             for part in self.parts:
                 weights = part.shown(weights)
+            # By identity: what no strategy replaced is neither copied nor put back.
             changed = {name: value for name, value in weights.items() if value is not trained[name]}
             before = {name: trained[name].clone() for name in changed}
             for name, value in changed.items():

@@ -37,6 +37,7 @@ def old_prompts(context: Context, n: int, seed: int) -> Questions:
         return _other_prompts(context, task, n, np.random.Generator(np.random.PCG64([seed, 3])))
     rng = np.random.Generator(np.random.PCG64([seed, 3]))
     first = rng.integers(len(context.old_ids), size=n)
+    # A shift that is not 0: never the same city, and no draw has to be repeated.
     second = (first + rng.integers(1, len(context.old_ids), size=n)) % len(context.old_ids)
     ids = context.old_ids.astype(np.int32)
     return Questions.of(task, np.stack([ids[first], ids[second]], axis=1), np.zeros(n, np.int32))
@@ -81,6 +82,7 @@ def answered(context: Context, questions: Questions, seed: int) -> Batch:
     rows = context.encode(questions)
     tokens, starts = rows.tokens[:-1].long(), rows.starts[:-1].long()
     at = starts[:, None] + rows.span
+    # The answers that the rows were encoded with stand for nothing; the base's take their place.
     tokens[torch.arange(tokens.shape[1], device=tokens.device) >= starts[:, None]] = PAD
     targets = torch.as_tensor(answers, device=tokens.device)
     tokens.scatter_(1, at, targets)
@@ -93,14 +95,14 @@ def base_logits(context: Context, batch: Batch) -> Tensor:
 
     Rows are taken in the order of their tokens: on a CPU neighbours then have much in common (`model.fast.tree`).
     """
-    found = torch.zeros(*batch.targets.shape, context.base.unembedding.out_features, device=context.device)
+    all_logits = torch.zeros(*batch.targets.shape, context.base.unembedding.out_features, device=context.device)
     order = np.lexsort(batch.tokens.cpu().numpy().T[::-1])
     for rows in torch.as_tensor(order, device=context.device).split(CHUNK):
         part = batch.select(rows)
-        logits = found.new_zeros(*part.targets.shape, found.shape[-1])
+        logits = all_logits.new_zeros(*part.targets.shape, all_logits.shape[-1])
         logits[part.targets != PAD] = context.base_logits(part)
-        found[rows] = logits
-    return found
+        all_logits[rows] = logits
+    return all_logits
 
 
 def remembered(batch: Batch, outputs: Tensor) -> dict[str, Tensor]:

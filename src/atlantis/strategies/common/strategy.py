@@ -43,6 +43,8 @@ class Strategy:
     needs: frozenset[Need] = frozenset()
     vocabulary: ClassVar[Kind | None] = None
     """The only one it works with; None: any."""
+    prepares_for_length: ClassVar[bool] = False
+    """Whether `memory` depends on the run's number of steps (`context.total`), so that no run can be made longer."""
 
     def __init__(self, settings: StrategySettings, context: Context) -> None:
         self.settings, self.context = settings, context

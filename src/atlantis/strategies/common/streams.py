@@ -24,6 +24,7 @@ class Stream:
         if start == end:
             return np.empty(0, dtype=np.int64)
         first, last = start // self.n, (end - 1) // self.n
+        # Kept from step to step, for hundreds of steps draw from the same permutation.
         self.epochs = {epoch: self._epoch(epoch) for epoch in range(first, last + 1)}
         together = np.concatenate(list(self.epochs.values()))
         return together[start - first * self.n :][: end - start]

@@ -9,12 +9,13 @@ from statistics import fmean
 from typing import NamedTuple
 
 from atlantis.errors import UserError
+from atlantis.names import REAL
 from atlantis.readout.catalogue import scale_of
-from atlantis.report.study_numbers import StudyMap
 from atlantis.report.study_record import RUNS, SEEDS, Evaluation, Origin, StudyRecord, command
 from atlantis.report.tables import ABSENT
 from atlantis.scales import IDENTITY, Scale
 from atlantis.statistics import seed_interval
+from scripts.study_numbers import StudyMap
 
 NOT_RUN = "not run"
 NEAR = 0.05
@@ -26,6 +27,19 @@ class Pick(NamedTuple):
 
     metric: str
     take: Callable[[Evaluation], float | None]
+
+
+def on_map(protocol: str, group: str, key: str) -> Pick:
+    """Picks one number of a group of cities from an evaluation; None if it is not there."""
+    return Pick(key, lambda row: getattr(getattr(row, protocol).get(group), key, None))
+
+
+def on_task(name: str, key: str) -> Pick:
+    return Pick(key, lambda row: getattr(row.task.get(name), key, None))
+
+
+MAP_KM = on_map("degrees", REAL, "mean_km")
+"""Real cities by the study's protocol."""
 
 
 @dataclass(frozen=True)
@@ -103,17 +117,17 @@ class Group:
         return mean_and_interval(values, digits)
 
 
-def pairs_of(one: Group, other: Group) -> list[tuple[StudyRecord, StudyRecord]]:
+def pairs_of(group: Group, other: Group) -> list[tuple[StudyRecord, StudyRecord]]:
     """Records of both that have the same seed and start from the same weights.
 
     None if one is shortened, unless both have as many steps: a shortened run's schedule ends with it.
     """
-    if not (one.records and other.records):
+    if not (group.records and other.records):
         return []
-    if (one.shortened or other.shortened) and one.first.steps != other.first.steps:
+    if (group.shortened or other.shortened) and group.first.steps != other.first.steps:
         return []
-    beside = {record.seed: record for record in other.records}
-    pairs = [(record, beside[record.seed]) for record in one.records if record.seed in beside]
+    by_seed = {record.seed: record for record in other.records}
+    pairs = [(record, by_seed[record.seed]) for record in group.records if record.seed in by_seed]
     return [(a, b) for a, b in pairs if a.base is not None and b.base is not None and a.base.weights == b.base.weights]
 
 

@@ -30,7 +30,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atlantis.bench.leaderboard import kinds, percent, rate, with_interval
+from atlantis.bench.leaderboard import conditions, kinds, percent, rate, spec_of, with_interval
 from atlantis.bench.quantities import (
     KEPT_ANSWERS,
     KEPT_MAP,
@@ -44,11 +44,12 @@ from atlantis.bench.record import BenchRecord
 from atlantis.bench.scenarios import BUDGETS
 from atlantis.bench.standing import Board, Standing, boards, mean_and_interval
 from atlantis.errors import UserError
-from atlantis.markdown import PLACE, fill, table
-from atlantis.report.groups import NOT_RUN
+from atlantis.markdown import table
 from atlantis.report.tables import ABSENT
 from atlantis.scales import IDENTITY
 from atlantis.statistics import seed_interval
+from scripts.groups import NOT_RUN
+from scripts.places import PLACE, fill
 
 NOT_SHOWN = "not shown"
 """Of a difference whose interval holds 0: it is not shown to be one, nor to be none."""
@@ -63,8 +64,8 @@ def findings(prose: str, records: Sequence[BenchRecord], pictures: str = "images
 
 def figures(prose: str) -> list[str]:
     """The scenarios of each picture that the prose asks for, such as `A4+A6+A7`."""
-    asked = (match[1].split("|") for match in PLACE.finditer(prose))
-    return list(dict.fromkeys(parts[1] for parts in asked if parts[0] == "figure"))
+    marks = (match[1].split("|") for match in PLACE.finditer(prose))
+    return list(dict.fromkeys(parts[1] for parts in marks if parts[0] == "figure"))
 
 
 def picture_name(scenarios: str) -> str:
@@ -88,7 +89,7 @@ class _Page:
     def paragraph(self, prose: str) -> str:
         before = len(self.missing)
         text = PLACE.sub(self.fill, prose)
-        commands = dict.fromkeys(one.rpartition(": ")[2] for one in self.missing[before:])
+        commands = dict.fromkeys(entry.rpartition(": ")[2] for entry in self.missing[before:])
         end = "\n" if prose.endswith("\n") else ""
         return f"*{NOT_RUN}*: " + ", ".join(f"`{command}`" for command in commands) + end if commands else text
 
@@ -155,10 +156,10 @@ class _Page:
     # --- tables and lists
 
     def _of(self, scenario: str) -> list[Board]:
-        found = [board for board in self.boards.values() if board.scenario == scenario]
-        if not found:
+        of_scenario = [board for board in self.boards.values() if board.scenario == scenario]
+        if not of_scenario:
             self.missing.append(f"{scenario}: {self._command(scenario)}")
-        return found
+        return of_scenario
 
     def table(self, scenario: str) -> str:
         of_scenario = self._of(scenario)
@@ -167,9 +168,15 @@ class _Page:
         ]
         quantities = (KEPT_MAP, KEPT_ANSWERS, *of_kinds, "integration", WITH_ANSWERS, "km_end", OLD_ANSWERS)
         rows = [
-            [board.variant, one.method, rate(one), *(_cell(one, quantity) for quantity in quantities), _seeds(one)]
+            [
+                board.variant,
+                standing.method,
+                rate(standing),
+                *(_cell(standing, quantity) for quantity in quantities),
+                _seeds(standing),
+            ]
             for board in of_scenario
-            for one in board.standings
+            for standing in board.standings
         ]
         header = ["variant", "method", "rate", *(q.replace(f"{LEARNED} ", f"{LEARNED}: ") for q in quantities[:-2])]
         header += ["error of the map", "error of old answers", "seeds"]
@@ -179,19 +186,20 @@ class _Page:
 
     def sequence(self, scenario: str) -> str:
         rows = [
-            [one.method, *(_cell(one, quantity) for quantity in MEASURES)]
+            [standing.method, *(_cell(standing, quantity) for quantity in MEASURES)]
             for board in self._of(scenario)
-            for one in board.standings
-            if any(record.continual for record in one.records)
+            for standing in board.standings
+            if any(record.continual for record in standing.records)
         ]
         return table(["method", *(name.replace("_", " ") for name in MEASURES)], rows) if rows else NOT_RUN
 
     def budgets(self, quantity: str) -> str:
         variants = ["0", *(f"{n:,}" for n in BUDGETS)]
-        found = {board.variant: {one.method: one for one in board.standings} for board in self._of("A2")}
-        methods = list(dict.fromkeys(method for variant in reversed(variants) for method in found.get(variant, {})))
+        by_variant = {board.variant: {row.method: row for row in board.standings} for board in self._of("A2")}
+        every = (method for variant in reversed(variants) for method in by_variant.get(variant, {}))
+        methods = list(dict.fromkeys(every))
         cells = [
-            [_cell(one, quantity) if (one := found.get(v, {}).get(method)) else "" for v in variants]
+            [_cell(standing, quantity) if (standing := by_variant.get(v, {}).get(method)) else "" for v in variants]
             for method in methods
         ]
         rows = [[method, *row] for method, row in zip(methods, cells, strict=True)]
@@ -205,12 +213,12 @@ class _Page:
         """Methods whose volume is below naive's in every seed that both have."""
         named = []
         for board in self._of(scenario):
-            naive = next((one for one in board.standings if one.method == "naive"), None)
+            naive = next((standing for standing in board.standings if standing.method == "naive"), None)
             plain = naive.by_seed("volume") if naive else {}
-            for one in board.standings:
-                common = [(v, plain[s]) for s, v in one.by_seed("volume").items() if s in plain]
-                if common and one is not naive and all(ours < theirs for ours, theirs in common):
-                    named.append(f"`{one.method}`" + (f" ({board.variant})" if board.variant else ""))
+            for standing in board.standings:
+                common = [(v, plain[s]) for s, v in standing.by_seed("volume").items() if s in plain]
+                if common and standing is not naive and all(ours < theirs for ours, theirs in common):
+                    named.append(f"`{standing.method}`" + (f" ({board.variant})" if board.variant else ""))
         return ", ".join(named) or "none"
 
     def failures(self) -> str:
@@ -225,9 +233,7 @@ class _Page:
         return f"atlantis bench --tier {self.tier} --only {scenario}" + (f"/{method}" if method else "")
 
     def about(self) -> str:
-        seeds = sorted({record.seed for record in self.records})
-        devices = sorted({f"{r.device['name']}, {r.device['precision']}" for r in self.records if r.device})
-        versions = sorted({r.versions["torch"] for r in self.records if r.versions})
+        seeds, devices, versions = conditions(self.records)
         return (
             f"{len(self.records)} records of the {self.tier} tier; seeds {', '.join(map(str, seeds))}; "
             f"{'; '.join(devices)}; PyTorch {', '.join(versions)}"
@@ -256,6 +262,5 @@ def _difference(values: np.ndarray, quantity: str) -> str:
 
 
 def _with_unit(numbers: tuple[float, float, float], quantity: str, sign: str) -> str:
-    digits = 4 if quantity == WITH_ANSWERS else 3
-    text = with_interval(numbers, sign + (",.0f" if is_km(quantity) else f".{digits}f"))
+    text = with_interval(numbers, sign + spec_of(quantity))
     return f"{text} km" if is_km(quantity) and math.isfinite(numbers[0]) else text

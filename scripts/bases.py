@@ -15,7 +15,7 @@ import numpy as np
 
 from atlantis.report.study_record import Evaluation, StudyRecord
 
-Pick = Callable[[Evaluation], float | None]
+Take = Callable[[Evaluation], float | None]
 
 
 @dataclass(frozen=True)
@@ -32,18 +32,16 @@ class Base:
     @property
     def label(self) -> str:
         """The path it was given by, or the seed it was trained with."""
-        given = [record.base.name for record in self.records if record.base is not None and record.base.option]
-        return f"`{given[0]}`" if given else f"that of seed {self.records[0].seed}"
+        options = [record.base.name for record in self.records if record.base is not None and record.base.option]
+        return f"`{options[0]}`" if options else f"that of seed {self.records[0].seed}"
 
-    def start(self, pick: Pick) -> float | None:
+    def start(self, pick: Take) -> float | None:
         """A number of the base itself: at step 0 of the first of its records that was evaluated there."""
-        return next(iter(known([at_start(record, pick) for record in self.records])), None)
+        return next(iter(present([at_start(record, pick) for record in self.records])), None)
 
     def mean(self, run: str, value: Callable[[StudyRecord], float | None]) -> float | None:
         """Mean of a number over the draws of a run; None if there is none."""
-        values = [value(record) for record in self.runs.get(run, {}).values()]
-        present = [number for number in values if number is not None]
-        return fmean(present) if present else None
+        return _mean([value(record) for record in self.runs.get(run, {}).values()])
 
     def pairs(self, run: str, other: str) -> list[tuple[StudyRecord, StudyRecord]]:
         """Records of both runs with the same seed."""
@@ -54,9 +52,7 @@ class Base:
         self, run: str, other: str, value: Callable[[StudyRecord, StudyRecord], float | None]
     ) -> float | None:
         """Mean over the draws that both runs have; None if there is none."""
-        values = [value(*pair) for pair in self.pairs(run, other)]
-        present = [number for number in values if number is not None]
-        return fmean(present) if present else None
+        return _mean([value(*pair) for pair in self.pairs(run, other)])
 
 
 def bases_of(records: Iterable[StudyRecord]) -> list[Base]:
@@ -69,21 +65,21 @@ def bases_of(records: Iterable[StudyRecord]) -> list[Base]:
     return sorted((Base(*item) for item in by_weights.items()), key=lambda base: (base.label[0] == "`", base.label))
 
 
-def at_end(record: StudyRecord, pick: Pick) -> float | None:
+def at_end(record: StudyRecord, pick: Take) -> float | None:
     return pick(record.evaluations[-1])
 
 
-def at_start(record: StudyRecord, pick: Pick) -> float | None:
+def at_start(record: StudyRecord, pick: Take) -> float | None:
     return pick(record.evaluations[0])
 
 
-def added(record: StudyRecord, pick: Pick) -> float | None:
+def added(record: StudyRecord, pick: Take) -> float | None:
     """What a run adds to a number from its step 0 to its end."""
     before, after = at_start(record, pick), at_end(record, pick)
     return None if before is None or after is None else after - before
 
 
-def at_step(record: StudyRecord, step: int, pick: Pick) -> float | None:
+def at_step(record: StudyRecord, step: int, pick: Take) -> float | None:
     """A number at a step, on the straight line between the evaluated steps around it; None beyond the last one."""
     known = [(row.step, value) for row in record.evaluations if (value := pick(row)) is not None]
     if not known or step > known[-1][0]:
@@ -92,18 +88,22 @@ def at_step(record: StudyRecord, step: int, pick: Pick) -> float | None:
     return float(np.interp(step, steps, values))
 
 
-def less(one: StudyRecord, other: StudyRecord, pick: Pick) -> float | None:
+def less(record: StudyRecord, other: StudyRecord, pick: Take) -> float | None:
     """What the first ends with less what the second ends with."""
-    ours, theirs = at_end(one, pick), at_end(other, pick)
+    ours, theirs = at_end(record, pick), at_end(other, pick)
     return None if ours is None or theirs is None else ours - theirs
 
 
-def less_at_equal_steps(one: StudyRecord, other: StudyRecord, pick: Pick) -> float | None:
+def less_at_equal_steps(record: StudyRecord, other: StudyRecord, pick: Take) -> float | None:
     """The same after as many steps as the shorter of the two has."""
-    steps = min(one.steps, other.steps)
-    ours, theirs = at_step(one, steps, pick), at_step(other, steps, pick)
+    steps = min(record.steps, other.steps)
+    ours, theirs = at_step(record, steps, pick), at_step(other, steps, pick)
     return None if ours is None or theirs is None else ours - theirs
 
 
-def known(values: Sequence[float | None]) -> list[float]:
+def _mean(values: Sequence[float | None]) -> float | None:
+    return fmean(numbers) if (numbers := present(values)) else None
+
+
+def present(values: Sequence[float | None]) -> list[float]:
     return [value for value in values if value is not None]

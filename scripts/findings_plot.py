@@ -29,15 +29,15 @@ def findings_plot(boards: Sequence[Board]) -> Figure:
 
     What lies below `LOWEST` in a panel of what was learned is drawn at its edge.
     """
-    rows = [(_label(board, one), one) for board in boards for one in board.standings if one.seeds]
-    methods = list(dict.fromkeys(one.method for _, one in rows))
+    rows = [(_label(board, standing), standing) for board in boards for standing in board.standings if standing.seeds]
+    methods = list(dict.fromkeys(standing.method for _, standing in rows))
     title = ", ".join(dict.fromkeys(board.scenario for board in boards)) + f" ({boards[0].tier} tier)"
     with style():
         figure = new_figure(title, (14.0, 1.4 + ROW_INCHES * len(rows)))
         axes = figure.subplots(1, len(PANELS), sharey=True)
         for (quantity, label), ax in zip(PANELS.items(), axes, strict=True):
-            for place, (_, one) in enumerate(rows):
-                _row(ax, place, one.array(quantity), quantity, LINES[methods.index(one.method) % len(LINES)])
+            for y, (_, standing) in enumerate(rows):
+                _row(ax, y, standing.array(quantity), quantity, LINES[methods.index(standing.method) % len(LINES)])
             ax.set_xlabel(label)
             if quantity == OLD_ANSWERS:
                 ax.set_xlim(left=0)
@@ -51,17 +51,17 @@ def findings_plot(boards: Sequence[Board]) -> Figure:
     return figure
 
 
-def _label(board: Board, one: Standing) -> str:
-    return f"{board.title}: {one.method}"
+def _label(board: Board, standing: Standing) -> str:
+    return f"{board.title}: {standing.method}"
 
 
-def _row(ax: Axes, place: int, values: np.ndarray, quantity: str, colour: str) -> None:
+def _row(ax: Axes, y: int, values: np.ndarray, quantity: str, colour: str) -> None:
     if not len(values):
         return
     mean, low, high = mean_and_interval(values, quantity)
     if quantity.startswith(LEARNED):
         values, mean, low, high = values.clip(LOWEST), max(mean, LOWEST), max(low, LOWEST), max(high, LOWEST)
     if np.isfinite(low):
-        ax.plot([low, high], [place, place], color=colour, lw=2.5, alpha=0.5, solid_capstyle="round")
-    ax.plot(values, [place] * len(values), "o", color=colour, ms=3.5, alpha=0.7, ls="")
-    ax.plot([mean], [place], "|", color=INK, ms=11, mew=1.6)
+        ax.plot([low, high], [y, y], color=colour, lw=2.5, alpha=0.5, solid_capstyle="round")
+    ax.plot(values, [y] * len(values), "o", color=colour, ms=3.5, alpha=0.7, ls="")
+    ax.plot([mean], [y], "|", color=INK, ms=11, mew=1.6)
