@@ -178,7 +178,7 @@ def test_the_tip_follows_the_step(tab, written):
 def test_two_probes_of_two_protocols_are_called_two_things(tab, written):
     tab.open(written)
     titles = tab.run("[...document.querySelectorAll('.chart figcaption > span:first-child')].map((s) => s.textContent)")
-    assert titles[0].startswith("New probe of each step (degrees)")
+    assert titles[0].startswith("New probe (degrees): ")
     keys = tab.run("[...document.querySelectorAll('.chart .keys button')].map((s) => s.textContent)")
     assert "a new linear probe (unit sphere)" in keys and "a new linear probe" not in keys
     labels = tab.run("[...document.querySelectorAll('.card p:first-child')].map((p) => p.textContent)")
@@ -290,7 +290,7 @@ def test_a_chart_is_read_and_moves_the_maps_by_keys(tab, written):
     tab.press("ArrowRight")
     assert tab.text("#tip").splitlines()[:2] == ["step 0", "real cities, held out: 100 km"]
     tab.press("ArrowRight")
-    assert tab.text("#reading").startswith("New probe of each step (degrees)") and "step 1; " in tab.text("#reading")
+    assert tab.text("#reading").startswith("New probe (degrees): ") and "step 1; " in tab.text("#reading")
     assert "real cities, held out: 200 km" in tab.text("#reading")
     tab.press("Enter")
     assert tab.text("#step-name") == "step 1"

@@ -507,7 +507,10 @@ def test_the_curves_have_chance_as_it_was_measured(analysed):
     r2, km, *_ = dynamics_figure(analysed).axes
     levels = {ax: [float(np.asarray(line.get_ydata())[0]) for line in ax.lines] for ax in (r2, km)}
     assert levels[r2][2:] == [0.02] * 4
-    assert r2.get_legend_handles_labels()[1][2:] == ["untrained model", "permuted places"]
+    assert r2.get_legend_handles_labels()[1][2:] == [
+        "untrained model: 0.02, 0.02, below",
+        "permuted places: 0.02, 0.02, below",
+    ]
     assert levels[km][-2:] == [6000, 7500]
     assert km.lines[-1].get_linestyle() != km.lines[-2].get_linestyle()
 
@@ -599,3 +602,20 @@ def test_intervals_of_older_versions_that_pass_a_bound_are_not_shown() -> None:
     assert kept[["lon_r2", "mean_km"]].equals(old[["lon_r2", "mean_km"]])
     assert kept.iloc[0].isna().tolist() == [False, True, True, False, True, True]
     assert kept.iloc[1].equals(old.iloc[1])
+
+
+def test_no_page_of_the_documentation_has_an_r2_above_one():
+    found = 0
+    for path in sorted((Path(__file__).parents[1] / "docs").glob("*.md")):
+        columns: list[int] = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+            if not cells:
+                columns = []
+            elif any(cell.endswith("R²") for cell in cells):
+                columns = [k for k, cell in enumerate(cells) if cell.endswith("R²")]
+            for k in columns if len(cells) > max(columns, default=0) else ():
+                for high in re.findall(r" to (-?[\d.]+)\)", cells[k]):
+                    found += 1
+                    assert float(high) <= 1, f"{path.name}: {line}"
+    assert found > 30

@@ -87,12 +87,8 @@ class Panel:
 
 R2_CHANCE = tuple(f"{axis}_r2_{null}" for null in ("untrained", "permuted") for axis in ("lon", "lat"))
 PANELS = [
-    Panel(
-        "r2", "New probe of each step (degrees), held-out real cities: R²", R2_CHANCE, floor=None, ceiling=1, lowest=-1
-    ),
-    Panel(
-        "km", "New probe of each step (degrees): distance from the true place, mean km", ("km_untrained", "km_permuted")
-    ),
+    Panel("r2", "New probe (degrees): R², real cities held out", R2_CHANCE, floor=None, ceiling=1, lowest=-1),
+    Panel("km", "New probe (degrees): mean km from the true place", ("km_untrained", "km_permuted")),
     Panel("task", "Task: error of the answered distance, mean km"),
     Panel("answer_skill", "Answers: skill, 1 - error / error of the best constant answer", floor=None),
     Panel("loss", "Loss, nats per token", floor=None),
