@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from atlantis import load_config
+from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import load_checkpoint
@@ -20,6 +21,7 @@ from atlantis.readout.stitching import (
     Stitched,
     fit_maps,
     fit_rows,
+    parts_of,
     parts_table,
     stitch_table,
     stitched_answers,
@@ -144,11 +146,26 @@ def test_the_broken_block_is_found(trained: tuple[Transformer, Vocabulary], worl
     whole, harmed = mean["all", "put back"], mean["all", "alone"]
     assert mean["block 1", "put back"] == whole < harmed
     assert mean["block 1", "alone"] == mean["block 0", "put back"] == harmed
-    assert set(real["part"][real["change"] > 0]) == {"block 1", "all"}
+    assert set(real["part"][real["change"] > 0]) == {"block 1", "block 1 mlp", "all"}
+    assert mean["block 1 mlp", "put back"] == whole and mean["block 1 attention", "put back"] == harmed
     table = stitch_table(base, broken, vocabulary, asked, rows, ["nothing"], cuts=[-1, 0, 1])
     below = table.query("lower == 'tuned' and slice == 'world-world'")
     below = dict(zip(below["cut"], below["mean"], strict=True))
     assert below[-1] == below[0] == whole < below[1]
+
+
+def test_parts_hold_every_weight_and_gradients_add_up(
+    trained: tuple[Transformer, Vocabulary], questions: Questions
+) -> None:
+    model, vocabulary = trained
+    parts = parts_of(model)
+    leaves = [part for part in parts if part in ("embedding", "output") or part.count(" ") == 2]
+    assert sorted(key for part in leaves for key in parts[part]) == sorted(parts["all"]) == sorted(model.state_dict())
+    batch = Rows(questions, vocabulary).batch(torch.arange(len(questions)))
+    table = parts_table(model, model, vocabulary, questions[:2], batch).query("mode == 'alone'")
+    shares = dict(zip(table["part"], table["gradient"], strict=True))
+    assert shares["all"] == pytest.approx(1) == pytest.approx(sum(shares[part] for part in leaves))
+    assert min(shares.values()) > 0
 
 
 def test_what_does_not_fit_is_refused(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 
 from atlantis import artifacts
 from atlantis.errors import UserError
@@ -19,6 +20,8 @@ from atlantis.tasks import Questions
 from atlantis.training.finished import open_finished
 
 ITEMS, ROWS = 128, 2_000
+NEW_ROWS = 512
+"""Training rows that the gradient is of."""
 
 
 def stitch(
@@ -47,7 +50,9 @@ def stitch(
             stitched.append(stitch_table(base, tuned, vocabulary, items, rows, kinds).assign(step=step))
             progress.advance(note=f"step {step}")
         last, _ = load_checkpoint(opened.checkpoints[chosen[-1]])
-        parts = parts_table(base, last, vocabulary, items).assign(step=chosen[-1])
+        rows_new = opened.inputs.rows
+        new = rows_new.batch(torch.arange(min(NEW_ROWS, len(rows_new)), device=rows_new.tokens.device))
+        parts = parts_table(base, last, vocabulary, items, new).assign(step=chosen[-1])
         progress.advance(note="parts")
     tables = {
         "stitched": _with_first(pd.concat(stitched, ignore_index=True), ["step", "lower", "cut", "between"]),
@@ -79,10 +84,11 @@ def old_answers(stitched: pd.DataFrame) -> pd.DataFrame:
 
 
 def old_parts(parts: pd.DataFrame) -> pd.DataFrame:
-    """The same for the parts: a row per part, with the size of its change, and a column per mode."""
+    """The same for the parts: a row per part, with its change and its share of the gradient, and a column per mode."""
     real = _about_real_cities(parts)
     table = real.pivot(index="part", columns="mode", values="mean").loc[real["part"].unique()]
-    return table.assign(change=real.groupby("part")["change"].first()).reset_index()
+    sizes = real.groupby("part")[["change", "gradient"]].first()
+    return table.join(sizes).reset_index()
 
 
 def _about_real_cities(table: pd.DataFrame) -> pd.DataFrame:

@@ -18,7 +18,7 @@ the fine-tuning made of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -30,9 +30,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from atlantis.data.encoding import encode, encode_questions, prefix, read_answers
+from atlantis.data.rows import Batch
 from atlantis.errors import UserError
 from atlantis.model import Transformer
 from atlantis.model.fast.cache import Cache, extend, go_on
+from atlantis.model.transformer import answer_logits, completion_loss
 from atlantis.names import SLICES
 from atlantis.readout.generate import answers, same_length
 from atlantis.readout.ridge import fit_ridge
@@ -268,52 +270,71 @@ def check_alike(base: Transformer, tuned: Transformer) -> None:
 # --- parts put back
 
 
-def parts_of(model: Transformer) -> Iterator[str]:
-    """The names of a model's parts: embedding, block 0, block 1, ..., output (the last norm and the output layer)."""
-    yield "embedding"
-    yield from (f"block {i}" for i in range(len(model.blocks)))
-    yield "output"
+def parts_of(model: Transformer) -> dict[str, list[str]]:
+    """A model's parts, and the names of each one's weights in the state dict.
+
+    embedding; block 0 and, of it, block 0 attention and block 0 mlp, each with the norm before it; block 1, ...;
+    output, which is the last norm and the output layer; all.
+    """
+    parts: dict[str, list[str]] = {}
+    for key in model.state_dict():
+        for part in _parts_with(key):
+            parts.setdefault(part, []).append(key)
+    order = ["embedding", *sorted(part for part in parts if part.startswith("block ")), "output", "all"]
+    return {part: parts[part] for part in order}
 
 
-def part_of(key: str) -> str:
-    """The part that a weight belongs to, by its name in the state dict."""
-    if key.startswith("blocks."):
-        return f"block {key.split('.')[1]}"
-    return "embedding" if key.startswith("embedding.") else "output"
+def _parts_with(key: str) -> Iterator[str]:
+    yield "all"
+    if not key.startswith("blocks."):
+        yield "embedding" if key.startswith("embedding.") else "output"
+        return
+    _, block, layer, _ = key.split(".")
+    yield f"block {block}"
+    yield f"block {block} {'attention' if layer in ('norm1', 'qkv', 'out') else 'mlp'}"
 
 
-def mixed_model(base: Transformer, tuned: Transformer, of_tuned: set[str]) -> Transformer:
-    """A model with the parts `of_tuned` of the fine-tuned one, and all others of the base."""
+def mixed_model(base: Transformer, tuned: Transformer, of_tuned: Collection[str]) -> Transformer:
+    """A model with the weights of these names from the fine-tuned one, and all others from the base."""
     model = deepcopy(base)
-    weights = {key: value for key, value in tuned.state_dict().items() if part_of(key) in of_tuned}
-    model.load_state_dict(weights, strict=False)
+    model.load_state_dict({key: value for key, value in tuned.state_dict().items() if key in of_tuned}, strict=False)
     return model.eval()
 
 
-def parts_table(base: Transformer, tuned: Transformer, vocabulary: Vocabulary, questions: Questions) -> pd.DataFrame:
+def parts_table(
+    base: Transformer, tuned: Transformer, vocabulary: Vocabulary, questions: Questions, new: Batch | None = None
+) -> pd.DataFrame:
     """Errors with one part put back to the base's weights, and with one part alone fine-tuned.
 
     A row for each part, mode ("put back" or "alone") and slice. `change`: the norm of what the fine-tuning added to
-    the part's weights, over the norm of the base's. Beside them the mode "none": all fine-tuned ("all"), and nothing.
+    the part's weights, over the norm of the base's. `gradient`: the part's share of the squared norm of the loss's
+    gradient, at the base, on the questions `new` that it is fine-tuned on.
     """
     check_alike(base, tuned)
-    everything = set(parts_of(base))
+    parts = parts_of(base)
+    gradient = {} if new is None else gradient_squares(base, new)
     tables = []
-    for part in (*parts_of(base), "all"):
-        own = everything if part == "all" else {part}
-        change = _change(base, tuned, own)
-        for mode, kept in (("put back", everything - own), ("alone", own)):
+    for part, keys in parts.items():
+        change = _change(base, tuned, keys)
+        share = sum(gradient.get(key, 0.0) for key in keys) / sum(gradient.values()) if gradient else np.nan
+        for mode, kept in (("put back", set(parts["all"]) - set(keys)), ("alone", set(keys))):
             values = answers(mixed_model(base, tuned, kept), vocabulary, questions)
-            tables.append(errors_table(questions, values).assign(part=part, mode=mode, change=change))
+            rows = errors_table(questions, values)
+            tables.append(rows.assign(part=part, mode=mode, change=change, gradient=share))
     return pd.concat(tables, ignore_index=True)
 
 
-def _change(base: Transformer, tuned: Transformer, parts: set[str]) -> float:
-    """Relative size of the fine-tuning's step in the weights of some parts (Frobenius norm)."""
-    moved = size = 0.0
-    after = tuned.state_dict()
-    for key, value in base.state_dict().items():
-        if part_of(key) in parts:
-            moved += float((after[key] - value).double().square().sum())
-            size += float(value.double().square().sum())
+def gradient_squares(model: Transformer, batch: Batch) -> dict[str, float]:
+    """For each weight, the squared norm of the gradient of a batch's mean loss."""
+    copy = deepcopy(model).requires_grad_(True)
+    total, n = completion_loss(answer_logits(copy, batch), batch.targets)
+    (total / n).backward()
+    return {name: float(p.grad.double().square().sum()) for name, p in copy.named_parameters() if p.grad is not None}
+
+
+def _change(base: Transformer, tuned: Transformer, keys: Collection[str]) -> float:
+    """Relative size of the fine-tuning's step in some weights (Frobenius norm)."""
+    before, after = base.state_dict(), tuned.state_dict()
+    moved = sum(float((after[key] - before[key]).double().square().sum()) for key in keys)
+    size = sum(float(before[key].double().square().sum()) for key in keys)
     return (moved / size) ** 0.5
