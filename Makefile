@@ -7,11 +7,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS := outputs/experiments
+# Not compiled: Python compiles what is imported, which is a small part, when it is.
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt
 
 # A worker per processor, each with the files it is given as a whole, since a file's tests share what they train.
 WORKERS := -n $(or $(JOBS),logical) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo scratch test test-all wheel-test browser gallery lint format bench faults docs
+.PHONY: help install demo scratch test test-all coverage wheel-test browser gallery lint format bench faults docs
 
 help:
 	@echo "make demo     install, then fine-tune on Atlantis for 200 steps and write the report (minutes)"
@@ -19,6 +21,7 @@ help:
 	@echo "make test     install, then run the tests, one worker for each processor (JOBS=1 for one worker)."
 	@echo "              Of what takes long a sample is tested; the whole is marked so:"
 	@echo "make test-all the same with the tests marked 'whole'"
+	@echo "make coverage the same as make test, more slowly; which lines of src/ no test runs"
 	@echo "make wheel-test"
 	@echo "              install, then build the wheel and try it in an empty folder"
 	@echo "make browser  install Chromium (Debian, as root) where there is none, then test the page in it"
@@ -39,7 +42,7 @@ install: $(INSTALLED)
 $(INSTALLED): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or newer found; install one or give PYTHON=/path/to/python" >&2; exit 2; }
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	$(INSTALL) -e '.[dev]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -53,6 +56,13 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest $(WORKERS) -m "not wheel"
+
+# Each process that a test starts or forks writes a file of its own.
+coverage: $(INSTALLED)
+	rm -rf build/coverage && mkdir -p build/coverage
+	$(BIN)/python -m coverage run -m pytest $(WORKERS)
+	$(BIN)/python -m coverage combine --quiet
+	$(BIN)/python -m coverage report
 
 wheel-test: $(INSTALLED)
 	$(BIN)/python -m pytest -m wheel -rs tests/test_package.py
@@ -76,9 +86,8 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-.PHONY: docs
 docs: $(INSTALLED)
-	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[docs]'
+	$(INSTALL) -e '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
 	@echo "build/site/index.html; with the search: $(BIN)/python -m http.server --directory build/site"
 

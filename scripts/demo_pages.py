@@ -14,6 +14,7 @@ import argparse
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,12 @@ import pandas as pd
 from atlantis.artifacts import write_text
 from atlantis.errors import UserError
 from atlantis.markdown import table
-from atlantis.readout.catalogue import Metric, in_section
+from atlantis.readout.catalogue import METRICS, Metric
 from atlantis.readout.files import rows_where
 from atlantis.readout.integration import find_islands, mean_gap_km
 from atlantis.report.map_data import MapData
 from atlantis.report.run_data import Run, load
-from atlantis.report.tables import cell, markdown_rows, run_sheet
+from atlantis.report.tables import cell, run_sheet
 from atlantis.world import World
 from checks.benchmarks.page import read_records
 from checks.pages import Records, render
@@ -153,12 +154,18 @@ def metrics_page(records: Records) -> str:
     return render(re.sub(r"\{\{metrics:(\w+)\}\}", of_section, PROSE.read_text(encoding="utf-8")), records, {})
 
 
+def run_markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The cells of a run's sheet as a Markdown table."""
+    return table([column.replace("R2", "R²") for column in columns], rows, align="r" * len(columns), narrow=True)
+
+
 def metrics_table(section: str, results: dict[str, Any]) -> str:
     """The catalogue's metrics of a section: unit, the better way, definition, reading, and the demo's number."""
     at = results["first" if section == "chance" else "last"]
     rows = [
         [f"`{metric.name}`", metric.unit, metric.better or "", metric.what, metric.reading, _in_demo(metric, at)]
-        for metric in in_section(section)
+        for metric in METRICS.values()
+        if metric.section == section
     ]
     return table(["metric", "unit", "better", "what it is", "how to read it", "in the demo"], rows, narrow=True)
 
@@ -181,7 +188,7 @@ def demo_page(records: Records) -> str:
     """The page about the demo: its course as a table, and what became of the answers and of the map."""
     found = records["demo"]["results"]["table"]
     rows = [[cell(value, digits) for digits, value in zip(found["digits"], row, strict=True)] for row in found["rows"]]
-    prose = DEMO_PROSE.read_text(encoding="utf-8").replace("{{table}}", markdown_rows(found["columns"], rows))
+    prose = DEMO_PROSE.read_text(encoding="utf-8").replace("{{table}}", run_markdown(found["columns"], rows))
     return render(prose, records, {})
 
 

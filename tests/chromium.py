@@ -74,13 +74,17 @@ class Tab:
         message, _, self._buffer = self._buffer.partition(b"\0")
         return json.loads(message)
 
-    def open(self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, touch: bool = False) -> None:
+    def open(
+        self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, touch: bool = False, view: str = ""
+    ) -> None:
+        """`view` is what stands behind the address's #."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         self.call("Emulation.setTouchEmulationEnabled", enabled=touch)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", media="", features=[scheme])
         self.events.clear()
-        self.call("Page.navigate", url=path.resolve().as_uri())
+        self.call("Page.navigate", url="about:blank")  # another # alone would load nothing
+        self.call("Page.navigate", url=path.resolve().as_uri() + (f"#{view}" if view else ""))
         self.until("document.readyState === 'complete' && typeof views !== 'undefined'")
 
     def run(self, script: str) -> Any:
@@ -101,9 +105,12 @@ class Tab:
     def point(self, x: float, y: float, kind: str = "mouseMoved", **more: Any) -> None:
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
 
-    def press(self, name: str) -> None:
+    def press(self, name: str, shift: bool = False) -> None:
         for kind in ("keyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name)
+            self.call("Input.dispatchKeyEvent", type=kind, key=name, code=name, modifiers=8 * shift)
+
+    def downloads_to(self, folder: Path) -> None:
+        self.call("Page.setDownloadBehavior", behavior="allow", downloadPath=str(folder))
 
     def picture(self, path: Path, whole: bool = True) -> None:
         """A PNG of the window, or of the whole page."""

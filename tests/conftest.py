@@ -7,30 +7,36 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors; before PyTorch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
-import torch
 from jaxtyping import config as jaxtyping_config
 from jaxtyping import install_import_hook
 
 import tests.shapes  # noqa: F401  (by the name below)
+from tests import maps
+from tests.warm import Warm
 
-# Shapes in annotations are checked by every call while tests run in this process; else they cost nothing. The modules
-# are imported below, so this comes first. torch.compile cannot see through the checks: see `unchecked`.
+# PyTorch and atlantis are imported late in this file: the process that only hands tests to workers needs neither.
+if TYPE_CHECKING:
+    from atlantis.settings import RunConfig
+    from atlantis.world import World
+
+# Shapes in annotations are checked by every call while tests run in this process; else they cost nothing. This comes
+# before the modules are imported. torch.compile cannot see through the checks: see `unchecked`.
 install_import_hook(["atlantis.model", "atlantis.readout"], "tests.shapes.shapes_only")
 
-from atlantis.settings import RunConfig  # noqa: E402
-from atlantis.world import World, cities  # noqa: E402
-from tests.warm import Warm  # noqa: E402
-
-GPU = torch.cuda.is_available()
+SHARED_WARM = "ATLANTIS_TESTS_WARM_PYTHON"
+"""The environment variable that tells the workers of one interpreter for all of them."""
 
 LONGEST_FIRST = (
-    "faults", "bench", "sweep", "hostile", "study", "benchmarks", "training", "memory", "readers", "measures",
+    "faults", "bench", "sweep", "benchmarks", "study", "notebooks", "training", "hostile", "distributed", "memory",
+    "readers", "measures", "report", "same_numbers", "flat", "stitching",
 )  # fmt: skip
 """Files of tests that take longest. Workers get them first, so that none is left with one of them at the end."""
 
@@ -40,12 +46,38 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path.name, len(rank)))
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Workers share the maps that they draw, and a warm interpreter, which imports nothing before it is needed."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return
+    folder = tempfile.TemporaryDirectory(prefix="warm-")  # a socket's address must be short
+    config.add_cleanup(folder.cleanup)
+    os.environ[maps.FOLDER] = folder.name
+    if config.getoption("numprocesses", None):
+        server = Warm(Path(folder.name))
+        os.environ[SHARED_WARM] = str(server.python)
+        config.add_cleanup(server.close)  # before the folder's
+
+
+@cache
+def has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
 @pytest.fixture(autouse=True)
 def unchecked(request: pytest.FixtureRequest) -> Iterator[None]:
     """Shapes are not checked in tests marked `compiled`, and where there is a GPU, which compiles by default."""
-    jaxtyping_config.update("jaxtyping_disable", bool(request.node.get_closest_marker("compiled")) or GPU)
+    compiled = request.node.get_closest_marker("compiled") is not None
+    jaxtyping_config.update("jaxtyping_disable", compiled or has_gpu())
     yield
-    jaxtyping_config.update("jaxtyping_disable", GPU)
+    jaxtyping_config.update("jaxtyping_disable", has_gpu())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def maps_are_drawn_once() -> None:
+    maps.remember()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -61,6 +93,9 @@ def hangups_are_heard() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def warm_python() -> Iterator[str]:
     """A program that does what `sys.executable` does, and starts in milliseconds: see warm.py."""
+    if SHARED_WARM in os.environ:
+        yield os.environ[SHARED_WARM]
+        return
     with tempfile.TemporaryDirectory(prefix="warm-") as folder:  # a socket's address must be short
         server = Warm(Path(folder))
         yield str(server.python)
@@ -76,6 +111,8 @@ def warm(warm_python: str, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def thirty_cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A user's CSV with the 30 largest cities."""
+    from atlantis.world import cities
+
     file = tmp_path_factory.mktemp("cities") / "thirty.csv"
     cities.shipped_cities().head(30).to_csv(file, index=False)
     return file
@@ -84,6 +121,8 @@ def thirty_cities(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_config(thirty_cities: Path, tmp_path_factory: pytest.TempPathFactory) -> RunConfig:
     """A run of 20 steps on 30 cities, from scratch, with 8 virtual ones in the world."""
+    from atlantis.settings import RunConfig
+
     return RunConfig.model_validate(
         {
             "name": "small",
@@ -99,6 +138,8 @@ def small_config(thirty_cities: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def small_world(small_config: RunConfig) -> World:
+    from atlantis.world import World
+
     return World.from_config(small_config.world)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -159,10 +158,10 @@ def test_a_rival_that_fails_says_why() -> None:
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def records(tmp_path_factory: pytest.TempPathFactory, warm_python: str) -> Path:
     """Records of every benchmark in miniature."""
     folder = tmp_path_factory.mktemp("records")
-    command = [sys.executable, "-m", "checks.benchmarks", "--quick", "--rounds", "2", "--records", str(folder)]
+    command = [warm_python, "-m", "checks.benchmarks", "--quick", "--rounds", "2", "--records", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=500)
     assert done.returncode == 0, done.stderr
     return folder

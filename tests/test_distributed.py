@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -46,8 +47,8 @@ def planted_step(self, *arguments):
         os.kill(os.getpid(), signal.SIGINT)
     if what == "sigterm" and rank == 0 and n_steps == 8:
         before = signal.getsignal(signal.SIGTERM)
-        os.kill(os.getppid(), signal.SIGTERM)
-        while signal.getsignal(signal.SIGTERM) is before:  # until torchrun has passed it on
+        config.with_name("eighth").touch()  # torchrun gets the signal now
+        while signal.getsignal(signal.SIGTERM) is before:  # until it has passed it on
             time.sleep(0.01)
     return step(self, *arguments)
 
@@ -92,23 +93,28 @@ def two(small_config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 @pytest.fixture(scope="module")
 def two_run(two: Path) -> Path:
-    """The small run by two processes."""
-    done = torchrun("-m", "atlantis", "train", str(two))
+    """The small run by two processes, with interpreters of their own."""
+    done = finished(torchrun("-m", "atlantis", "train", str(two)))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report/index.html") == 1, "rank 0 alone speaks"
     return run_of(two, "two")
 
 
 @pytest.fixture(scope="module")
-def faults(two: Path) -> subprocess.CompletedProcess[str]:
+def faults(two: Path, warm_python: str) -> subprocess.CompletedProcess[str]:
     """Runs that meet faults on rank 1, one after the other, in the same two processes: see PLANTED."""
-    return torchrun(str(two.parent / "planted.py"), "faults", str(two))
+    return finished(torchrun(str(two.parent / "planted.py"), "faults", str(two), python=warm_python))
 
 
-def torchrun(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", *arguments]
+def torchrun(*arguments: str, python: str = sys.executable) -> subprocess.Popen[str]:
+    command = [python, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", *arguments]
     env = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, env=env, capture_output=True, text=True, timeout=300)
+    return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finished(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    out, err = process.communicate(timeout=300)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def run_of(two: Path, name: str) -> Path:
@@ -156,8 +162,15 @@ def test_a_rank_that_fails_is_heard_and_ends_all_with_its_exit_code(
     assert list(checkpoint_steps(run_of(two, "too_large"))) == [0]
 
 
-def test_sigterm_to_torchrun_saves_and_stops_and_one_process_can_go_on(two: Path, small_run: Path) -> None:
-    done = torchrun(str(two.parent / "planted.py"), "sigterm", str(two))
+def test_sigterm_to_torchrun_saves_and_stops_and_one_process_can_go_on(
+    two: Path, small_run: Path, warm_python: str
+) -> None:
+    process = torchrun(str(two.parent / "planted.py"), "sigterm", str(two), python=warm_python)
+    while not two.with_name("eighth").exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.01)
+    process.terminate()
+    done = finished(process)
     assert done.returncode != 0
     assert done.stderr.count("stopped by SIGTERM after step 8") == 1, done.stderr
     assert list(state_steps(run_of(two, "sigterm"))) == [3, 8]

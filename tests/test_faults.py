@@ -21,6 +21,7 @@ from checks.faults.common import Outcome, Tally, not_clean, not_recovered, whole
 from checks.faults.sweeps import Life
 from checks.faults.syscalls import order
 from checks.records import ROOT
+from tests import maps
 
 QUICK = ("kills", "syscalls", "resume", "disk", "disks", "damage", "crowd", "sweeps", "changed", "trust")
 
@@ -30,7 +31,9 @@ def records(tmp_path_factory: pytest.TempPathFactory, warm_python: str) -> dict[
     """What `python -m checks.faults --quick` finds, by suite. The whole is `make faults`."""
     folder = tmp_path_factory.mktemp("records")
     command = [warm_python, "-m", "checks.faults", *QUICK, "--quick", "--n", "4", "--records", str(folder)]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment.pop(maps.FOLDER)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     found = [json.loads(file.read_text()) for file in folder.glob("*.json")]
     return {content["suite"]: content["results"] for content in found}

@@ -13,6 +13,7 @@ from tracked import tracked
 
 from checks.faults.cases import cities, configs, requests
 from checks.faults.sandbox import Case, Forbidden, Guard, Verdict, _problem
+from tests import maps
 
 ROOT = Path(__file__).parents[1]
 
@@ -21,7 +22,9 @@ def quick(suite: str, records: Path, *options: str) -> dict[str, dict[str, int]]
     """The counts of a suite's quick slice, which runs in processes of its own."""
     command = [sys.executable, "-m", "checks.faults", suite, "--quick", "--records", str(records), *options]
     paths = os.pathsep.join([str(ROOT / "src"), str(ROOT)])
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    environment = os.environ | {"PYTHONPATH": paths}
+    environment.pop(maps.FOLDER)  # the sandbox lets no case write there
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     (record,) = records.glob("*.json")
     return json.loads(record.read_text())["results"]["suites"]

@@ -98,6 +98,7 @@ def test_another_error_is_not_taken_for_it(small_config: RunConfig, monkeypatch:
         train(change(small_config, "broken"))
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs RLIMIT_AS and /proc")
 def test_a_real_limit(small_config: RunConfig, tmp_path: Path) -> None:
     config = change(small_config, "real", batch_size=16384, max_steps=1, compile="no")

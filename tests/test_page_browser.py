@@ -11,6 +11,7 @@ import pytest
 
 from atlantis.report import page
 from tests.chromium import CHROMIUM, Tab
+from tests.page_driving import captions, choose_run, city, column, one_probe, quiet, rewrite, set_value
 from tests.planted_run import EVIL, NAME, make_run
 from tests.test_colours import COLOURS, EYES, nearest_neighbours
 
@@ -38,36 +39,17 @@ def written(run) -> Path:
 
 @pytest.fixture
 def opened(tab, written) -> Tab:
+    """The page with the study's probe alone."""
     tab.open(written)
+    one_probe(tab)
     return tab
-
-
-def quiet(tab: Tab) -> None:
-    assert tab.troubles() == []
-
-
-def city(tab: Tab, name: str) -> tuple[float, float]:
-    """Where a city's predicted place is in the window, by the page's own arithmetic; the map is scrolled into view."""
-    i = f"views[0].cities.names.indexOf({name!r})"
-    tab.run("views[0].canvas.scrollIntoView({block: 'center'})")
-    box = "views[0].canvas.getBoundingClientRect()"
-    where = f"place(views[0], {i}, state.position)"
-    x, y = tab.run(f"[{box}.left + px(views[0], {where}[0]), {box}.top + py(views[0], {where}[1])]")
-    return x, y
-
-
-def set_value(tab: Tab, name: str, value: str, event: str = "change") -> None:
-    tab.run(f"$('{name}').value = {value!r}; $('{name}').dispatchEvent(new Event('{event}'))")
-
-
-def column(tab: Tab, table: str, k: int) -> list[str]:
-    return tab.run(f"[...$('{table}').tBodies[0].rows].map((row) => row.cells[{k}].textContent)")
 
 
 def test_the_page_draws_itself_and_asks_for_nothing(opened):
     assert opened.pdf().startswith(b"%PDF-")
     quiet(opened)
     assert opened.text("h1") == NAME and opened.text("#step-name") == "step 10"
+    assert captions(opened) == [f"{NAME}: new probe of each step (degrees, the study's), step 10"]
     assert opened.run("document.querySelectorAll('figure.chart').length") == 18
     assert opened.run("document.querySelectorAll('script').length") == 2
     pixels = "new Set(new Uint32Array(views[0].canvas.getContext('2d').getImageData(0, 0, 900, 300).data.buffer)).size"
@@ -126,6 +108,7 @@ def test_pointing_at_a_city_names_it_with_its_places_and_its_error(opened):
 
 def test_a_touch_picks_a_city_and_it_stays(tab, written):
     tab.open(written, 390, 844, touch=True)
+    one_probe(tab)
     x, y = city(tab, "Atlantis_001")
     tab.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x + 1, "y": y}])
     tab.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
@@ -164,7 +147,7 @@ def test_the_switch_between_probes_moves_the_cities_and_the_table(opened):
     lines = opened.text("#tip").splitlines()
     assert lines[2] == "predicted 6.5° N, 9.0° E" and len(lines) == 4
     assert column(opened, "regions", 3)[column(opened, "regions", 0).index("Africa")] == "2,800"
-    assert "R²" not in opened.text("#maps .numbers") and "frozen" in opened.text("#regions-probe")
+    assert "R²" not in opened.text("#maps .numbers") and "kept" in opened.text("#regions-probe")
     set_value(opened, "protocol", "shifted")
     opened.point(*city(opened, EVIL))
     lines = opened.text("#tip").splitlines()
@@ -193,13 +176,13 @@ def test_tables_sort_both_ways_and_keep_the_step(opened):
 
 def test_legend_look_and_lines_change_the_picture(opened):
     pictures = [opened.run("views[0].canvas.toDataURL()")]
-    for change in ("document.querySelector('#legend button').click()", "$('lines').click()"):
-        opened.run(change)
-        pictures.append(opened.run("views[0].canvas.toDataURL()"))
-    set_value(opened, "look", "Atlantis")
+    opened.run("document.querySelector('#legend button').click()")
     pictures.append(opened.run("views[0].canvas.toDataURL()"))
-    assert len(set(pictures)) == 4
-    west, east = opened.run("[extent.west, extent.east]")
+    for control, value in (("lines", "true"), ("base", "1"), ("lines", "base"), ("look", "Atlantis")):
+        set_value(opened, control, value)
+        pictures.append(opened.run("views[0].canvas.toDataURL()"))
+    assert len(set(pictures)) == 5  # another step to compare with shows only once there are arrows from it
+    west, east = opened.run("[camera.x - camera.span / 2, camera.x + camera.span / 2]")
     assert west < -36 and -35 < east < west + 90
     quiet(opened)
 
@@ -211,30 +194,28 @@ def test_several_runs_share_axes_and_steps(tab, run, tmp_path_factory):
     quiet(tab)
     assert tab.run("views.length") == 2 and tab.run("document.querySelectorAll('#maps canvas').length") == 2
     labels = tab.run(
-        "[...document.querySelectorAll('.chart')[1].querySelectorAll('.keys > span')].map((s) => s.textContent)"
+        "[...document.querySelectorAll('.chart')[1].querySelectorAll('.keys > button')].map((s) => s.textContent)"
     )
     assert "other: Atlantis" in labels and f"{NAME}: real cities, held out" in labels
     assert column(tab, "compare", 0) == [NAME, "other"]
     tab.run("pick('3 Suva', true)")
-    assert tab.text("#picked").splitlines()[1].startswith("other: Suva")
-    set_value(tab, "run", "1")
-    tab.run("$('beside').click()")
+    assert re.match(r"other: new probe.*, step 10: Suva", tab.text("#picked").splitlines()[1])
+    set_value(tab, "layout", "one")
+    choose_run(tab, 1, "#table-title + .run-choice")
     assert tab.run("views.length") == 1 and "120 km" in tab.text("#maps .numbers")
-    assert tab.run("$('when-section').hidden") and tab.run("[...$('protocol').options].length") == 2
+    assert tab.run("$('when-section').hidden")
     quiet(tab)
 
 
 def test_a_city_is_not_taken_for_the_one_that_has_its_id_in_another_world(tab, run, tmp_path):
     other = make_run(tmp_path / "other", name="other")
     for protocol in ("degrees", "sphere"):
-        path = other / "analysis" / protocol / "predictions.parquet"
-        table = pd.read_parquet(path)
-        table["name"] = table["name"].replace("Suva", "Apia")
-        table.to_parquet(path)
+        rewrite(other, protocol, lambda table: table.assign(name=table["name"].replace("Suva", "Apia")))
     tab.open(page.write_report([run, other], tmp_path / "out", figures=False))
     for name, runs in (("Suva", [NAME]), ("Lima", [NAME, "other"])):
         set_value(tab, "find", name, "input")
-        assert [line.split(": ")[0] for line in tab.text("#picked").splitlines()] == runs
+        lines = tab.text("#picked").splitlines()
+        assert [line.split(": new probe")[0] for line in lines] == runs
     quiet(tab)
 
 
@@ -250,7 +231,7 @@ def test_a_movement_is_towards_the_nearest_region(tab, tmp_path, virtual, named)
             table.loc[table["id"] == i, "region"] = region
         table.to_parquet(path)
     tab.open(page.write_report(run, tmp_path / "out", figures=False))
-    set_value(tab, "protocol", "shifted")
+    one_probe(tab, "shifted")
     set_value(tab, "find", "Lima", "input")
     assert f"moved 200 km towards {named}, 80 km across" in tab.text("#picked")
     quiet(tab)
@@ -259,7 +240,9 @@ def test_a_movement_is_towards_the_nearest_region(tab, tmp_path, virtual, named)
 def test_a_young_run_without_a_probe_has_its_page(tab, tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 0, "kind": "eval", "loss": 3.5}\n')
     tab.open(page.write_report(tmp_path))
-    assert tab.run("$('map-section').hidden && $('regions-section').hidden") and column(tab, "table", 1) == ["3.500"]
+    assert "has not been probed" in tab.text(".lacking") and "`atlantis probe" in tab.text(".lacking")
+    assert tab.run("$('play').offsetParent === null && $('regions-section').hidden")
+    assert column(tab, "table", 1) == ["3.500"]
     quiet(tab)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +55,14 @@ def test_commands_are_commands(page: Path) -> None:
     assert [line for line in commands(page) if (mistake := mistake_in(line)) and print(line, mistake) is None] == []
 
 
+@cache
+def all_commands() -> Any:
+    return typer.main.get_command(app)
+
+
 def mistake_in(line: str) -> str:
     """Why the terminal would refuse a command before it does anything: no such command or option, or one missing."""
-    command: Any = typer.main.get_command(app)
+    command = all_commands()
     context = None
     words = shlex.split(line)[1:]
     while hasattr(command, "commands"):

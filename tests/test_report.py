@@ -27,11 +27,12 @@ from rich.console import Console
 from atlantis.errors import PartFailed, UserError
 from atlantis.progress import printable
 from atlantis.report import export, page, page_data, probe_data, run_data, tables
-from atlantis.report.about import finding
+from atlantis.report.about import cards
 from atlantis.report.figures import dynamics_figure, write_figures
 from atlantis.report.run_data import load
 from atlantis.sphere import haversine_km
 from atlantis.world.coastlines import coastlines, land
+from scripts.demo_pages import run_markdown
 from tests.planted_run import EVIL, NAME, SEPARATOR, STEPS, make_run
 
 FIGURES = [f"figures/{name}" for name in ("dynamics.png", "dynamics.svg", "map_final.png", "map_final.svg")]
@@ -165,7 +166,7 @@ def test_no_folder_and_no_run_are_named(tmp_path):
 
 def as_markdown(run) -> str:
     sheet = tables.run_sheet(run)
-    return tables.markdown_rows(list(sheet.rows.columns), sheet.cells()) + "\n"
+    return run_markdown(list(sheet.rows.columns), list(sheet.cells())) + "\n"
 
 
 def test_the_table_holds_the_planted_numbers_step_0_first(run):
@@ -328,10 +329,11 @@ def test_a_city_without_a_finite_prediction_is_marked_and_the_page_is_still_json
 
 def test_the_page_says_what_became_of_the_map_and_what_was_run(written):
     run = data_of(written)["runs"][0]
-    cards = {card["label"]: (card["value"], card["remark"]) for card in run["finding"]}
-    assert cards["Map of held-out real cities"] == ("100 → 300 km", "R² 0.900 / 0.800 → 0.700 / 0.600")
-    assert cards["Atlantis on the map"] == ("7,000 → 21,000 km", "step 0 → 10")
-    assert cards["Answers, world–Atlantis"][0] == "100 → 300 km" and len(cards) == 5
+    shown = {card["label"]: (card["value"], card["remark"]) for card in run["cards"]}
+    real = ("100 → 300 km", "step 0 → 10; R² 0.900 / 0.800 → 0.700 / 0.600")
+    assert shown["Held-out real cities, new probe (degrees)"] == real
+    assert shown["Atlantis, new probe (degrees)"] == ("7,000 → 21,000 km", "step 0 → 10")
+    assert shown["Answers, world–Atlantis"][0] == "100 → 300 km" and len(shown) == 5
     about = {row["label"]: row["value"] for row in run["about"]}
     assert about["To reproduce"] == "git checkout abc123\natlantis train 'my config.yaml'"
     assert about["Pairs"] == "train 100,000" and about["Started from"] == "base/checkpoints/final"
@@ -446,9 +448,9 @@ def test_the_parts_of_the_fall_are_bands_between_the_readings(shown):
     assert bands["lost"] == pytest.approx((0.7, 0.9)) and bands["bent"] == pytest.approx((0.62, 0.7))
     assert bands["turned"] == pytest.approx((0.58, 0.62)) and bands["shifted"] == pytest.approx((0.5, 0.58))
     assert panels["skill"]["series"][0]["low"][0] == pytest.approx(0.89)
-    card = shown["finding"][-1]
+    card = shown["cards"][-1]
     assert card["value"] == "skill 0.900 → 0.500"
-    assert card["remark"] == "of the fall 50 % lost, 20 % bent, 10 % turned, 20 % shifted"
+    assert card["remark"] == "step 0 → 10; of the fall 50 % lost, 20 % bent, 10 % turned, 20 % shifted"
 
 
 def test_an_older_analysis_says_that_it_does_not_tell_a_turn_from_a_shift(tmp_path):
@@ -456,7 +458,7 @@ def test_an_older_analysis_says_that_it_does_not_tell_a_turn_from_a_shift(tmp_pa
     shown = data_of(page.write_report(run, figures=False).read_text(encoding="utf-8"))["runs"][0]
     panels = {panel["id"]: panel for panel in shown["panels"]}
     assert [band["label"] for band in panels["skill"]["bands"]] == ["lost", "bent", "turned or shifted"]
-    assert shown["finding"][-1]["remark"] == "of the fall 50 % lost, 20 % bent, 30 % turned or shifted"
+    assert shown["cards"][-1]["remark"] == "step 0 → 10; of the fall 50 % lost, 20 % bent, 30 % turned or shifted"
     assert "shift" not in panels and "moved" not in panels, "numbers of another meaning share no panel"
     assert "the shift included" in panels["moved_with_shift"]["title"]
     assert list(shown["probes"]) == ["degrees", "sphere", "frozen"]
@@ -505,7 +507,10 @@ def test_the_curves_have_chance_as_it_was_measured(analysed):
     r2, km, *_ = dynamics_figure(analysed).axes
     levels = {ax: [float(np.asarray(line.get_ydata())[0]) for line in ax.lines] for ax in (r2, km)}
     assert levels[r2][2:] == [0.02] * 4
-    assert r2.get_legend_handles_labels()[1][2:] == ["untrained model", "permuted places"]
+    assert r2.get_legend_handles_labels()[1][2:] == [
+        "untrained model: 0.02, 0.02, below",
+        "permuted places: 0.02, 0.02, below",
+    ]
     assert levels[km][-2:] == [6000, 7500]
     assert km.lines[-1].get_linestyle() != km.lines[-2].get_linestyle()
 
@@ -518,8 +523,8 @@ def test_a_map_that_did_not_fall_is_not_taken_apart(analysed):
     kept = {"skill_frozen": 0.9, "lost": 0.0, "bent": 0.0, "turned": 0.0, "shifted": 0.0}
     for name, value in kept.items():
         still.loc[still["metric"] == name, "value"] = value
-    card = finding(replace(run, map=replace(run.map, measures=still)))[-1]
-    assert (card["value"], card["remark"]) == ("skill 0.900 → 0.900", "hardly a fall to take apart")
+    card = cards(replace(run, map=replace(run.map, measures=still)))[-1]
+    assert (card["value"], card["remark"]) == ("skill 0.900 → 0.900", "step 0 → 10; hardly a fall to take apart")
 
 
 @pytest.mark.parametrize("missing", ["measures.parquet", "cities.parquet", "when.csv"])
@@ -597,3 +602,20 @@ def test_intervals_of_older_versions_that_pass_a_bound_are_not_shown() -> None:
     assert kept[["lon_r2", "mean_km"]].equals(old[["lon_r2", "mean_km"]])
     assert kept.iloc[0].isna().tolist() == [False, True, True, False, True, True]
     assert kept.iloc[1].equals(old.iloc[1])
+
+
+def test_no_page_of_the_documentation_has_an_r2_above_one():
+    found = 0
+    for path in sorted((Path(__file__).parents[1] / "docs").glob("*.md")):
+        columns: list[int] = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+            if not cells:
+                columns = []
+            elif any(cell.endswith("R²") for cell in cells):
+                columns = [k for k, cell in enumerate(cells) if cell.endswith("R²")]
+            for k in columns if len(cells) > max(columns, default=0) else ():
+                for high in re.findall(r" to (-?[\d.]+)\)", cells[k]):
+                    found += 1
+                    assert float(high) <= 1, f"{path.name}: {line}"
+    assert found > 30

@@ -152,7 +152,7 @@ def work(caller: socket.socket, descriptors: list[int], asked: dict[str, Any]) -
 
 def run(arguments: list[str]) -> None:
     """What `python` does with these arguments: `-m module`, `-c code` or a script, each with its own."""
-    first, *rest = arguments
+    first, *rest = arguments[1:] if arguments[0] == "-u" else arguments
     if first == "-m":
         sys.argv = rest
         sys.path.insert(0, os.getcwd())
@@ -162,13 +162,12 @@ def run(arguments: list[str]) -> None:
         sys.path.insert(0, "")
         exec(compile(rest[0], "<string>", "exec"), {"__name__": "__main__"})
     else:
-        sys.argv = arguments
+        sys.argv = [first, *rest]
         sys.path.insert(0, str(Path(first).resolve().parent))
         runpy.run_path(first, run_name="__main__")
 
 
-if __name__ == "__main__":
-    sys.path.remove(str(Path(__file__).parent))
+def import_slow() -> None:
     for module in SLOW:
         __import__(module)
     import matplotlib
@@ -176,6 +175,17 @@ if __name__ == "__main__":
 
     matplotlib.use("Agg")
     torch.set_num_threads(1)
-    sys.executable = sys.argv[2]
-    gc.freeze()  # no fork looks through what all share
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    from tests import maps
+
+    maps.remember()
+
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).parents[1])  # for `tests`, and no longer than that
+    listening = socket.socket(fileno=int(sys.argv[1]))
+    if sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:  # else nobody ever connected
+        import_slow()
+        del sys.path[0]
+        sys.executable = sys.argv[2]
+        gc.freeze()  # no fork looks through what all share
+        serve(listening)

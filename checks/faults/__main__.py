@@ -70,7 +70,7 @@ def main() -> int:
 def run(name: str, options: Options, records: Path) -> bool:
     """One suite and its record; says what did not hold."""
     started = time.perf_counter()
-    with nullcontext(Path()) if name in WITHOUT_LABORATORY else laboratory() as lab:
+    with nullcontext(Path()) if name in WITHOUT_LABORATORY else laboratory(quick=options.quick) as lab:
         # Inputs are cheap: ten are generated where others make one trial.
         scaled = replace(options, n=10 * options.n) if name == "inputs" else options
         results = import_module(f"checks.faults.{name}").suite(lab, scaled)

@@ -34,7 +34,7 @@ TRACE = "trace.jsonl"
 def suite(lab: Path, options: Options) -> dict[str, Any]:
     start = copy(lab / "done", "begun")  # its world and dataset are made
     _remove_run(start)
-    steps = (4, 11) if options.quick else range(STEPS)
+    steps = (7,) if options.quick else range(STEPS)
     whole = copy(start, "traced")
     assert _train(whole, lambda step: None).code == 0
     reference, order = counted(lab / "done"), _trace(whole)
@@ -56,7 +56,7 @@ def suite(lab: Path, options: Options) -> dict[str, Any]:
             tally.add([f"step {step}: {reason}" for reason in reasons])
         results[name] = tally.as_dict()
     results["signals"] = _signals(start, reference, options)
-    results["not finite"] = _not_finite(start, reference, steps)
+    results["not finite"] = _not_finite(start, reference, options.quick)
     return results
 
 
@@ -145,7 +145,7 @@ def _signals(start: Path, reference: dict[str, str], options: Options) -> dict[s
     return results
 
 
-def _not_finite(start: Path, reference: dict[str, str], steps: Any) -> dict[str, Any]:
+def _not_finite(start: Path, reference: dict[str, str], quick: bool) -> dict[str, Any]:
     """NaN or infinity in the loss or the gradient alone: CLEAN, the batch on record; it goes on when that is gone."""
     results: dict[str, Any] = {}
     kinds: dict[str, Callable[[Any], Any]] = {
@@ -154,9 +154,9 @@ def _not_finite(start: Path, reference: dict[str, str], steps: Any) -> dict[str,
         "NaN gradient": lambda total: _with_gradient(total, float("nan")),
         "infinite gradient": lambda total: _with_gradient(total, float("inf")),
     }
-    for name, spoil in kinds.items():
+    for name, spoil in list(kinds.items())[:: 3 if quick else 1]:
         tally = Tally()
-        for at in list(steps)[::3] or steps:
+        for at in (7,) if quick else range(0, STEPS, 3):
             trial = copy(start, "trial")
             before = whole_artifacts(trial)
             outcome = _train(

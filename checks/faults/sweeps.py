@@ -61,7 +61,7 @@ def suite(lab: Path, options: Options) -> dict[str, Any] | None:
     assert outcome.code == OK, outcome.said
     reference, usual_s = counted(serial), outcome.seconds
     lives, random_, total = Tally(), random.Random(options.seed), dict[str, int]()
-    n = 3 if options.quick else max(20, options.n // 5)
+    n = 2 if options.quick else max(20, options.n // 5)
     while (kills := sum(count for what, count in total.items() if what.endswith("killed"))) < n:
         life = Life(copy(start, "trial"), lab / "steps", usual_s, random_)
         lives.add(life.lived(min(n - kills, KILLS_PER_LIFE), reference))

@@ -8,5 +8,5 @@ for seed in 1 2 3; do
     atlantis train demo name=$run output_root="$root" training.seed=$seed dataset.seed=$seed \
         evaluation.steps=[0,20,50,200] evaluation.probe=false --no-report --resume
     atlantis stitch "$root/experiments/$run" --steps 20,50,200 --items 128
-    atlantis intervene "$root/experiments/$run" --steps 20,50,200
+    atlantis intervene "$root/experiments/$run" --steps 200
 done

@@ -10,9 +10,8 @@ import pandas as pd
 from atlantis import artifacts
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.progress import bar
-from atlantis.readout.files import write_tables
+from atlantis.readout.files import rows_where, write_tables
 from atlantis.readout.interventions import CHANGES, GROUPS, TOKENS, intervention_table
-from atlantis.report.probe_data import rows_where
 from atlantis.training.finished import open_finished
 
 ITEMS = 100
@@ -40,7 +39,7 @@ def intervene(run: Path, steps: Sequence[int] | None = None, n_items: int = ITEM
             tables.append(table.assign(step=step))
             progress.advance(note=f"step {step}")
     columns = ["step", "group", "seat", "cut", "tokens", "change", "metric", "value", "low", "high", "n"]
-    table = pd.concat(tables, ignore_index=True)[columns]
+    table = pd.DataFrame(pd.concat(tables, ignore_index=True), columns=columns)
     digest = artifacts.digest_of({"steps": chosen, "items": n_items})
     with artifacts.new_folder(
         run / "analysis" / "interventions", kind="analysis", digest=digest, overwrite=True

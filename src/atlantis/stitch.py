@@ -13,9 +13,8 @@ from atlantis.errors import UserError
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.names import SLICES
 from atlantis.progress import bar
-from atlantis.readout.files import write_tables
+from atlantis.readout.files import rows_where, write_tables
 from atlantis.readout.stitching import KINDS, fit_rows, parts_table, stitch_table
-from atlantis.report.probe_data import rows_where
 from atlantis.tasks import Questions
 from atlantis.training.finished import open_finished
 

@@ -34,12 +34,12 @@ def tally(every: int) -> Tally:
         return found
     folder = scratch() / "kernels"
     (folder / "bin").mkdir(parents=True)
-    _script(folder, TRUE_COMPILER.format(compiler=compiler))
+    _script(folder / "bin", TRUE_COMPILER.format(compiler=compiler))
     first = _digest(folder)
     library = next((folder / "cache/atlantis").glob("*.so"))
     good = folder / "good.so"
     good.write_bytes(library.read_bytes())
-    _script(folder, COPYING.format(good=good))
+    copying_compiler(folder / "bin", good)
     expected = first.said.strip().splitlines()[-1] if first.said else "nothing"
     for name, attack in list(_attacks(folder).items())[::every]:
         attack(library)
@@ -51,7 +51,7 @@ def tally(every: int) -> Tally:
         found.add([f"{name}: {reason}" for reason in reasons])
     for name, script in list(BAD_COMPILERS.items())[::every]:
         library.unlink(missing_ok=True)
-        _script(folder, script)
+        _script(folder / "bin", script)
         outcome = _digest(folder)
         lines = outcome.said.strip().splitlines()
         good_end = outcome.code == 0 and lines[-1:] == ["none"] and "could not be compiled" in outcome.said
@@ -59,8 +59,14 @@ def tally(every: int) -> Tally:
     return found
 
 
+def copying_compiler(folder: Path, library: Path) -> None:
+    """A `g++` in a folder that makes nothing but a copy of a library."""
+    folder.mkdir(exist_ok=True)
+    _script(folder, COPYING.format(good=library))
+
+
 def _script(folder: Path, text: str) -> None:
-    file = folder / "bin" / "g++"
+    file = folder / "g++"
     file.write_text(f"#!/bin/sh\n{text}" if text else "\0\1\2")
     file.chmod(0o755)
 

@@ -284,7 +284,7 @@ def intervene(
     places. Shown is how far the answer goes from the model's answer about A to that about B: 1 is the whole way.
 
     Writes analysis/interventions/ of the run: interventions.csv, with intervals, more metrics, the second city of a
-    question, and new cities. The columns are explained in docs/metrics.md.
+    question, and new cities. docs/mechanism.md explains the columns.
 
     \b
     Example:

@@ -164,10 +164,10 @@ READINGS = [
             what="the same, after the hidden states were also turned about that mean by one orthogonal matrix "
                  "(Schönemann 1966): a rotation, perhaps with a reflection, without a scale",
             reading="What still has its shape"),
-    *_skill("refit", "new probe", curve="a new linear probe", hue=0,
+    *_skill("refit", "new probe", curve="a new linear probe (unit sphere)", hue=0,
             what="a linear probe fitted anew (ridge, leave-one-out penalty)",
             reading="What is still linearly there, wherever it is"),
-    *_skill("mlp", "small network", curve="a new small network", hue=0, dash=1,
+    *_skill("mlp", "small network", curve="a new small network (unit sphere)", hue=0, dash=1,
             what="a small non-linear probe: ridge plus 64 hidden units",
             reading="Above `skill_refit`: there, but not linearly. A little below it means nothing: the network "
                     "gives up a fifth of its training cities to know when to stop"),
@@ -286,7 +286,3 @@ METRICS: dict[str, Metric] = {
     metric.name: metric for metric in [*PROBES, *ANSWERS, *_READINGS, *CHANCE, *NEW_CITIES, *DRIFT, *DAMAGE]
 }
 """By name, in the order in which they are shown."""
-
-
-def in_section(section: str) -> list[Metric]:
-    return [metric for metric in METRICS.values() if metric.section == section]

@@ -119,15 +119,16 @@ def draw_triples(
     named, free = np.split(real, [n_named])
     rows = []
     for group in groups:
+        start = rng.integers(len(virtual), size=n) if "virtual" in GROUPS[group] else None
         triple = []
         for kind in GROUPS[group]:
             if kind == "real":
                 ids, named = np.split(named, [n])
-            elif not triple:
-                ids = start = rng.integers(len(virtual), size=n)
-            else:  # another one than A
-                ids = (start + rng.integers(1, len(virtual), size=n)) % len(virtual)
-            triple.append(ids if kind == "real" else virtual[ids])
+            else:  # B is another one than A
+                assert start is not None
+                step = rng.integers(1, len(virtual), size=n) if triple else 0
+                ids = virtual[(start + step) % len(virtual)]
+            triple.append(ids)
         rows.append(triple)
     a, b, c = (np.concatenate([triple[i] for triple in rows]) for i in range(3))
     return Triples(np.repeat(groups, n), a, b, c), free[:MOST_FIT]

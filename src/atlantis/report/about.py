@@ -17,7 +17,7 @@ SMALL_FALL = 0.005
 """A fall in skill below this is not taken apart: its parts would be noise."""
 
 
-def finding(run: Run) -> list[dict[str, str]]:
+def cards(run: Run) -> list[dict[str, str]]:
     """What became of the map, in a few numbers: what, from the first checkpoint to the last, and a remark."""
     sheet = run_sheet(run)
     rows = sheet.rows
@@ -29,16 +29,16 @@ def finding(run: Run) -> list[dict[str, str]]:
     for name, metric, source, group, _ in columns:
         if source == "training" or not metric.unit or pd.isna(first[name]) or pd.isna(last[name]):
             continue
-        label, remark = f"{group} on the map", steps
+        label, remark = f"{group}, new probe (degrees)", steps
         if source == "task":
             label = f"Answers, {group.replace('-', '–')}"
         elif group == REAL:
-            label = "Map of held-out real cities"
+            label = "Held-out real cities, new probe (degrees)"
             plain = [column for column in columns if column.source == "probe" and not column.metric.unit]
             before, after = (
                 " / ".join(cell(row[column.name], column.metric.digits) for column in plain) for row in (first, last)
             )
-            remark = f"R² {before} → {after}"
+            remark = f"{steps}; R² {before} → {after}"
         value = " → ".join(cell(row[name], metric.digits) for row in (first, last)) + suffix(metric.unit)
         sentences.append({"label": label, "value": value, "remark": remark})
     sentences.sort(key=lambda card: card["label"].startswith("Answers"))
@@ -61,7 +61,8 @@ def _kind_of_fall(run: Run) -> list[dict[str, str]]:
     if fall >= SMALL_FALL:
         shares = ", ".join(f"{100 * values.iloc[-1] / fall:.0f} % {name}" for name, values in parts.items())
         remark = f"of the fall {shares}"
-    return [{"label": "The first step's probe, kept", "value": value, "remark": remark}]
+    steps = f"step {frozen.index[0]:,} → {frozen.index[-1]:,}"
+    return [{"label": "The first step's probe, kept", "value": value, "remark": f"{steps}; {remark}"}]
 
 
 def about(run: Run) -> list[dict[str, Any]]:
@@ -95,6 +96,11 @@ def _reproduce(commit: Any, command: Any, config: bool) -> str | None:
     again = command or ("atlantis train config.yaml" if config else None)
     lines = [f"git checkout {commit}" if isinstance(commit, str) else None, again]
     return "\n".join(str(line) for line in lines if line) if again else None
+
+
+def shown_path(path: Path) -> str:
+    """A run's folder for a page that is shared."""
+    return Path(_short_path(str(path))).as_posix()
 
 
 def _short_path(path: Any) -> Any:

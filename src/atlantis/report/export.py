@@ -33,21 +33,25 @@ def run_tables(run: Run) -> dict[str, Sheet]:
     return sheets
 
 
-def region_rows(probe: Probe) -> pd.DataFrame:
-    """Mean km of all real cities and of each region: at the first step, at the last, and their difference."""
+def region_rows(probe: Probe, step: int | None = None) -> pd.DataFrame:
+    """Mean km of all real cities and of each region: at the first step, at the last, and their difference.
+
+    With `step`, what was read up to that step alone.
+    """
     rows = []
     for name in (REAL, *probe.real_regions, *probe.virtual_regions):
-        group = probe.group(name)
+        group = _up_to(probe.group(name), step)
         if len(group):
             n = group["n"].iloc[0] if "n" in group else np.nan
             rows.append({"group": name, "cities": n} | _first_and_last(group))
     return pd.DataFrame(rows)
 
 
-def variant_rows(run: Run) -> pd.DataFrame:
+def variant_rows(run: Run, step: int | None = None) -> pd.DataFrame:
     """The same for the variants of the study's probe."""
     rows = []
-    for variant, group, table in each_variant(run):
+    for variant, group, all_steps in each_variant(run):
+        table = _up_to(all_steps, step)
         rows.append({"variant": variant, "group": group, "cities": table["n"].iloc[0]} | _first_and_last(table))
     return pd.DataFrame(rows)
 
@@ -57,6 +61,10 @@ def each_variant(run: Run) -> Iterator[tuple[str, str, pd.DataFrame]]:
     for variant, group in run.variants[["variant", "group"]].drop_duplicates().itertuples(index=False):
         rows = rows_where(run.variants, (run.variants["variant"] == variant) & (run.variants["group"] == group))
         yield variant, group, rows.drop_duplicates("step", keep="last").set_index("step").sort_index()
+
+
+def _up_to(table: pd.DataFrame, step: int | None) -> pd.DataFrame:
+    return table if step is None else rows_where(table, table.index <= step)
 
 
 def _first_and_last(table: pd.DataFrame) -> dict[str, float]:

@@ -34,14 +34,18 @@ def write_figures(run: Run | Path | str, out: Path | None = None, protocol: str 
 
 
 def pictures(run: Run, protocol: str = "degrees") -> dict[str, bytes]:
-    """dynamics, forgetting (if it was measured) and map_final as .png and .svg, evolution.gif: the files' bytes."""
+    """dynamics, forgetting (if it was measured) and map_final as .png and .svg, evolution.gif: the files' bytes.
+
+    The animation has the first step's probe beside a new one, as the page begins, where the run has both.
+    """
     probe = run.probe(protocol)
     figures = {"dynamics": dynamics_figure(run, protocol)}
     if run.map is not None and len(run.map.measures):
         figures["forgetting"] = forgetting_figure(run)
     figures["map_final"] = map_figure(run, protocol)
     drawn = {f"{name}.{suffix}": rendered(one, suffix) for name, one in figures.items() for suffix in ("png", "svg")}
-    return drawn | {"evolution.gif": evolution_gif(probe)}
+    beside = [run.probes[name] for name in ("frozen", "sphere") if name in run.probes]
+    return drawn | {"evolution.gif": evolution_gif(beside if len(beside) == 2 else [probe])}
 
 
 # --- curves
@@ -88,21 +92,34 @@ def _draw(ax: Axes, panel: dict[str, Any]) -> None:
     for band in panel.get("bands", ()):
         low, high = (np.array(band[key], dtype=np.float64) for key in ("low", "high"))
         ax.fill_between(band["steps"], low, high, alpha=0.3, lw=0, color=LINES[band["hue"]], label=band["label"])
-    dashes = dict(zip(dict.fromkeys(rule["label"] for rule in panel.get("rules", ())), (":", "-."), strict=False))
-    for rule in panel.get("rules", ()):
-        is_labelled = rule["label"] in ax.get_legend_handles_labels()[1]
-        ax.axhline(
-            rule["value"],
-            color=MUTED,
-            lw=1,
-            ls=dashes[rule["label"]],
-            label="" if is_labelled else literal(rule["label"]),
-        )
+    _draw_chance(ax, panel)
     _limit(ax, panel)
     ax.set_title(panel["title"])
     step_axis(ax)
     if labels := ax.get_legend_handles_labels()[1]:
         ax.legend(loc="best", fontsize=8 if len(labels) > 5 else None)
+
+
+def _draw_chance(ax: Axes, panel: dict[str, Any]) -> None:
+    """A line for each rule, with a label for each kind, which has the values of those too far below the curves."""
+    rules: dict[str, list[float]] = {}
+    for rule in panel.get("rules", ()):
+        rules.setdefault(rule["label"], []).append(rule["value"])
+    bottom = _bottom(panel)
+    for (label, values), ls in zip(rules.items(), (":", "-.") * len(rules), strict=False):
+        beyond = [f"{value:.2f}" for value in values if value < bottom]
+        text = f"{label}: {', '.join(beyond)}, below" if beyond else label
+        for k, value in enumerate(values):
+            ax.axhline(value, color=MUTED, lw=1, ls=ls, label="" if k else literal(text))
+
+
+def _bottom(panel: dict[str, Any]) -> float:
+    """Where the axis of a panel begins that is not to be flattened by chance; of another, nowhere in particular."""
+    if "lowest" not in panel:
+        return -np.inf
+    values = [v for curve in panel["series"] for v in (*curve["values"], *curve.get("low", ())) if v is not None]
+    low = max(min(values), panel["lowest"])
+    return low - 0.05 * (panel["ceiling"] - low)
 
 
 def _draw_curve(ax: Axes, curve: dict[str, Any]) -> None:
@@ -122,10 +139,10 @@ def _draw_curve(ax: Axes, curve: dict[str, Any]) -> None:
 
 def _limit(ax: Axes, panel: dict[str, Any]) -> None:
     """The axis of values: from the floor or what lies below it, but for what is too low to be worth the room."""
-    floor, lowest = panel.get("floor"), panel.get("lowest")
+    floor = panel.get("floor")
     if panel["digits"] == 0:
         from_zero(ax)
-    elif lowest is not None:
-        ax.set_ylim(max(min(0.0, ax.dataLim.y0) - 0.05, lowest), panel["ceiling"] + 0.02)
+    elif np.isfinite(bottom := _bottom(panel)):
+        ax.set_ylim(bottom, panel["ceiling"] + 0.05 * (panel["ceiling"] - bottom))
     elif floor is not None and ax.dataLim.y0 >= floor:
         ax.set_ylim(bottom=floor)

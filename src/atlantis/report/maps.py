@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,8 @@ from atlantis.report.tables import cell
 from atlantis.sphere import wrap_longitude
 from atlantis.world.coastlines import coastlines, land
 from atlantis.world.regions import colours
+
+SHORT_TITLES = {"frozen": "the first step's probe", "sphere": "a new probe of each step"}
 
 
 def map_figure(run: Run | Path | str, protocol: str = "degrees") -> Figure:
@@ -135,32 +138,47 @@ def _legend(probe: Probe) -> list[Line2D]:
 # --- animation
 
 
-def evolution_gif(probe: Probe, width: int = 900) -> bytes:
-    """One frame for each probed step, the same palette in all, the last one held; the bytes of a GIF."""
-    shown = _positions(probe)
+def evolution_gif(probes: Sequence[Probe]) -> bytes:
+    """One frame for each probed step, with a map of each probe side by side, the last one held; the bytes of a GIF.
+
+    All frames have the same palette. A probe without a number at a step is drawn as of its last step before it.
+    """
+    shown = [_positions(probe) for probe in probes]
+    n, everywhere, steps = len(probes), pd.concat(shown), sorted({step for probe in probes for step in probe.steps})
     frames = []
     with style():
-        south, north = _latitudes(shown)
-        map_height = 9 * 0.98 * (north - south) / 360
+        south, north = _latitudes(everywhere)
+        map_height = 9 / n * 0.98 * (north - south) / 360
         height = map_height + 0.75
-        figure = Figure(figsize=(9, height), dpi=width / 9)
+        figure = Figure(figsize=(9, height), dpi=100 if n == 1 else 133)
         canvas = FigureCanvasAgg(figure)
-        ax = figure.add_axes((0.01, 0.42 / height, 0.98, map_height / height))
+        axes = [figure.add_axes(((k + 0.01) / n, 0.42 / height, 0.98 / n, map_height / height)) for k in range(n)]
         legend = {"ncols": 8, "fontsize": 7, "handletextpad": 0.1, "columnspacing": 0.9, "borderaxespad": 0.1}
-        figure.legend(handles=_legend(probe), loc="lower center", **legend)
-        for step in probe.steps:
-            ax.clear()
-            _draw_world(ax, shown)
-            _draw_cities(ax, rows_where(shown, shown["step"] == step), probe, scale=0.8)
-            ax.set_title(_step_title(probe, step), fontsize=10)
+        figure.legend(handles=_legend(probes[0]), loc="lower center", **legend)
+        for step in steps:
+            for ax, probe, places in zip(axes, probes, shown, strict=True):
+                ax.clear()
+                _draw_world(ax, everywhere)
+                _draw_frame(ax, probe, places, max((at for at in probe.steps if at <= step), default=probe.steps[0]), n)
             canvas.draw()
             frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))
-    palette = _gif_palette(probe)
+    palette = _gif_palette(probes[0])
     indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     file = io.BytesIO()
     durations = [900, *[600] * (len(indexed) - 2), 2500][-len(indexed) :]
     indexed[0].save(file, "GIF", save_all=True, append_images=indexed[1:], duration=durations, loop=0, optimize=False)
     return file.getvalue()
+
+
+def _draw_frame(ax: Axes, probe: Probe, places: pd.DataFrame, step: int, n: int) -> None:
+    """The cities of one of `n` maps; of several each says which probe it is, and all its numbers have no room."""
+    _draw_cities(ax, rows_where(places, places["step"] == step), probe, scale=0.8 / n)
+    if n == 1:
+        ax.set_title(_step_title(probe, step), fontsize=10)
+    else:
+        real = probe.group(REAL)
+        number = f": {cell(float(real['mean_km'].loc[step]), 0)} km" if step in real.index else ""
+        ax.set_title(f"{SHORT_TITLES.get(probe.protocol, probe.protocol)}, step {step:,}{number}", fontsize=9)
 
 
 def _gif_palette(probe: Probe) -> Image.Image:

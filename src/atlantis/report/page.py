@@ -27,12 +27,21 @@ from atlantis.artifacts import refuse_links, version, write_bytes, write_text
 from atlantis.errors import PartFailed, UserError
 from atlantis.progress import bar
 from atlantis.report.export import Sheet, comparison_sheet, csv_text, latex_text, run_tables
-from atlantis.report.page_data import comparison, data_of
-from atlantis.report.panels import sections
+from atlantis.report.headline import headlines
+from atlantis.report.page_data import PROTOCOL_TITLES, comparison, data_of, palette_of
+from atlantis.report.panels import PARTS_OF_FALL, explained, sections
 from atlantis.report.run_data import Run, load
+from atlantis.report.seeds import mean_panels
 from atlantis.world.coastlines import land
 
-SCRIPTS = ("base.js", "map.js", "city.js", "curves.js", "tables.js", "main.js")
+# fmt: off
+SCRIPTS = (
+    "base.js", "data.js", "colours.js", "projection.js", "views.js", "look.js", "draw.js", "shades.js", "steps.js",
+    "city.js", "gestures.js", "curves.js", "words.js", "reading.js", "cities.js", "tables.js", "about.js", "address.js",
+    "pen.js", "save.js", "main.js",
+)
+# fmt: on
+"""One subject each, in an order in which what is run at once is there."""
 PAGES = (".html", ".htm")
 NO_PAGES = (".pdf", ".md", ".txt", ".png", ".svg", ".jpg", ".gif", ".csv", ".tex", ".json", ".zip", ".xhtml", ".mhtml")
 """Endings by which `out` is meant to be a file, of a kind that a report is not."""
@@ -153,13 +162,18 @@ def _table_files(name: str, sheet: Sheet) -> dict[str, bytes]:
 def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None) -> str:
     """The page as text; `links` are, for each run, relative addresses of its pictures and tables."""
     title = " and ".join(run.name for run in runs)
+    palette = palette_of(runs)
     data = {
         "title": title,
+        "finding": headlines(runs),
+        "protocols": PROTOCOL_TITLES,
         "version": version(),
         "land": [_tenths(np.column_stack(ring).ravel()) for ring in land()],
         "sections": sections(),
+        "parts": explained(PARTS_OF_FALL),
+        "means": mean_panels(runs),
         "comparison": comparison(runs) if len(runs) > 1 else None,
-        "runs": [data_of(run, files) for run, files in zip(runs, links or [[] for _ in runs], strict=True)],
+        "runs": [data_of(run, files, palette) for run, files in zip(runs, links or [[] for _ in runs], strict=True)],
     }
     style, script = _template("page.css"), "\n".join(map(_template, SCRIPTS))
     policy = (

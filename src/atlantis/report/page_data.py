@@ -7,14 +7,15 @@ for each city, checkpoint and probe. What is not finite is `MISSING`.
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from atlantis.names import REAL
-from atlantis.report.about import about, finding
+from atlantis.names import PROTOCOLS, REAL
+from atlantis.readout.files import rows_where
+from atlantis.report.about import about, cards, shown_path
 from atlantis.report.export import comparison_sheet, each_variant, when_sheet
 from atlantis.report.panels import panels, regions_of
 from atlantis.report.probe_data import Probe
@@ -22,24 +23,38 @@ from atlantis.report.run_data import Run
 from atlantis.report.series import number, numbers
 from atlantis.report.tables import Sheet, run_sheet
 from atlantis.sphere import wrap_longitude
+from atlantis.world.regions import colours
 
 MISSING = -32768
 PROTOCOL_TITLES = {
-    "degrees": "the study's, fitted at each step (degrees)",
-    "sphere": "fitted at each step on the unit sphere",
-    "frozen": "frozen: the first step's, kept",
-    "shifted": "the first step's, kept, with the shift taken out",
+    "degrees": "new probe of each step (degrees, the study's)",
+    "sphere": "new probe of each step (unit sphere)",
+    "frozen": "the first step's probe, kept",
+    "shifted": "the first step's probe, kept, the shift taken out",
 }
+"""Two probes are fitted anew, by two protocols whose errors differ; the kept ones are of the sphere's kind."""
 ALL_REAL = "all real cities"
+MAX_CITIES = 12_000
+"""Of a world with more, the maps have every second, third, ... real city: a page with all could not be opened."""
 
 
-def data_of(run: Run, files: Sequence[str]) -> dict[str, Any]:
+def palette_of(runs: Sequence[Run]) -> dict[str, str]:
+    """A colour for each region of the runs together: one name has one colour, and new regions differ in theirs."""
+    regions = sorted((region for run in runs for region in regions_of(run)), key=lambda region: region["virtual"])
+    return colours(list(dict.fromkeys(region["name"] for region in regions)))
+
+
+def data_of(run: Run, files: Sequence[str], palette: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Everything the page shows of one run; `files` are links to its pictures and tables."""
-    regions = regions_of(run)
-    cities = _cities(run)
+    palette = palette or palette_of([run])
+    regions = [region | {"colour": palette[region["name"]]} for region in regions_of(run)]
+    cities, thinned = _thinned(_cities(run))
     return {
         "name": run.name,
-        "finding": finding(run),
+        "path": shown_path(run.path),
+        "cards": cards(run),
+        "lacks": _lacks(run),
+        "thinned": thinned,
         "regions": regions,
         "cities": _packed_cities(cities, [region["name"] for region in regions]),
         "table": table(run_sheet(run)),
@@ -51,6 +66,20 @@ def data_of(run: Run, files: Sequence[str]) -> dict[str, Any]:
         "config": run.config,
         "files": list(files),
     }
+
+
+def _lacks(run: Run) -> dict[str, str]:
+    """For each probe that is not there, why, and what makes it; `any` where there is none at all."""
+    path = shown_path(run.path)
+    if not run.probes:
+        reason = f"This run has not been probed. `atlantis probe {path}` reads its checkpoints."
+        return dict.fromkeys([*PROTOCOL_TITLES, "any"], reason)
+    again = f"`atlantis probe {path}` reads it again."
+    kept = f"What became of the map was not measured in this run. `atlantis probe {path} --measures` adds it."
+    if run.map is not None:
+        kept = f"The analysis of this run does not have this probe's places. {again}"
+    reasons = {"frozen": kept, "shifted": kept} | dict.fromkeys(PROTOCOLS, f"This run was not read so. {again}")
+    return {name: reasons[name] for name in PROTOCOL_TITLES if name not in run.probes}
 
 
 def comparison(runs: Sequence[Run]) -> dict[str, Any]:
@@ -75,10 +104,23 @@ def table(sheet: Sheet) -> dict[str, Any]:
 
 def _cities(run: Run) -> pd.DataFrame:
     """Every city that a probe of the run has placed: name, region, lon, lat, by id."""
-    tables = [probe.predictions[["id", "name", "region", "lon", "lat"]] for probe in run.probes.values()]
+    columns = ["id", "name", "region", "lon", "lat", "is_virtual"]
+    tables = [probe.predictions[columns] for probe in run.probes.values()]
     if not tables:
-        return pd.DataFrame(columns=["name", "region", "lon", "lat"])
+        return pd.DataFrame(columns=columns[1:])
     return pd.DataFrame(pd.concat(tables)).drop_duplicates("id").set_index("id").sort_index()
+
+
+def _thinned(cities: pd.DataFrame) -> tuple[pd.DataFrame, str]:
+    """At most about `MAX_CITIES` of them, every virtual one among these, and what was left out in words."""
+    virtual = cities["is_virtual"].to_numpy(bool)
+    gap = -(-int((~virtual).sum()) // MAX_CITIES)
+    if gap <= 1:
+        return cities, ""
+    real = np.cumsum(~virtual) - 1  # the number of each real city among these
+    kept = rows_where(cities, virtual | (real % gap == 0))
+    n = f"{len(kept):,} of {len(cities):,} cities"
+    return kept, f"The maps have {n}: 1 in {gap} of the real ones. All tables and curves are of all cities."
 
 
 def _packed_cities(cities: pd.DataFrame, regions: list[str]) -> dict[str, Any]:
@@ -111,6 +153,7 @@ def _probe(probe: Probe, ids: pd.Index, regions: list[dict[str, Any]]) -> dict[s
     by_region = [_group(probe, REAL, False, ALL_REAL)]
     by_region += [_group(probe, region["name"], region["virtual"]) for region in regions]
     return {
+        "name": probe.protocol,
         "title": PROTOCOL_TITLES.get(probe.protocol, probe.protocol),
         "steps": probe.steps,
         "held": "".join("1" if i in seen else "0" for i in ids),

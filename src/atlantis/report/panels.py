@@ -6,8 +6,9 @@ drawn. A metric that names no panel of these has one of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,18 +18,22 @@ from atlantis.names import REAL
 from atlantis.readout.catalogue import METRICS, Metric, suffix
 from atlantis.readout.files import rows_where
 from atlantis.report.map_panels import bands, map_curves
-from atlantis.report.run_data import Run
+from atlantis.report.run_data import Run, load
 from atlantis.report.series import BLUE, chance, number, series
 from atlantis.report.tables import slice_title
+from atlantis.scales import IDENTITY, Scale
 from atlantis.world.regions import colours
 
 MAX_TRAINING_POINTS = 300
+CHART_COLUMNS = ("run", "step", "curve", "value", "low", "high")
 
 SECTIONS = [
     (
         "map",
         "Curves",
-        "Grey straight lines: chance, where it was measured (of R²: one for longitude, one for latitude).",
+        "Shaded around a curve: its 95 % interval. Grey straight lines: chance, where it was measured (of R²: one for "
+        "longitude, one for latitude); what is far outside a chart is named in its legend. Press a chart to move the "
+        "maps to that step, and a name in a legend to hide its curve.",
     ),
     (
         "kind",
@@ -36,8 +41,10 @@ SECTIONS = [
         "Skill: 1 is no error, 0 the error of a probe of an untrained model; held-out real cities. The first step's "
         "probe reads a later checkpoint in three ways: as it is; with the mean of the hidden states moved back to "
         "where it was; and with the states turned about that mean as well. A new linear probe and a small network are "
-        "fitted at each checkpoint. What moving the mean wins back had shifted. What turning wins back beyond that had "
-        "turned. What a new probe wins back beyond that had bent. The rest of the fall is lost to any linear probe.",
+        "fitted at each checkpoint, on the unit sphere and in folds: their errors are not those of the study's probe "
+        "(degrees) above. The coloured bands are the parts of the fall. What moving the mean wins back had shifted. "
+        "What turning wins back beyond that had turned. What a new probe wins back beyond that had bent. The rest of "
+        "the fall is lost to any linear probe.",
     ),
     (
         "new",
@@ -53,7 +60,8 @@ SECTIONS = [
         "First the one vector by which all predictions of the first step's probe moved, the same for every city. Then "
         "what is left once it is taken out: how far each city moved, towards or away from the nearest new region "
         "(radial) and across (tangential), and the rank correlation of its movement with what may explain it. Grey: "
-        "the same about places drawn at random, where nothing is.",
+        "the same about 500 places drawn at random, where nothing is. Its band holds the middle 95 % of them: a curve "
+        "inside it says nothing about the new region.",
     ),
 ]
 
@@ -79,8 +87,8 @@ class Panel:
 
 R2_CHANCE = tuple(f"{axis}_r2_{null}" for null in ("untrained", "permuted") for axis in ("lon", "lat"))
 PANELS = [
-    Panel("r2", "Probe of held-out real cities: R²", R2_CHANCE, ceiling=1, lowest=-1),
-    Panel("km", "Probe: distance from the true place, mean km", ("km_untrained", "km_permuted")),
+    Panel("r2", "New probe (degrees): R², real cities held out", R2_CHANCE, floor=None, ceiling=1, lowest=-1),
+    Panel("km", "New probe (degrees): mean km from the true place", ("km_untrained", "km_permuted")),
     Panel("task", "Task: error of the answered distance, mean km"),
     Panel("answer_skill", "Answers: skill, 1 - error / error of the best constant answer", floor=None),
     Panel("loss", "Loss, nats per token", floor=None),
@@ -99,6 +107,22 @@ PANELS = [
     Panel("share", "Tangential share of the squared movement, {shift}", ceiling=1),
     Panel("causes", "Rank correlation of a city's movement, {shift}", (("no relation", 0.0),), floor=None),
 ]
+
+
+PARTS_OF_FALL = [METRICS[name] for name in ("shifted", "turned", "bent", "lost")]
+
+
+def explained(metrics: Sequence[Metric]) -> list[dict[str, str]]:
+    """What the catalogue says of each: its name, its definition, how to read a value of it."""
+    return [
+        {
+            "name": metric.curve or metric.title,
+            "what": metric.what.replace("`", ""),
+            "reading": metric.reading.replace("`", ""),
+        }
+        for metric in metrics
+        if metric.what
+    ]
 
 
 def sections() -> list[dict[str, str]]:
@@ -121,6 +145,31 @@ def panels(run: Run, regions: list[dict[str, Any]], protocol: str = "degrees") -
     order = [key for key, _, _ in SECTIONS]
     filled = [panel for panel in drawn if panel["series"]]
     return sorted(filled, key=lambda panel: order.index(panel["section"]))
+
+
+def panel_rows(runs: Run | Path | str | Sequence[Run | Path | str], panel: str) -> pd.DataFrame:
+    """What a chart of the page shows, a row per run, step and curve: run, step, curve, value, low, high.
+
+    `panel` is its id: "r2", "km", "skill". No rows for a chart that no run has.
+    """
+    rows: list[dict[str, Any]] = []
+    for given in [runs] if isinstance(runs, Run | Path | str) else runs:
+        run = given if isinstance(given, Run) else load(given)
+        drawn = next((one for one in panels(run, regions_of(run)) if one["id"] == panel), {"series": []})
+        for curve in drawn["series"]:
+            absent = [None] * len(curve["steps"])
+            values = zip(
+                curve["steps"], curve["values"], curve.get("low", absent), curve.get("high", absent), strict=True
+            )
+            for step, value, low, high in values:
+                rows.append(dict(zip(CHART_COLUMNS, (run.name, step, curve["label"], value, low, high), strict=True)))
+    return pd.DataFrame(rows, columns=list(CHART_COLUMNS)).astype(dict.fromkeys(("value", "low", "high"), float))
+
+
+def panel_scale(panel: str) -> Scale:
+    """On which intervals of a panel's curves are made: the metrics', if they share one."""
+    scales = {metric.scale for drawn, metrics in _panels() if drawn.id == panel for metric in metrics}
+    return next(iter(scales)) or IDENTITY if len(scales) == 1 else IDENTITY
 
 
 def _panels() -> Iterator[tuple[Panel, list[Metric]]]:
@@ -157,6 +206,8 @@ def _drawn(
         drawn["unit"] = suffix(*units)
     if rules := _rules(run, panel):
         drawn["rules"] = rules
+    if words := explained(metrics if panel.id != "skill" else [*metrics, *PARTS_OF_FALL]):
+        drawn["words"] = words
     if panel.id == "skill" and run.map is not None:
         drawn["bands"] = bands(run.map)
     return drawn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,6 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from atlantis.markdown import table
 from atlantis.names import PROTOCOLS, REAL
 from atlantis.progress import printable
 from atlantis.readout.catalogue import METRICS, Metric
@@ -143,8 +142,3 @@ def run_table(run: Run | Path | str) -> Table:
     for step, cells in zip(sheet.rows["step"], sheet.cells(), strict=True):
         shown.add_row(*cells, style="bold" if step == 0 else None)
     return shown
-
-
-def markdown_rows(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """The cells of a sheet as a Markdown table."""
-    return table([column.replace("R2", "R²") for column in columns], rows, align="r" * len(columns), narrow=True)

@@ -106,7 +106,7 @@ class AsTree:
 
 def choose(
     model: Transformer, compile: Literal["auto", "yes", "no"], device: torch.device, dtype: torch.dtype
-) -> Plain | AsTree:
+) -> Forward:
     """How to compute batches of the model that is trained; what cannot be had is said, and the next best is taken.
 
     `compile` is `training.compile`: `auto` is the tree on a CPU and torch.compile on a GPU, `yes` torch.compile

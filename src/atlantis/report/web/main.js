@@ -1,138 +1,204 @@
-// --- the whole: which run, which probe, which step
+// --- the whole: which runs, which probes, which step
 
-function describe() { // every text that follows the step
-  const step = timeline[state.target], label = `step ${whole(step)}`;
+function describe() {
+  // every text that follows the step
+  const step = timeline[state.target],
+    label = absent(step) ? "" : `step ${whole(step)}`;
   $("step").value = state.target;
   $("step").setAttribute("aria-valuetext", label);
   $("step-name").textContent = label;
-  for (const v of views) v.numbers.textContent = numbers(v);
-  mark(step);
-  stepTables(step);
-  picked();
-}
-
-function mark(step) { // the step in the table of checkpoints and on every curve
-  for (const row of $("table").tBodies[0].rows) row.classList.toggle("now", Number(row.dataset.step) === step);
-  for (const rule of document.querySelectorAll("svg .now")) {
-    const x = LEFT + Number(rule.parentNode.dataset.span) * Math.log1p(step);
-    rule.setAttribute("x1", x);
-    rule.setAttribute("x2", x);
+  for (const v of views) {
+    v.caption.textContent = captionOf(v);
+    v.numbers.textContent = numbers(v);
   }
+  for (const row of $("table").tBodies[0]?.rows ?? []) row.classList.toggle("now", Number(row.dataset.step) === step);
+  markStep();
+  stepTables(step ?? 0);
+  if (pointed && !$("tip").hidden) tip(pointed.x, pointed.y, story(pointed.v, pointed.i));
+  picked();
+  remember();
 }
 
 function numbers(v) {
-  const k = v.index[state.target];
-  const parts = k < 0 ? ["not probed yet at this step"] : v.probe.groups.map((group) => {
+  const k = indexNow(v);
+  if (k < 0) return "";
+  const parts = v.probe.groups.map((group) => {
     const km = `${whole(group.mean_km[k])} km`;
     if (group.virtual) return `${group.name}: ${km} from the true places`;
     const r2 = absent(group.lon_r2[k]) ? "" : `R² ${fixed(group.lon_r2[k], 3)} lon, ${fixed(group.lat_r2[k], 3)} lat; `;
     return `Held-out real cities: ${r2}${km}`;
   });
-  return (views.length > 1 ? [v.run.name, ...parts] : parts).join("  ·  ");
+  return parts.join("  ·  ");
 }
 
 function legend() {
   const box = $("legend");
   box.replaceChildren();
-  const regions = new Map(views.flatMap((v) => v.run.regions).map((region) => [region.name, region]));
-  for (const region of regions.values()) {
+  for (const region of allRegions()) {
     const button = make(box, "button", null, { type: "button", "aria-pressed": state.only.has(region.name) });
-    const icon = make(button, "svg:svg", null, { viewBox: "-6 -6 12 12", "aria-hidden": "true" });
-    const points = starPoints(6).map((p) => p.map((x) => x.toFixed(2)).join()).join(" ");
+    const icon = make(button, "svg:svg", null, { viewBox: "-7 -7 14 14", "aria-hidden": "true" });
+    const points = starPoints(6)
+      .map((p) => p.map((x) => x.toFixed(2)).join())
+      .join(" ");
     if (region.virtual) make(icon, "svg:polygon", null, { points, fill: tint(region.colour) });
-    else make(icon, "svg:circle", null, { r: 5, fill: tint(region.colour) });
+    else
+      make(icon, "svg:circle", null, {
+        r: 5,
+        fill: tint(region.colour),
+        stroke: edge(region.colour),
+        "stroke-width": 1.2,
+      });
     make(button, "span", region.name);
-    button.addEventListener("click", () => {
-      state.only[state.only.has(region.name) ? "delete" : "add"](region.name);
-      button.setAttribute("aria-pressed", state.only.has(region.name));
-      draw();
-    });
+    button.addEventListener("click", () => toggleRegion(region.name));
   }
 }
 
-function showProtocol(name) { // keeps the step and the city where the new probe has them
+function toggleRegion(name) {
+  state.only[state.only.has(name) ? "delete" : "add"](name);
+  for (const button of $("legend").children) {
+    button.setAttribute("aria-pressed", state.only.has(button.textContent));
+  }
+  draw();
+  cityTable(timeline[state.target] ?? 0);
+  remember();
+}
+
+const usesBase = () => state.layout === "steps" || $("lines").value === "base";
+
+function setBase(k) {
+  state.base = k;
+  $("base").value = k;
+}
+
+function showMaps() {
+  // keeps the step and the city where the new maps have them
   stop();
-  const step = timeline[state.target];
-  state.protocol = name;
+  const step = timeline[state.target],
+    base = timeline[state.base];
   makeViews();
-  $("map-section").hidden = !views.length;
-  if (!views.length) return stepTables(0);
-  $("step").max = timeline.length - 1;
-  options($("look"), [["", "the world"], ...views[0].run.regions.map((region) => [region.name, region.name])], "");
-  const names = $("city-names");
-  names.replaceChildren();
-  for (const city of views[0].cities.names) make(names, "option", null, { value: city });
+  const has = views.length > 0;
+  $("map-section").hidden = !has && !empty.length;
+  for (const part of document.querySelectorAll("#map-section .needs-map")) part.hidden = !has;
+  $("step").max = Math.max(0, timeline.length - 1);
+  options(
+    $("base"),
+    timeline.map((s, k) => [k, `step ${whole(s)}`]),
+    0,
+  );
+  setBase(Math.max(0, latest(timeline, base ?? 0)));
+  const chosen = $("look").value;
+  options($("look"), [["", "the world"], ...allRegions().map((region) => [region.name, region.name])], "");
+  choose("look", chosen);
+  showKeys();
   legend();
-  state.position = absent(step) ? timeline.length - 1 : Math.max(0, latest(timeline, step));
-  go(state.position, false);
-  fit();
+  state.target = state.position = absent(step) ? Math.max(0, timeline.length - 1) : Math.max(0, latest(timeline, step));
+  if (has) lookOn();
+  go(state.target, false);
+  contents();
 }
 
-function cards() { // what became of the map, in a few numbers
-  $("finding").replaceChildren();
-  for (const { label, value, remark } of run().finding) {
-    const card = make($("finding"), "div", null, { class: "card" });
-    make(card, "p", label);
-    make(card, "p", value, { class: "value" });
-    make(card, "p", remark);
-  }
-}
-
-function contents() { // links to the sections that are there
-  $("contents").replaceChildren();
-  for (const heading of document.querySelectorAll("main h2")) {
-    if (!heading.closest("[hidden]")) make($("contents"), "a", heading.textContent, { href: `#${heading.id}` });
-  }
+function layouts() {
+  // what can stand side by side
+  const entries = several ? [["runs", "all runs, side by side"]] : [];
+  return [
+    ...entries,
+    ["probes", "the first step's probe beside a new one"],
+    ["one", "one probe"],
+    ["steps", "two steps of one probe"],
+  ];
 }
 
 function showRun(index) {
   state.run = index;
+  nameRuns();
   cards();
   runTables();
   about();
-  const probes = new Map(onMap().flatMap((r) => Object.entries(r.probes)).map(([name, probe]) => [name, probe.title]));
-  const protocol = probes.has(state.protocol) ? state.protocol : [...probes.keys()][0] ?? "";
-  options($("protocol"), [...probes], protocol);
-  $("protocol-choice").hidden = probes.size < 2;
-  showProtocol(protocol);
-  contents();
+  const shownRuns = state.layout === "runs" ? DATA.runs : [run()];
+  const has = new Set(shownRuns.flatMap((r) => Object.keys(r.probes)));
+  const probes = Object.keys(DATA.protocols).filter((name) => DATA.runs.some((r) => r.probes[name]));
+  if (!probes.includes(state.protocol)) state.protocol = probes.find((name) => has.has(name)) ?? probes[0] ?? "";
+  options(
+    $("protocol"),
+    probes.map((name) => [name, DATA.protocols[name]]),
+    state.protocol,
+  );
+  $("protocol-choice").hidden = state.layout === "probes" || probes.length < 2;
+  showMaps();
 }
 
 function showCities(which) {
   $("cities").value = which;
   members();
-  resize();
+  drawAll();
+  cityTable(timeline[state.target] ?? 0);
+  remember();
 }
 
 function redraw() {
   curves();
+  markStep();
   if (!views.length) return;
   legend();
+  showKeys();
   describe();
   resize();
 }
 
-$("title").textContent = DATA.title;
-$("version").textContent = `atlantis ${DATA.version}`.trim();
-options($("run"), DATA.runs.map((r, k) => [k, r.name]), 0);
-$("run-choice").hidden = $("beside-choice").hidden = !several;
-$("beside").checked = DATA.runs.length <= 4;
-$("run").addEventListener("change", () => showRun(Number($("run").value)));
-$("beside").addEventListener("change", () => showRun(state.run));
-$("protocol").addEventListener("change", () => showProtocol($("protocol").value));
+function begin() {
+  $("title").textContent = DATA.title;
+  $("version").textContent = `atlantis ${DATA.version}`.trim();
+  findings();
+  const first = several && DATA.runs.length <= 4 ? "runs" : run().probes.frozen ? "probes" : "one";
+  options($("layout"), layouts(), first);
+  state.layout = first;
+  $("more").open = window.innerWidth > 600; // a phone has the map sooner
+  for (const name of ["table", "when", "compare", "city-table", "regions", "variants"]) saveTable(name);
+  $("seeds-choice").hidden = !DATA.means;
+  $("n-seeds").textContent = DATA.means?.n ?? "";
+  curves();
+  showRun(0);
+  recall();
+}
+
+const acts = {
+  layout: () => ((state.layout = $("layout").value), showRun(state.run)),
+  protocol: () => ((state.protocol = $("protocol").value), showRun(state.run)),
+  base: () => (setBase(Number($("base").value)), describe(), draw()),
+  cities: () => showCities($("cities").value),
+  lines: () => (showKeys(), draw(), remember()),
+  colour: () => (showKeys(), draw(), remember()),
+  look: lookAgain,
+  projection: lookAgain,
+  seeds: () => (curves(), markStep()),
+};
+for (const [id, act] of Object.entries(acts)) $(id).addEventListener("change", act);
+for (const choice of document.querySelectorAll(".run-choice select"))
+  choice.addEventListener("change", () => showRun(Number(choice.value)));
+const presses = {
+  play,
+  copy: copyLink,
+  png: savePng,
+  svg: saveSvg,
+  csv: saveCities,
+  python: () => copyText(mapPython().join("\n"), $("link")),
+  closer: () => views[0] && zoom(views[0], STEP),
+  farther: () => views[0] && zoom(views[0], 1 / STEP),
+  home: lookAgain,
+};
+for (const [id, act] of Object.entries(presses)) $(id).addEventListener("click", act);
 $("step").addEventListener("input", () => (stop(), go(Number($("step").value))));
-$("play").addEventListener("click", play);
-$("cities").addEventListener("change", () => showCities($("cities").value));
-$("lines").addEventListener("change", draw);
-$("look").addEventListener("change", fit);
 $("find").addEventListener("input", find);
 window.addEventListener("resize", resize);
+window.addEventListener("hashchange", recall);
 dark.addEventListener("change", redraw);
-for (const [event, paper] of [["beforeprint", true], ["afterprint", false]]) {
+for (const [event, paper] of [
+  ["beforeprint", true],
+  ["afterprint", false],
+]) {
   window.addEventListener(event, () => {
     printing = $("config-section").open = paper; // on paper the configuration cannot be opened
     redraw();
   });
 }
-curves();
-showRun(0);
+begin();

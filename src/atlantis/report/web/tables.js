@@ -1,6 +1,6 @@
 // --- tables: every one sorts by a press on a heading
 
-// columns: { title, digits?, text?, signed? }. order: { column, down }, kept between redraws; column -1 is as given.
+// columns: { title, digits?, text?, signed?, press? }. order: { column, down }, kept between redraws; -1 is as given.
 function fill(table, columns, rows, order, look) {
   const value = (row) => row[order.column];
   const compare = (a, b) => {
@@ -15,7 +15,12 @@ function fill(table, columns, rows, order, look) {
   columns.forEach((column, c) => {
     const cell = make(head, "th", null, { scope: "col", ...(column.text ? { class: "text" } : {}) });
     if (c === order.column) cell.setAttribute("aria-sort", order.down ? "descending" : "ascending");
-    const button = make(cell, "button", c === order.column ? `${column.title} ${order.down ? "↓" : "↑"}` : column.title, { type: "button" });
+    const button = make(
+      cell,
+      "button",
+      c === order.column ? `${column.title} ${order.down ? "↓" : "↑"}` : column.title,
+      { type: "button" },
+    );
     button.addEventListener("click", () => {
       Object.assign(order, { column: c, down: c === order.column ? !order.down : !column.text });
       button.focus({ preventScroll: true });
@@ -24,31 +29,65 @@ function fill(table, columns, rows, order, look) {
     if (c === focused) button.focus({ preventScroll: true });
   });
   const body = make(table, "tbody");
-  for (const row of sorted) {
+  for (const row of sorted.slice(0, order.most ?? sorted.length)) {
     const line = make(body, "tr", null, look ? look(row) : {});
-    columns.forEach((column, c) => {
-      const text = column.text ? row[c] ?? "–" : column.signed ? signed(row[c]) : shown(row[c], column.digits);
-      make(line, "td", text, column.text ? { class: "text" } : {});
-    });
+    columns.forEach((column, c) => fillCell(line, column, row[c]));
   }
 }
 
-const orders = { table: { column: -1 }, regions: { column: 4, down: true }, variants: { column: -1 }, when: { column: -1 }, compare: { column: -1 } };
+function fillCell(line, column, value) {
+  // column.press: what a press on it does, if anything
+  const text = column.text ? (value ?? "–") : column.signed ? signed(value) : shown(value, column.digits);
+  const cell = make(line, "td", null, column.text ? { class: "text" } : {});
+  const press = column.press?.(value);
+  if (!press) cell.textContent = text;
+  else make(cell, "button", text, { type: "button", class: "plain" }).addEventListener("click", press);
+}
 
-function runTables() { // what no step changes
+const orders = {
+  table: { column: -1 },
+  regions: { column: 4, down: true },
+  variants: { column: -1 },
+  when: { column: -1 },
+  compare: { column: -1 },
+  "city-table": { column: 4, down: true, most: ROWS },
+};
+const filled = {}; // by the table's id, what it shows now: { columns, rows, python }
+
+function put(name, columns, rows, python, look) {
+  filled[name] = { columns, rows, python };
+  fill($(name), columns, rows, orders[name], look);
+}
+
+const runTable = (name) => [
+  "from atlantis.report.export import run_tables",
+  "from atlantis.report.run_data import load",
+  `run_tables(load(${quoted(run().path)}))[${quoted(name)}].rows`,
+];
+
+function runTables() {
+  // what no step changes
   const { table, when } = run();
-  fill($("table"), table.columns, table.rows, orders.table, (row) => ({ "data-step": row[0], class: row[0] === timeline[state.target] ? "now" : "" }));
+  const steps = table.columns.map((column, c) => (c ? column : { ...column, press: (step) => () => goToStep(step) }));
+  put("table", steps, table.rows, runTable("checkpoints"), (row) => ({
+    "data-step": row[0],
+    class: row[0] === timeline[state.target] ? "now" : "",
+  }));
   $("when-section").hidden = !when;
-  if (when) fill($("when"), when.columns, when.rows, orders.when);
+  if (when) put("when", when.columns, when.rows, runTable("when"));
   $("compare-section").hidden = !several;
-  if (several) fill($("compare"), DATA.comparison.columns, DATA.comparison.rows, orders.compare);
+  if (!several) return;
+  const paths = DATA.runs.map((r) => `load(${quoted(r.path)})`).join(", ");
+  const lines = [
+    "from atlantis.report.export import comparison_sheet",
+    "from atlantis.report.run_data import load",
+    `comparison_sheet([${paths}]).rows`,
+  ];
+  put("compare", DATA.comparison.columns, DATA.comparison.rows, lines);
 }
 
-function latest(steps, step) { // index of the last one so far
-  return steps.filter((s) => s <= step).length - 1;
-}
-
-function beforeAndNow(first, now) { // the last three columns of a table that follows the step
+function beforeAndNow(first, now) {
+  // the last three columns of a table that follows the step
   const at = (step) => `km at step ${whole(step)}`;
   return [{ title: `km at first, step ${whole(first)}` }, { title: at(now) }, { title: "change, km", signed: true }];
 }
@@ -57,38 +96,42 @@ function change(values, k) {
   return [values[0], values[k], absent(values[0]) || absent(values[k]) ? null : values[k] - values[0]];
 }
 
+const tableProbe = () => (state.layout === "probes" ? "frozen" : state.protocol);
+
 function stepTables(step) {
-  const probe = run().probes[state.protocol];
+  const name = tableProbe();
+  const probe = run().probes[name],
+    title = (words) => ({ title: words, text: true });
+  const imports = (what) => [`from atlantis.report.export import ${what}`, "from atlantis.report.run_data import load"];
   $("regions-section").hidden = !probe;
   if (probe) {
     const k = Math.max(0, latest(probe.steps, step));
-    const columns = [{ title: "group", text: true }, { title: "cities" }, ...beforeAndNow(probe.steps[0], probe.steps[k])];
-    const rows = probe.by_region.map(({ name, n, mean_km: km }) => [name, n, ...change(km, k)]);
-    fill($("regions"), columns, rows, orders.regions, (row) => (row[0] === probe.by_region[0].name ? { class: "all" } : {}));
+    const alone = (group) => run().regions.some((region) => region.name === group) && (() => toggleRegion(group));
+    const columns = [{ ...title("group"), press: alone }, { title: "cities" }];
+    columns.push(...beforeAndNow(probe.steps[0], probe.steps[k]));
+    const rows = probe.by_region.map(({ name: group, n, mean_km: km }) => [group, n, ...change(km, k)]);
+    const python = [
+      ...imports("region_rows"),
+      `region_rows(load(${quoted(run().path)}).probes[${quoted(name)}], ${probe.steps[k]})`,
+    ];
+    put("regions", columns, rows, python, (row) => (row[0] === probe.by_region[0].name ? { class: "all" } : {}));
     $("regions-probe").textContent = probe.title;
   }
+  cityTable(step);
   const { variants } = run();
   $("variants-section").hidden = !variants;
   if (variants) {
-    const k = Math.max(0, latest(variants.steps, step)), text = (title) => ({ title, text: true });
-    const columns = [text("probe"), text("scored on"), { title: "cities" }, ...beforeAndNow(variants.steps[0], variants.steps[k])];
+    const k = Math.max(0, latest(variants.steps, step));
+    const columns = [
+      title("probe"),
+      title("scored on"),
+      { title: "cities" },
+      ...beforeAndNow(variants.steps[0], variants.steps[k]),
+    ];
     const rows = variants.rows.map(({ variant, group, n, mean_km: km }) => [variant, group, n, ...change(km, k)]);
-    fill($("variants"), columns, rows, orders.variants);
+    put("variants", columns, rows, [
+      ...imports("variant_rows"),
+      `variant_rows(load(${quoted(run().path)}), ${variants.steps[k]})`,
+    ]);
   }
-}
-
-// --- what was run
-
-function about() {
-  const list = $("about");
-  list.replaceChildren();
-  for (const { label, value, code } of run().about) {
-    make(list, "dt", label);
-    make(list, "dd", value, code ? { class: "code" } : {});
-  }
-  $("config-section").hidden = !run().config;
-  $("config").textContent = run().config;
-  $("files").replaceChildren();
-  for (const href of run().files) make($("files"), "a", decodeURIComponent(href.split("/").pop()), { href });
-  $("files-title").hidden = !run().files.length;
 }

@@ -1,0 +1,55 @@
+"""The page about what breaks: as its tables have it, and its claims as they stand in the prose."""
+
+from __future__ import annotations
+
+import pytest
+
+from scripts import mechanism_page
+from scripts.mechanism_page import PROBED, SEEDS, Numbers
+
+
+@pytest.fixture(scope="module")
+def numbers() -> Numbers:
+    return Numbers()
+
+
+def test_the_page_is_what_its_tables_say() -> None:
+    page = mechanism_page.PAGE.read_text(encoding="utf-8")
+    assert page == mechanism_page.page(mechanism_page.PROSE.read_text(encoding="utf-8")), (
+        "run scripts/mechanism_page.py"
+    )
+
+
+def test_the_model_answers_from_a_map(numbers: Numbers) -> None:
+    """In every base some block's encoding moves the answer, and a random change of the same length hardly does."""
+    for base, table in numbers.bases.groupby("base"):
+        encoding = numbers.way(table, "cut", tokens="all", change="encoding")
+        random = numbers.way(table, "cut", tokens="all", change="random")
+        assert encoding.max() > 0.25 > 3 * abs(random[encoding.idxmax()]), base
+
+
+def test_the_studys_place_hardly_matters(numbers: Numbers) -> None:
+    for cut in PROBED:
+        ways = numbers.way(numbers.bases, "base", cut=cut, tokens="behind", change="interchange")
+        assert len(ways) == numbers.n_bases >= 5 and ways.abs().max() < 0.15
+
+
+def test_the_answers_are_disconnected(numbers: Numbers) -> None:
+    """With every seed: below the cut and through an affine map they are there, and a permuted map has nothing."""
+    table = numbers.stitched[(numbers.stitched["lower"] == "tuned") & (numbers.stitched["step"] == mechanism_page.LAST)]
+    by_kind = table[table["cut"] == 2].pivot(index="seed", columns="between", values="mean")
+    tuned = numbers.parts[(numbers.parts["part"] == "all") & (numbers.parts["mode"] == "alone")].set_index("seed")[
+        "mean"
+    ]
+    assert tuple(by_kind.index) == SEEDS
+    assert (5 * by_kind["affine"] < tuned).all() and (by_kind["permuted"] > tuned).all()
+    upper = numbers.stitched[(numbers.stitched["lower"] == "base") & (numbers.stitched["step"] == mechanism_page.LAST)]
+    assert upper[upper["cut"] < 4]["mean"].min() > 0.2 * tuned.min()
+
+
+def test_new_cities_are_on_the_map(numbers: Numbers) -> None:
+    chosen = {"group": "virtual", "cut": 2, "tokens": "all"}
+    encoding, random = (
+        numbers.way(numbers.tuned, "seed", change=change, **chosen) for change in ("encoding", "random")
+    )
+    assert (encoding > 5 * random.abs()).all()
