@@ -1,6 +1,6 @@
 """Write docs/collapse.md: why did the study's map sink? The prose of collapse.md beside this script, and its tables.
 
-    python scripts/collapse_page.py
+    python -m scripts.collapse_page
 
 The numbers come from the records of experiments/2026-11-28_study_collapse and of the studies before it, and from its
 by_place.json. The same records give the same bytes.

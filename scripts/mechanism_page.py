@@ -1,6 +1,6 @@
 """Write docs/mechanism.md: what a fine-tuning breaks. The prose of mechanism.md beside this script, and its tables.
 
-    python scripts/mechanism_page.py
+    python -m scripts.mechanism_page
 
 The numbers come from the tables of experiments/2026-11-28_mechanism. The same tables give the same bytes.
 """
@@ -13,12 +13,12 @@ from pathlib import Path
 import pandas as pd
 
 from atlantis.artifacts import write_text
-from atlantis.markdown import PLACE, fill
 from atlantis.markdown import table as table_of
 from atlantis.names import SLICES
 from atlantis.readout.interventions import TOKENS
 from atlantis.scales import IDENTITY, LOG, Scale
 from atlantis.statistics import seed_interval
+from scripts.places import PLACE, fill
 
 ROOT = Path(__file__).parents[1]
 PROSE = Path(__file__).with_name("mechanism.md")

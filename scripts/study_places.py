@@ -19,12 +19,15 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{one|FILE|start}}              the map's error of one record below experiments/, at the start or the `end`
     {{bench|SCENARIO/METHOD|km_end}}    a number of the benchmark in km, also `task SLICE`: mean over its seeds
     {{demo|PATH|FORMAT}}            a number of the demo's record
+    {{stitched|LOWER|CUT|BETWEEN}}  error in km of joined models; {{moved|BASE|CUT|TOKENS|CHANGE}}, {{place}}: how far
+                                    answers go when states are changed. All three as docs/mechanism.md has them
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
@@ -37,6 +40,7 @@ from checks.pages import figure
 from scripts import bases
 from scripts.bases import bases_of
 from scripts.groups import MAP_KM, Group, groups_of, mean_and_interval, number, on_map, on_task, pairs_of
+from scripts.mechanism_page import Numbers
 from scripts.places import PLACE, fill
 from scripts.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
 
@@ -78,8 +82,22 @@ class _Places:
                 "less": self.less, "equal": self.equal, "draws": self.draws, "r2": self.r2, "study": self.study,
                 "answers": self.answers, "virtual": self.virtual, "virtual_draws": self.virtual_draws,
                 "one": self.one, "bench": self.bench, "study_row": self.study_row, "demo": self.demo,
+                "stitched": self.stitched, "moved": self.moved, "place": self.place,
             },
         )  # fmt: skip
+
+    @cached_property
+    def _mechanism(self) -> Numbers:
+        return Numbers()
+
+    def stitched(self, lower: str, cut: str, between: str) -> str:
+        return self._mechanism.stitch(lower, cut, between)
+
+    def moved(self, base: str, cut: str, tokens: str, change: str) -> str:
+        return self._mechanism.one(base, cut, tokens, change)
+
+    def place(self) -> str:
+        return self._mechanism.place()
 
     def n_bases(self, run: str) -> str:
         n = sum(run in base.runs for base in self.bases)

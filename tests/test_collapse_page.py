@@ -15,7 +15,7 @@ def records() -> Records:
 
 def test_the_page_is_that_of_the_records() -> None:
     page = collapse_page.PAGE.read_text(encoding="utf-8")
-    assert page == collapse_page.page(collapse_page.PROSE.read_text(encoding="utf-8")), "run scripts/collapse_page.py"
+    assert page == collapse_page.page(collapse_page.PROSE.read_text(encoding="utf-8")), "run scripts.collapse_page"
 
 
 def test_no_cross_run_sinks_as_the_study_had_it(records: Records) -> None:
