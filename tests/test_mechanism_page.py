@@ -15,9 +15,7 @@ def numbers() -> Numbers:
 
 def test_the_page_is_what_its_tables_say() -> None:
     page = mechanism_page.PAGE.read_text(encoding="utf-8")
-    assert page == mechanism_page.page(mechanism_page.PROSE.read_text(encoding="utf-8")), (
-        "run scripts.mechanism_page"
-    )
+    assert page == mechanism_page.page(mechanism_page.PROSE.read_text(encoding="utf-8")), "run scripts.mechanism_page"
 
 
 def test_the_model_answers_from_a_map(numbers: Numbers) -> None:

@@ -495,6 +495,34 @@ def test_variants_and_when_are_tables(shown):
     assert tables.significant(-1e-15) == "0.000" and tables.significant(-12.34) == "-12.3"
 
 
+def test_where_the_answers_went_is_a_table(run, tmp_path):
+    copy = tmp_path / "stitched"
+    shutil.copytree(run, copy)
+    (copy / "analysis" / "stitching").mkdir(parents=True)
+    file = copy / "analysis" / "stitching" / "stitched.csv"
+    rows = [
+        (20, "tuned", cut, kind, group, km)
+        for group, factor in (("world-world", 1), ("world-atlantis", 7))
+        for kind, base in (("nothing", 100), ("affine", 50))
+        for cut, km in ((-1, base * factor), (0, 2 * base * factor))
+    ]
+    rows += [(20, "base", 0, "affine", "world-world", 900), (10, "tuned", 0, "affine", "world-world", 1)]
+    pd.DataFrame(rows, columns=run_data.STITCHED_COLUMNS).to_csv(file, index=False)
+    shown = page_data.data_of(load(copy), [])["answers"]
+    titles = [
+        "cut after block",
+        "fine-tuned below: as it is",
+        "fine-tuned below: an affine map",
+        "base below: an affine map",
+    ]
+    assert [column["title"] for column in shown["columns"]] == titles
+    assert shown["rows"] == [["embedding", 100, 50, None], ["0", 200, 100, 900]]
+    assert page_data.data_of(load(run), [])["answers"] is None
+    file.write_text("step,lower\n20,tuned\n")
+    with pytest.raises(UserError, match=r"no column cut, between.*atlantis stitch"):
+        load(copy)
+
+
 def test_the_figure_of_forgetting_is_drawn(analysed, tmp_path):
     names = [path.name for path in write_figures(analysed, tmp_path)]
     assert {"forgetting.png", "forgetting.svg"} < set(names)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atlantis.names import REAL
+from atlantis.names import REAL, SLICES
 from atlantis.readout.catalogue import METRICS, title_of
 from atlantis.readout.files import rows_where
 from atlantis.report.map_data import WHEN_COLUMNS, MapData
@@ -30,6 +30,8 @@ def run_tables(run: Run) -> dict[str, Sheet]:
         sheets["variants"] = Sheet(variant_rows(run), CHANGES, "other probes of the same states")
     if run.map is not None and len(run.map.when):
         sheets["when"] = when_sheet(run.map, run)
+    if len(run.stitched):
+        sheets["answers"] = answers_sheet(run)
     return sheets
 
 
@@ -82,6 +84,24 @@ def when_sheet(data: MapData, run: Run) -> Sheet:
     digits = {"first": None, "final": None, "worst": None, "worst at step": 0, "half done at step": 0, "recovered": 2}
     named = when.rename(columns={"worst_step": "worst at step", "half_damage_step": "half done at step"})
     return Sheet(named, digits, "when it happened")
+
+
+def answers_sheet(run: Run) -> Sheet:
+    """Where the answers went: a row per cut, at the last stitched step, and a column for each way to join two models.
+
+    Mean km of answers about real cities, or the mean error of the run's first task.
+    """
+    table = run.stitched
+    chosen = (table["step"] == table["step"].max()) & (table["slice"] == SLICES[0])
+    rows = rows_where(table, chosen).drop_duplicates(["lower", "cut", "between"])
+    wide = rows.pivot(index="cut", columns=["lower", "between"], values="mean").sort_index()
+    titles = {"tuned": "fine-tuned below", "base": "base below"}
+    ways = {"nothing": "as it is", "shift": "a shift", "affine": "an affine map", "permuted": "a permuted map"}
+    columns: dict[str, Any] = {"cut after block": wide.index.to_series().replace(-1, "embedding").astype(str)}
+    for lower, title in titles.items():
+        columns |= {f"{title}: {way}": wide[lower, kind] for kind, way in ways.items() if (lower, kind) in wide}
+    digits: dict[str, int | None] = dict.fromkeys(list(columns)[1:], KM)
+    return Sheet(pd.DataFrame(columns).reset_index(drop=True), digits, "where the answers went")
 
 
 def comparison_sheet(runs: Sequence[Run]) -> Sheet:

@@ -16,7 +16,7 @@ import pandas as pd
 from atlantis.names import PROTOCOLS, REAL
 from atlantis.readout.files import rows_where
 from atlantis.report.about import about, cards, shown_path
-from atlantis.report.export import comparison_sheet, each_variant, when_sheet
+from atlantis.report.export import answers_sheet, comparison_sheet, each_variant, when_sheet
 from atlantis.report.panels import panels, regions_of
 from atlantis.report.probe_data import Probe
 from atlantis.report.run_data import Run
@@ -62,6 +62,7 @@ def data_of(run: Run, files: Sequence[str], palette: Mapping[str, str] | None = 
         "probes": {name: _probe(probe, cities.index, regions) for name, probe in run.probes.items()},
         "variants": _variants(run),
         "when": table(when_sheet(run.map, run)) if run.map is not None and len(run.map.when) else None,
+        "answers": table(answers_sheet(run)) if len(run.stitched) else None,
         "about": about(run),
         "config": run.config,
         "files": list(files),

@@ -21,9 +21,11 @@ from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
 from atlantis.readout.files import analysis_folder, rows_where
 from atlantis.report.map_data import MapData, kept_probes, read_map, read_variants
-from atlantis.report.probe_data import Probe, read_probe
+from atlantis.report.probe_data import Probe, read_probe, read_results, require_columns
 from atlantis.tasks.score import OLD_TASK, Score, by_slice, scores_of
 from atlantis.trust import checked_record
+
+STITCHED_COLUMNS = ("step", "lower", "cut", "between", "slice", "mean")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Run:
     probes: dict[str, Probe]
     variants: pd.DataFrame
     map: MapData | None
+    stitched: pd.DataFrame
+    """What `atlantis stitch` wrote; empty where it was not run."""
 
     def probe(self, protocol: str = "degrees") -> Probe:
         """The probe of one protocol; `UserError` if the run has not been probed."""
@@ -123,7 +127,17 @@ def load(path: Path | str) -> Run:
         probes=probes,
         variants=read_variants(path),
         map=map_data,
+        stitched=_read_stitched(path),
     )
+
+
+def _read_stitched(run: Path) -> pd.DataFrame:
+    file, again = run / "analysis" / "stitching" / "stitched.csv", f"`atlantis stitch {run}` makes it again"
+    if not file.is_file():
+        return pd.DataFrame(columns=STITCHED_COLUMNS)
+    table = read_results(file, again)
+    require_columns(file, table, STITCHED_COLUMNS, again)
+    return table
 
 
 def _scores(row: dict[str, Any], run: Path) -> list[Score]:

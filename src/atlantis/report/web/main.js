@@ -153,7 +153,7 @@ function begin() {
   options($("layout"), layouts(), first);
   state.layout = first;
   $("more").open = window.innerWidth > 600; // a phone has the map sooner
-  for (const name of ["table", "when", "compare", "city-table", "regions", "variants"]) saveTable(name);
+  for (const name of ["table", "when", "answers", "compare", "city-table", "regions", "variants"]) saveTable(name);
   $("seeds-choice").hidden = !DATA.means;
   $("n-seeds").textContent = DATA.means?.n ?? "";
   curves();

@@ -49,6 +49,7 @@ const orders = {
   regions: { column: 4, down: true },
   variants: { column: -1 },
   when: { column: -1 },
+  answers: { column: -1 },
   compare: { column: -1 },
   "city-table": { column: 4, down: true, most: ROWS },
 };
@@ -67,7 +68,7 @@ const runTable = (name) => [
 
 function runTables() {
   // what no step changes
-  const { table, when } = run();
+  const { table, when, answers } = run();
   const steps = table.columns.map((column, c) => (c ? column : { ...column, press: (step) => () => goToStep(step) }));
   put("table", steps, table.rows, runTable("checkpoints"), (row) => ({
     "data-step": row[0],
@@ -75,6 +76,8 @@ function runTables() {
   }));
   $("when-section").hidden = !when;
   if (when) put("when", when.columns, when.rows, runTable("when"));
+  $("answers-section").hidden = !answers;
+  if (answers) put("answers", answers.columns, answers.rows, runTable("answers"));
   $("compare-section").hidden = !several;
   if (!several) return;
   const paths = DATA.runs.map((r) => `load(${quoted(r.path)})`).join(", ");
