@@ -15,6 +15,7 @@ from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import load_checkpoint
+from atlantis.readout.compared import like
 from atlantis.readout.generate import answers
 from atlantis.readout.stitching import (
     FitRows,
@@ -148,7 +149,10 @@ def test_the_broken_block_is_found(trained: tuple[Transformer, Vocabulary], worl
     assert mean["block 1", "alone"] == mean["block 0", "put back"] == harmed
     assert set(real["part"][real["change"] > 0]) == {"block 1", "block 1 mlp", "all"}
     assert mean["block 1 mlp", "put back"] == whole and mean["block 1 attention", "put back"] == harmed
-    table = stitch_table(base, broken, vocabulary, asked, rows, ["nothing"], cuts=[-1, 0, 1])
+    untrained = like(base, 0.1, seed=0)
+    table = stitch_table(base, broken, vocabulary, asked, rows, ["nothing"], cuts=[-1, 0, 1], untrained=untrained)
+    control = table.query("lower == 'untrained' and slice == 'world-world'")
+    assert set(control["between"]) == {"affine"} and control["mean"].min() > 10 * whole
     below = table.query("lower == 'tuned' and slice == 'world-world'")
     below = dict(zip(below["cut"], below["mean"], strict=True))
     assert below[-1] == below[0] == whole < below[1]
@@ -198,7 +202,7 @@ def test_the_command(small_config: RunConfig, small_run: Path, capsys: pytest.Ca
     assert main(["stitch", str(run), "--items", "2", "--rows", "100", "--steps", "0"]) == 0
     assert "put back" in capsys.readouterr().out
     stitched = pd.read_csv(run / "analysis" / "stitching" / "stitched.csv")
-    assert set(stitched["step"]) == {0} and set(stitched["lower"]) == {"base", "tuned"}
+    assert set(stitched["step"]) == {0} and set(stitched["lower"]) == {"base", "tuned", "untrained"}
     start = stitched[(stitched["step"] == 0) & (stitched["between"] == "nothing")]
     assert max(start.groupby("slice")["mean"].nunique()) == 1  # the base with itself, wherever it is cut
     for arguments, message in (

@@ -14,7 +14,9 @@ from atlantis.errors import UserError
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.names import SLICES
 from atlantis.progress import bar
+from atlantis.readout.compared import like
 from atlantis.readout.files import rows_where, write_tables
+from atlantis.readout.initial import initial_std
 from atlantis.readout.stitching import KINDS, fit_rows, parts_table, stitch_table
 from atlantis.tasks import Questions
 from atlantis.training.finished import open_finished
@@ -30,7 +32,8 @@ def stitch(
     """Stitch checkpoints of a run to its first one, both ways; writes `analysis/stitching/` and returns its tables.
 
     `stitched` has a row per step, lower model, cut, map and slice, `parts` one per part of the model that was put back
-    or kept alone, at the last step. At the last step there is also the control of permuted maps. `steps`: which
+    or kept alone, at the last step. At the last step there are also two controls: permuted maps, and an untrained model
+    below. `steps`: which
     checkpoints (default: the last).
 
     Raises UserError for a run that is not finished, was not fine-tuned, or lacks one of the steps.
@@ -46,8 +49,11 @@ def stitch(
     with bar("stitching", len(chosen) + 1) as progress:
         for step in chosen:
             tuned, _ = load_checkpoint(opened.checkpoints[step])
-            kinds = (*KINDS, "permuted") if controls and step == chosen[-1] else KINDS
-            stitched.append(stitch_table(base, tuned, vocabulary, items, rows, kinds).assign(step=step))
+            control = controls and step == chosen[-1]
+            kinds = (*KINDS, "permuted") if control else KINDS
+            new = like(base, initial_std(run), opened.config.evaluation.seed) if control else None
+            table = stitch_table(base, tuned, vocabulary, items, rows, kinds, untrained=new)
+            stitched.append(table.assign(step=step))
             progress.advance(note=f"step {step}")
         last, _ = load_checkpoint(opened.checkpoints[chosen[-1]])
         rows_new = opened.inputs.rows

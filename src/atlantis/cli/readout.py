@@ -245,7 +245,8 @@ def stitch(
     weights, or alone keeps the fine-tuned ones.
 
     Shown is the mean error of answers about real cities. Writes analysis/stitching/ of the run: stitched.csv and
-    parts.csv, with every slice. The control "permuted" is a map that was fitted on rows in the wrong order.
+    parts.csv, with every slice. Two controls: "permuted" is a map that was fitted on rows in the wrong order, and
+    "untrained" is a model with random weights below.
 
     \b
     Examples:

@@ -211,10 +211,12 @@ def stitch_table(
     rows: FitRows,
     kinds: Sequence[Between] = KINDS,
     cuts: Sequence[int] | None = None,
+    untrained: Transformer | None = None,
 ) -> pd.DataFrame:
     """Errors of both stitchings of two models: a row for each model below, cut, map and slice.
 
-    Columns: lower ("tuned" or "base"), cut (the last block of the lower model, -1 its embedding), between, and those of
+    `untrained` is a control: its lower blocks, an affine map and the base's upper blocks. Columns: lower ("tuned",
+    "base" or "untrained"), cut (the last block of the lower model, -1 its embedding), between, and those of
     `errors_table`. Raises UserError for models of different shape, and for a cut that does not exist.
     """
     check_alike(base, tuned)
@@ -223,15 +225,15 @@ def stitch_table(
         raise UserError(
             f"stitch: no cut after block {wrong[0]}; there are -1 (the embedding) to {len(base.blocks) - 2}"
         )
-    pair = {"tuned": (tuned, base), "base": (base, tuned)}
-    states = {"tuned": rows.states(tuned), "base": rows.states(base)}
+    models = {"tuned": tuned, "base": base} | ({} if untrained is None else {"untrained": untrained})
+    states = {name: rows.states(model) for name, model in models.items()}
     tables = []
-    for name, (lower, upper) in pair.items():
-        other = states["base" if name == "tuned" else "tuned"]
+    for name, lower in models.items():
+        above = "tuned" if name == "base" else "base"
         for cut in cuts:
-            for kind in kinds:
-                maps = fit_maps(kind, states[name][cut + 1], other[cut + 1], rows)
-                values = stitched_answers(Stitched(lower, upper, cut, maps), vocabulary, questions)
+            for kind in kinds if name != "untrained" else ("affine",):
+                maps = fit_maps(kind, states[name][cut + 1], states[above][cut + 1], rows)
+                values = stitched_answers(Stitched(lower, models[above], cut, maps), vocabulary, questions)
                 tables.append(errors_table(questions, values).assign(lower=name, cut=cut, between=kind))
     return pd.concat(tables, ignore_index=True)
 

@@ -95,7 +95,7 @@ def answers_sheet(run: Run) -> Sheet:
     chosen = (table["step"] == table["step"].max()) & (table["slice"] == SLICES[0])
     rows = rows_where(table, chosen).drop_duplicates(["lower", "cut", "between"])
     wide = rows.pivot(index="cut", columns=["lower", "between"], values="mean").sort_index()
-    titles = {"tuned": "fine-tuned below", "base": "base below"}
+    titles = {"tuned": "fine-tuned below", "base": "base below", "untrained": "untrained below"}
     ways = {"nothing": "as it is", "shift": "a shift", "affine": "an affine map", "permuted": "a permuted map"}
     columns: dict[str, Any] = {"cut after block": wide.index.to_series().replace(-1, "embedding").astype(str)}
     for lower, title in titles.items():
