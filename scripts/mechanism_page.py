@@ -154,9 +154,9 @@ def groups_table(numbers: Numbers) -> str:
 def stitched_table(numbers: Numbers) -> str:
     cuts = sorted(numbers.stitched["cut"].unique())
     rows = []
-    for lower, title in (("tuned", "fine-tuned below"), ("base", "base below")):
-        kinds = [kind for kind in BETWEEN if kind in set(numbers.stitched["between"])]
-        for kind in kinds:
+    for lower, title in (("tuned", "fine-tuned"), ("base", "the base's"), ("untrained", "untrained")):
+        of_lower = numbers.stitched[numbers.stitched["lower"] == lower]
+        for kind in [kind for kind in BETWEEN if kind in set(of_lower["between"])]:
             rows.append([title, BETWEEN[kind], *(numbers.stitch(lower, str(cut), kind) for cut in cuts)])
     header = ["lower blocks", "between", *(_block(cut) for cut in cuts)]
     return table_of(header, rows, "ll" + "r" * len(cuts))
@@ -165,10 +165,18 @@ def stitched_table(numbers: Numbers) -> str:
 def parts_table(numbers: Numbers) -> str:
     rows = []
     for name in numbers.parts["part"].unique():
-        change = numbers.parts[numbers.parts["part"] == name].groupby("seed")["change"].first()
+        of_part = numbers.parts[numbers.parts["part"] == name].groupby("seed")
+        change, gradient = of_part["change"].first(), of_part["gradient"].first()
         cells = [numbers.part(name, mode) for mode in ("alone", "put back")]
-        rows.append(["all parts" if name == "all" else name, f"{100 * change.mean():.1f} %", *cells])
-    return table_of(["part", "change", "it alone fine-tuned, km", "it alone put back, km"], rows, "lrrr")
+        rows.append(
+            [
+                "all parts" if name == "all" else name,
+                f"{100 * change.mean():.1f} %",
+                f"{100 * gradient.mean():.1f} %",
+                *cells,
+            ]
+        )
+    return table_of(["part", "change", "gradient", "it alone fine-tuned, km", "it alone put back, km"], rows, "lrrrr")
 
 
 def _block(cut: int) -> str:

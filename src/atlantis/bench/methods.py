@@ -151,6 +151,9 @@ METHODS: dict[str, Method] = {
         _method("early", "factor", (1.0, 0.3, 0.1)),
         _method("early", "factor", (1.0, 0.3, 0.1), called="early_moments", moments=True),
         _method("integration", "weight", (1.0, 0.1, 10.0)),
+        _method("fixed_mean", "weight", (1.0, 0.3, 3.0)),
+        _method("repair", "weight", (10.0, 3.0, 30.0)),
+        _method("freeze", "top", (3, 2, 4), called="lower_alone", bottom=0),
         _method("new_rows", "factor", (20.0, 5.0, 100.0)),
         Method(
             name="replay_l2sp",
