@@ -110,7 +110,7 @@ def study(what: str) -> str:
 
 def cross_table(records: Records) -> str:
     early, end = _study_cross()
-    rows = [["the study", "42", _pair(BASE_END), _pair(early), _pair(end), "not told", study("added")]]
+    rows = [["the study", "42", _pair(BASE_END), _pair(early), _pair(end), "not reported", study("added")]]
     for condition in CONDITIONS:
         early_km, end_km = records.added_km(condition, EARLY), records.added_km(condition)
         for record in records.runs(condition, "cross"):

@@ -54,6 +54,8 @@ class Numbers:
         self.stitched = stitched[stitched["slice"] == SLICES[0]]
         self.parts = parts[parts["slice"] == SLICES[0]]
         self.tuned = tuned[tuned["step"] == LAST]
+        controls = pd.read_csv(EXPERIMENT / "controls" / "stitched.csv")
+        self.controls = controls[controls["slice"] == SLICES[0]]
 
     @property
     def n_bases(self) -> int:
@@ -154,12 +156,25 @@ def groups_table(numbers: Numbers) -> str:
 def stitched_table(numbers: Numbers) -> str:
     cuts = sorted(numbers.stitched["cut"].unique())
     rows = []
-    for lower, title in (("tuned", "fine-tuned"), ("base", "the base's"), ("untrained", "untrained")):
+    for lower, title in (("tuned", "fine-tuned"), ("base", "the base's")):
         of_lower = numbers.stitched[numbers.stitched["lower"] == lower]
         for kind in [kind for kind in BETWEEN if kind in set(of_lower["between"])]:
             rows.append([title, BETWEEN[kind], *(numbers.stitch(lower, str(cut), kind) for cut in cuts)])
     header = ["lower blocks", "between", *(_block(cut) for cut in cuts)]
     return table_of(header, rows, "ll" + "r" * len(cuts))
+
+
+def controls_table(numbers: Numbers) -> str:
+    """The base joined to itself, and an untrained model below the base: one each."""
+    table = numbers.controls
+    cuts = sorted(table["cut"].unique())
+    rows = []
+    for lower, title in (("base", "the base's"), ("untrained", "untrained")):
+        of_lower = table[table["lower"] == lower]
+        for kind in [kind for kind in BETWEEN if kind in set(of_lower["between"])]:
+            km = of_lower[of_lower["between"] == kind].set_index("cut")["mean"]
+            rows.append([title, BETWEEN[kind], *(f"{km[cut]:,.0f}" for cut in cuts)])
+    return table_of(["lower blocks", "between", *(_block(cut) for cut in cuts)], rows, "ll" + "r" * len(cuts))
 
 
 def parts_table(numbers: Numbers) -> str:
@@ -193,6 +208,7 @@ def page(prose: str) -> str:
         "groups": lambda: groups_table(numbers),
         "stitched": lambda: stitched_table(numbers),
         "parts": lambda: parts_table(numbers),
+        "controls": lambda: controls_table(numbers),
     }
     places: Mapping[str, object] = tables | {
         "n_bases": lambda: str(numbers.n_bases),

@@ -233,7 +233,7 @@ def test_shapes_are_checked_while_tests_run() -> None:
             model(torch.zeros(4, dtype=torch.long))
         with pytest.raises(TypeCheckError, match="bias"):
             flat.enter(torch.zeros(4, 3), torch.zeros(9, 3), torch.zeros(8))
-        with pytest.raises(TypeCheckError, match="wanted"):
+        with pytest.raises(TypeCheckError, match="is_query"):
             tree.grow(np.zeros((3, 4), int), np.zeros((3, 2), int), np.ones((3, 1), bool))
         with pytest.raises(TypeCheckError, match="rows"):
             kernels.pick(torch.zeros(4, 3), torch.zeros(2, 1, dtype=torch.long))
