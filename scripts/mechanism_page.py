@@ -93,10 +93,12 @@ class Numbers:
         behind = [self.way(self.bases, "base", cut=cut, tokens="behind", change="interchange") for cut in PROBED]
         return f"{pd.concat(behind).max():.2f}"
 
-    def unmoved(self) -> str:
-        """The most that a random change of all tokens moves an answer, in any base, behind any block."""
-        random = self.bases[self.bases["seat"] == "first"]
-        return f"{self.way(random, 'base', tokens='all', change='random').abs().max():.2f}"
+    def best(self) -> str:
+        """How far the encoding moves the answer at each base's best block: the least and the most of the bases."""
+        by_block = [
+            self.way(table, "cut", tokens="all", change="encoding").max() for _, table in self.bases.groupby("base")
+        ]
+        return f"{min(by_block):.2f} to {max(by_block):.2f}"
 
     def part(self, name: str, mode: str) -> str:
         rows = self.parts[(self.parts["part"] == name) & (self.parts["mode"] == mode)]
@@ -213,7 +215,7 @@ def page(prose: str) -> str:
     places: Mapping[str, object] = tables | {
         "n_bases": lambda: str(numbers.n_bases),
         "place": numbers.place,
-        "unmoved": numbers.unmoved,
+        "best": numbers.best,
         "one": numbers.one,
         "base": numbers.base,
         "after": numbers.after,

@@ -46,7 +46,7 @@ def test_the_answers_are_disconnected(numbers: Numbers) -> None:
 
 
 def test_new_cities_are_on_the_map(numbers: Numbers) -> None:
-    chosen = {"group": "virtual", "cut": 2, "tokens": "all"}
+    chosen = {"group": "outwards", "cut": 2, "tokens": "all"}
     encoding, random = (
         numbers.way(numbers.tuned, "seed", change=change, **chosen) for change in ("encoding", "random")
     )
