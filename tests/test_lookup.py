@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from atlantis import cli, load_config, lookup
+from atlantis import cli, load_config, lookup, trust
 from atlantis.errors import UserError
 from tests.planted_run import make_run
 
@@ -104,7 +104,8 @@ def test_a_run_is_evaluated_on_its_own_questions(small_run: Path, capsys: pytest
     code, out, error = said(capsys, "evaluate", "small", "--output-root", root)
     assert code == 0, error
     assert "64" in out and "world-world" in out
-    folder = next((small_run.parent.parent / "datasets").iterdir())
+    digest = trust.read_record(small_run)["digests"]["dataset"]
+    (folder,) = (small_run.parent.parent / "datasets").glob(f"*-{digest}")
     assert said(capsys, "evaluate", "small", folder.name, "--output-root", root)[1] == out
     code, _, error = said(capsys, "evaluate", "small", "nowhere", "--output-root", root)
     assert code == 2 and "nowhere" in error
