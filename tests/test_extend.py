@@ -211,6 +211,8 @@ def test_an_unfinished_run_is_refused(constant: Path, tmp_path: Path) -> None:
         (5, ["evaluation.n_items=5"], "evaluation.n_items=5: a run that is made longer"),
         (5, ["name=constant"], "constant: is there already, and is not .*constant made longer"),
         (5, ["nmae=x"], "nmae=x: a run that is made longer"),
+        (5, ["name="], "name: a run needs one"),
+        (5, ["evaluation.steps=[22,400]"], "evaluation.steps: 400 is not among the steps that are added, 21 to 25"),
     ],
 )
 def test_what_is_refused(steps: int, overrides: list[str], message: str, constant: Path) -> None:

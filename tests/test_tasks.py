@@ -84,6 +84,34 @@ class Beyond(Compass):
         return super().answer(places, cities) + 4
 
 
+class Ragged(Compass):
+    name = "ragged"
+
+    def answer(self, places, cities):
+        return [[1], [1, 2]]
+
+
+class Leaves(Compass):
+    name = "leaves"
+
+    def answer(self, places, cities):
+        raise SystemExit(3)
+
+
+class Same(Compass):
+    name = "same"
+
+    def draw(self, seats, n):
+        return np.array([[0, 1]] * n)
+
+
+class Strange(Compass):
+    name = "strange"
+
+    def draw(self, seats, n):
+        return np.array([[0, 999]] * n)
+
+
 class Broken(Compass):
     name = "broken"
 
@@ -324,6 +352,11 @@ def _cities(folder: Path) -> Path:
         ([("own_tasks:Flat", "world", 10)], r"answer\(\) must return whole numbers .* of shape \(\d+, 1\)"),
         ([("own_tasks:Beyond", "world", 10)], r"can write 0 to 3"),
         ([("own_tasks:Broken", "world", 10)], r"answer\(\) failed: AttributeError"),
+        ([("own_tasks:Ragged", "world", 10)], r"answer\(\) failed: ValueError"),
+        ([("own_tasks:Leaves", "world", 10)], r"answer\(\) failed: SystemExit: 3"),
+        ([("own_tasks:Same", "world", 10)], r"draw\(\) returned \d+ questions, and 1 different"),
+        ([("own_tasks:Strange", "world", 10)], r"draw\(\) returned \[0, 999\], and the cities of this world are 0 to"),
+        ([("./own_tasks.py:Compass", "world", 10)], "write a module's name and not a path, such as own_tasks:Compass"),
         ([("distance", {"inside": "Lemuria"}, 10)], r"dataset.parts\[0\]: no region 'Lemuria' in this world; it has"),
         ([("own_tasks:Compass", {"inside": "Atlantis"}, 1_000_000)], "compass questions asked for .* at most"),
         ([("distance", "world", 10), ("distance", "world", 10)], "twice with the same cities"),

@@ -45,13 +45,16 @@ def own_class(name: str, base: type[T]) -> type[T]:
     Raises ValueError saying why there is none.
     """
     module, _, attribute = name.partition(":")
+    if "/" in module or module.startswith(".") or module.endswith(".py"):
+        stem = module.rsplit("/", 1)[-1].removesuffix(".py") or "my_module"
+        raise ValueError(f"{name!r}: write a module's name and not a path, such as {stem}:{attribute or 'MyClass'}")
     if os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     try:
         loaded = getattr(import_module(module), attribute, None)
     except ImportError as error:
         raise ValueError(f"{module!r} cannot be imported ({error}); run from the folder it is in") from None
-    except Exception as error:  # whatever a user's module does wrong while it is imported
+    except (Exception, SystemExit) as error:  # whatever a user's module does wrong while it is imported
         where = f"{error.filename}, line {error.lineno}: " if isinstance(error, SyntaxError) else ""
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
         raise ValueError(f"{module!r} cannot be imported: {where}{type(error).__name__}: {reason}") from None

@@ -58,7 +58,11 @@ def run_of(name: str, output_root: Path | None) -> Path:
     if (file.parent / "run.json").is_file():
         return file.parent
     config = load(file, own_code=False)
-    return run_folder(str(config.name), output_root or config.output_root)
+    root = output_root or config.output_root
+    if named_run(str(config.name), root) is None:
+        runs = Path(root) / "experiments"
+        raise UserError(f"{name}: has no run in {runs} yet; train it first: atlantis train {name}")
+    return run_folder(str(config.name), root)
 
 
 def last_checkpoint(folder: Path) -> Path:

@@ -37,6 +37,8 @@ def new(
 
     if not re.fullmatch(r"\w[\w.+=-]{0,119}", name):
         raise UserError(f"{name!r}: is no name for a config; use letters, digits and _ . + = - (no spaces, no folders)")
+    if name.removesuffix(".yaml") == extends.removesuffix(".yaml"):
+        raise UserError(f"{name}: would extend itself; give another name, or another --extends")
     parent, file = find(extends), FOLDER / f"{name.removesuffix('.yaml')}.yaml"
     if file.exists():
         raise UserError(f"{file}: is there already, and is not written over; give another name, or edit it")

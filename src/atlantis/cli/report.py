@@ -45,7 +45,10 @@ def report(
     """
     from atlantis.lookup import run_folder
 
-    write_report_of([run_folder(run, output_root) for run in runs], out, open_page)
+    folders = [run_folder(run, output_root) for run in runs]
+    if twice := [folder for i, folder in enumerate(folders) if folder.resolve() in {f.resolve() for f in folders[:i]}]:
+        raise UserError(f"{twice[0]}: is named twice; a page shows a run once")
+    write_report_of(folders, out, open_page)
 
 
 def show(

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from atlantis.data.streams import Streams, distinct, raw_numbers, shuffled, unrank_product, unrank_triangular
 from atlantis.errors import UserError
 from atlantis.tasks.form import ABSENT, Ints
-from atlantis.tasks.task import Questions, Task
+from atlantis.tasks.task import Questions, Task, question_keys
 
 if TYPE_CHECKING:
     from atlantis.world import World
@@ -121,7 +121,25 @@ class Pool:
                 f"task {self.task.name}: its draw() must return whole numbers of shape ({n}, {seats}); it returned "
                 f"{cities.dtype} of shape {cities.shape}"
             )
+        if type(self.task).draw is not Task.draw:
+            self._check_drawn(cities)
         return Questions.ask(self.task, self.world, cities.astype(np.int32, copy=False)), self.notes
+
+    def _check_drawn(self, cities: Ints) -> None:
+        """UserError for rows of a task's own that name a city that is not there, or one and the same question twice."""
+        n_cities = self.world.n_real + self.world.n_virtual
+        unknown = np.flatnonzero(((cities < 0) & (cities != ABSENT) | (cities >= n_cities)).any(axis=1))
+        if len(unknown):
+            raise UserError(
+                f"task {self.task.name}: its draw() returned {cities[unknown[0]].tolist()}, and the cities of this "
+                f"world are 0 to {n_cities - 1}"
+            )
+        n_different = len(np.unique(question_keys(self.task, cities)))
+        if n_different < len(cities):
+            raise UserError(
+                f"task {self.task.name}: its draw() returned {len(cities):,} questions, and {n_different:,} different "
+                "ones; a question may come once only"
+            )
 
     def take(self, n: int, keep: Keep | None = None) -> Ints:
         """The cities (n, k) of n different questions. Rows (m, cities) for which `keep` is false are left out."""

@@ -95,14 +95,13 @@ class Task:
 
     def _checked(self, places: Places, cities: Ints) -> Ints:
         try:
-            returned = self.answer(places, cities)
+            answers = np.asarray(self.answer(places, cities))
         except UserError:
             raise
-        except Exception as error:  # whatever a user's task does wrong
+        except (Exception, SystemExit) as error:  # whatever a user's task does wrong
             raise UserError(
                 f"task {self.name}: its answer() failed: {type(error).__name__}: {in_a_line(error)}"
             ) from None
-        answers = np.asarray(returned)
         if answers.shape != (len(cities),) or not np.issubdtype(answers.dtype, np.integer):
             raise UserError(
                 f"task {self.name}: its answer() must return whole numbers of shape ({len(cities)},); "

@@ -64,9 +64,9 @@ def extend_run(
     origin = trust.read_record(target).get("extends", {}) if begun else facts
     if any(origin.get(key) != facts[key] for key in ("run", "from", "weights")):
         raise UserError(f"{target}: is there already, and is not {run} made longer; choose another name=")
-    _say_schedule(config, facts)
     if not begun:
         _copy(run, target, config, facts)
+        _say_schedule(config, facts)
     return train(config, resume or not begun, strict, fork)
 
 
@@ -87,6 +87,10 @@ def longer(run: Path, steps: int, overrides: Sequence[str] = ()) -> tuple[RunCon
     fractions = config.evaluation.fractions or extended.get("fractions") or QUARTERS
     named = [f"name={stem}_to_{total}", f"evaluation.fractions={json.dumps(fractions)}"]
     config = configs.changed(config, [*named, *_allowed(overrides)])
+    if not config.name:
+        raise UserError("name: a run needs one; leave name= out to have one made")
+    if any(override.startswith("evaluation.steps") for override in overrides):
+        _check_steps(config.evaluation.steps, sorted(checkpoint_folders(run)), before, total)
     fractions = config.evaluation.fractions
     same = _same_rates(config.training, before, total) and extended.get("as_if_trained_at_once", True)
     rows = record.get("dataset", {}).get("counts", {}).get("train", {})
@@ -142,6 +146,13 @@ def _allowed(overrides: Sequence[str]) -> list[str]:
                 "other settings start a new run from its weights, with base="
             )
     return list(overrides)
+
+
+def _check_steps(steps: Sequence[int], had: Sequence[int], before: int, total: int) -> None:
+    if wrong := [step for step in steps if step not in had and not before < step <= total]:
+        raise UserError(
+            f"evaluation.steps: {wrong[0]:,} is not among the steps that are added, {before + 1:,} to {total:,}"
+        )
 
 
 def _more_steps(training: TrainingConfig, total: int, n_rows: int) -> TrainingConfig:

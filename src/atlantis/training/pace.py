@@ -13,6 +13,7 @@ from atlantis.progress import duration, for_log, say
 from atlantis.training.run import RunFolder
 
 TIMED_STEPS, TIMED_S = 10, 2.0
+DAY_S = 86_400
 """The time left is told once so many steps, or so many seconds of them, have been measured."""
 
 
@@ -66,7 +67,8 @@ class Pace:
         self._told = True
         left = self.left_s(step) or 0.0
         until = datetime.now() + timedelta(seconds=left)
-        for_log(f"{self.run.path.name}: {duration(left)} to go, until {until:%H:%M}")
+        when = f"{until:%H:%M}" if left < DAY_S else f"{until:%Y-%m-%d}"
+        for_log(f"{self.run.path.name}: {duration(left)} to go, until {when}")
 
     def say_evaluation(self, row: Mapping[str, Any], loss: float | None) -> None:
         """For a log: the step, the loss of the last training steps, that of the validation pairs, and the time left."""
