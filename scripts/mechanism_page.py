@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from atlantis.artifacts import write_text
 from atlantis.markdown import table as table_of
 from atlantis.names import SLICES
+from atlantis.readout.files import rows_where
 from atlantis.readout.interventions import TOKENS
 from atlantis.scales import IDENTITY, LOG, Scale
 from atlantis.statistics import seed_interval
@@ -38,7 +40,20 @@ def of_seeds(file: str) -> pd.DataFrame:
     )
 
 
-def mean(values: pd.Series, scale: Scale, digits: int) -> str:
+def only(table: pd.DataFrame, **values: object) -> pd.DataFrame:
+    """The rows with these values, by column."""
+    chosen = np.full(len(table), True)
+    for column, value in values.items():
+        chosen &= np.asarray(table[column] == value)
+    return rows_where(table, chosen)
+
+
+def mean_of(table: pd.DataFrame, column: str, by: str) -> pd.Series:
+    """The mean of a column for each value of another."""
+    return pd.Series(table.groupby(by)[column].mean())
+
+
+def shown(values: pd.Series, scale: Scale, digits: int) -> str:
     """The mean of values, one of each seed or base, with its interval where there is one."""
     over = seed_interval(values, scale)
     centre = f"{values.mean():,.{digits}f}"
@@ -50,43 +65,35 @@ class Numbers:
 
     def __init__(self) -> None:
         self.bases = pd.read_csv(EXPERIMENT / "bases.csv")
-        stitched, parts, tuned = (of_seeds(f"{name}.csv") for name in ("stitched", "parts", "interventions"))
-        self.stitched = stitched[stitched["slice"] == SLICES[0]]
-        self.parts = parts[parts["slice"] == SLICES[0]]
-        self.tuned = tuned[tuned["step"] == LAST]
-        controls = pd.read_csv(EXPERIMENT / "controls" / "stitched.csv")
-        self.controls = controls[controls["slice"] == SLICES[0]]
+        self.stitched = only(of_seeds("stitched.csv"), slice=SLICES[0], step=LAST)
+        self.parts = only(of_seeds("parts.csv"), slice=SLICES[0])
+        self.tuned = only(of_seeds("interventions.csv"), step=LAST)
+        self.controls = only(pd.read_csv(EXPERIMENT / "controls" / "stitched.csv"), slice=SLICES[0])
 
     @property
     def n_bases(self) -> int:
-        return self.bases["base"].nunique()
+        return len(set(self.bases["base"]))
 
     def way(self, rows: pd.DataFrame, unit: str, **chosen: object) -> pd.Series:
-        """Slopes of one change, one value for each of `unit` (base or seed)."""
-        for column, value in ({"metric": "own_slope", "seat": "first"} | chosen).items():
-            rows = rows[rows[column] == value]
-        return rows.groupby(unit)["value"].mean()
+        """Slopes of one change, one value for each of `unit` (base, seed or cut)."""
+        return mean_of(only(rows, **({"metric": "own_slope", "seat": "first"} | chosen)), "value", unit)
 
     def base(self, seat: str, cut: str, tokens: str, change: str) -> str:
-        return mean(self.way(self.bases, "base", seat=seat, cut=int(cut), tokens=tokens, change=change), IDENTITY, 2)
+        return shown(self.way(self.bases, "base", seat=seat, cut=int(cut), tokens=tokens, change=change), IDENTITY, 2)
 
     def one(self, base: str, cut: str, tokens: str, change: str) -> str:
         """The same in one base, with the interval over its questions."""
-        table = self.bases
-        chosen = (table["base"] == base) & (table["cut"] == int(cut)) & (table["tokens"] == tokens)
-        chosen &= (table["change"] == change) & (table["seat"] == "first") & (table["metric"] == "own_slope")
-        (row,) = table[chosen].itertuples()
-        return f"{row.value:.2f} ({row.low:.2f} to {row.high:.2f})"
+        chosen = {"base": base, "cut": int(cut), "tokens": tokens, "change": change}
+        (row,) = only(self.bases, metric="own_slope", seat="first", **chosen).to_dict("records")
+        return f"{row['value']:.2f} ({row['low']:.2f} to {row['high']:.2f})"
 
     def after(self, group: str, seat: str, cut: str, tokens: str, change: str) -> str:
         chosen = {"group": group, "seat": seat, "cut": int(cut), "tokens": tokens, "change": change}
-        return mean(self.way(self.tuned, "seed", **chosen), IDENTITY, 2)
+        return shown(self.way(self.tuned, "seed", **chosen), IDENTITY, 2)
 
     def stitch(self, lower: str, cut: str, between: str) -> str:
-        table = self.stitched
-        chosen = (table["lower"] == lower) & (table["cut"] == int(cut)) & (table["between"] == between)
-        rows = table[chosen & (table["step"] == LAST)]
-        return mean(rows.groupby("seed")["mean"].mean(), LOG, 0)
+        rows = only(self.stitched, lower=lower, cut=int(cut), between=between)
+        return shown(mean_of(rows, "mean", "seed"), LOG, 0)
 
     def place(self) -> str:
         """The most that an interchange at the study's place moves an answer, in any base and probed block."""
@@ -101,14 +108,13 @@ class Numbers:
         return f"{min(by_block):.2f} to {max(by_block):.2f}"
 
     def part(self, name: str, mode: str) -> str:
-        rows = self.parts[(self.parts["part"] == name) & (self.parts["mode"] == mode)]
-        return mean(rows.groupby("seed")["mean"].mean(), LOG, 0)
+        return shown(mean_of(only(self.parts, part=name, mode=mode), "mean", "seed"), LOG, 0)
 
 
 def tokens_table(numbers: Numbers) -> str:
     """The interchange in the bases, by block and tokens: where the answer comes from."""
     rows = []
-    cuts = sorted(numbers.bases["cut"].unique())
+    cuts = sorted(set(numbers.bases["cut"]))
     for seat in ("first", "second"):
         for cut in cuts:
             cells = [numbers.base(seat, str(cut), tokens, "interchange") for tokens in TOKENS[1:]]
@@ -135,7 +141,7 @@ def changes_table(numbers: Numbers) -> str:
     changes = ("interchange", "encoding", "probe", "beside", "random")
     rows = [
         [_block(cut), *(numbers.base("first", str(cut), "all", change) for change in changes)]
-        for cut in sorted(numbers.bases["cut"].unique())
+        for cut in sorted(set(numbers.bases["cut"]))
     ]
     header = ["behind block", "B's states", "along the encoding", "along the probe", "beside the probe", "at random"]
     return table_of(header, rows, "rrrrrr")
@@ -156,10 +162,10 @@ def groups_table(numbers: Numbers) -> str:
 
 
 def stitched_table(numbers: Numbers) -> str:
-    cuts = sorted(numbers.stitched["cut"].unique())
+    cuts = sorted(set(numbers.stitched["cut"]))
     rows = []
     for lower, title in (("tuned", "fine-tuned"), ("base", "the base's")):
-        of_lower = numbers.stitched[numbers.stitched["lower"] == lower]
+        of_lower = only(numbers.stitched, lower=lower)
         for kind in [kind for kind in BETWEEN if kind in set(of_lower["between"])]:
             rows.append([title, BETWEEN[kind], *(numbers.stitch(lower, str(cut), kind) for cut in cuts)])
     header = ["lower blocks", "between", *(_block(cut) for cut in cuts)]
@@ -169,21 +175,21 @@ def stitched_table(numbers: Numbers) -> str:
 def controls_table(numbers: Numbers) -> str:
     """The base joined to itself, and an untrained model below the base: one each."""
     table = numbers.controls
-    cuts = sorted(table["cut"].unique())
+    cuts = sorted(set(table["cut"]))
     rows = []
     for lower, title in (("base", "the base's"), ("untrained", "untrained")):
-        of_lower = table[table["lower"] == lower]
+        of_lower = only(table, lower=lower)
         for kind in [kind for kind in BETWEEN if kind in set(of_lower["between"])]:
-            km = of_lower[of_lower["between"] == kind].set_index("cut")["mean"]
+            km = mean_of(only(of_lower, between=kind), "mean", "cut")
             rows.append([title, BETWEEN[kind], *(f"{km[cut]:,.0f}" for cut in cuts)])
     return table_of(["lower blocks", "between", *(_block(cut) for cut in cuts)], rows, "ll" + "r" * len(cuts))
 
 
 def parts_table(numbers: Numbers) -> str:
     rows = []
-    for name in numbers.parts["part"].unique():
-        of_part = numbers.parts[numbers.parts["part"] == name].groupby("seed")
-        change, gradient = of_part["change"].first(), of_part["gradient"].first()
+    for name in dict.fromkeys(numbers.parts["part"]):
+        of_part = only(numbers.parts, part=name)
+        change, gradient = (mean_of(of_part, column, "seed") for column in ("change", "gradient"))
         cells = [numbers.part(name, mode) for mode in ("alone", "put back")]
         rows.append(
             [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts import mechanism_page
-from scripts.mechanism_page import PROBED, SEEDS, Numbers
+from scripts.mechanism_page import PROBED, SEEDS, Numbers, mean_of, only
 
 
 @pytest.fixture(scope="module")
@@ -34,15 +34,15 @@ def test_the_studys_place_hardly_matters(numbers: Numbers) -> None:
 
 def test_the_answers_are_disconnected(numbers: Numbers) -> None:
     """With every seed: below the cut and through an affine map they are there, and a permuted map has nothing."""
-    table = numbers.stitched[(numbers.stitched["lower"] == "tuned") & (numbers.stitched["step"] == mechanism_page.LAST)]
-    by_kind = table[table["cut"] == 2].pivot(index="seed", columns="between", values="mean")
-    tuned = numbers.parts[(numbers.parts["part"] == "all") & (numbers.parts["mode"] == "alone")].set_index("seed")[
-        "mean"
-    ]
-    assert tuple(by_kind.index) == SEEDS
+    by_kind = {
+        kind: mean_of(only(numbers.stitched, lower="tuned", cut=2, between=kind), "mean", "seed").to_numpy()
+        for kind in ("affine", "permuted")
+    }
+    tuned = mean_of(only(numbers.parts, part="all", mode="alone"), "mean", "seed").to_numpy()
+    assert len(tuned) == len(by_kind["affine"]) == len(SEEDS)
     assert (5 * by_kind["affine"] < tuned).all() and (by_kind["permuted"] > tuned).all()
-    upper = numbers.stitched[(numbers.stitched["lower"] == "base") & (numbers.stitched["step"] == mechanism_page.LAST)]
-    assert upper[upper["cut"] < 4]["mean"].min() > 0.2 * tuned.min()
+    upper = only(numbers.stitched, lower="base")
+    assert upper["mean"][upper["cut"] < 4].min() > 0.2 * tuned.min()
 
 
 def test_new_cities_are_on_the_map(numbers: Numbers) -> None:
