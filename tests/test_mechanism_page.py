@@ -32,6 +32,15 @@ def test_the_studys_place_hardly_matters(numbers: Numbers) -> None:
         assert len(ways) == numbers.n_bases >= 5 and ways.abs().max() < 0.15
 
 
+def test_in_four_of_five_bases_the_map_is_at_the_names_last_token(numbers: Numbers) -> None:
+    at_last = 0
+    for _, table in numbers.bases.groupby("base"):
+        best = numbers.way(table, "cut", tokens="all", change="encoding").idxmax()
+        assert best in (1, 2), "one or two blocks before the first that is probed"
+        at_last += numbers.way(table, "cut", tokens="last", change="interchange")[best] > 0.8
+    assert (at_last, numbers.n_bases) == (4, 5)
+
+
 def test_the_answers_are_disconnected(numbers: Numbers) -> None:
     """With every seed: below the cut and through an affine map they are there, and a permuted map has nothing."""
     by_kind = {

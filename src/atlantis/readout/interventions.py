@@ -60,6 +60,7 @@ FEWEST_FIT, MOST_FIT = 200, 2_000
 CHUNK = 256
 """Rows whose states are computed at a time."""
 LEAST_READABLE = 0.5
+"""Of the answers; with fewer there are no slopes."""
 TINY = 1e-12
 NO_INTERVAL = Interval(float("nan"), float("nan"), 0, "not a mean")
 
@@ -257,8 +258,8 @@ def intervention_table(
     """All changes behind each block, at each seat, for n questions of each of some `GROUPS`.
 
     A row per seat, cut, tokens (`TOKENS`), change, group and metric, with columns value, low, high, n. Metrics: those
-    of `effects`; length, the size of the change over the interchange's; and reading, how far the probe's reading goes
-    from A's place to B's. `order` is that of the model's training: where the smaller id of two real cities came first,
+    of `effects`; length, the mean size of the change over that of all groups' interchanges; and reading, how far the
+    probe's reading goes from A's place to B's. `order` is that of the model's training: where the smaller id of two real cities came first,
     it comes first here. Raises UserError for a task that does not ask for a number about two cities, and if there are
     too few cities.
     """
