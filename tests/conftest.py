@@ -20,6 +20,7 @@ from jaxtyping import install_import_hook
 
 import tests.shapes  # noqa: F401  (by the name below)
 from tests import maps
+from tests.chromium import Tab
 from tests.warm import Warm
 
 # PyTorch and atlantis are imported late in this file: the process that only hands tests to workers needs neither.
@@ -149,3 +150,10 @@ def small_run(small_config: RunConfig) -> Path:
     from atlantis.training import train
 
     return train(small_config)
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """A browser's tab."""
+    with Tab(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab

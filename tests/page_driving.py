@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
-from tests.chromium import Tab
+from tests.chromium import CHROMIUM, Tab
+
+IN_BROWSER = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: `make browser` installs it"),
+]
+"""The marks of a file of tests that need one; the fixture `tab` is in conftest.py."""
 
 
 def quiet(tab: Tab) -> None:

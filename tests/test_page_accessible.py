@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from atlantis.report import page
-from tests.chromium import CHROMIUM, Tab
-from tests.page_driving import set_value
+from tests.chromium import Tab
+from tests.page_driving import IN_BROWSER, set_value
 from tests.planted_run import make_run
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: `make browser` installs it"),
-]
+pytestmark = IN_BROWSER
 
 AXE = Path(__file__).parent / "inputs" / "axe-core" / "axe.min.js.gz"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory) -> Iterator[Tab]:
-    with Tab(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 @pytest.fixture(scope="module")

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from atlantis.report import page
-from tests.chromium import CHROMIUM, Tab
-from tests.page_driving import captions, choose_run, city, column, one_probe, quiet, rewrite, set_value
+from tests.chromium import Tab
+from tests.page_driving import IN_BROWSER, captions, choose_run, city, column, one_probe, quiet, rewrite, set_value
 from tests.planted_run import EVIL, NAME, make_run
 from tests.test_colours import COLOURS, EYES, nearest_neighbours
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: `make browser` installs it"),
-]
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory) -> Iterator[Tab]:
-    with Tab(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture(scope="module")

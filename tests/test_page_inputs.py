@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,21 +11,12 @@ import pytest
 
 from atlantis.report import page, page_data
 from atlantis.report.run_data import load
-from tests.chromium import CHROMIUM, Tab
-from tests.page_driving import captions, city, column, quiet, rewrite, set_value
+from tests.chromium import Tab
+from tests.page_driving import IN_BROWSER, captions, city, column, quiet, rewrite, set_value
 from tests.planted_run import NAME, make_run
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: `make browser` installs it"),
-]
+pytestmark = IN_BROWSER
 BOTH = ("degrees", "sphere")
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory) -> Iterator[Tab]:
-    with Tab(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
 
 
 @pytest.fixture

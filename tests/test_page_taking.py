@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -12,20 +11,11 @@ import pytest
 from PIL import Image
 
 from atlantis.report import page
-from tests.chromium import CHROMIUM, Tab
-from tests.page_driving import captions, city, column, one_probe, quiet, set_value
+from tests.chromium import Tab
+from tests.page_driving import IN_BROWSER, captions, city, column, one_probe, quiet, set_value
 from tests.planted_run import EVIL, NAME, make_run
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: `make browser` installs it"),
-]
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory) -> Iterator[Tab]:
-    with Tab(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,21 +9,11 @@ import pytest
 
 from atlantis.report import page
 from atlantis.report.run_data import load
-from tests.chromium import CHROMIUM, Tab
-from tests.page_driving import captions, choose_run, city, column, one_probe, quiet, rewrite, set_value
+from tests.page_driving import IN_BROWSER, captions, choose_run, city, column, one_probe, quiet, rewrite, set_value
 from tests.planted_run import EVIL, NAME, make_run
 from tests.test_colours import COLOURS
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: `make browser` installs it"),
-]
-
-
-@pytest.fixture(scope="module")
-def tab(tmp_path_factory) -> Iterator[Tab]:
-    with Tab(tmp_path_factory.mktemp("profile")) as tab:
-        yield tab
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture(scope="module")

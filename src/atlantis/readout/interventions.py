@@ -259,9 +259,9 @@ def intervention_table(
 
     A row per seat, cut, tokens (`TOKENS`), change, group and metric, with columns value, low, high, n. Metrics: those
     of `effects`; length, the mean size of the change over that of all groups' interchanges; and reading, how far the
-    probe's reading goes from A's place to B's. `order` is that of the model's training: where the smaller id of two real cities came first,
-    it comes first here. Raises UserError for a task that does not ask for a number about two cities, and if there are
-    too few cities.
+    probe's reading goes from A's place to B's. `order` is that of the model's training: where the smaller id of two
+    real cities came first, it comes first here. Raises UserError for a task that does not ask for a number about two
+    cities, and if there are too few cities.
     """
     if task.form.seats != 2 or task.form.least_cities != 2 or task.form.words:
         raise UserError(f"intervene: the task {task.name} does not ask for a number about two cities")
