@@ -130,7 +130,7 @@ def test_a_config_that_is_looked_at_imports_nothing(tmp_path: Path, monkeypatch:
     (tmp_path / "run.yaml").write_text("strategy: {name: 'own_module_of_a_test:X', weight: 2}")
     strategy = load(tmp_path / "run.yaml", own_code=False).strategy
     assert isinstance(strategy, OwnStrategySettings) and strategy.model_dump()["weight"] == 2
-    with pytest.raises(UserError, match="run.yaml:1: strategy.name: .* cannot be imported: SystemExit: imported"):
+    with pytest.raises(UserError, match=r"run.yaml:1: strategy.name: .* cannot be imported: SystemExit: imported"):
         load(tmp_path / "run.yaml")
 
 
