@@ -37,8 +37,8 @@ from atlantis.world.coastlines import land
 # fmt: off
 SCRIPTS = (
     "base.js", "data.js", "colours.js", "projection.js", "views.js", "look.js", "draw.js", "shades.js", "steps.js",
-    "city.js", "gestures.js", "curves.js", "words.js", "reading.js", "cities.js", "tables.js", "about.js", "address.js",
-    "pen.js", "save.js", "main.js",
+    "city.js", "near.js", "select.js", "gestures.js", "curves.js", "words.js", "reading.js", "cities.js", "tables.js",
+    "about.js", "address.js", "pen.js", "save.js", "main.js",
 )
 # fmt: on
 """One subject each, in an order in which what is run at once is there."""
@@ -159,8 +159,11 @@ def _table_files(name: str, sheet: Sheet) -> dict[str, bytes]:
 # --- the page
 
 
-def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None) -> str:
-    """The page as text; `links` are, for each run, relative addresses of its pictures and tables."""
+def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None, most_cities: int | None = None) -> str:
+    """The page as text; `links` are, for each run, relative addresses of its pictures and tables.
+
+    The maps of a run with more real cities than `most_cities` (by default 12,000) have a part of them.
+    """
     title = " and ".join(run.name for run in runs)
     palette = palette_of(runs)
     data = {
@@ -173,7 +176,10 @@ def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None) -> s
         "parts": explained(PARTS_OF_FALL),
         "means": mean_panels(runs),
         "comparison": comparison(runs) if len(runs) > 1 else None,
-        "runs": [data_of(run, files, palette) for run, files in zip(runs, links or [[] for _ in runs], strict=True)],
+        "runs": [
+            data_of(run, files, palette, most_cities)
+            for run, files in zip(runs, links or [[] for _ in runs], strict=True)
+        ],
     }
     style, script = _template("page.css"), "\n".join(map(_template, SCRIPTS))
     policy = (
