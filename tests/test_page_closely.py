@@ -244,6 +244,22 @@ def test_a_globe_is_linked_to_and_saved(tab, written, opened):
     quiet(tab)
 
 
+@pytest.mark.parametrize("projection", ["flat", "around", "globe"])
+def test_a_zoomed_map_has_a_finer_coast(opened, projection):
+    set_value(opened, "projection", projection)
+    opened.run("Object.assign(camera, {lon: 0, lat: 35}); drawAll()")
+    quiet(opened)
+    colour = (
+        "((lon, lat) => { const [x, y] = spot(views[0], lon, lat).map((p) => Math.round(p * devicePixelRatio));"
+        "return [...views[0].base.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3).join() })"
+    )
+    mallorca, sahara, sea = (f"{colour}({lon}, {lat})" for lon, lat in ((29, 396), (40, 250), (55, 385)))
+    assert opened.run(mallorca) == opened.run(sea) != opened.run(sahara)
+    assert opened.run("landNow(views[0]).length") > 50
+    opened.run("{ const [x, y] = spot(views[0], 40, 360); zoom(views[0], 9, x, y); drawAll() }")
+    assert opened.run(mallorca) == opened.run(f"{colour}(-10, 398)") != opened.run(sea)
+
+
 # --- neighbours
 
 

@@ -46,6 +46,15 @@ def run(tmp_path_factory) -> Path:
 # --- coastlines
 
 
+def test_the_finer_outlines_are_closed_rings_on_the_map():
+    rings = land(fine=True)
+    assert sum(len(lon) for lon, _ in rings) > 4 * sum(len(lon) for lon, _ in land())
+    for lon, lat in rings:
+        assert (lon[0], lat[0]) == (lon[-1], lat[-1]) and len(lon) > 3
+        assert np.abs(lon).max() <= 180 and np.abs(lat).max() <= 90
+        assert max(np.ptp(lon), np.ptp(lat)) > 0.15
+
+
 def test_coastlines_stay_on_the_map_and_never_jump_across_it():
     lines = coastlines()
     assert 100 < len(lines) < 300

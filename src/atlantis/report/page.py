@@ -28,7 +28,7 @@ from atlantis.errors import PartFailed, UserError
 from atlantis.progress import bar
 from atlantis.report.export import Sheet, comparison_sheet, csv_text, latex_text, run_tables
 from atlantis.report.headline import headlines
-from atlantis.report.page_data import PROTOCOL_TITLES, comparison, data_of, palette_of
+from atlantis.report.page_data import PROTOCOL_TITLES, comparison, data_of, int16, palette_of
 from atlantis.report.panels import PARTS_OF_FALL, explained, sections
 from atlantis.report.run_data import Run, load
 from atlantis.report.seeds import mean_panels
@@ -172,6 +172,7 @@ def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None, most
         "protocols": PROTOCOL_TITLES,
         "version": version(),
         "land": [_tenths(np.column_stack(ring).ravel()) for ring in land()],
+        "fine": _fine_land(),
         "sections": sections(),
         "parts": explained(PARTS_OF_FALL),
         "means": mean_panels(runs),
@@ -210,6 +211,12 @@ def _template(name: str) -> str:
 
 def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _fine_land() -> dict[str, Any]:
+    """The finer outlines: how many numbers each ring has, and all of them, in hundredths of a degree."""
+    rings = [np.column_stack(ring).ravel() for ring in land(fine=True)]
+    return {"lengths": [len(ring) for ring in rings], "points": int16(100 * np.concatenate(rings))}
 
 
 def _tenths(degrees: np.ndarray) -> list[int]:

@@ -20,6 +20,15 @@ for (const { cities, probes, neighbours } of DATA.runs) {
   }
 }
 
+/** @param {Data["fine"]} packed @returns {ArrayLike<number>[]} */
+function finerLand({ lengths, points }) {
+  // rings in tenths of a degree, as those of the coarse outlines
+  const tenths = Float32Array.from(int16(points), (hundredths) => hundredths / 10);
+  let start = 0;
+  return lengths.map((n) => tenths.subarray(start, (start += n)));
+}
+const fineLand = finerLand(DATA.fine);
+
 /** @param {number[]} steps @param {number} step */
 const latest = (steps, step) => steps.filter((s) => s <= step).length - 1; // index of the last one so far
 

@@ -49,7 +49,8 @@ interface Run {
   table: Table; when: Table | null; answers: Table | null; variants: Variants | null;
 }
 interface Data {
-  title: string; version: string; land: number[][]; runs: Run[]; protocols: Record<string, string>;
+  title: string; version: string; land: number[][];
+  fine: { lengths: number[]; points: string }; runs: Run[]; protocols: Record<string, string>;
   finding: { title: string; verdict: string; text: string; seeds: string }[];
   sections: { id: string; title: string; note: string }[];
   parts: Words[]; means: { n: number; panels: Panel[] } | null; comparison: Table;

@@ -91,7 +91,34 @@ function wholeRound({ lon, lat }) {
 
 // --- the land on it
 
-/** @param {number[]} ring @param {number} lon10 @param {number} lat10 */
+const DETAIL = 3; // so many times nearer than the whole, the finer coast is drawn
+/** @type {Map<ArrayLike<number>, number[]>} */
+const boxes = new Map(); // west, east, south, north of each ring, in tenths of a degree
+
+/** @param {ArrayLike<number>} ring */
+function boxOf(ring) {
+  if (!boxes.has(ring)) {
+    const all = Array.from(ring),
+      [lon, lat] = [0, 1].map((side) => all.filter((_, i) => i % 2 === side));
+    boxes.set(ring, [Math.min(...lon), Math.max(...lon), Math.min(...lat), Math.max(...lat)]);
+  }
+  return boxes.get(ring);
+}
+
+/** @param {View} v */
+function landNow(v) {
+  // as fine as the camera is near; of a flat map what meets the window
+  const rings = camera.span < camera.home.span / DETAIL ? fineLand : DATA.land;
+  if (camera.kind !== "flat") return rings;
+  const [wide, high] = [5 * camera.span, (5 * camera.span * v.height) / v.width];
+  return rings.filter((ring) => {
+    const [west, east, south, north] = boxOf(ring);
+    const isBeside = east < 10 * camera.x - wide || west > 10 * camera.x + wide;
+    return !isBeside && north > -10 * camera.y - high && south < -10 * camera.y + high;
+  });
+}
+
+/** @param {ArrayLike<number>} ring @param {number} lon10 @param {number} lat10 */
 function isInside(ring, lon10, lat10) {
   // even or odd, on the flat map, where every ring is whole
   let odd = false;
@@ -132,7 +159,7 @@ function landPath(pen, v) {
   // a ring around the far end of the globe encloses what is not land: the disk turns it over
   /** @type {Place} */
   const far = [((camera.lon + 360) % 360) * 10 - 1800, -camera.lat * 10];
-  for (const ring of DATA.land) {
+  for (const ring of landNow(v)) {
     pen.moveTo(...spot(v, ring[0], ring[1]));
     for (let i = 2; i < ring.length; i += 2) side(pen, v, [ring[i - 2], ring[i - 1]], [ring[i], ring[i + 1]]);
     pen.closePath();
@@ -143,7 +170,7 @@ function landPath(pen, v) {
 /** @param {Pen} pen @param {View} v */
 function coastPath(pen, v) {
   // without the cuts at the 180th meridian and at the pole
-  for (const ring of DATA.land) {
+  for (const ring of landNow(v)) {
     for (let i = 2; i < ring.length; i += 2) {
       const seam = Math.abs(ring[i]) === 1800 && Math.abs(ring[i - 2]) === 1800;
       if (seam || (ring[i + 1] === -900 && ring[i - 1] === -900)) continue;
