@@ -1,0 +1,108 @@
+"""docs/agreement.md from `agreement.md` (the prose) and `records/` (every figure): `python -m checks.agreement.page`.
+
+In the prose `{{name}}` stands for a table below, and `{{suite:path|format}}` for one number of that suite's newest
+record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from atlantis import markdown
+from checks.agreement.__main__ import RECORDS
+from checks.pages import Records, write
+from checks.records import ROOT, read_files
+
+TEMPLATE = Path(__file__).with_name("agreement.md")
+PAGE = ROOT / "docs" / "agreement.md"
+
+CASES = {
+    "replay": ("`replay`", "gradient of a step on new and old rows"),
+    "replay_share": ("`replay`", "share of old rows over ten batches"),
+    "ewc_fisher": ("`ewc`", "diagonal of the true Fisher information"),
+    "ewc_step": ("`ewc`", "gradient of a step, penalty included"),
+    "lwf": ("`lwf`", "gradient of a step, distillation included"),
+    "agem_conflict": ("`agem`", "projected gradient, where old and new conflict"),
+    "agem_peace": ("`agem`", "gradient, where they do not"),
+    "der": ("`der`", "gradient of a step, both memory terms included"),
+    "gpm_projection": ("`gpm`", "projection of every linear layer"),
+    "gpm_step": ("`gpm`", "projected gradient of every linear layer"),
+}
+METHODS = {"naive": "plain fine-tuning", "replay": "`replay`", "ewc": "`ewc`"}
+PAIRS = {"old": "old", "new": "new"}
+PEERS = {"avalanche": "avalanche minus ours", "again": "ours again minus ours"}
+
+
+def read_records(folder: Path = RECORDS) -> Records:
+    """The newest record of each suite, but those of `--quick`."""
+    return {content["suite"]: content for content in read_files(folder).values()}
+
+
+def about(record: dict[str, Any]) -> str:
+    """Where and when a record comes from, in one line below its table."""
+    versions = {**record["peers"], "torch": record["versions"]["torch"]}
+    packages = ", ".join(f"{name} {number}" for name, number in versions.items())
+    return f"<sub>{record['date'][:10]}, commit {record['commit']}; {packages}; {record['machine']['cpu']}.</sub>"
+
+
+def section(suite: str) -> Callable[[Callable[[dict[str, Any]], str]], Callable[[Records], str]]:
+    """A table of a suite's record, with where it comes from; a line where there is none."""
+
+    def decorate(make: Callable[[dict[str, Any]], str]) -> Callable[[Records], str]:
+        def block(records: Records) -> str:
+            if suite not in records:
+                return f"*Not measured yet: there is no record of `{suite}`.*"
+            return f"{make(records[suite]['results'])}\n\n{about(records[suite])}"
+
+        return block
+
+    return decorate
+
+
+@section("planted")
+def planted(results: dict[str, Any]) -> str:
+    rows = [
+        (method, what, f"{case['numbers']:,}", _small(case["paper"]), _small(case.get("avalanche")))
+        for name, case in results["cases"].items()
+        for method, what in [CASES[name]]
+    ]
+    return markdown.table(("method", "what is compared", "numbers", "from the paper", "from avalanche"), rows, "llrrr")
+
+
+def _small(value: float | None) -> str:
+    if value is None:
+        return "has none"
+    return "0" if value == 0 else f"{value:.0e}"
+
+
+@section("runs")
+def runs(results: dict[str, Any]) -> str:
+    rows = [
+        (
+            f"{label}, {pairs} pairs",
+            f"{row['ours']:,.0f}",
+            f"{row['avalanche']:,.0f}",
+            f"{row['spread']:,.0f}",
+            *(_difference(row[f"{who}_differs"]) for who in PEERS),
+        )
+        for method, label in METHODS.items()
+        for name, pairs in PAIRS.items()
+        for row in [results["table"][method][name]]
+    ]
+    header = ("mean error, km", "ours", "avalanche", "spread over seeds", *PEERS.values())
+    return markdown.table(header, rows, "lrrrrr")
+
+
+def _difference(found: dict[str, Any]) -> str:
+    if found["low"] is None:
+        return f"{found['mean']:+,.0f}"
+    return f"{found['mean']:+,.0f} ({found['low']:+,.0f} to {found['high']:+,.0f})"
+
+
+TABLES: dict[str, Callable[[Records], str]] = {"planted": planted, "runs": runs}
+
+
+if __name__ == "__main__":
+    write(PAGE, TEMPLATE, read_records(), TABLES, "python -m checks.agreement")
