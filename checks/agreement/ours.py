@@ -147,7 +147,9 @@ def plain(*batches: Batch) -> papers.Rows:
         tokens, at = batch.whole(), batch.positions + len(batch.prefix)
         missing = N_TARGETS - batch.targets.shape[1]
         pad = torch.nn.functional.pad
-        parts.append((pad(tokens, (0, context - tokens.shape[1])), pad(at, (0, missing)), pad(batch.targets, (0, missing))))
+        parts.append(
+            (pad(tokens, (0, context - tokens.shape[1])), pad(at, (0, missing)), pad(batch.targets, (0, missing)))
+        )
     return papers.Rows(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
 

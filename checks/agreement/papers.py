@@ -79,9 +79,7 @@ def fisher_diagonal(logits: Logits, weights: Weights, rows: Rows) -> Weights:
 
 def ewc_penalty(weights: Weights, old: Weights, fisher: Weights, strength: float) -> Tensor:
     """sum of strength / 2 * F_i (theta_i - theta*_i)^2."""
-    return sum(
-        ((strength / 2) * fisher[name] * (weights[name] - old[name]) ** 2).sum() for name in old
-    )  # type: ignore[return-value]
+    return sum(((strength / 2) * fisher[name] * (weights[name] - old[name]) ** 2).sum() for name in old)  # type: ignore[return-value]
 
 
 # LwF

@@ -153,7 +153,8 @@ class Peer:
         """Train on rows as experience number `experience`."""
         data = dataset(rows)
         stream = benchmark_from_datasets(train=[data] * (experience + 1)).train_stream
-        self.strategy.train(stream[experience], num_workers=0, **options)
+        with warnings.catch_warnings(record=True):  # it calls deprecated functions of its own
+            self.strategy.train(stream[experience], num_workers=0, **options)
 
     def train(self, rows: Rows, batch_size: int, epochs: int = 1, optimizer: Any = None) -> None:
         """Go on with new rows; without an optimizer the weights stay as they are."""

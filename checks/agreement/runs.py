@@ -47,7 +47,7 @@ class Sizes:
     cities: int = 100
     virtual: int = 20
     old_rows: int = 4_000
-    base_steps: int = 3_000
+    base_steps: int = 1_500
     base_rate: float = 2e-3
     new_rows: int = 1_280
     batch: int = 64
@@ -125,6 +125,7 @@ def _all(rows: Rows) -> papers.Rows:
 
 def lesson(sizes: Sizes, seed: int, root: Path) -> Lesson:
     """Train a seed's base; draw the data of its fine-tuning."""
+    root.mkdir()
     table = root / "cities.csv"
     shipped_cities().head(sizes.cities).to_csv(table, index=False)
     common: dict[str, Any] = {
