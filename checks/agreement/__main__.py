@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 
-from checks.records import ROOT, write_record
+from checks.records import write_record
 
 RECORDS = Path(__file__).with_name("records")
 SUITES = ("planted", "runs")

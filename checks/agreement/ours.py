@@ -76,9 +76,9 @@ def scene() -> Scene:
 
 
 class OurSide:
-    """An engine with one strategy, which has begun at the base; the model is then moved away from it."""
+    """An engine with one strategy (or `naive`), which has begun at the base; the model is then moved away from it."""
 
-    def __init__(self, name: str, n_new: int = N_NEW, steps: int = 1_000, **settings: Any) -> None:
+    def __init__(self, name: str, n_new: int = N_NEW, **settings: Any) -> None:
         planted = scene()
         training = {"batch_size": n_new, "max_grad_norm": None, "weight_decay": 0.0, "device": "cpu"}
         config = RunConfig.model_validate(
@@ -98,11 +98,11 @@ class OurSide:
             load_base=lambda: copy.deepcopy(planted.base),
             old_ids=np.arange(planted.world.n_real),
             load_old_questions=lambda: planted.old,
-            total=steps,
+            total=1_000,
             logits_of=self.engine.logits,
         )
         self.composed = Composed(config.strategies, self.context)
-        self.strategy: Any = self.composed.parts[0]
+        self.strategy: Any = next(iter(self.composed.parts), None)
         self.engine.adopt(self.composed)
         self.composed.begin(self.engine.optimizer)
         self.move()
@@ -124,6 +124,14 @@ class OurSide:
         batch = self.composed.batch(self.new if new is None else new, torch.arange(N_NEW))
         self.engine.step(batch, 0.0)
         return {name: p.grad.double() for name, p in self.model.named_parameters() if p.grad is not None}
+
+    def after(self, steps: int, rate: float) -> papers.Weights:
+        """The weights after so many steps of AdamW, each on the next N_NEW rows."""
+        for step in range(steps):
+            rows = torch.arange(step * N_NEW, (step + 1) * N_NEW)
+            self.composed.at(step)
+            self.engine.step(self.composed.batch(self.rows.batch(rows), rows), rate)
+        return self.weights
 
     @property
     def weights(self) -> papers.Weights:

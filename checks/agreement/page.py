@@ -19,6 +19,8 @@ TEMPLATE = Path(__file__).with_name("agreement.md")
 PAGE = ROOT / "docs" / "agreement.md"
 
 CASES = {
+    "loop_naive": ("no method", "logits after ten steps of AdamW"),
+    "loop_ewc": ("`ewc`", "logits after ten steps of AdamW"),
     "replay": ("`replay`", "gradient of a step on new and old rows"),
     "replay_share": ("`replay`", "share of old rows over ten batches"),
     "ewc_fisher": ("`ewc`", "diagonal of the true Fisher information"),
@@ -101,7 +103,102 @@ def _difference(found: dict[str, Any]) -> str:
     return f"{found['mean']:+,.0f} ({found['low']:+,.0f} to {found['high']:+,.0f})"
 
 
-TABLES: dict[str, Callable[[Records], str]] = {"planted": planted, "runs": runs}
+def steps(records: Records) -> str:
+    """Of a whole run."""
+    if "runs" not in records:
+        return "(not measured)"
+    sizes = records["runs"]["results"]["sizes"]
+    return f"{sizes['epochs'] * sizes['new_rows'] // sizes['batch']:,}"
+
+
+def verdict(records: Records) -> str:
+    """Whether the differences of whole runs are within the spread of seeds, in words."""
+    if "runs" not in records:
+        return "*Not measured yet: there is no record of `runs`.*"
+    table = records["runs"]["results"]["table"]
+    rows = {(METHODS[method], PAIRS[name]): table[method][name] for method in METHODS for name in PAIRS}
+    wide = [what for what, row in rows.items() if abs(row["avalanche_differs"]["mean"]) >= row["spread"]]
+    sure = [what for what, row in rows.items() if not holds_zero(row["avalanche_differs"])]
+    return " ".join(
+        (
+            _count(len(rows), wide, "is the mean difference smaller than the spread over seeds"),
+            _count(len(rows), sure, "does its interval hold zero"),
+        )
+    )
+
+
+def holds_zero(found: dict[str, Any]) -> bool:
+    """Whether the interval of a difference does; one of equal values is none."""
+    return found["low"] is None or found["low"] <= 0 <= found["high"]
+
+
+def _count(n: int, exceptions: list[tuple[str, str]], what: str) -> str:
+    if not exceptions:
+        return f"In all {n} rows {what}."
+    named = ", ".join(f"{method} on {pairs} pairs" for method, pairs in exceptions)
+    return f"In {n - len(exceptions)} of {n} rows {what}; the others are {named}."
+
+
+@section("planted")
+def factors(results: dict[str, Any]) -> str:
+    found = results["factors"]
+    rows = [
+        (
+            "`replay`",
+            "a share of the batch",
+            "avalanche: a number of rows, by default as many as new ones",
+            f"{found['replay_default_share']:.2f} of a batch is old",
+        ),
+        (
+            "`replay`",
+            "every batch is full",
+            "avalanche: the last batch of each pass through the memory is short",
+            f"{found['replay_short_share']:.2f} old, where {found['replay_asked_share']:.2f} was asked for",
+        ),
+        ("`ewc`", "weight / 2, as in the paper", "avalanche: no half", f"{found['ewc_half']:.2f} times ours"),
+        (
+            "`ewc`",
+            "true Fisher information, a gradient per row, summed over its answer",
+            "avalanche: the empirical one, a gradient per batch, a mean over answers' tokens",
+            "see below",
+        ),
+        (
+            "`lwf`",
+            "times T² (Hinton et al. 2015)",
+            "paper and avalanche: no T²",
+            f"{found['lwf_no_t2']:.2f} times ours, at T = 2",
+        ),
+        (
+            "`lwf`",
+            "all symbols",
+            "avalanche: those that old answers have",
+            f"{found['lwf_seen_symbols'] / found['lwf_no_t2']:.3f} times the term",
+        ),
+        ("`agem`", "as the paper; `project: update` is ours", "the same", "none"),
+        (
+            "`der`",
+            "mean over symbols, as in the authors' code",
+            "paper: their sum; avalanche: mean",
+            f"the paper's is {found['der_sum']:.0f} times ours",
+        ),
+        ("`der`", "a draw of rows for each term, as the paper", "avalanche: one draw for both", "the noise alone"),
+        (
+            "`gpm`",
+            "AdamW's step is projected too; norms, biases and old tokens' embeddings stay",
+            "paper: the gradient, for SGD",
+            "the same at SGD",
+        ),
+    ]
+    return markdown.table(("method", "ours", "elsewhere", "so a peer has"), rows)
+
+
+TABLES: dict[str, Callable[[Records], str]] = {
+    "planted": planted,
+    "factors": factors,
+    "runs": runs,
+    "steps": steps,
+    "verdict": verdict,
+}
 
 
 if __name__ == "__main__":

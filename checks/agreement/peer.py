@@ -18,6 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from atlantis.model import Transformer
+from checks.agreement.papers import PAD, Rows, Weights
+
 OPERATORS = ("nms", "qnms")
 
 
@@ -55,9 +58,6 @@ with warnings.catch_warnings():
         SupervisedPlugin,
     )
     from avalanche.training.supervised import DER, Naive
-
-from atlantis.model import Transformer
-from checks.agreement.papers import PAD, Rows, Weights
 
 __all__ = ["AGEMPlugin", "EWCPlugin", "LwFPlugin", "ReplayPlugin"]
 
@@ -156,14 +156,14 @@ class Peer:
         with warnings.catch_warnings(record=True):  # it calls deprecated functions of its own
             self.strategy.train(stream[experience], num_workers=0, **options)
 
-    def train(self, rows: Rows, batch_size: int, epochs: int = 1, optimizer: Any = None) -> None:
+    def train(self, rows: Rows, batch_size: int, epochs: int = 1, optimizer: Any = None, shuffle: bool = True) -> None:
         """Go on with new rows; without an optimizer the weights stay as they are."""
         self.strategy.train_mb_size, self.strategy.train_epochs = batch_size, epochs
         self.strategy._criterion = mean_loss
         if optimizer is not None:
             self.strategy.optimizer = optimizer
             self.strategy.optimized_param_id = None
-        self._see(rows, 1)
+        self._see(rows, 1, shuffle=shuffle)
 
     def gradient(self, moved: Transformer, rows: Rows) -> Weights:
         """What the optimizer is given at one step on all of `rows`, with the weights of `moved`."""

@@ -1,11 +1,14 @@
-"""Six methods on a planted case each: ours, the paper's formula, and avalanche's plugin, from the same weights and rows.
+"""Six methods on planted cases: ours, the paper's formula, and avalanche's plugin, from the same weights and rows.
 
 What is compared is what a method gives the optimizer: the gradient of a step, and what the method has gathered before
-(Fisher information, a basis). Ours and avalanche compute in single precision, the papers' formulas in double.
+(Fisher information, a basis). Two cases compare what the model says after ten steps. Ours and avalanche compute in
+single precision, the papers' formulas in double.
 """
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from atlantis.data.rows import Batch
 from atlantis.vocabulary import PAD, ZERO
 from checks.agreement import papers
-from checks.agreement.ours import N_NEW, N_OLD, SHARE, OurSide, double_base, logits, old_rows, plain, scene
+from checks.agreement.ours import N_NEW, N_OLD, SHARE, OurSide, double_base, logits, old_rows, plain, scene, weights_of
 
 Values = dict[str, Tensor]
 
@@ -49,6 +52,50 @@ def doubled(values: Values) -> Values:
 
 def task_loss(weights: papers.Weights, rows: papers.Rows) -> Tensor:
     return papers.mean_cross_entropy(logits(weights, rows), rows.targets)
+
+
+# ten steps
+
+LOOP_STEPS, RATE = 10, 1e-3
+
+
+def loop_naive(peer: ModuleType | None) -> Case:
+    """Logits after ten steps of AdamW, the same rows in the same order, without a method."""
+    return _loop(peer, OurSide("naive"))
+
+
+def loop_ewc(peer: ModuleType | None) -> Case:
+    """The same with EWC."""
+    return _loop(peer, OurSide("ewc", **EWC))
+
+
+def _loop(peer: ModuleType | None, ours: OurSide) -> Case:
+    """Weights would not do: the loss does not depend on the keys' biases, and AdamW makes steps of their rounding."""
+    start, held = copy.deepcopy(ours.model), None
+    rows = plain(ours.rows.batch(torch.arange(LOOP_STEPS * N_NEW)))
+    if ours.strategy is not None:
+        drawn = plain(*ours.strategy.sampled_rows())
+        fisher = papers.fisher_diagonal(logits, ours.base, drawn)
+        held = functools.partial(papers.ewc_penalty, old=ours.base, fisher=fisher, strength=EWC["weight"])
+    weights = {name: value.requires_grad_() for name, value in ours.weights.items()}
+    optimizer = torch.optim.AdamW(list(weights.values()), lr=RATE, weight_decay=0.0)
+    for step in range(LOOP_STEPS):
+        batch = papers.Rows(*(column[step * N_NEW : (step + 1) * N_NEW] for column in rows))
+        optimizer.zero_grad()
+        (task_loss(weights, batch) + (0.0 if held is None else held(weights))).backward()
+        optimizer.step()
+    theirs = None
+    if peer is not None:
+        plugins = [] if held is None else [peer.EWCPlugin(ewc_lambda=EWC["weight"] / 2)]
+        old = rows if held is None else drawn
+        side = peer.Peer(scene().base, old, plugins, old_batch=1, old_loss=peer.summed_loss)
+        side.model.model.load_state_dict(start.state_dict())
+        adamw = torch.optim.AdamW(side.model.parameters(), lr=RATE, weight_decay=0.0)
+        side.train(rows, N_NEW, optimizer=adamw, shuffle=False)
+        theirs = {"logits": logits(weights_of(side.model.model), rows)}
+    ends = ours.after(LOOP_STEPS, RATE), {name: value.detach() for name, value in weights.items()}
+    mine, paper = ({"logits": logits(end, rows)} for end in ends)
+    return Case(mine, paper, theirs)
 
 
 # replay
@@ -273,6 +320,8 @@ def _gpm_bases(ours: OurSide) -> Values:
 
 
 CASES: dict[str, Callable[[ModuleType | None], Case]] = {
+    "loop_naive": loop_naive,
+    "loop_ewc": loop_ewc,
     "replay": replay,
     "replay_share": replay_share,
     "ewc_fisher": ewc_fisher,

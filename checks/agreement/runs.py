@@ -1,8 +1,8 @@
 """Whole small runs: the same base, the same new rows, the same number of steps, by our loop and by avalanche's.
 
-Each seed has a base of its own, trained by us on pairs of 100 cities. It is fine-tuned on Atlantis by both: plainly, with
-replay and with EWC. The order of rows, the buffer and the rows of the Fisher information are each side's own, so the two
-never end with the same numbers. What their difference should be like is shown by ours once more, with other draws.
+Each seed has a base of its own, trained by us on pairs of 100 cities. It is fine-tuned on Atlantis by both: plainly,
+with replay and with EWC. The order of rows, the buffer and the rows of the Fisher information are each side's own, so
+the two never end with the same numbers. How far apart they should be is shown by ours once more, with other draws.
 """
 
 from __future__ import annotations
