@@ -42,14 +42,14 @@ def declare_operators() -> None:
 declare_operators()
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
-    from avalanche.benchmarks import benchmark_from_datasets
-    from avalanche.benchmarks.utils import (
+    from avalanche.benchmarks import benchmark_from_datasets  # type: ignore[import-not-found]
+    from avalanche.benchmarks.utils import (  # type: ignore[import-not-found]
         AvalancheDataset,
         as_taskaware_classification_dataset,
         make_avalanche_dataset,
     )
-    from avalanche.benchmarks.utils.data_attribute import DataAttribute
-    from avalanche.training.plugins import (
+    from avalanche.benchmarks.utils.data_attribute import DataAttribute  # type: ignore[import-not-found]
+    from avalanche.training.plugins import (  # type: ignore[import-not-found]
         AGEMPlugin,
         EvaluationPlugin,
         EWCPlugin,
@@ -57,7 +57,7 @@ with warnings.catch_warnings():
         ReplayPlugin,
         SupervisedPlugin,
     )
-    from avalanche.training.supervised import DER, Naive
+    from avalanche.training.supervised import DER, Naive  # type: ignore[import-not-found]
 
 __all__ = ["AGEMPlugin", "EWCPlugin", "LwFPlugin", "ReplayPlugin"]
 

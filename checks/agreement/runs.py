@@ -92,13 +92,15 @@ class Lesson:
         """Mean error in km on pairs that were not trained on, of old cities and of new ones with old ones."""
         items = self.inputs.items
         scores = by_slice(score(answers(model, self.inputs.vocabulary, items), items))
-        return {name: float(scores[key]["mean_km"]) for name, key in SLICES.items()}
+        means = {name: scores[key]["mean_km"] for name, key in SLICES.items()}
+        return {name: mean for name, mean in means.items() if mean is not None}
 
     def ours(self, method: str, seed: int) -> dict[str, float]:
         """After a run of ours whose draws follow from `seed`."""
-        data = self.config.model_dump() | {"name": f"{method}_{self.seed}_{seed}"}
-        data["training"]["seed"] = seed
-        run = train(RunConfig.model_validate(data | {"strategy": strategies(self.sizes, seed)[method]}))
+        changes = {"name": f"{method}_{self.seed}_{seed}", "strategy": strategies(self.sizes, seed)[method]}
+        data = self.config.model_dump() | changes
+        data["training"] = data["training"] | {"seed": seed}
+        run = train(RunConfig.model_validate(data))
         return self.errors(load_checkpoint(run / "checkpoints" / "final")[0])
 
     def context(self) -> Context:
