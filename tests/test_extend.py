@@ -174,6 +174,16 @@ def test_a_damaged_checkpoint_is_refused(constant: Path, tmp_path: Path) -> None
         extend_run(run, 5)
 
 
+def test_a_checkpoint_that_was_removed_is_said(
+    constant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copied(constant, tmp_path)
+    shutil.rmtree(run / "checkpoints" / "checkpoint-10")
+    longer = extend_run(run, 1)
+    assert f"{run} has no checkpoint of step 10 any more, so this run has none either" in capsys.readouterr().err
+    assert steps_of(longer) == [0, 3, 20, 21] and record_of(longer)["status"] == "finished"
+
+
 def test_one_that_has_lost_its_own_states_is_not_begun_anew(
     constant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def extend_run(
     if not begun:
         _copy(run, target, config, facts)
         _say_schedule(config, facts)
+        _say_missing(config, run)
         _say_epochs(config, configs.load(run / trust.CONFIG, own_code=False))
     return train(config, resume or not begun, strict, fork)
 
@@ -195,6 +196,13 @@ def _say_schedule(config: RunConfig, facts: dict[str, Any]) -> None:
         f"come to an end there, at a rate of {ended:.3g}. That of {total:,} steps stands at {now:.3g} there, and goes "
         "on from that. A run of so many steps at once has other rates before, and ends with other weights"
     )
+
+
+def _say_missing(config: RunConfig, run: Path) -> None:
+    had, there = map(int, trust.read_record(run).get("checkpoints", {})), checkpoint_folders(run)
+    if missing := sorted(set(had) - set(there)):
+        steps = ", ".join(map(str, missing))
+        say(f"{config.name}: {run} has no checkpoint of step {steps} any more, so this run has none either")
 
 
 def _say_epochs(config: RunConfig, before: RunConfig) -> None:
