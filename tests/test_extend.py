@@ -81,11 +81,12 @@ def test_a_constant_rate_gives_the_run_that_had_all_steps_at_once(
     assert not artifacts.manifest(longer), "a run's folder changes, and has no manifest"
 
 
-@pytest.mark.parametrize("strategy", ["ema", "ewc", "replay"])
-def test_what_a_strategy_remembers_goes_along(small_config: RunConfig, small_run: Path, strategy: str) -> None:
+@pytest.mark.parametrize("settings", [{"name": "ema"}, {"name": "ewc", "samples": 20}, {"name": "replay"}])
+def test_what_a_strategy_remembers_goes_along(small_config: RunConfig, small_run: Path, settings: dict) -> None:
+    strategy = settings["name"]
     config = with_schedule(small_config, f"with_{strategy}", "constant")
     cross = config.dataset.model_copy(update={"kind": "cross", "n_train": 100, "n_test": 40})
-    config = config.model_copy(update={"base": "small", "dataset": cross, "strategy": {"name": strategy}})
+    config = config.model_copy(update={"base": "small", "dataset": cross, "strategy": settings})
     longer = extend_run(train(config), 5)
     assert digests(longer) == digests(at_once(longer, small_run.parents[1] / f"elsewhere_{strategy}"))
 
