@@ -244,7 +244,7 @@ def _commands(of_tier: Sequence[Board]) -> str:
 
 def picture_name(board: Board) -> str:
     words = "_".join([board.tier, board.scenario, *board.variant.replace(",", "").split()])
-    return f"leaderboard_{words}.png"
+    return f"leaderboard_{words}.png" if board.protocol == 1 else f"leaderboard{board.protocol}_{words}.png"
 
 
 def write_pictures(records: Sequence[BenchRecord], folder: Path) -> list[Path]:
