@@ -8,7 +8,8 @@ docs/benchmark.md is the protocol. It was fixed before any method was scored.
 
 from atlantis.bench.leaderboard import page, write_pictures
 from atlantis.bench.methods import METHODS, Method, read_method
-from atlantis.bench.protocol import Plan, counts, score
+from atlantis.bench.plan import Plan
+from atlantis.bench.protocol import counts, score
 from atlantis.bench.record import BenchRecord, read_records
 from atlantis.bench.scenarios import SCENARIOS
 from atlantis.bench.tiers import TIERS
