@@ -67,7 +67,7 @@ def make_page(name: str, runs: Sequence[Path]) -> None:
     """One page of the runs, and its picture. Raises UserError if one cannot be read."""
     file = DOCS / "gallery" / f"{name}.html"
     write_text(file, page([load(run) for run in runs], most_cities=FEWER_CITIES))
-    take_pictures(file, {f"page_{name}": (1280, 900, False)})
+    take_pictures(file, {f"page_{name}": (1280, 1180, False)})
 
 
 def take_pictures(file: Path, views: Mapping[str, tuple[int, int, bool]]) -> None:

@@ -518,6 +518,7 @@ def test_where_the_answers_went_is_a_table(run, tmp_path):
     rows += [(20, "base", 0, "affine", "world-world", 900), (10, "tuned", 0, "affine", "world-world", 1)]
     pd.DataFrame(rows, columns=run_data.STITCHED_COLUMNS).to_csv(file, index=False)
     shown = page_data.data_of(load(copy), [])["answers"]
+    assert shown["step"] == 20
     titles = [
         "cut after block",
         "fine-tuned below: as it is",

@@ -257,10 +257,11 @@ def _kept_files(name: str, folder: Path) -> list[str]:
 def _merged(before: Tables, fresh: Tables, steps: set[int]) -> Tables:
     """Both, by step; for the `steps` that are in both, the fresh rows."""
     kept = {file: rows_where(table, ~table["step"].isin(list(steps))) for file, table in before.items()}
-    return {
-        file: pd.concat([kept.get(file, table[:0]), table]).sort_values("step", kind="stable", ignore_index=True)
-        for file, table in fresh.items()
-    }
+    merged = {}
+    for file, table in fresh.items():
+        both = pd.concat([kept[file], table] if file in kept else [table])  # an older analysis may lack a file
+        merged[file] = both.sort_values("step", kind="stable", ignore_index=True)
+    return merged
 
 
 def _write(run: Path, config: ProbeConfig, tables: dict[str, Tables]) -> None:

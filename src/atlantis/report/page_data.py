@@ -68,7 +68,9 @@ def data_of(
         "probes": {name: _probe(probe, cities.index, regions) for name, probe in run.probes.items()},
         "variants": _variants(run),
         "when": table(when_sheet(run.map, run, pair_title)) if run.map is not None and len(run.map.when) else None,
-        "answers": table(answers_sheet(run)) if len(run.stitched) else None,
+        "answers": table(answers_sheet(run)) | {"step": int(run.stitched["step"].to_numpy().max())}
+        if len(run.stitched)
+        else None,
         "about": about(run),
         "config": run.config,
         "files": list(files),
@@ -151,11 +153,12 @@ def _neighbours(run: Run, ids: pd.Index) -> dict[str, Any] | None:
     table = run.map.neighbours if run.map is not None else pd.DataFrame()
     if table.empty:
         return None
-    steps = sorted({int(table["step"].min()), int(table["step"].max())})
+    of_step = table["step"].to_numpy(np.int64)
+    steps = sorted({int(of_step.min()), int(of_step.max())})
     places = pd.Series(np.arange(len(ids), dtype=np.float64), index=ids)
     near = []
     for step in steps:
-        rows = rows_where(table, table["step"] == step).assign(place=lambda t: t["neighbour"].map(places))
+        rows = rows_where(table, of_step == step).assign(place=lambda t: t["neighbour"].map(places))
         near.append(rows.drop_duplicates(["id", "rank"]).pivot(index="id", columns="rank", values="place"))
     k = max(wide.shape[1] for wide in near)
     same = [wide.reindex(index=ids, columns=range(1, k + 1)).to_numpy(np.float64) for wide in near]

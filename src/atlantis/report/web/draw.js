@@ -156,6 +156,7 @@ function drawRegion(pen, v, region, cities, r) {
   const isStrong = (i) => isShown(region) && isChosen(v, i),
     faint = cities.filter((i) => !isStrong(i));
   for (const part of [faint, faint.length ? cities.filter(isStrong) : cities]) {
+    if (!part.length) continue;
     pen.globalAlpha = part === faint ? 0.07 : 1;
     for (const [colour, group] of groupsOf(v, region, part)) drawGroup(pen, v, colour, group, region.virtual, r);
   }

@@ -46,7 +46,7 @@ interface Run {
   regions: Region[]; cities: Cities; probes: Record<string, Probe>; panels: Panel[];
   /** k of each city, [steps x cities x k]: numbers of cities, MISSING for one that is not on the maps. */
   neighbours: { steps: number[]; k: number; near: Int16Array } | null;
-  table: Table; when: Table | null; answers: Table | null; variants: Variants | null;
+  table: Table; when: Table | null; answers: (Table & { step: number }) | null; variants: Variants | null;
 }
 interface Data {
   title: string; version: string; land: number[][];

@@ -105,11 +105,19 @@ function boxOf(ring) {
   return boxes.get(ring);
 }
 
+/** @param {ArrayLike<number>} ring */
+function isRingSeen(ring) {
+  // some of its corners are before the globe
+  for (let i = 0; i < ring.length; i += 2) if (isSeen(ring[i], ring[i + 1])) return true;
+  return false;
+}
+
 /** @param {View} v */
 function landNow(v) {
-  // as fine as the camera is near; of a flat map what meets the window
+  // as fine as the camera is near; of a flat map what meets the window, of a globe what is before it
   const rings = camera.span < camera.home.span / DETAIL ? fineLand : DATA.land;
-  if (camera.kind !== "flat") return rings;
+  if (camera.kind === "globe") return rings.filter(isRingSeen);
+  if (camera.kind === "around") return rings;
   const [wide, high] = [5 * camera.span, (5 * camera.span * v.height) / v.width];
   return rings.filter((ring) => {
     const [west, east, south, north] = boxOf(ring);

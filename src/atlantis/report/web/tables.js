@@ -98,6 +98,7 @@ function runTables() {
   $("when-section").hidden = !when;
   if (when) put("when", when.columns, when.rows, runTable("when"));
   $("answers-section").hidden = !answers;
+  if (answers) $("answers-step").textContent = whole(answers.step);
   if (answers) put("answers", answers.columns, answers.rows, runTable("answers"));
   $("compare-section").hidden = !several;
   if (!several) return;
