@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,37 @@ def test_records_of_two_protocols_share_no_table(tmp_path: Path) -> None:
     assert read_records([tmp_path / "1", tmp_path / "2"]) == [first, second], "and none is taken for the other"
     with pytest.raises(ValueError, match="are not protocol 1's"):
         BenchRecord.model_validate(second.model_dump() | {"protocol": 1})
+
+
+def test_new_records_do_not_go_where_those_of_the_first_protocol_are(tmp_path: Path) -> None:
+    plan = Plan.of("cpu", "A1/naive", tmp_path)
+    scores = {"retention": 0.5, "acquisition": 0.5, "integration": 0.5}
+    first = BenchRecord.model_validate(planted("naive", 1).model_dump() | {"protocol": 1, "scores": scores})
+    file = write_record(plan.folder / "records", first)
+    with pytest.raises(UserError, match=f"{file.name}: is a record of the first protocol.*move .*records elsewhere"):
+        bench.score(plan, lambda folder: pytest.fail("begun"))
+    assert list(tmp_path.rglob("*.json")) == [file], "and nothing was begun"
+    file.unlink()
+    protocol.refuse_other_records(file.parent)
+
+
+# --- the page to sort and filter
+
+
+def three_methods() -> list[BenchRecord]:
+    records = [planted("naive", seed, kept(0.1 + seed / 100)) for seed in (1, 2, 3)]
+    records += [planted("distill", seed, kept(0.8 + seed / 100), seconds=90.0) for seed in (1, 2, 3)]
+    return [*records, *(planted("replay", seed, kept(0.9, 400.0 + seed)) for seed in (1, 2, 3))]
+
+
+def test_the_web_page_asks_for_nothing_and_refuses_the_first_protocol(tmp_path: Path) -> None:
+    text = bench.web_page(three_methods())
+    assert "default-src 'none'" in text and not re.search(r"(src|href)=.?https?:", text)
+    assert text == bench.web_page(three_methods()[::-1])
+    scores = {"retention": 0.5, "acquisition": 0.5, "integration": 0.5}
+    first = BenchRecord.model_validate(planted("naive", 1).model_dump() | {"protocol": 1, "scores": scores})
+    with pytest.raises(UserError, match="first protocol"):
+        bench.web_page([first])
 
 
 # --- resuming

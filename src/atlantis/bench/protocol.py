@@ -20,7 +20,7 @@ from atlantis import sweep as sweeps
 from atlantis.bench.continual import SequenceErrors, continual
 from atlantis.bench.methods import Method
 from atlantis.bench.plan import Attempt, Plan
-from atlantis.bench.record import BenchRecord, Trial, write_record
+from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE, Case, Setup, development
 from atlantis.bench.scores import Numbers, folder_of, numbers_of, scores_of, sequence_of
 from atlantis.bench.tiers import DEVELOPMENT_SEEDS
@@ -225,11 +225,23 @@ def counts(plan: Plan) -> tuple[int, int]:
     return len(DEVELOPMENT_SEEDS) * sum(map(len, trials)), len(runs)
 
 
+def refuse_other_records(folder: Path) -> None:
+    """Raise UserError for a record of another protocol in `folder`, and for one that cannot be read."""
+    for record in read_records([folder]) if any(folder.glob("*.json")) else ():
+        if record.protocol != 2:
+            raise UserError(
+                f"{folder / record.file_name}: is a record of the first protocol, which shares no table with those of "
+                f"the second; move {folder} elsewhere"
+            )
+
+
 def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     """Carry out the plan and write a record of each attempt; the records, and how many runs that count failed.
 
-    A method whose trials all failed has a record with its error for every case, and is counted there.
+    A method whose trials all failed has a record with its error for every case, and is counted there. Raises UserError,
+    before anything runs, if records of the first protocol or damaged ones are where the new ones go.
     """
+    refuse_other_records(plan.folder / "records")
     plan.tier.prepare(plan.output_root)
     setup = plan.tier.setup(plan.output_root)
     methods = taking_part(plan, setup)

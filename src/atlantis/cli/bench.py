@@ -39,7 +39,7 @@ def bench(
     save their state; the same command goes on.
 
     Writes the runs to outputs/experiments/, and to outputs/bench/TIER/: records/ (a small file per method, task and
-    seed), leaderboard.md (its path is the last line printed) and images/.
+    seed), leaderboard.md (its path is the last line printed), leaderboard.html (to sort and filter) and images/.
 
     \b
     Examples:
@@ -68,6 +68,7 @@ def bench(
     everything = benchmark.read_records([plan.folder / "records"])
     benchmark.write_pictures(everything, plan.folder / "images")
     write_text(plan.folder / "leaderboard.md", benchmark.page(everything))
+    write_text(plan.folder / "leaderboard.html", benchmark.web_page(everything))
     for record in records:
         if record.error is not None:
             print(printable(f"failed: {record.file_name.removesuffix('.json')}: {record.error}"), file=sys.stderr)

@@ -182,7 +182,13 @@ def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None, most
             for run, files in zip(runs, links or [[] for _ in runs], strict=True)
         ],
     }
-    style, script = _template("page.css"), "\n".join(map(_template, SCRIPTS))
+    return assembled(
+        _template("page.html"), f"{title}: atlantis", _template("page.css"), "\n".join(map(_template, SCRIPTS)), data
+    )
+
+
+def assembled(template: str, title: str, style: str, script: str, data: Any) -> str:
+    """A page in one file: a template with its style sheet, script and data, and a policy that admits nothing else."""
     policy = (
         f"default-src 'none'; script-src 'sha256-{_sha256(script)}'; style-src 'sha256-{_sha256(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -190,13 +196,13 @@ def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None, most
     parts = {
         "policy": policy,
         "ours": OURS,
-        "title": html.escape(f"{title}: atlantis"),
+        "title": html.escape(title),
         "style": style,
         "script": script,
         "data": embedded_json(data),
     }
     # One pass, so that nothing inside a part is taken for a place to fill.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _template("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], template)
 
 
 def embedded_json(obj: Any) -> str:
