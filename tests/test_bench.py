@@ -507,6 +507,9 @@ def test_the_pages_in_docs_are_those_of_the_committed_records(records: str, name
     places = tracked(f"experiments/*_{records}/records/*.json")
     text = (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
     assert places and text == page(read_records(places)), f"run {SCRIPT.name} again"
+    if name == "leaderboard":
+        web = (ROOT / "docs" / "gallery" / "leaderboard.html").read_text(encoding="utf-8")
+        assert web == bench.web_page(read_records(places)), f"run {SCRIPT.name} again, with --web"
 
 
 @pytest.fixture(scope="module")
