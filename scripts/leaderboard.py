@@ -1,6 +1,7 @@
 """Write the leaderboard and its pictures from the records of `atlantis bench`.
 
-    python scripts/leaderboard.py experiments/*_benchmark_2/records -o docs/leaderboard.md --web docs/gallery/leaderboard.html
+    python scripts/leaderboard.py experiments/*_benchmark_2/records -o docs/leaderboard.md \\
+        --web docs/gallery/leaderboard.html
     python scripts/leaderboard.py experiments/*_benchmark/records -o docs/leaderboard_1.md
 
 The pictures go into the folder images/ beside the page. The same records give the same bytes. Without -o the page goes
