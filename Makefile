@@ -13,7 +13,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no
 # A worker per processor, each with the files it is given as a whole, since a file's tests share what they train.
 WORKERS := -n $(or $(JOBS),logical) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo scratch test test-all coverage wheel-test browser gallery lint format bench faults docs
+.PHONY: help install demo scratch test test-all coverage wheel-test browser gallery lint lint-page format bench faults docs
 
 help:
 	@echo "make demo     install, then fine-tune on Atlantis for 200 steps and write the report (minutes)"
@@ -26,7 +26,8 @@ help:
 	@echo "              install, then build the wheel and try it in an empty folder"
 	@echo "make browser  install Chromium (Debian, as root) where there is none, then test the page in it"
 	@echo "make gallery  write docs/gallery/ anew from the demo run's report and Chromium's pictures of it"
-	@echo "make lint     install, then check style (ruff), types (pyright) and pinned versions"
+	@echo "make lint     install, then check style (ruff), types (pyright) and pinned versions; of the page's scripts"
+	@echo "              too (Biome, TypeScript), where there is Node.js"
 	@echo "make bench    install, then time everything beside its peer and write docs/performance.md (15 minutes;"
 	@echo "              ROUNDS=9 for more rounds, ONLY=\"train probe\" for some of it)"
 	@echo "make faults   install, then kill, starve and damage runs, feed them wrong and hostile files, and write"
@@ -81,10 +82,21 @@ lint: $(INSTALLED)
 	$(BIN)/pyright
 	$(BIN)/python -m pip check
 	$(BIN)/python scripts/check_constraints.py
+	@$(MAKE) --no-print-directory lint-page
+
+# What package-lock.json pins is installed once, into node_modules/. Where it cannot be, a line says so: the browser
+# tests still run every script.
+lint-page:
+	@command -v npm >/dev/null || { echo "the page's scripts: not checked, for there is no npm here"; exit 0; }; \
+	test node_modules/.installed -nt package-lock.json \
+		|| { npm ci --silent --no-audit --no-fund && touch node_modules/.installed; } \
+		|| { echo "the page's scripts: not checked, for npm cannot install package-lock.json here"; exit 0; }; \
+	npm run --silent lint
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	@! test -x node_modules/.bin/biome || npm run --silent format
 
 docs: $(INSTALLED)
 	$(INSTALL) -e '.[docs]'

@@ -1,12 +1,14 @@
 """Build the outlines of land that the package draws on its maps, from Natural Earth through `world-atlas`.
 
-    npm pack world-atlas@2.0.2 && tar xzf world-atlas-2.0.2.tgz package/land-110m.json
+    npm pack world-atlas@2.0.2 && tar xzf world-atlas-2.0.2.tgz package
     python scripts/build_coastlines.py package/land-110m.json    # rewrites src/atlantis/world/coastlines.json
+    python scripts/build_coastlines.py package/land-50m.json     # and coastlines_fine.json, for a map that is zoomed
 
-Natural Earth is in the public domain; `world-atlas` packs its 1:110m land as TopoJSON: arcs of quantised,
+Natural Earth is in the public domain; `world-atlas` packs its land as TopoJSON: arcs of quantised,
 delta-coded points, which rings share by index (`~i` is arc i walked backwards), and its rings run across the 180th
 meridian. Here they become plain rings of [lon, lat, lon, lat, ...], each closed and cut there, so that they can be
-filled on a flat map, rounded to 2 decimals (about 1 km). The same source gives the same bytes.
+filled on a flat map, rounded to 2 decimals (about 1 km). Of the finer one no point is kept that lies within
+`TOLERANCE` of the line without it, and no island smaller than `SMALLEST`. The same source gives the same bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ from typing import Any
 
 import numpy as np
 
-TARGET = Path(__file__).parents[1] / "src" / "atlantis" / "world" / "coastlines.json"
+WORLD = Path(__file__).parents[1] / "src" / "atlantis" / "world"
+FINE = "50m"
+TOLERANCE, SMALLEST = 0.04, 0.2
+"""Of the finer outlines, in degrees."""
 
 
 def decode_arcs(topology: dict[str, Any]) -> list[np.ndarray]:
@@ -76,6 +81,31 @@ def simplified(ring: np.ndarray) -> np.ndarray:
     return ring[np.concatenate([[True], moved])] if len(ring) else ring
 
 
+def thinned(ring: np.ndarray, tolerance: float) -> np.ndarray:
+    """The ring without the points that lie within `tolerance` of the line without them (Douglas and Peucker, 1973)."""
+    keep = np.zeros(len(ring), bool)
+    keep[[0, -1]] = True
+    stretches = [(0, len(ring) - 1)]
+    while stretches:
+        first, last = stretches.pop()
+        if last - first < 2:
+            continue
+        way, inner = ring[last] - ring[first], ring[first + 1 : last] - ring[first]
+        length = float(np.hypot(*way))
+        away = np.abs(way[0] * inner[:, 1] - way[1] * inner[:, 0]) / length if length else np.hypot(*inner.T)
+        if away.max() > tolerance:
+            farthest = first + 1 + int(away.argmax())
+            keep[farthest] = True
+            stretches += [(first, farthest), (farthest, last)]
+    return ring[keep]
+
+
+def finer(found: list[np.ndarray]) -> list[np.ndarray]:
+    """The rings of the finer outlines: thinned, without small islands and lakes."""
+    large = [ring for ring in found if np.ptp(ring, axis=0).max() > SMALLEST]
+    return [ring for ring in (thinned(ring, TOLERANCE) for ring in large) if len(ring) > 3]
+
+
 def rings(topology: dict[str, Any]) -> list[np.ndarray]:
     """All rings of the land, lakes' included, that rounding leaves an area."""
     arcs = decode_arcs(topology)
@@ -95,12 +125,15 @@ def compact(number: float) -> int | float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", type=Path, help="land-110m.json of world-atlas")
-    parser.add_argument("--out", type=Path, default=TARGET, help="where to write the rings")
+    parser.add_argument("source", type=Path, help="land-110m.json or land-50m.json of world-atlas")
+    parser.add_argument("--out", type=Path, help="where to write the rings; by default in the package")
     arguments = parser.parse_args()
+    is_fine = FINE in arguments.source.name
+    arguments.out = arguments.out or WORLD / ("coastlines_fine.json" if is_fine else "coastlines.json")
     found = rings(json.loads(arguments.source.read_text(encoding="utf-8")))
+    found = finer(found) if is_fine else found
     table = {
-        "source": "Natural Earth 1:110m land (public domain), through world-atlas 2.0.2",
+        "source": f"Natural Earth 1:{FINE if is_fine else '110m'} land (public domain), through world-atlas 2.0.2",
         "rings": [[compact(number) for number in ring.ravel()] for ring in found],
     }
     arguments.out.write_text(json.dumps(table, separators=(",", ":")) + "\n", encoding="utf-8")

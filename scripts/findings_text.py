@@ -30,7 +30,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atlantis.bench.leaderboard import conditions, kinds, percent, rate, spec_of, with_interval
+from atlantis.bench.cells import conditions, kinds, percent, rate, spec_of, with_interval
 from atlantis.bench.quantities import (
     KEPT_ANSWERS,
     KEPT_MAP,

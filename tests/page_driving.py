@@ -35,7 +35,7 @@ def city(tab: Tab, name: str, view: int = 0) -> tuple[float, float]:
     v = f"views[{view}]"
     tab.run(f"{v}.canvas.scrollIntoView({{block: 'center'}})")
     x, y, left, top = tab.run(
-        f"[...screen({v}, ...place({v}, {v}.cities.names.indexOf({name!r}), position({v}))), "
+        f"[...spot({v}, ...place({v}, {v}.cities.names.indexOf({name!r}), position({v}))), "
         f"{v}.canvas.getBoundingClientRect().left, {v}.canvas.getBoundingClientRect().top]"
     )
     return left + x, top + y

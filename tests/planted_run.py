@@ -168,6 +168,11 @@ def add_map(folder: Path, cities: pd.DataFrame, drift: float, with_shift: bool) 
                 table = table.assign(**predicted(cities, step, east)[[*names]].rename(columns=names))
         tables.append(table)
     pd.concat(tables).to_parquet(folder / "analysis" / "map" / "cities.parquet", index=False)
+    near = [
+        (step, i, rank, (i + rank * (1 + k)) % 8) for k, step in enumerate((0, 10)) for i in range(8) for rank in (1, 2)
+    ]
+    neighbours = pd.DataFrame(near, columns=["step", "id", "rank", "neighbour"])
+    neighbours.to_parquet(folder / "analysis" / "map" / "neighbours.parquet", index=False)
     (folder / "analysis" / "map" / "when.csv").write_text(
         "metric,group,first,final,worst,worst_step,half_damage_step,recovered\n"
         "km_frozen,real,226,359,473,100,38.5,0.46\nskill_frozen,real,0.96,0.94,0.92,100,40,\n"

@@ -205,10 +205,43 @@ def test_all_mistakes_at_once_in_the_order_of_the_file(tmp_path):
         ("epoch=3", "epoch=3: unknown key; did you mean training.epochs?"),
         ("training.anchors.citys=3", "unknown key; did you mean training.anchors.cities?"),
         ("description=[1", "description=[1: not valid YAML"),
+        ("dataset.parts[0].n_train=3", "an item's number stands after a dot: dataset.parts.0.n_train=3"),
+        ("dataset.parts.0.n_train=3", "dataset.parts.0.n_train=3: dataset.parts has no items yet; give the whole list"),
     ],
 )
 def test_a_wrong_override_is_named(tmp_path, override, message):
     assert message in refusal(write(tmp_path, "training: {epochs: 3}"), override)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "start", "message"),
+    [
+        (["dataset.kind=cross", "dataset.parts=[{n_train: 5}]"], "dataset.kind=cross dataset.parts=[{", "a kind alone"),
+        (["dataset.parts=[distance]"], "dataset.parts=[distance]: dataset.parts.0: ", "must be a group of keys"),
+        (["dataset.parts={n_train: 5}"], "dataset.parts={n_train: 5}: must be a list", "n_train"),
+        (["dataset.parts=[{n_train: 5, n_tst: 1}]"], "dataset.parts=[", "did you mean dataset.n_test?"),
+        (["dataset.parts=[{n_train: 5, citys: world}]"], "dataset.parts=[", "did you mean dataset.parts.cities?"),
+        (["dataset.kind=mixed", "dataset.n_train=7"], "dataset.kind=mixed dataset.n_train=7: dataset: n", ""),
+        (["model.n_heads=3"], "model.n_heads=3: model: ", "hidden_size (128) must be a multiple"),
+        (["dataset.kind=cross", "world.regions=[]"], "dataset.kind=cross world.regions=[]: ", "which needs a virtual"),
+        (["probe.layers=[9]", "dataset.seed=1"], "probe.layers=[9]: probe.layers asks for block 9", ""),
+        (["dataset=3"], "dataset=3: must be a group of keys", ""),
+    ],
+)  # fmt: skip
+def test_an_override_that_clashes_with_the_file_is_to_blame(tmp_path, overrides, start, message):
+    path = write(tmp_path, "dataset:\n  n_val: 16\nmodel: {hidden_size: 128}\nworld: {seed: 3}")
+    assert (said := refusal(path, *overrides)).startswith(start) and message in said, said
+    with pytest.raises(UserError) as caught:
+        config.changed(config.load(path), overrides)
+    assert str(caught.value).startswith(start)
+
+
+def test_an_override_is_not_to_blame_for_what_the_file_has_wrong(tmp_path):
+    path = write(tmp_path, "dataset: {kind: mixed, n_train: 7}\nworld: {regions: [{}, {}]}")
+    lines = refusal(path, "dataset.seed=3", "world.regions.1.count=5", "training.epochs=x").split("\n  ")
+    assert [line.partition(": ")[0].rpartition("/")[2] for line in lines[1:]] == [
+        "run.yaml:1", "run.yaml:2", "training.epochs=x"
+    ]  # fmt: skip
 
 
 def test_find(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import atlantis
+from atlantis.sweep import read
 
 ROOT = Path(__file__).parents[1]
 
@@ -25,6 +26,13 @@ def test_examples_run(example: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Atlantis" in done.stdout
+
+
+def test_the_example_of_a_sweep_is_that_of_the_page() -> None:
+    file = ROOT / "examples" / "rates.yaml"
+    assert len(read(file).runs) == 8
+    settings = [line for line in file.read_text().splitlines() if not line.startswith("#")]
+    assert "\n".join(settings) in (ROOT / "docs" / "sweeps.md").read_text()
 
 
 def test_every_public_name_is_there() -> None:

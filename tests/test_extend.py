@@ -68,7 +68,9 @@ def test_a_constant_rate_gives_the_run_that_had_all_steps_at_once(
     before = digests(constant)
     longer = extend_run(constant, 13)
     assert longer == constant.parent / "constant_to_33"
-    assert "goes on from step 20 of constant, as if it had had 33 steps at once" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "goes on from step 20 of constant, as if it had had 33 steps at once" in said
+    assert "33 steps are more than the 4 epochs that were set, so training.epochs becomes 6.6:" in said
     assert steps_of(longer) == [0, 3, 10, 20, 26, 33], "as before, then at half and all of the added steps"
     assert digests(longer) == digests(at_once(longer, tmp_path))
     assert digests(constant) == before, "the finished run is as it was"
@@ -79,11 +81,12 @@ def test_a_constant_rate_gives_the_run_that_had_all_steps_at_once(
     assert not artifacts.manifest(longer), "a run's folder changes, and has no manifest"
 
 
-@pytest.mark.parametrize("strategy", ["ema", "ewc", "replay"])
-def test_what_a_strategy_remembers_goes_along(small_config: RunConfig, small_run: Path, strategy: str) -> None:
+@pytest.mark.parametrize("settings", [{"name": "ema"}, {"name": "ewc", "samples": 20}, {"name": "replay"}])
+def test_what_a_strategy_remembers_goes_along(small_config: RunConfig, small_run: Path, settings: dict) -> None:
+    strategy = settings["name"]
     config = with_schedule(small_config, f"with_{strategy}", "constant")
     cross = config.dataset.model_copy(update={"kind": "cross", "n_train": 100, "n_test": 40})
-    config = config.model_copy(update={"base": "small", "dataset": cross, "strategy": {"name": strategy}})
+    config = config.model_copy(update={"base": "small", "dataset": cross, "strategy": settings})
     longer = extend_run(train(config), 5)
     assert digests(longer) == digests(at_once(longer, small_run.parents[1] / f"elsewhere_{strategy}"))
 
@@ -172,6 +175,16 @@ def test_a_damaged_checkpoint_is_refused(constant: Path, tmp_path: Path) -> None
         extend_run(run, 5)
 
 
+def test_a_checkpoint_that_was_removed_is_said(
+    constant: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copied(constant, tmp_path)
+    shutil.rmtree(run / "checkpoints" / "checkpoint-10")
+    longer = extend_run(run, 1)
+    assert f"{run} has no checkpoint of step 10 any more, so this run has none either" in capsys.readouterr().err
+    assert steps_of(longer) == [0, 3, 20, 21] and record_of(longer)["status"] == "finished"
+
+
 def test_one_that_has_lost_its_own_states_is_not_begun_anew(
     constant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -212,6 +225,7 @@ def test_an_unfinished_run_is_refused(constant: Path, tmp_path: Path) -> None:
         (5, ["name=constant"], "constant: is there already, and is not .*constant made longer"),
         (5, ["nmae=x"], "nmae=x: a run that is made longer"),
         (5, ["name="], "name: a run needs one"),
+        (10**12, [], "--extend 1000000000000: constant has 20 steps, .* give at most 999,999,999,980"),
         (5, ["evaluation.steps=[22,400]"], "evaluation.steps: 400 is not among the steps that are added, 21 to 25"),
     ],
 )
@@ -242,6 +256,13 @@ def test_every_strategy_that_looks_at_the_length_says_so() -> None:
         assert kind.prepares_for_length == (looks and not only_to_refuse), name
 
 
+def test_the_help_names_the_strategies_that_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    refused = [name for name in registry.known() if registry.find(name).prepares_for_length]
+    assert main(["train", "--help"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"for the run's length: {', '.join(refused[:-1])} and {refused[-1]}." in said
+
+
 def test_the_command_takes_a_name_a_config_or_a_folder(
     constant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -267,3 +288,5 @@ def test_the_command_takes_a_name_a_config_or_a_folder(
     assert "no run of this name in outputs/experiments; did you mean constant?" in capsys.readouterr().err
     assert main(["train", "constant", "--extend", "0"]) == 2
     assert "--extend 0: give at least 1 step more" in capsys.readouterr().err
+    assert main(["train", "constant", "--extend", "1", "--build-base"]) == 2
+    assert "--build-base and --extend: a run that is made longer" in capsys.readouterr().err

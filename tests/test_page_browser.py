@@ -210,7 +210,7 @@ def test_a_city_is_not_taken_for_the_one_that_has_its_id_in_another_world(tab, r
 
 
 @pytest.mark.parametrize(
-    ("virtual", "named"), [(("Atlantis", "Atlantis"), "Atlantis"), (("Atlantis", "Mu"), "the nearest new region")]
+    ("virtual", "named"), [(("Atlantis", "Atlantis"), "Atlantis"), (("Atlantis", "Mu"), "the nearest virtual region")]
 )
 def test_a_movement_is_towards_the_nearest_region(tab, tmp_path, virtual, named):
     run = make_run(tmp_path / "run", with_map=True)

@@ -129,7 +129,7 @@ def test_around_a_region_distances_can_be_read(tab, written):
     quiet(tab)
     # Land and sea are on their right sides, at the far end of the globe too.
     colour = (
-        "((lon, lat) => { const [x, y] = screen(views[0], lon, lat).map((p) => Math.round(p * devicePixelRatio));"
+        "((lon, lat) => { const [x, y] = spot(views[0], lon, lat).map((p) => Math.round(p * devicePixelRatio));"
         "return [...views[0].base.getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3).join() })"
     )
     land, sea = tab.run(f"{colour}(1000, 600)"), tab.run(f"{colour}(-1500, 0)")

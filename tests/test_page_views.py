@@ -187,7 +187,7 @@ def test_look_at_a_region_frames_where_the_probes_see_it(tab, written):
     tab.open(written)
     set_value(tab, "look", "Atlantis")
     inside = (
-        "views.map((v) => citiesOf(v, 'Atlantis').map((i) => screen(v, ...place(v, i, position(v))))"
+        "views.map((v) => citiesOf(v, 'Atlantis').map((i) => spot(v, ...place(v, i, position(v))))"
         ".filter(([x, y]) => x >= 0 && x <= v.width && y >= 0 && y <= v.height).length)"
     )
     assert tab.run(inside) == [2, 2] and tab.run("camera.span") < 60

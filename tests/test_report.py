@@ -46,6 +46,15 @@ def run(tmp_path_factory) -> Path:
 # --- coastlines
 
 
+def test_the_finer_outlines_are_closed_rings_on_the_map():
+    rings = land(fine=True)
+    assert sum(len(lon) for lon, _ in rings) > 4 * sum(len(lon) for lon, _ in land())
+    for lon, lat in rings:
+        assert (lon[0], lat[0]) == (lon[-1], lat[-1]) and len(lon) > 3
+        assert np.abs(lon).max() <= 180 and np.abs(lat).max() <= 90
+        assert max(np.ptp(lon), np.ptp(lat)) > 0.15
+
+
 def test_coastlines_stay_on_the_map_and_never_jump_across_it():
     lines = coastlines()
     assert 100 < len(lines) < 300
@@ -333,7 +342,7 @@ def test_the_page_says_what_became_of_the_map_and_what_was_run(written):
     real = ("100 → 300 km", "step 0 → 10; R² 0.900 / 0.800 → 0.700 / 0.600")
     assert shown["Held-out real cities, new probe (degrees)"] == real
     assert shown["Atlantis, new probe (degrees)"] == ("7,000 → 21,000 km", "step 0 → 10")
-    assert shown["Answers, world–Atlantis"][0] == "100 → 300 km" and len(shown) == 5
+    assert shown["Answers, real–Atlantis"][0] == "100 → 300 km" and len(shown) == 5
     about = {row["label"]: row["value"] for row in run["about"]}
     assert about["To reproduce"] == "git checkout abc123\natlantis train 'my config.yaml'"
     assert about["Pairs"] == "train 100,000" and about["Started from"] == "base/checkpoints/final"
@@ -479,7 +488,7 @@ def test_every_measure_has_its_panel_and_chance_its_line(shown):
     assert last["kl"] == pytest.approx({"prompts of real cities": 0.2})
     assert last["moved"] == pytest.approx({"whole way": 600, "radial": 240, "tangential": 500})
     assert last["shift"] == {"length, in radii of the Earth": 0.6, "share of the mean squared change": 0.8}
-    assert last["causes"]["with distance to the new region"] == pytest.approx(-0.6)
+    assert last["causes"]["with distance to the virtual region"] == pytest.approx(-0.6)
     assert last["causes"]["with distance to any place"] == 0
     rules = {key: [(r["label"], r["value"]) for r in panel.get("rules", [])] for key, panel in panels.items()}
     assert rules["km"] == [("untrained model", 6000), ("permuted places", 7500)] and len(rules["r2"]) == 4
@@ -509,6 +518,7 @@ def test_where_the_answers_went_is_a_table(run, tmp_path):
     rows += [(20, "base", 0, "affine", "world-world", 900), (10, "tuned", 0, "affine", "world-world", 1)]
     pd.DataFrame(rows, columns=run_data.STITCHED_COLUMNS).to_csv(file, index=False)
     shown = page_data.data_of(load(copy), [])["answers"]
+    assert shown["step"] == 20
     titles = [
         "cut after block",
         "fine-tuned below: as it is",

@@ -70,7 +70,12 @@ def test_what_is_ignored_or_somebody_elses_stays_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(signal.SIGTERM, ""), (signal.SIGINT, "interrupted\n"), (signal.SIGHUP, "")]
+    ("number", "said"),
+    [
+        (signal.SIGTERM, "stopped by SIGTERM\n"),
+        (signal.SIGINT, "interrupted\n"),
+        (signal.SIGHUP, "stopped by SIGHUP\n"),
+    ],
 )
 def test_an_import_that_a_signal_broke_off_is_no_error_of_ours(
     number: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -102,9 +107,22 @@ def test_one_that_an_import_swallowed_stops_what_comes_next(monkeypatch: pytest.
             begun.append("training")
 
     monkeypatch.setattr("atlantis.cli.entry.app", swallowing)
-    with pytest.raises(SystemExit) as left:
-        cli.main([])
-    assert left.value.code == 143 and begun == ["import"] and signals.ending == []
+    assert cli.main([]) == 143 and begun == ["import"] and signals.ending == []
+
+
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "stopped by SIGTERM")])
+def test_a_command_that_is_still_starting_ends_with_one_line(number: int, said: str, tmp_path: Path) -> None:
+    """A module of the first ones to be imported that takes its time, and another that swallows what is raised in it."""
+    slow = (
+        "import os, time\ntry:\n    os.kill(os.getpid(), NUMBER)\n    time.sleep(30)\nexcept BaseException:\n    pass\n"
+    )
+    (tmp_path / "typer.py").write_text(slow.replace("NUMBER", str(int(number))))
+    done = subprocess.run(
+        [sys.executable, "-c", "import sys; from atlantis.cli import main; sys.exit(main(['list']))"],
+        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": f"{tmp_path}:{SOURCE}"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", f"{said}\n")
 
 
 def test_another_thread_changes_nothing() -> None:

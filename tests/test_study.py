@@ -308,8 +308,14 @@ def test_a_run_that_fails_stops_no_other_and_is_taken_up_again(
 
 def test_a_fine_tune_of_a_base_that_is_missing_says_so(tmp_path: Path, tiny: list[str]) -> None:
     (outcome,) = make(study.plan([42], ["cross"], None, tmp_path, tiny))
-    assert "its base dist_100k_1M_20epochs_seed42 is not there" in outcome.message
+    assert "its base dist_100k_1M_20epochs_seed42 is not there" in outcome.message and "--build-base" in outcome.message
     assert list(tmp_path.iterdir()) == []
+    runs = study.plan([42, 43], ["cross"], None, tmp_path, tiny, build_base=True)
+    assert [(run.run, run.seed, run.after) for run in runs] == [
+        ("base", 42, None), ("cross", 42, runs[0].name), ("base", 43, None), ("cross", 43, runs[2].name)
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="--build-base and --base: a given base is not trained"):
+        study.plan([42], ["cross"], "shipped", tmp_path, tiny, build_base=True)
 
 
 def test_the_fine_tunes_of_a_seed_begin_when_its_base_is_trained(root: Path, tiny: list[str], tmp_path: Path) -> None:

@@ -329,7 +329,7 @@ def test_a_users_tasks_from_the_draw_to_the_report(own: Path, small_world: World
     assert {"mean", "parsed", "skill"} <= set(data.scores["metric"])
     assert (folder / "analysis" / "map" / "measures.parquet").is_file()
     page = write_report(folder).read_text()
-    assert "compass, world" in page and "tour, world" in page
+    assert "compass, real" in page and "tour, real" in page
     caption = str(run_table(data).caption)
     assert "skill: of the answers" in caption and "task km" not in caption
     assert {"compass world-world skill", "tour world-Atlantis skill"} <= set(run_sheet(data).rows)

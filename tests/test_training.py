@@ -214,6 +214,30 @@ def test_the_city_vocabulary_grows_with_the_world(small_config: RunConfig) -> No
         train(renamed(small_config, "mismatch").model_copy(update={"base": "city_base"}))
 
 
+def test_a_base_of_other_sizes_says_what_to_write(small_config: RunConfig, small_run: Path) -> None:
+    model = small_config.model.model_copy(update={"hidden_size": 64, "n_layers": 6})
+    config = renamed(small_config, "larger").model_copy(update={"base": "small", "model": model})
+    with pytest.raises(
+        UserError, match=r"hidden_size is 64, the base has 32; model.n_layers is 6, the base has 5"
+    ) as not_:
+        train(config)
+    assert "set model.hidden_size=32 model.n_layers=5; a new model of these sizes has no base (base=" in str(not_.value)
+    train(configs.changed(config, ["model.hidden_size=32", "model.n_layers=5", "training.max_steps=1"]))
+
+
+def test_more_steps_than_the_epochs_have_are_said(
+    small_config: RunConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = renamed(small_config, "capped", epochs=0.5, max_steps=6).model_copy(update={"output_root": str(tmp_path)})
+    said = "training.max_steps: 6, but 0.5 epochs are over after 2 steps, and the run ends there; for all of them set "
+    run = train(config)
+    assert said + "training.epochs=2" in capsys.readouterr().err
+    assert json.loads((run / "run.json").read_text())["steps"] == 2
+    run = train(configs.changed(config, ["training.epochs=2", "name=whole"]))
+    assert said[:20] not in capsys.readouterr().err
+    assert json.loads((run / "run.json").read_text())["steps"] == 6
+
+
 def test_the_same_config_gives_the_same_bytes(small_config: RunConfig, small_run: Path) -> None:
     again = train(renamed(small_config, "again"))
     ours, theirs = digests(small_run), digests(again)

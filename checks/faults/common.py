@@ -156,10 +156,11 @@ def scratch() -> Path:
 
 
 @contextmanager
-def laboratory(parent: Path | None = None, quick: bool = False) -> Iterator[Path]:
+def laboratory(parent: Path | None = None, quick: bool = False, like: Path | None = None) -> Iterator[Path]:
     """A scratch folder with `new/` (config and cities) and `done/` (the same after an uninterrupted run).
 
-    `quick`: the world is in `new/` already, for to draw its map takes half of a run's time.
+    `quick`: the world is in `new/` already, for to draw its map takes half of a run's time. `like`: another laboratory
+    that nobody has worked in, of which this one is a copy.
     """
     from atlantis.world.cities import shipped_cities
 
@@ -167,6 +168,10 @@ def laboratory(parent: Path | None = None, quick: bool = False) -> Iterator[Path
     with tempfile.TemporaryDirectory(prefix="faults-", dir=parent) as name:
         _scratch.append(Path(name))
         try:
+            if like is not None:
+                shutil.copytree(like, scratch(), dirs_exist_ok=True)
+                yield scratch()
+                return
             new = scratch() / "new"
             new.mkdir()
             shipped_cities().head(30).to_csv(new / "cities.csv", index=False)

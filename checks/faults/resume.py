@@ -116,7 +116,7 @@ def _signals(start: Path, reference: dict[str, str], options: Options) -> dict[s
     """SIGINT and SIGTERM, once and twice, at every fifth step: exit code, seconds to the end, nothing lost."""
     results: dict[str, Any] = {}
     for signum, code in ((signal.SIGINT, INTERRUPTED), (signal.SIGTERM, TERMINATED)):
-        for times in (1, 2):
+        for times in ((2,) if signum == signal.SIGINT else (1,)) if options.quick else (1, 2):
             tally, slowest = Tally(), 0.0
             for at in (4,) if options.quick else range(0, STEPS, 2):
                 trial = copy(start, "trial")

@@ -17,7 +17,7 @@ import numpy as np
 from atlantis.artifacts import write_text
 from atlantis.bench import scenarios
 from atlantis.bench.chance import constant_km, untrained_km
-from atlantis.bench.tiers import SHIPPED, SHIPPED_CITY, TIERS
+from atlantis.bench.tiers import SHIPPED_CITY, TIERS, WARM_START
 from atlantis.readout.generate import answers
 from atlantis.settings import RunConfig
 from atlantis.tasks.score import by_slice, score
@@ -34,7 +34,7 @@ MODEL_SEEDS = range(42, 52)
 
 def chance(world: World, run: RunConfig) -> dict[str, Any]:
     """By region: the constant answer's error, and an untrained model's with each seed of its weights."""
-    by_seed = {seed: untrained_km(ROOT / SHIPPED, world, run.probe, seed) for seed in MODEL_SEEDS}
+    by_seed = {seed: untrained_km(ROOT / WARM_START, world, run.probe, seed) for seed in MODEL_SEEDS}
     constant = constant_km(world)
     return {
         name: {"constant_km": constant[name], "untrained_km": {str(s): km[name] for s, km in by_seed.items()}}
@@ -56,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         setup = tier.setup(Path(folder))
         oceans = {}
-        of_bases: dict[str, dict[str, dict[str, float | None]]] = {SHIPPED: {}, SHIPPED_CITY: {}}
+        of_bases: dict[str, dict[str, dict[str, float | None]]] = {WARM_START: {}, SHIPPED_CITY: {}}
         for seed in tier.seeds:
             at_once = next(t for t in scenarios.a3(setup, seed) if t.variant == scenarios.AT_ONCE).runs[0]
             oceans[str(seed)] = chance(World.from_config(at_once.world), at_once)

@@ -31,9 +31,10 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
+MAX_COUNT = 10**12
 Int = Annotated[int, BeforeValidator(_whole)]
-Count = Annotated[Int, Field(ge=0, le=10**12)]
-Positive = Annotated[Int, Field(ge=1, le=10**12)]
+Count = Annotated[Int, Field(ge=0, le=MAX_COUNT)]
+Positive = Annotated[Int, Field(ge=1, le=MAX_COUNT)]
 Seed = Annotated[Int, Field(ge=0, lt=2**63)]
 
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -30,7 +31,14 @@ ending: list[int] = []
 
 
 def leave(number: int, frame: FrameType | None = None) -> NoReturn:
-    """End a command by an exception, so that what is half made is removed on the way out."""
+    """End a command by an exception, so that what is half made is removed on the way out.
+
+    An import is broken off without one: some libraries swallow an exception in the middle of it, and others end by
+    SIGABRT. What was half made around it is removed by the next command, as after a SIGKILL.
+    """
+    if _is_importing(frame):
+        say_stopped(number)
+        os._exit(128 + number)
     ending.append(number)
     if number == signal.SIGINT:
         raise KeyboardInterrupt
@@ -43,6 +51,22 @@ def leave_if_ending() -> None:
         leave(ending[0])
 
 
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def say_stopped(number: int) -> None:
+    """The last line of a command that a signal has ended; under torchrun one process speaks for all."""
+    if os.environ.get("RANK", "0") == "0":
+        with suppress(OSError, RuntimeError):  # the terminal has gone, or is being written to
+            text = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+            print(text, file=sys.stderr, flush=True)
+
+
 _own: list[Handler] = []
 """The handlers that are ours, of all blocks that have begun and not ended."""
 
@@ -51,6 +75,12 @@ def counting(signals: Sequence[int] = STOPS) -> list[int]:
     """Those of the signals that count here, as this module's first lines have it."""
     free = [signal.SIG_DFL, *_own]
     return [number for number in signals if number in URGENT or signal.getsignal(number) in free]
+
+
+def ours() -> list[int]:
+    """The signals that a command answers: all that ask to stop; Ctrl-C where Python or this module has it."""
+    is_ours = signal.getsignal(signal.SIGINT) in (signal.default_int_handler, leave)
+    return [*([signal.SIGINT] if is_ours else []), signal.SIGTERM, *NOTICES]
 
 
 @contextmanager

@@ -86,16 +86,21 @@ def plan(
     base: str | None = None,
     output_root: Path | str = "outputs",
     overrides: Sequence[str] = (),
+    build_base: bool = False,
 ) -> list[StudyRun]:
     """The runs of a study in their order. Nothing is read but the configs, and nothing written.
 
-    `base`: None for the seed's own base run, "shipped", or the path of a run or checkpoint. Raises UserError for an
-    unknown run, a base run asked for beside a given base, or a mistake in an override.
+    `base`: None for the seed's own base run, "shipped", or the path of a run or checkpoint. `build_base` plans the base
+    runs even where `only` leaves them out. Raises UserError for an unknown run, a base run asked for beside a given
+    base, or a mistake in an override.
     """
     if only is None:
         only = [run for run in RUNS if run != "base" or base is None]
     if unknown := [run for run in only if run not in RUNS]:
         raise UserError(f"--only: {unknown[0]!r} is not one of the study's runs, {', '.join(RUNS)}")
+    if build_base and base is not None:
+        raise UserError("--build-base and --base: a given base is not trained; leave one of them out")
+    only = ["base", *only] if build_base else only
     if base is not None and "base" in only:
         raise UserError("--only base and --base: a given base is not trained; leave one of them out")
     for override in overrides:
@@ -179,7 +184,7 @@ def _check_base(run: StudyRun) -> None:
     from atlantis.training.base import find_base
 
     if run.config.base is not None and find_base(run.config) is None:
-        advice = "have it made first (--only base; if only its record is left, move that away)"
+        advice = "have it made first (--build-base, or --only base; if only its record is left, move that away)"
         advice = "--base names no run and no checkpoint" if run.base else advice
         raise UserError(f"{run.name}: its base {run.config.base} is not there; {advice}")
 

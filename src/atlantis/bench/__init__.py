@@ -8,12 +8,14 @@ docs/benchmark.md is the protocol. It was fixed before any method was scored.
 
 from atlantis.bench.leaderboard import page, write_pictures
 from atlantis.bench.methods import METHODS, Method, read_method
-from atlantis.bench.protocol import Plan, counts, score
+from atlantis.bench.plan import Plan
+from atlantis.bench.protocol import counts, score
 from atlantis.bench.record import BenchRecord, read_records
 from atlantis.bench.scenarios import SCENARIOS
 from atlantis.bench.tiers import TIERS
+from atlantis.bench.web_page import web_page
 
 __all__ = [
     "METHODS", "SCENARIOS", "TIERS", "BenchRecord", "Method", "Plan", "counts", "page", "read_method", "read_records",
-    "score", "write_pictures",
+    "score", "web_page", "write_pictures",
 ]  # fmt: skip

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from atlantis.bench import first_page
+from atlantis.bench.cells import conditions, difference, kinds, km_before_and_after, percent, shown
 from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, judged
-from atlantis.bench.quantities import (
-    KEPT_ANSWERS,
-    KEPT_MAP,
-    LEARNED,
-    MEASURES,
-    OLD_ANSWERS,
-    SCORES,
-    WITH_ANSWERS,
-    is_km,
-    rate_factor,
-)
+from atlantis.bench.price import minutes_per_point, old_pairs, pairs_per_point, seconds_beside
+from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS
 from atlantis.bench.record import BenchRecord
-from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, boards, mean_and_interval
+from atlantis.bench.sensitivity import changes, least_difference
+from atlantis.bench.standing import REFERENCES, Board, Standing, boards
+from atlantis.errors import UserError
 from atlantis.markdown import table
-from atlantis.names import SLICES
 from atlantis.report.tables import ABSENT
-from atlantis.statistics import interquartile_mean
 
 INTRODUCTION = """# Leaderboard
 
@@ -35,30 +27,32 @@ seeds, on a scale on which the quantity has no bound. There is none for fewer th
 equal, or where one is at the quantity's bound. An interval of a difference that holds 0 does not show a difference; nor
 does it show that there is none.
 
-**First table of a scenario.** *Learned* is cut nowhere. Map kept, answers kept and integration are at
-most 1 in each seed.
+**First table of a scenario.** The four scores, from 0 to 1.
 
-- *Rate*: the learning rate that trials chose, as a multiple of the scenario's. **Methods at different rates differ in
-  two things at once.**
-- *Map kept*: the map's error at the start over that at the end, at most 1. The map's error is that of a probe fitted
-  anew, on real cities held out from it; *map km* has it before and after.
-- *Answers kept*: the same of the answers to pairs of real cities; *old answers km* has them at the end.
+- *Map*: the map's error at the start over that at the end, at most 1. The map's error is that of a probe fitted anew,
+  on real cities held out from it. *Map km* has it before and after.
+- *Answers*: the skill of the answers to held-out pairs of real cities at the end, over that at the start. *Old answers
+  km* has their error at the end.
 - *Learned*: 1 - error / error of the best constant answer, for each kind of new pairs. 0 is no better than always
-  answering the median, and below 0 is worse.
-- *Integration*: how well a probe of real cities places the new ones, from 0 to 1.
-- *Volume with answers*: the product of map kept, answers kept, integration and the mean of *learned* (0 where that is
-  below).
-
-**Second table.** The first protocol's scores, by which trials chose. *Volume* is the product of the three. Its *middle
-half* is the interquartile mean, with fractions of seeds at the quarters; unless seeds are a multiple of
-four, that is not what rliable prints. The other columns are paired differences of the volume, seed by seed.
+  answering the median, and below 0 is worse. The score *acquisition* is the mean of the kinds, at least 0.
+- *Integration*: how well a probe of real cities places the new ones.
+- *Volume*: the product of map, answers, acquisition and integration. By it strengths were chosen, on another ocean.
+- *Strength*: the value that was chosen. All methods train at the scenario's learning rate, but for the two `naive` ones
+  that show what half and twice of it do.
 
 Methods stand together that may use the same: *nothing* beside the new data and the weights they start from, or what is
-named; within, the largest volume first. **Bold**: no other method has means as high in map kept, answers kept, learned
-(the mean) and integration, and one of them higher. A seed with a failed run has no number and is counted as failed.
+named; within, the largest volume first. **Bold**: no other method has means as high in map, answers, learned (the mean)
+and integration, and one of them higher. A star (*): none is as high in answers and learned, and higher in one: the
+front for who wants old answers kept and new ones learned. A seed with a failed run has no number and is counted as
+failed.
 
-Until 2026-11-28 this page had bootstrap intervals, p-values for every method, and the second table's scores alone.
-[benchmark.md](benchmark.md#history) says what changed."""
+**Second table.** The volume's paired differences from two references, seed by seed, and the chance that a seed is
+higher than one of the reference.
+
+**Third table.** The price: seconds of training and evaluation as a multiple of plain fine-tuning's in the same seed
+(not measured side by side, so rough; [performance.md](performance.md#strategies-against-forgetting) has measured
+ratios), the old pairs that must be kept at hand, and both for a hundredth of volume. The first protocol's
+page is [leaderboard_1.md](leaderboard_1.md)."""
 
 SMALL = (
     "Few seeds: with three, an interval is wide, and no p-value of n seeds is below 2 / 2^n (0.25 for three). "
@@ -66,21 +60,112 @@ SMALL = (
 )
 
 
+Sections = Callable[[Board], str]
+
+
 def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str:
-    """The whole page; `pictures`: the folder that `write_pictures` wrote to, relative to the page."""
-    parts = [INTRODUCTION.format(n=len(records))]
+    """The whole page; `pictures`: the folder that `write_pictures` wrote to, relative to the page.
+
+    Raises UserError for records of two protocols.
+    """
+    protocols = sorted({record.protocol for record in records})
+    if len(protocols) > 1:
+        raise UserError("the records are of two protocols, which share no table; write a page for each")
+    first = protocols == [1]
+    sections: tuple[Sections, ...] = (first_page.scores,) if first else (_differences, _firmness, _price)
+    parts = [(first_page.INTRODUCTION if first else INTRODUCTION).format(n=len(records))]
     of_records = boards(records)
     for tier in dict.fromkeys(board.tier for board in of_records):
         of_tier = [board for board in of_records if board.tier == tier]
         parts += [f"## Tier {tier}", _about([record for record in records if record.tier == tier])]
         parts += ["### Comparisons named for the gpu tier", _named(of_tier)]
         for board in of_tier:
-            parts += [f"### {board.title}", _readings(board)]
+            parts += [f"### {board.title}", first_page.readings(board) if first else _scores(board)]
             if pictures is not None and board.best():
                 parts.append(f"![What the methods keep and learn in {board.title}]({pictures}/{picture_name(board)})")
-            parts += [_first_protocol(board), _continual(board), _failures(board)]
+            parts += [*(section(board) for section in sections), _continual(board), _failures(board)]
         parts += ["### Trials", _trials(of_tier), "### Commands", _commands(of_tier)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+# --- the second protocol's tables
+
+
+def _scores(board: Board) -> str:
+    quantities = ["map", "answers", *(f"{LEARNED} {kind}" for kind in kinds(board)), "integration", "volume"]
+    header = ["may use", "method", "strength", *(q.replace(f"{LEARNED} ", f"{LEARNED}: ") for q in quantities)]
+    header += ["map km", "old answers km", "seeds", "failed"]
+    best, front, rows = board.best(), board.front(), []
+    for standing in board.standings:
+        name = f"**{standing.method}**" if standing.method in best else standing.method
+        name += " *" if standing.method in front else ""
+        numbers = [shown(standing, quantity) if standing.seeds else ABSENT for quantity in quantities]
+        old = shown(standing, OLD_ANSWERS) if standing.seeds else ABSENT
+        counts = [str(len(standing.seeds)), str(len(standing.failed))]
+        rows.append([standing.uses, name, strength(standing), *numbers, km_before_and_after(standing), old, *counts])
+    return table(header, rows)
+
+
+def strength(standing: Standing) -> str:
+    """The value that trials chose for a method's setting."""
+    first = standing.records[0]
+    return ABSENT if first.value is None else f"{first.value:g}"
+
+
+def _differences(board: Board) -> str:
+    """The volume's paired differences."""
+    against = {name: comparison for name in REFERENCES if (comparison := board.compared_with(name))}
+    header = ["method"]
+    for name in against:
+        header += [f"less {name}, paired", f"P(better than {name})"]
+    rows = []
+    for standing in board.standings if against else ():
+        row = [standing.method]
+        for comparison in against.values():
+            c = comparison.get(standing.method)
+            row += [ABSENT] * 2 if c is None else [difference(c), f"{c.improvement:.2f}"]
+        if standing.seeds:
+            rows.append(row)
+    return table(header, rows) if rows else ""
+
+
+def _firmness(board: Board) -> str:
+    """What the order depends on, and which difference the seeds can show."""
+    lines = []
+    if shares := board.variance_shares():
+        lines.append(
+            f"What orders the volume, as shares of the variance of log scores between methods: {percent(shares)}."
+        )
+    if least := least_difference(board, REFERENCES[0]):
+        lines.append(
+            f"Power: with {least[1]} seeds and the spread of these records, a difference of volume from "
+            f"{REFERENCES[0]} has an interval without 0 from {least[0]:.3f} on."
+        )
+    if found := changes(board):
+        first = max((s for s in board.standings if s.seeds), key=lambda s: s.volumes.mean()).method
+        lines.append(f"How firm the order is (Kendall's tau with the order of the volumes, in which {first} is first):")
+        rows = [[change.change, f"{change.tau:.2f}", change.first] for change in found]
+        lines.append(table(["", "tau", "first"], rows))
+    return "\n\n".join(lines)
+
+
+def _price(board: Board) -> str:
+    naive, rows = board.of(REFERENCES[0]), []
+    for standing in board.standings:
+        if standing.seeds:
+            beside, pairs = seconds_beside(standing, naive), old_pairs(standing)
+            rows.append([standing.method, ABSENT if beside is None else f"{beside:.2f}",
+                         "all" if pairs is None else f"{pairs:,}", _rounded(minutes_per_point(standing)),
+                         _rounded(pairs_per_point(standing))])  # fmt: skip
+    header = ["method", "seconds, x naive", "old pairs kept", "minutes per 0.01 of volume", "old pairs per 0.01"]
+    return table(header, rows) if rows else ""
+
+
+def _rounded(number: float | None) -> str:
+    return ABSENT if number is None else f"{number:,.3g}"
+
+
+# --- both protocols'
 
 
 def _about(records: Sequence[BenchRecord]) -> str:
@@ -90,107 +175,6 @@ def _about(records: Sequence[BenchRecord]) -> str:
     lines = [f"Seeds {', '.join(map(str, seeds))}. Device: {'; '.join(devices) or ABSENT}."]
     lines.append(f"PyTorch {', '.join(versions) or ABSENT}. Commits: {', '.join(commits) or ABSENT}.")
     return " ".join(lines + ([SMALL] if len(seeds) < 6 else []))
-
-
-def conditions(records: Sequence[BenchRecord]) -> tuple[list[int], list[str], list[str]]:
-    """The seeds, the devices with their precision, and the versions of PyTorch that records were made with."""
-    seeds = sorted({record.seed for record in records})
-    devices = sorted({f"{record.device['name']}, {record.device['precision']}" for record in records if record.device})
-    return seeds, devices, sorted({record.versions["torch"] for record in records if record.versions})
-
-
-def with_interval(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
-    """A mean and, in parentheses, its interval; without where the interval is NaN."""
-    mean, low, high = numbers
-    return f"{mean:{spec}}" if math.isnan(low) else f"{mean:{spec}} ({low:{spec}} to {high:{spec}})"
-
-
-def shown(standing: Standing, quantity: str) -> str:
-    """A quantity's mean over the seeds that have it, and its interval."""
-    values = standing.array(quantity)
-    return with_interval(mean_and_interval(values, quantity), spec_of(quantity)) if len(values) else ABSENT
-
-
-def spec_of(quantity: str) -> str:
-    """How a quantity is written: km as whole numbers, all else with three digits, and four for the least volume."""
-    return ",.0f" if is_km(quantity) else ".4f" if quantity == WITH_ANSWERS else ".3f"
-
-
-def difference(comparison: Comparison, spec: str = ".3f") -> str:
-    """A paired difference and its interval."""
-    low, high = comparison.interval.low, comparison.interval.high
-    return with_interval((comparison.difference, low, high), f"+{spec}")
-
-
-def kinds(board: Board) -> list[str]:
-    """The kinds of new pairs that the board's runs were trained on."""
-    numbers = [
-        record.numbers for standing in board.standings for record in standing.records if record.numbers is not None
-    ]
-    return [name for name in SLICES if any(name in n.constant_km for n in numbers)]
-
-
-def rate(standing: Standing) -> str:
-    """The learning rate, as a multiple of the scenario's."""
-    return " ".join(dict.fromkeys(f"x {rate_factor(record):g}" for record in standing.records))
-
-
-# --- the parts of a board
-
-
-def _readings(board: Board) -> str:
-    quantities = [KEPT_MAP, KEPT_ANSWERS, *(f"{LEARNED} {kind}" for kind in kinds(board)), "integration", WITH_ANSWERS]
-    header = ["may use", "method", "rate", *(q.replace(f"{LEARNED} ", f"{LEARNED}: ") for q in quantities)]
-    header += ["map km", "old answers km", "seeds", "failed"]
-    best, rows = board.best(), []
-    for standing in board.standings:
-        name = f"**{standing.method}**" if standing.method in best else standing.method
-        numbers = (
-            [shown(standing, quantity) for quantity in quantities] if standing.seeds else [ABSENT] * len(quantities)
-        )
-        old = shown(standing, OLD_ANSWERS) if standing.seeds else ABSENT
-        counts = [str(len(standing.seeds)), str(len(standing.failed))]
-        rows.append([standing.uses, name, rate(standing), *numbers, _km(standing), old, *counts])
-    return table(header, rows)
-
-
-def _km(standing: Standing) -> str:
-    if not standing.seeds:
-        return ABSENT
-    start, end = (standing.array(key).mean() for key in ("km_start", "km_end"))
-    return f"{start:,.0f} → {end:,.0f}"
-
-
-def _first_protocol(board: Board) -> str:
-    """Scores by which trials chose, and the volume's paired differences."""
-    compared = {name: comparison for name in REFERENCES if (comparison := board.compared_with(name))}
-    header = ["method", *SCORES, "volume", "middle half"]
-    for name in compared:
-        header += [f"less {name}, paired", f"P(better than {name})"]
-    rows = []
-    for standing in board.standings:
-        if not standing.seeds:
-            continue
-        row = [standing.method, *(shown(standing, quantity) for quantity in (*SCORES, "volume"))]
-        row.append(f"{interquartile_mean(standing.volumes):.3f}")
-        for comparison in compared.values():
-            c = comparison.get(standing.method)
-            row += [ABSENT] * 2 if c is None else [difference(c), f"{c.improvement:.2f}"]
-        rows.append(row)
-    parts = [table(header, rows)] if rows else []
-    if shares := board.variance_shares():
-        parts.append(
-            f"What orders the volume, as shares of the variance of log scores between methods: {percent(shares)}."
-        )
-    return "\n\n".join(parts)
-
-
-def percent(shares: dict[str, float]) -> str:
-    """Shares in words, the largest first."""
-    ordered = sorted(shares.items(), key=lambda item: -item[1])
-    return ", ".join(
-        f"{name} {100 * share:.3g} %" if share >= 0.001 else f"{name} below 0.1 %" for name, share in ordered
-    )
 
 
 def _continual(board: Board) -> str:
@@ -244,7 +228,7 @@ def _trials(of_tier: Sequence[Board]) -> str:
             if first.trials:
                 tried = [f"{t.value:g}: {'failed' if t.volume is None else f'{t.volume:.3f}'}" for t in first.trials]
                 chosen = ABSENT if first.value is None else f"{first.value:g}"
-                rows[standing.method] = [standing.method, first.setting, ", ".join(tried), chosen]
+                rows[standing.method] = [standing.method, first.setting or ABSENT, ", ".join(tried), chosen]
     if not rows:
         return "None: every method has its default settings."
     return table(["method", "setting", "volume on the development ocean", "chosen"], list(rows.values()))
@@ -260,7 +244,7 @@ def _commands(of_tier: Sequence[Board]) -> str:
 
 def picture_name(board: Board) -> str:
     words = "_".join([board.tier, board.scenario, *board.variant.replace(",", "").split()])
-    return f"leaderboard_{words}.png"
+    return f"leaderboard_{words}.png" if board.protocol == 1 else f"leaderboard{board.protocol}_{words}.png"
 
 
 def write_pictures(records: Sequence[BenchRecord], folder: Path) -> list[Path]:

@@ -1,7 +1,8 @@
-"""Who takes part: a strategy, or several together, and the few values of its main setting that may be tried.
+"""Who takes part: a strategy, or several together, and the values of its strength that are tried.
 
-Every method has the same number of trials. One without a setting of its own is tried at other learning rates.
-The first value is the default, which counts in a tie, and stands where nothing is tuned.
+All methods train at the scenario's learning rate, but for those that are there to show what another rate does. A
+strength has five values, about evenly spaced on a log scale; the middle one stands where nothing is tuned. One more on
+either side is tried where the best of the five is at that end. A method without a strength has no trials.
 """
 
 from __future__ import annotations
@@ -22,39 +23,32 @@ from atlantis.strategies import Need
 from atlantis.strategies.registry import checked_settings, code_digest, find
 from atlantis.vocabulary import Kind
 
-TRIALS = 3
-RATE = "learning_rate"
-"""The setting of a method that has none of its own: the scenario's learning rate, times the value."""
-
-REVISED: dict[str, str] = dict.fromkeys(["lwf", "replay", "replay_1pct"], "-r2")
-"""What stands behind the name of a method whose runs are others since 2026-11-28 (docs/benchmark.md)."""
+N_VALUES = 5
 
 NEEDS: tuple[Need, ...] = ("old prompts", "old data", "base weights", "optimizer state")
 MAX_BYTES = 20_000
 
 
 class Method(Settings):
-    """What enters: `strategy` as in a run's config, its main `setting`, and the `values` that are tried for it.
+    """What enters: `strategy` as in a run's config, the `setting` that is its strength, and the `values` tried for it.
 
-    In a list of strategies the setting says which: `1.weight` is the second one's.
+    In a list of strategies the setting says which: `1.weight` is the second one's. `beyond`: the values that are tried
+    further down and up, null where the range ends. `rate` multiplies the scenario's learning rate.
     """
 
     name: Annotated[str, AfterValidator(folder_name), Field(max_length=40)]
     strategy: dict[str, Any] | list[dict[str, Any]]
-    setting: str = RATE
-    values: list[float] = Field(default=[1.0, 0.5, 2.0], min_length=TRIALS, max_length=TRIALS)
+    setting: str | None = None
+    values: list[float] = Field(default=[], description="five, ascending; the middle one where nothing is tuned")
+    beyond: list[float | None] = Field(default=[None, None], min_length=2, max_length=2)
+    rate: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="after")
     def _strategies_exist(self) -> Method:
         if not self._list:
             raise ValueError("strategy: an empty list; name at least one, such as {name: naive}")
-        if len(set(self.values)) < TRIALS:
-            raise ValueError(f"values: {self.values} has one of them twice; a value is tried once")
-        if self.setting == RATE and "values" in self.model_fields_set and "setting" not in self.model_fields_set:
-            raise ValueError(f"values: of which setting? Give setting too ({RATE}: the values multiply the rate)")
-        if self.setting != RATE and "values" not in self.model_fields_set:
-            raise ValueError(f"values: give the three that are tried for {self.setting}, the default first")
-        for value in self.values:
+        self._check_values()
+        for value in (*self.values, *(value for value in self.beyond if value is not None)) or (None,):
             for strategy in self.parts(value):
                 checked_settings(strategy)
         for part in self._list:
@@ -63,14 +57,36 @@ class Method(Settings):
                 raise ValueError(f"{part['name']}: needs is {declared!r}; it is a set of some of {', '.join(NEEDS)}")
         return self
 
+    def _check_values(self) -> None:
+        """Five in ascending order where there is a setting, with `beyond` outside them, and none where there is not."""
+        low, high = self.beyond
+        if self.setting is None:
+            if self.values or self.beyond != [None, None]:
+                raise ValueError(f"values: {self.values} of which setting? Give setting too, or leave them out")
+        elif len(self.values) != N_VALUES or self.values != sorted(set(self.values)):
+            raise ValueError(f"values: {self.values}; give the {N_VALUES} that are tried for {self.setting}, ascending")
+        elif not (low is None or low < self.values[0]) or not (high is None or high > self.values[-1]):
+            raise ValueError(f"beyond: {[low, high]} must lie outside the values, one below and one above, or null")
+
+    @property
+    def default(self) -> float | None:
+        """The value that stands where nothing is tuned; None without a setting."""
+        return self.values[N_VALUES // 2] if self.values else None
+
+    def further(self, value: float | None) -> float | None:
+        """The value beyond `value` where that is at an end of the five; None elsewhere, and where the range ends."""
+        if not self.values or value not in (self.values[0], self.values[-1]):
+            return None
+        return self.beyond[0] if value == self.values[0] else self.beyond[1]
+
     @property
     def _list(self) -> list[dict[str, Any]]:
         return self.strategy if isinstance(self.strategy, list) else [self.strategy]
 
-    def parts(self, value: float) -> list[dict[str, Any]]:
+    def parts(self, value: float | None) -> list[dict[str, Any]]:
         """The strategies as a config has them, with `value` for the setting."""
         parts = [dict(part) for part in self._list]
-        if self.setting != RATE:
+        if self.setting is not None and value is not None:
             index, _, key = self.setting.rpartition(".")
             if index and (not re.fullmatch("[0-9]{1,3}", index) or int(index) >= len(parts)):
                 raise ValueError(f"setting {self.setting!r} counts the strategies from 0, and there are {len(parts)}")
@@ -81,11 +97,10 @@ class Method(Settings):
     def key(self) -> str:
         """What its runs are named by: its name and, unless it is the benchmark's own, a digest of all that it is.
 
-        So what ran before a file, or a class that it names, was changed is not taken for what it is now. One of the
-        benchmark's own that was changed has its `REVISED` with it.
+        So what ran before a file, or a class that it names, was changed is not taken for what it is now.
         """
         if METHODS.get(self.name) == self:
-            return self.name + REVISED.get(self.name, "")
+            return self.name
         code = [code_digest(part["name"]) for part in self._list]
         return f"{self.name}-{digest_of([self.model_dump(mode='json'), code])[:6]}"
 
@@ -107,66 +122,91 @@ class Method(Settings):
         """Whether it keeps old pairs, of a number that can be set."""
         return any("buffer" in find(part["name"]).Settings.model_fields for part in self._list)
 
-    def on(self, config: RunConfig, value: float, buffer: int | None = None) -> RunConfig:
+    def on(self, config: RunConfig, value: float | None, buffer: int | None = None) -> RunConfig:
         """The run `config` with this method; `buffer`, where it is given, is how many old pairs may be kept."""
         parts = self.parts(value)
         for part in parts if buffer else ():
             if "buffer" in find(part["name"]).Settings.model_fields:
                 part["buffer"] = buffer
         data: dict[str, Any] = config.model_dump(mode="json") | {"strategy": parts}
-        if self.setting == RATE:
-            data["training"]["learning_rate"] *= value
+        data["training"]["learning_rate"] *= self.rate
         return configs.checked(RunConfig, data, f"method {self.name}")
 
 
-def _method(name: str, setting: str = RATE, values: tuple[float, ...] = (1.0, 0.5, 2.0), **more: Any) -> Method:
-    """A strategy under its own name, or under the one in `called`."""
-    called = more.pop("called", name)
-    return Method(name=called, strategy={"name": name, **more}, setting=setting, values=list(values))
+Values = tuple[float, float, float, float, float]
+Beyond = tuple[float | None, float | None]
 
+
+def _plain(name: str, called: str = "", rate: float = 1.0, **strategy: Any) -> Method:
+    """A strategy with nothing to tune, under its own name or the one in `called`."""
+    return Method(name=called or name, strategy={"name": name, **strategy}, rate=rate)
+
+
+def _tuned(name: str, setting: str, values: Values, beyond: Beyond, called: str = "", **strategy: Any) -> Method:
+    """A strategy whose strength is tried at `values`, under its own name or the one in `called`."""
+    return Method(
+        name=called or name,
+        strategy={"name": name, **strategy},
+        setting=setting,
+        values=list(values),
+        beyond=list(beyond),
+    )
+
+
+def _weighed(name: str, weight: float) -> Method:
+    """A strategy whose strength is a weight: `weight` in the middle, and a factor of about 3 between the values."""
+    low, lower, middle, higher, high = (round(weight * factor, 10) for factor in (0.1, 0.3, 1, 3, 10))
+    beyond = round(weight * 0.03, 10), round(weight * 30, 10)
+    return _tuned(name, "weight", (low, lower, middle, higher, high), beyond)
+
+
+def _together(called: str, *names: str, setting: str, values: Values, beyond: Beyond) -> Method:
+    """Several strategies at once."""
+    strategies = [{"name": name} for name in names]
+    return Method(name=called, strategy=strategies, setting=setting, values=list(values), beyond=list(beyond))
+
+
+SHARES: Values = (0.1, 0.3, 0.5, 0.7, 0.9)
+"""Of a way between two models."""
 
 METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        _method("naive"),
-        _method("joint"),
-        _method("replay", called="replay_1pct", share=0.01),
-        _method("replay", "share", (0.1, 0.05, 0.3)),
-        _method("der", "alpha", (0.5, 0.1, 1.0)),
-        _method("agem"),
-        _method("agem", called="agem_update", project="update"),
-        _method("distill", "weight", (1.0, 0.3, 3.0)),
-        _method("lwf", "weight", (0.1, 0.03, 0.3)),
-        _method("l2sp", "weight", (0.1, 0.01, 1.0)),
-        _method("ewc", "weight", (2.0, 0.2, 20.0)),
-        _method("online_ewc", "weight", (2.0, 0.2, 20.0)),
-        _method("mas", "weight", (1.0, 0.1, 10.0)),
-        _method("gpm", "energy", (0.95, 0.8, 0.99)),
-        _method("lora", "rank", (8, 2, 32)),
-        _method("freeze", "bottom", (3, 1, 5)),
-        _method("wise", "alpha", (0.5, 0.25, 0.75)),
-        _method("ema", "decay", (0.99, 0.95, 0.995)),
-        _method("averaging", "pull", (0.5, 0.2, 0.8)),
-        _method("flow"),
-        _method("early", "factor", (1.0, 0.3, 0.1)),
-        _method("early", "factor", (1.0, 0.3, 0.1), called="early_moments", moments=True),
-        _method("integration", "weight", (1.0, 0.1, 10.0)),
-        _method("fixed_mean", "weight", (1.0, 0.3, 3.0)),
-        _method("repair", "weight", (10.0, 3.0, 30.0)),
-        _method("freeze", "top", (3, 2, 4), called="lower_alone", bottom=0),
-        _method("new_rows", "factor", (20.0, 5.0, 100.0)),
-        Method(
-            name="replay_l2sp",
-            strategy=[{"name": "replay"}, {"name": "l2sp"}],
-            setting="1.weight",
-            values=[0.1, 0.01, 1.0],
-        ),
+        _plain("naive"),
+        _plain("naive", "naive_half_rate", rate=0.5),
+        _plain("naive", "naive_double_rate", rate=2.0),
+        _plain("joint"),
+        _plain("replay", "replay_1pct", share=0.01),
+        _tuned("replay", "share", (0.02, 0.05, 0.1, 0.2, 0.4), (0.01, 0.6)),
+        _tuned("der", "alpha", (0.05, 0.15, 0.5, 1.5, 5.0), (0.015, 15.0)),
+        _plain("agem"),
+        _plain("agem", "agem_update", project="update"),
+        _weighed("distill", 1.0),
+        _weighed("lwf", 0.1),
+        _weighed("l2sp", 0.1),
+        _weighed("ewc", 2.0),
+        _weighed("online_ewc", 2.0),
+        _tuned("mas", "weight", (1.0, 4.0, 16.0, 64.0, 256.0), (0.25, 1_024.0)),
+        _tuned("gpm", "energy", (0.8, 0.9, 0.95, 0.98, 0.99), (0.6, 0.995)),
+        _tuned("lora", "rank", (2, 4, 8, 16, 32), (1, 64)),
+        _tuned("freeze", "bottom", (1, 2, 3, 4, 5), (None, None)),
+        _tuned("freeze", "top", (1, 2, 3, 4, 5), (None, None), "lower_alone", bottom=0),
+        _tuned("wise", "alpha", SHARES, (0.03, 0.97)),
+        _tuned("ema", "decay", (0.95, 0.98, 0.99, 0.995, 0.998), (0.9, 0.999)),
+        _tuned("averaging", "pull", SHARES, (0.03, 1.0)),
+        _plain("flow"),
+        _tuned("early", "factor", (0.03, 0.1, 0.3, 0.6, 1.0), (0.01, None)),
+        _tuned("early", "factor", (0.03, 0.1, 0.3, 0.6, 1.0), (0.01, None), "early_moments", moments=True),
+        _weighed("integration", 1.0),
+        _weighed("fixed_mean", 1.0),
+        _weighed("repair", 10.0),
+        _tuned("new_rows", "factor", (2.0, 6.0, 20.0, 60.0, 200.0), (0.6, 600.0)),
+        _together("replay_l2sp", "replay", "l2sp", setting="1.weight", values=(0.01, 0.03, 0.1, 0.3, 1.0),
+                  beyond=(0.003, 3.0)),
+        _together("distill_wise", "distill", "wise", setting="1.alpha", values=SHARES, beyond=(0.03, 0.97)),
     )
-}
-"""By name. First stands what counts in a tie, with most the strategy's own default; the others lie on either side.
-
-LwF's values were (1, 0.3, 3) until 2026-11-28; at all three nothing new was learned (docs/benchmark.md).
-"""
+}  # fmt: skip
+"""By name. `mas` begins at the strategy's own weight, which is 1/460 of the paper's (docs/strategies.md)."""
 
 
 def read_method(file: Path) -> Method:

@@ -1,4 +1,4 @@
-"""What the methods keep and learn as a picture: what keeping the map costs in learning, and in joining."""
+"""What the methods keep and learn as a picture: what keeping costs in learning, and in joining."""
 
 from __future__ import annotations
 
@@ -13,27 +13,34 @@ from atlantis.bench.standing import Board, mean_and_interval
 from atlantis.report.style import INK, LINES, MUTED, literal, new_figure, style
 
 MARKERS = "osD^vPX*"
+PANELS = {
+    1: ((KEPT_MAP, LEARNED), (KEPT_MAP, "integration")),
+    2: (("answers", LEARNED), ("map", "integration")),
+}
+"""By protocol: what lies along a panel, and what goes up."""
 LINE_HEIGHT = 0.05
 """Of a name, as a share of the panel."""
 
 
 def pareto_plot(board: Board) -> Figure:
-    """Map kept against learned and against integration; means, intervals, open where another method is better.
+    """What is kept against what is learned, and against integration; means, intervals, open where another is better.
 
-    What is learned is drawn from 0 up: below, a constant answer is better.
+    In the first protocol what is kept is the map; in the second the old answers, and the map beside integration. What
+    is learned is drawn from 0 up: below, a constant answer is better.
     """
+    panels = PANELS[board.protocol]
     with style():
         figure = new_figure(f"{board.title} ({board.tier} tier)", (11.0, 5.0))
-        axes = figure.subplots(1, 2, sharex=True)
-        for ax, quantity in zip(axes, (LEARNED, "integration"), strict=True):
-            _panel(ax, board, quantity)
+        axes = figure.subplots(1, 2, sharex=len({kept for kept, _ in panels}) == 1)
+        for ax, (kept, quantity) in zip(axes, panels, strict=True):
+            _panel(ax, board, kept, quantity)
         handles, labels = axes[0].get_legend_handles_labels()
         shown = dict(zip(labels, handles, strict=True))
         figure.legend(shown.values(), shown.keys(), title="may use", loc="outside lower left", ncols=4)
     return figure
 
 
-def _panel(ax: Axes, board: Board, quantity: str) -> None:
+def _panel(ax: Axes, board: Board, kept: str, quantity: str) -> None:
     best, groups = board.best(), list(dict.fromkeys(standing.uses for standing in board.standings))
     points: list[tuple[str, float, float, bool]] = []
     for standing in board.standings:
@@ -41,7 +48,7 @@ def _panel(ax: Axes, board: Board, quantity: str) -> None:
             continue
         group = groups.index(standing.uses)
         colour, marker = LINES[group % len(LINES)], MARKERS[group % len(MARKERS)]
-        read = {name: standing.array(name) for name in (KEPT_MAP, quantity)}
+        read = {name: standing.array(name) for name in (kept, quantity)}
         if not all(len(values) for values in read.values()):
             continue
         (x, *x_ends), (y, *y_ends) = (mean_and_interval(values, name) for name, values in read.items())
@@ -53,7 +60,7 @@ def _panel(ax: Axes, board: Board, quantity: str) -> None:
         ax.plot([], [], marker, color=colour, ms=7, ls="", label=standing.uses)  # the legend's, always filled
         points.append((standing.method, x, y, filled))
     ax.locator_params(axis="x", nbins=5)
-    ax.set_xlabel(KEPT_MAP)
+    ax.set_xlabel(f"old {kept}" if kept == "answers" else kept)
     ax.set_ylabel(f"{quantity} (0: no better than a constant answer)" if quantity == LEARNED else quantity)
     _name(ax, points)
 

@@ -2,13 +2,13 @@
 
     value(record, "map kept")             # None: the record does not have it
 
-Beside the first protocol's scores (scores.py) stand readings that do not saturate and hide nothing:
+Beside a record's scores (scores.py) stand readings that do not saturate and hide nothing:
 
     map kept            min(1, E_start / E_end), E the error of a probe fitted anew on real cities, held out from it
     answers kept        min(1, A_start / A_end), A the error of the answers to held-out pairs of real cities
-    learned SLICE       1 - E / E_constant on held-out new pairs of one kind: 0 as good as a constant answer, below:
-    worse learned             their mean, cut nowhere volume with answers map kept x answers kept x learned (0 where it
-    is below) x integration
+    learned SLICE       1 - E / E_constant on held-out new pairs of one kind: 0 as good as a constant, below 0: worse
+    learned             their mean, cut nowhere
+    volume with answers map kept x answers kept x learned (0 where it is below) x integration
 
 Both ratios are above 0 and at most 1: twice the error is 0.5 and ten times is 0.1, however good the map was before.
 They are cut at 1 because *kept* is the question: what became better is all kept. A base without a map has none to keep.
@@ -20,15 +20,16 @@ from collections.abc import Callable
 
 from atlantis.bench.chance import measured_answers_km, measured_chance_km
 from atlantis.bench.continual import Continual, above_chance
-from atlantis.bench.methods import RATE
 from atlantis.bench.record import BenchRecord
-from atlantis.bench.scores import DAMAGE, OLD, REAL, Numbers, Scores
-from atlantis.bench.tiers import SHIPPED, SHIPPED_CITY
+from atlantis.bench.scores import DAMAGE, OLD, REAL, FirstScores, Numbers, Scores, learned
+from atlantis.bench.tiers import SHIPPED_CITY, WARM_START
 from atlantis.errors import UserError
 from atlantis.scales import BELOW_ONE, IDENTITY, LOG, SHARE, Scale
 from atlantis.statistics import hypervolume
 
-SCORES = tuple(Scores.model_fields)
+SCORES = {1: tuple(FirstScores.model_fields), 2: tuple(Scores.model_fields)}
+"""By protocol."""
+_ALL_SCORES = tuple(dict.fromkeys([*SCORES[2], *SCORES[1]]))
 MEASURES = tuple(Continual.model_fields)
 KM = ("km_start", "km_end")
 KEPT_MAP, KEPT_ANSWERS, LEARNED, WITH_ANSWERS = "map kept", "answers kept", "learned", "volume with answers"
@@ -38,8 +39,11 @@ MOVED = "turned or shifted"
 OLD_ANSWERS = f"task {OLD}"
 """What the model answers to pairs of real cities: the task that was learned first."""
 
-POINT = (KEPT_MAP, KEPT_ANSWERS, LEARNED, "integration")
-"""What methods are compared by side by side: no other is as good in all and better in one."""
+POINT = {1: (KEPT_MAP, KEPT_ANSWERS, LEARNED, "integration"), 2: ("map", "answers", LEARNED, "integration")}
+"""By protocol, what methods are compared by side by side: no other is as good in all and better in one."""
+
+FRONT = ("answers", LEARNED)
+"""The two that most users want: old answers kept, new ones learned."""
 
 
 def value(record: BenchRecord, quantity: str) -> float | None:
@@ -56,7 +60,7 @@ def scale_of(quantity: str) -> Scale:
     """The scale on which a quantity has no bound, for intervals."""
     if quantity == LEARNED or quantity.startswith(f"{LEARNED} "):
         return BELOW_ONE
-    if quantity in (*SCORES, "volume", KEPT_MAP, KEPT_ANSWERS, WITH_ANSWERS):
+    if quantity in (*_ALL_SCORES, "volume", KEPT_MAP, KEPT_ANSWERS, WITH_ANSWERS):
         return SHARE
     # Of the measures of a sequence, a unit is the real cities' chance, and an ocean's skill may be above 1.
     return LOG if is_km(quantity) else IDENTITY
@@ -76,31 +80,24 @@ def continual_of(record: BenchRecord) -> Continual | None:
     return above_chance(record.continual, [record.numbers.km_untrained, *oceans])
 
 
-def learned(numbers: Numbers) -> dict[str, float]:
-    """By kind of new pairs that were trained on: 1 - E / E_constant."""
-    return {
-        name: 1 - numbers.task_km[name] / constant for name, constant in numbers.constant_km.items() if constant > 0
-    }
-
-
 def rate_factor(record: BenchRecord) -> float:
-    """The learning rate as a multiple of the scenario's, as trials chose it."""
-    scales_the_rate = record.setting in (RATE, "factor")  # `early` and `new_rows` have a factor of their own
-    return record.value if scales_the_rate and record.value is not None else 1.0
+    """The learning rate as a multiple of the scenario's, as the method has it or trials chose it."""
+    scales_the_rate = record.setting in ("learning_rate", "factor")  # `early` and `new_rows` have a factor
+    return record.value if scales_the_rate and record.value is not None else record.rate
 
 
 # --- readings
 
 
-Reader = Callable[[BenchRecord, Numbers, Scores], float | None]
+Reader = Callable[[BenchRecord, Numbers, Scores | FirstScores], float | None]
 
 
 def _answers_start(record: BenchRecord, numbers: Numbers) -> float | None:
     if numbers.answers_km_start is not None:
         return numbers.answers_km_start
-    if record.tier != "cpu":
+    if record.tier != "cpu" or record.protocol != 1:
         return None
-    return measured_answers_km(SHIPPED_CITY if record.scenario == "A7" else SHIPPED)
+    return measured_answers_km(SHIPPED_CITY if record.scenario == "A7" else WARM_START)
 
 
 def _kept(start: float | None, end: float | None) -> float | None:
@@ -109,20 +106,20 @@ def _kept(start: float | None, end: float | None) -> float | None:
     return 1.0 if end <= start else start / end
 
 
-def _map_kept(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
+def _map_kept(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores) -> float | None:
     return _kept(numbers.km_start, numbers.km_end) if numbers.skill_start > 0 else None
 
 
-def _answers_kept(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
+def _answers_kept(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores) -> float | None:
     return _kept(_answers_start(record, numbers), numbers.task_km.get(OLD))
 
 
-def _learned(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
+def _learned(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores) -> float | None:
     of_slices = learned(numbers)
     return sum(of_slices.values()) / len(of_slices) if of_slices else None
 
 
-def _volume(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
+def _volume(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores) -> float | None:
     point = [read(record, numbers, scores) for read in (_map_kept, _answers_kept, _learned)]
     names = [reading for reading in point if reading is not None]
     return hypervolume([[*names, scores.integration]]) if len(names) == len(point) else None
@@ -139,7 +136,7 @@ _READINGS: dict[str, Reader] = {
 
 
 def _measure(name: str) -> Reader:
-    def read(record: BenchRecord, numbers: Numbers, scores: Scores) -> float | None:
+    def read(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores) -> float | None:
         measures = continual_of(record)
         return None if measures is None else getattr(measures, name)
 
@@ -150,8 +147,8 @@ def _reader(quantity: str) -> Reader:
     kind, _, argument = quantity.partition(" ")
     if quantity in _READINGS:
         return _READINGS[quantity]
-    if quantity in SCORES:
-        return lambda record, numbers, scores: getattr(scores, quantity)
+    if quantity in _ALL_SCORES:
+        return lambda record, numbers, scores: getattr(scores, quantity, None)
     if quantity in KM:
         return lambda record, numbers, scores: getattr(numbers, quantity)
     if quantity in (*DAMAGE, MOVED):
@@ -162,7 +159,7 @@ def _reader(quantity: str) -> Reader:
         return lambda record, numbers, scores: numbers.task_km.get(argument)
     if kind == LEARNED and argument:
         return lambda record, numbers, scores: learned(numbers).get(argument)
-    names = ", ".join([*_READINGS, *SCORES, *KM, *DAMAGE, MOVED, *MEASURES, "task SLICE", f"{LEARNED} SLICE"])
+    names = ", ".join([*_READINGS, *_ALL_SCORES, *KM, *DAMAGE, MOVED, *MEASURES, "task SLICE", f"{LEARNED} SLICE"])
     raise UserError(f"no quantity {quantity!r}; there are {names}")
 
 

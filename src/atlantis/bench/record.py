@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from atlantis.bench.continual import Continual, SequenceErrors
-from atlantis.bench.scores import Numbers, Scores
+from atlantis.bench.scores import FirstScores, Numbers, Scores
 from atlantis.config import checked
 from atlantis.errors import UserError
 from atlantis.progress import say
@@ -23,10 +23,14 @@ from atlantis.strategies import Need
 
 
 class Trial(Settings):
-    """One value that was tried on the development ocean, and the volume it reached; None: it failed."""
+    """One value that was tried on the development ocean, and the volume it reached; None: it failed.
+
+    `volume` is the mean over the development seeds, and `volumes` has each (the first protocol had one).
+    """
 
     value: float
     volume: float | None
+    volumes: list[float | None] = Field(default_factory=list)
     error: str | None = None
 
 
@@ -35,6 +39,8 @@ class BenchRecord(Settings):
 
     format: Literal[1, 2] = 2
     """1, until 2026-11-28: `continual` is of the skills 1 - E / C_0, without `sequence` and `answers_km_start`."""
+    protocol: Literal[1, 2] = 1
+    """The first is of 2026-11-24 (docs/benchmark.md). Records of two protocols share no table."""
     tier: str
     scenario: str
     variant: str
@@ -42,14 +48,16 @@ class BenchRecord(Settings):
     method: str
     needs: list[Need]
     seed: int
-    setting: str
+    setting: str | None
     value: float | None
-    """Chosen by the trials; None where all of them failed."""
+    """Chosen by the trials; None where all of them failed, and for a method without a setting."""
+    rate: float = 1.0
+    """A multiple of the scenario's learning rate. In the first protocol `setting` may have changed it instead."""
     trials: list[Trial]
     strategy: list[dict[str, Any]]
     command: str
     config_digest: str | None
-    scores: Scores | None = None
+    scores: Scores | FirstScores | None = None
     numbers: Numbers | None = None
     continual: Continual | None = None
     """Of sequences, from the skills of `sequence`."""
@@ -66,6 +74,8 @@ class BenchRecord(Settings):
     def _one_outcome(self) -> BenchRecord:
         if (self.scores is None) == (self.error is None):
             raise ValueError("a record has either scores or an error")
+        if self.scores is not None and isinstance(self.scores, FirstScores) != (self.protocol == 1):
+            raise ValueError(f"scores: {', '.join(type(self.scores).model_fields)} are not protocol {self.protocol}'s")
         if self.scores is not None and not all(0 <= score <= 1 for score in self.scores.point):
             raise ValueError(f"scores: {self.scores.point} are not all from 0 to 1")
         if self.device is not None and not {"name", "precision"} <= set(self.device):
@@ -106,11 +116,11 @@ def read_record(file: Path) -> BenchRecord:
 
 def read_records(paths: Iterable[Path]) -> list[BenchRecord]:
     """The records in files, and in folders of them. Raises UserError for none at all, and for two of the same run."""
-    files: dict[tuple[str, str], Path] = {}
+    files: dict[tuple[str, int, str], Path] = {}
     records = []
     for file in record_files(paths):
         record = read_record(file)
-        key = (record.tier, record.file_name)
+        key = (record.tier, record.protocol, record.file_name)
         if key in files:
             raise UserError(f"{file}: {files[key]} is a record of the same run; leave one of them out")
         files[key] = file

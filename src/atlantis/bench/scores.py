@@ -1,18 +1,18 @@
-"""What a method did, as three scores from 0 to 1: the old map kept, the new cities learned, both on one map.
+"""What a method did, as four scores from 0 to 1: old map and old answers kept, new cities learned, both on one map.
 
-    retention    S_end / S_start
-    acquisition  mean over kinds of new pairs of 1 - E / E_constant
+    map          E_start / E_end
+    answers      S_end / S_start
+    acquisition  mean over kinds of new pairs of 1 - A / A_constant
     integration  mean over regions of 1 / max(1, ratio)
 
-All are cut to [0, 1]. S is the skill of a probe that is fitted anew, on real cities held out from it. E is the mean
-error in km on held-out pairs, E_constant that of the best answer that does not look at the question: the median
-distance of the training pairs of that kind. The ratio is `integration_ratio` of docs/metrics.md; for scattered cities,
-which have no islands to be compared with, the error of a probe that never saw them over its error on real cities.
-docs/benchmark.md gives the reasons.
+All are cut to [0, 1], acquisition after the mean. E is the error in km of a probe that is fitted anew, on real cities
+held out from it. S is the skill of the answers to held-out pairs of real cities, 1 - error / error of the best
+constant answer. A is the mean error in km on held-out new pairs, A_constant that of the best answer that does not look
+at the question: the median distance of the training pairs of that kind. The ratio is `integration_ratio` of
+docs/metrics.md; for scattered cities, which have no islands to be compared with, the error of a probe that never saw
+them over its error on real cities. docs/benchmark.md gives the reasons.
 
-These are the first protocol's scores, by which trials choose. They hide two things: retention hardly moves while the
-map is much better than chance, and acquisition cuts each kind of pairs at 0 before it takes the mean. quantities.py has
-what the pages show beside them, from the same `Numbers`.
+The first protocol had three scores (`FirstScores`), which its records keep.
 """
 
 from __future__ import annotations
@@ -29,10 +29,12 @@ from atlantis.bench.scenarios import Case
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
 from atlantis.names import REAL, SLICES
+from atlantis.report.run_data import load as load_run
 from atlantis.settings import RunConfig, Settings
 from atlantis.statistics import hypervolume
 from atlantis.sweep.results import MAP
-from atlantis.tasks.score import constant_error
+from atlantis.tasks import task_of
+from atlantis.tasks.score import OLD_TASK, constant_error
 from atlantis.world.of_run import world_of
 
 OLD = "world-world"
@@ -40,21 +42,34 @@ DAMAGE = ("lost", "bent", "turned", "shifted")
 """Of these a run's table has those that were known when it was probed; before `shifted`, `turned` has it within."""
 
 
-class Scores(Settings):
-    """Each from 0 to 1, higher better."""
-
-    retention: float
-    acquisition: float
-    integration: float
+class _Point(Settings):
+    @property
+    def point(self) -> list[float]:
+        return [getattr(self, name) for name in type(self).model_fields]
 
     @property
     def volume(self) -> float:
-        """Hypervolume of this one point above the origin: the product."""
+        """Hypervolume of this one point above the origin: the product (Zitzler and Thiele, 1999)."""
         return hypervolume([self.point])
 
-    @property
-    def point(self) -> list[float]:
-        return [self.retention, self.acquisition, self.integration]
+
+class Scores(_Point):
+    """Each from 0 to 1, higher better."""
+
+    map: float
+    answers: float
+    acquisition: float
+    integration: float
+
+
+class FirstScores(_Point):
+    """Of the first protocol, each from 0 to 1."""
+
+    retention: float
+    """Skill of the refitted probe, end over start."""
+    acquisition: float
+    """As in `Scores`, but each kind of pairs cut at 0 before the mean."""
+    integration: float
 
 
 class Numbers(Settings):
@@ -68,6 +83,12 @@ class Numbers(Settings):
     km_untrained: float
     answers_km_start: float | None = None
     """Of the base's answers to held-out pairs of real cities; None in records made before 2026-11-28."""
+    answers_skill_start: float | None = None
+    """Skill of the same; None in the first protocol's records, as are the next two."""
+    answers_skill_end: float | None = None
+    readable: dict[str, float] = Field(default_factory=dict)
+    """By slice, at the end: the share of answers that can be read. Of the others each counts as `penalty_km`."""
+    penalty_km: float | None = None
     task_km: dict[str, float]
     """By slice, at the end, of all slices."""
     constant_km: dict[str, float]
@@ -79,14 +100,21 @@ class Numbers(Settings):
 
 
 def scores_of(numbers: Numbers) -> Scores:
-    kept = numbers.skill_end / numbers.skill_start if numbers.skill_start > 0 else 0.0  # no map: nothing to keep
-    learned = [1 - numbers.task_km[name] / constant for name, constant in numbers.constant_km.items()]
-    joined = [1 / max(1.0, ratio) for ratio in numbers.ratio.values()]
+    """The four scores. A base without a map has none to keep, nor one that answers no better than a constant: 0."""
+    start, end = numbers.answers_skill_start or 0.0, numbers.answers_skill_end or 0.0
     return Scores(
-        retention=float(np.clip(kept, 0, 1)),
-        acquisition=float(np.mean(np.clip(learned, 0, 1))),
-        integration=float(np.mean(joined)),
+        map=min(1.0, numbers.km_start / numbers.km_end) if numbers.skill_start > 0 else 0.0,
+        answers=float(np.clip(end / start, 0, 1)) if start > 0 else 0.0,
+        acquisition=float(np.clip(np.mean(list(learned(numbers).values())), 0, 1)) if numbers.constant_km else 0.0,
+        integration=float(np.mean([1 / max(1.0, ratio) for ratio in numbers.ratio.values()])),
     )
+
+
+def learned(numbers: Numbers) -> dict[str, float]:
+    """By kind of new pairs that were trained on: 1 - E / E_constant."""
+    return {
+        name: 1 - numbers.task_km[name] / constant for name, constant in numbers.constant_km.items() if constant > 0
+    }
 
 
 def numbers_of(case: Case) -> Numbers:
@@ -107,11 +135,22 @@ def numbers_of(case: Case) -> Numbers:
         km_end=km["end"],
         km_untrained=_by_group(first, "km_untrained", 0)[REAL],
         answers_km_start=_by_group(first, "task_km", 0).get(OLD),
+        answers_skill_start=_answers(case.runs[0], 0, "skill").get(OLD),
+        answers_skill_end=_answers(config, _last_step(last), "skill").get(OLD),
+        readable=_answers(config, _last_step(last), "parsed"),
+        penalty_km=float(task_of(OLD_TASK).penalty),
         task_km=task_km,
         constant_km={name: value for name, value in constant.items() if name in task_km},
         ratio=_ratios(last, km["end"]),
         damage={name: of[REAL] for name in DAMAGE if REAL in (of := _by_group(last, name, _last_step(last)))},
     )
+
+
+def _answers(config: RunConfig, step: int, metric: str) -> dict[str, float]:
+    """A metric of a finished run's answers about distances at a step, by slice."""
+    scores = load_run(folder_of(config)).scores
+    rows = scores[(scores["step"] == step) & (scores["task"] == OLD_TASK) & (scores["metric"] == metric)]
+    return dict(zip(rows["slice"], rows["value"].astype(float), strict=True))
 
 
 def table_of(config: RunConfig) -> pd.DataFrame:

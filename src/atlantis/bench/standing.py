@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlantis.bench.methods import NEEDS
-from atlantis.bench.quantities import POINT, SCORES, scale_of, value
+from atlantis.bench.quantities import FRONT, POINT, SCORES, scale_of, value
 from atlantis.bench.record import BenchRecord
 from atlantis.scales import IDENTITY
 from atlantis.statistics import Interval, hypervolume, pareto, probability_of_improvement, seed_interval
@@ -23,7 +23,7 @@ REFERENCES = ("naive", "replay_1pct")
 
 @dataclass(frozen=True)
 class Standing:
-    """One method in one variant of a scenario: the first protocol's scores (n, 3) of the n seeds that have them."""
+    """One method in one variant of a scenario: the scores (n, k) of the n seeds that have them."""
 
     method: str
     needs: tuple[str, ...]
@@ -92,8 +92,9 @@ def compared(ours: Standing, theirs: Standing, quantity: str) -> Comparison | No
 
 @dataclass(frozen=True)
 class Board:
-    """One variant of a scenario: methods by what they may use, the largest first volume first within each."""
+    """One variant of a scenario: methods by what they may use, the largest volume first within each."""
 
+    protocol: int
     tier: str
     scenario: str
     variant: str
@@ -118,26 +119,39 @@ class Board:
         }
         return {name: comparison for name, comparison in comparisons.items() if comparison is not None}
 
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """The names of the scores, in the order of `Standing.scores`."""
+        return SCORES[self.protocol]
+
     def best(self) -> list[str]:
         """Methods whose means no other method reaches in all of `POINT`; what some record lacks is left out."""
+        return self.not_beaten(POINT[self.protocol])
+
+    def front(self) -> list[str]:
+        """Methods that no other beats in both of `FRONT`."""
+        return self.not_beaten(FRONT)
+
+    def not_beaten(self, wanted: Sequence[str]) -> list[str]:
+        """Methods of which no other has means as high in all of these quantities and higher in one."""
         scored = [standing for standing in self.standings if len(standing.seeds)]
-        quantities = [q for q in POINT if all(len(standing.array(q)) == len(standing.seeds) for standing in scored)]
+        quantities = [q for q in wanted if all(len(standing.array(q)) == len(standing.seeds) for standing in scored)]
         if not scored or not quantities:
             return []
         kept = pareto(np.array([[standing.array(q).mean() for q in quantities] for standing in scored]))
         return [standing.method for standing, stays in zip(scored, kept, strict=True) if stays]
 
     def variance_shares(self) -> dict[str, float]:
-        """What the first volume's order comes from: each score's share of the variance of log scores between methods.
+        """What the volume's order comes from: each score's share of the variance of log scores between methods.
 
         Of the means of the methods that have none at 0; empty for fewer than three, or if they do not differ.
         """
         scored = [standing.scores.mean(0) for standing in self.standings if standing.seeds]
-        means = np.array(scored).reshape(-1, len(SCORES))
+        means = np.array(scored).reshape(-1, len(self.scores))
         means = means[(means > 0).all(axis=1)]
-        spread = np.log(means).var(axis=0) if len(means) >= 3 else np.zeros(len(SCORES))
+        spread = np.log(means).var(axis=0) if len(means) >= 3 else np.zeros(len(self.scores))
         total = float(spread.sum())
-        return {name: float(s) / total for name, s in zip(SCORES, spread, strict=True)} if total > 0 else {}
+        return {name: float(s) / total for name, s in zip(self.scores, spread, strict=True)} if total > 0 else {}
 
 
 def mean_and_interval(values: np.ndarray, quantity: str) -> tuple[float, float, float]:
@@ -147,10 +161,10 @@ def mean_and_interval(values: np.ndarray, quantity: str) -> tuple[float, float, 
 
 
 def boards(records: Sequence[BenchRecord]) -> list[Board]:
-    """One for each variant of each scenario of each tier, in the order of their names."""
-    by_variant: dict[tuple[str, str, str], dict[str, list[BenchRecord]]] = {}
+    """One for each variant of each scenario of each tier of each protocol, in the order of their names."""
+    by_variant: dict[tuple[int, str, str, str], dict[str, list[BenchRecord]]] = {}
     for record in records:
-        key = (record.tier, record.scenario, record.variant)
+        key = (record.protocol, record.tier, record.scenario, record.variant)
         by_variant.setdefault(key, {}).setdefault(record.method, []).append(record)
     built = []
     for key in sorted(by_variant, key=_place_order):
@@ -159,10 +173,10 @@ def boards(records: Sequence[BenchRecord]) -> list[Board]:
     return built
 
 
-def _place_order(key: tuple[str, str, str]) -> tuple[str, str, int, str]:
-    tier, scenario, variant = key
+def _place_order(key: tuple[int, str, str, str]) -> tuple[int, str, str, int, str]:
+    protocol, tier, scenario, variant = key
     digits = variant.replace(",", "")
-    return tier, scenario, int(digits) if digits.isdigit() else 0, variant
+    return protocol, tier, scenario, int(digits) if digits.isdigit() else 0, variant
 
 
 def _standing(records: list[BenchRecord]) -> Standing:
@@ -177,7 +191,7 @@ def _standing(records: list[BenchRecord]) -> Standing:
             failed.append(seed)
         else:
             points[seed] = np.mean(scored, axis=0)
-    scores = np.array(list(points.values())).reshape(-1, len(SCORES))
+    scores = np.array(list(points.values())).reshape(-1, len(SCORES[records[0].protocol]))
     needs = tuple(records[0].needs)
     return Standing(records[0].method, needs, tuple(points), tuple(failed), scores, tuple(records))
 

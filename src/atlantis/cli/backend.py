@@ -19,6 +19,7 @@ GpusPerRun = Annotated[
     float | None, typer.Option(metavar="SHARE", min=0, help="Of one GPU.  [default: 1 if there is a GPU]")
 ]
 Backend = Annotated[str, typer.Option(metavar="NAME", help="Where the runs go: local, ray or slurm.")]
+Threads = Annotated[int, typer.Option(metavar="N", min=1, help="CPU threads of each run.")]
 Retries = Annotated[int, typer.Option(metavar="N", min=0, help="How often a run that died is taken up.")]
 Address = Annotated[str | None, typer.Option(metavar="A", help="Of a Ray cluster; or auto.  [default: a new one here]")]
 SlurmSettings = Annotated[

@@ -1,4 +1,4 @@
-"""The way in: `main` runs one command, and returns the exit code."""
+"""What `atlantis` does around a command: streams, caches, threads, and the exit code of every way out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from atlantis.progress import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code (see HELP). Console script `atlantis`, and `python -m atlantis`.
+    """Run one command; returns the exit code.
 
     Under torchrun with more than one process, rank 0 runs it and the others help it train.
     """
@@ -50,8 +50,7 @@ def _open_standard_streams() -> None:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        ours = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-        with signals.handled(signals.leave, (*([signal.SIGINT] if ours else []), signal.SIGTERM, *signals.NOTICES)):
+        with signals.handled(signals.leave, signals.ours()):  # again: under torchrun SIGTERM is ignored by now
             code = app(args=arguments, prog_name="atlantis", standalone_mode=False)
             sys.stdout.flush()
         if code == INTERRUPTED:
@@ -63,6 +62,10 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Interrupted as stop:
         print(printable(str(stop)), file=sys.stderr)
         return 128 + stop.signum
+    except SystemExit:
+        if signals.ending:
+            return _stopped(signals.ending[0])
+        raise
     except (KeyboardInterrupt, typer.Abort):
         return _stopped(signal.SIGINT)
     except Exception as error:
@@ -77,7 +80,6 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _stopped(number: int) -> int:
-    """The exit code of a command that a signal has ended; Ctrl-C alone is answered."""
-    if number == signal.SIGINT:
-        print("interrupted", file=sys.stderr)
+    """The exit code of a command that a signal has ended, which it says."""
+    signals.say_stopped(number)
     return 128 + number

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from atlantis.cli import complete
 from atlantis.errors import UserError
 
 FOLDER = Path("configs")
@@ -19,7 +20,12 @@ SETTINGS += ("training.seed", "evaluation.steps", "probe.measures")
 def new(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Of the config, and of the run that it describes.")],
     extends: Annotated[
-        str, typer.Option(metavar="CONFIG", help="What to start from: a file, or a name of `atlantis list configs`.")
+        str,
+        typer.Option(
+            metavar="CONFIG",
+            help="What to start from: a file, or a name of `atlantis list configs`.",
+            autocompletion=complete.config_names,
+        ),
     ] = "demo",
 ) -> None:
     """Write configs/NAME.yaml: a config of your own, in which every line that may be changed is explained.

@@ -9,6 +9,7 @@ import typer
 from atlantis.cli.backend import (
     Address,
     Backend,
+    BuildBase,
     GpusPerRun,
     Retries,
     SlurmSettings,
@@ -45,6 +46,7 @@ def study(
     retries: Retries = 2,
     address: Address = None,
     slurm: SlurmSettings = None,
+    build_base: BuildBase = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list the runs.")] = False,
 ) -> None:
     """Make the whole study: for every seed the base run, and the five fine-tunes that start from it.
@@ -55,6 +57,9 @@ def study(
 
     A seed sets dataset.seed (the pairs drawn), model.seed (the initial weights) and training.seed (the order of
     batches). It does not set the world's, the evaluation's or the probe's seed.
+
+    A seed's fine-tunes start from its base run. Where --only leaves that out and it is not there, they fail;
+    --build-base trains it first.
 
     The base run takes a minute or two on a GPU and many hours on a CPU. With --base shipped every fine-tune, of every
     seed, starts from the base in pretrained/ instead, and the base run is left out; seeds then vary the data and their
@@ -86,7 +91,12 @@ def study(
 
     refuse_file(output_root, "--output-root")
     runs = the_study.plan(
-        the_study.seeds_in(seeds), ",".join(only).split(",") if only else None, base, output_root, overrides or ()
+        the_study.seeds_in(seeds),
+        ",".join(only).split(",") if only else None,
+        base,
+        output_root,
+        overrides or (),
+        build_base,
     )
     planned = the_study.sweep_of(runs)
     if dry_run:

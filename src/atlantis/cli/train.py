@@ -14,7 +14,7 @@ from atlantis.cli.backend import BuildBase
 from atlantis.cli.failures import judge
 from atlantis.cli.folders import ConfigsOutputRoot, config_or_run, run_of, with_root
 from atlantis.cli.report import write_report_of
-from atlantis.errors import PartFailed
+from atlantis.errors import PartFailed, UserError
 
 
 def train(
@@ -52,7 +52,8 @@ def train(
 
     --extend N makes the finished run CONFIG longer: a new run, CONFIG_to_STEPS or name=, begins as a copy of its
     checkpoints and goes on from its last state. With a constant rate it is, byte for byte, the run that had been given
-    as many steps at once. A schedule that had come to its end begins anew where the longer one would stand.
+    as many steps at once. A schedule that had come to its end begins anew where the longer one would stand. Refused are
+    the strategies that prepare at step 0 for the run's length: der, distill, fixed_mean and repair.
 
     Writes outputs/experiments/NAME/: config.yaml (every setting), run.json, metrics.jsonl, checkpoints/ (from step 0
     on, each a folder for transformers), analysis/ (probes) and report/ (page, pictures, tables). The path of the
@@ -78,6 +79,8 @@ def train(
 
     if leashed:
         _stop_when_stdin_ends()
+    if extend is not None and build_base:
+        raise UserError("--build-base and --extend: a run that is made longer has its base already; leave one out")
     if extend is not None:
         run = _extended(run_of(config, output_root), extend, overrides, resume, strict, fork)
     else:

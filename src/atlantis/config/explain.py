@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import cache
+from types import MappingProxyType
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -26,25 +28,62 @@ def checked(model: type[S], values: dict[str, Any], source: str = "command line"
 
 
 def validated(
-    model: type[S], data: dict[str, Any], places: dict[Keys, Place], source: str, context: str | None = None
+    model: type[S],
+    data: dict[str, Any],
+    places: dict[Keys, Place],
+    source: str,
+    context: str | None = None,
+    without: Mapping[str, Callable[[], dict[str, Any]]] = MappingProxyType({}),
 ) -> S:
+    """`model` with the values of `data`. Raises UserError with every mistake and its place, else `source`.
+
+    `without` has every override, and the data as they are without it. An override may contradict a line of a file: a
+    mistake that is gone without the override is the override's.
+    """
     try:
         return model.model_validate(data, context=context)
     except ValidationError as error:
         problems = error.errors()[:MAX_MISTAKES]
-        lines = [line for _, line in sorted(_explain(problem, model, places, source) for problem in problems)]
+        remaining = cache(lambda: {key: _remaining(model, data_of, context) for key, data_of in without.items()})
+
+        def culprits(problem: Any) -> str:
+            found = [key for key, rest in remaining().items() if rest is not None and _identity(problem) not in rest]
+            return " ".join(found)
+
+        lines = [line for _, line in sorted(_explain(problem, model, places, source, culprits) for problem in problems)]
         n = error.error_count()
         if n > len(lines):
             lines.append(f"and {n - len(lines):,} more")
         raise UserError(lines[0] if n == 1 else "\n  ".join([f"{n:,} mistakes:", *lines])) from None
 
 
-def _explain(problem: Any, model: type[BaseModel], places: dict[Keys, Place], default: str) -> tuple[Any, str]:
+def _identity(problem: Any) -> tuple[Any, str]:
+    return problem["loc"], problem["msg"]
+
+
+def _remaining(
+    model: type[BaseModel], data_of: Callable[[], dict[str, Any]], context: str | None
+) -> Collection[tuple[Any, str]] | None:
+    """The mistakes in the data without an override; None where another override makes no sense without it."""
+    try:
+        model.model_validate(data_of(), context=context)
+    except ValidationError as error:
+        return {_identity(problem) for problem in error.errors()}
+    except UserError:
+        return None
+    return ()
+
+
+def _explain(
+    problem: Any, model: type[BaseModel], places: dict[Keys, Place], default: str, culprits: Callable[[Any], str]
+) -> tuple[Any, str]:
     """Order and text of one of pydantic's errors: where, which key, what is wrong, what to do."""
     keys: Keys = tuple(problem["loc"])
     above = [keys[:n] for n in range(len(keys), 0, -1) if keys[:n] in places]
     inside = [place for place in places if place[: len(keys)] == keys] if keys else []
     source, line = places[(above or inside)[0]] if above or inside else (default, None)
+    if (line is not None or not above) and (overrides := culprits(problem)):
+        source, line = overrides, None
     where = source if line is None else f"{source}:{line}"
     named = "" if not keys or source.startswith(dotted(keys) + "=") else f"{dotted(keys)}: "
     return (line is None, source, line or 0), f"{where}: {named}{_what(problem, model, keys)}"
@@ -62,7 +101,10 @@ def _meant(model: type[BaseModel], keys: Keys) -> str:
     if words[-1] in last:
         return f"; did you mean {last[words[-1]]}?"
     siblings = [key for key in every if key.split(".")[:-1] == words[:-1]]
-    for word, options in ((".".join(words), siblings), (".".join(words), every), (words[-1], list(last))):
+    beside = {key.split(".")[-1]: key for key in siblings}
+    if close := difflib.get_close_matches(words[-1], list(beside), n=1):
+        return f"; did you mean {beside[close[0]]}?"
+    for word, options in ((words[-1], list(last)), (".".join(words), every)):
         close = difflib.get_close_matches(word, options, n=1)
         if close:
             return f"; did you mean {last.get(close[0], close[0])}?"

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from atlantis import yaml12
-from atlantis.config.explain import Place, dotted, validated
+from atlantis.config.explain import Place
+from atlantis.config.overrides import FILES, anchor_files, make_way, overridden
 from atlantis.errors import UserError
 from atlantis.fields import READ_ONLY, Settings, did_you_mean, shown
 from atlantis.reading import read_text
 from atlantis.settings import RunConfig
 from atlantis.yaml12 import Keys
 
-FILES = (("base_config",), ("world", "cities"))  # keys that name a file
 CONFIGS = (Path("configs"), Path(__file__).parents[1] / "configs")
 """Where bare names of configs are looked up: the user's own, then those of the package."""
 MAX_BYTES = 200_000
-MAX_DEPTH = 10  # of an override's key
 
 
 def find(name: str) -> Path:
@@ -81,23 +80,17 @@ def load_with(
     path = find(str(path))
     data, places = _read_with_parents(path, ())
     more = {key: data.pop(key) for key in extra if key in data}
-    _make_way(data, _set_whole(overrides))
     for override in overrides:
         if (key := override.partition("=")[0].partition(".")[0].strip()) in extra:
             raise UserError(f"{override}: {key} is not part of a run's config; set it in {path} itself")
-        _override(data, places, override, Path.cwd())
     if data.get("name") is None:
         data["name"] = path.stem
-    return validated(RunConfig, data, places, str(path), None if own_code else READ_ONLY), more
+    return overridden(data, places, overrides, Path.cwd(), str(path), None if own_code else READ_ONLY), more
 
 
 def changed(config: RunConfig, overrides: Sequence[str], folder: Path | str = ".") -> RunConfig:
     """`config` with overrides such as `training.max_steps=20` on top; files in them are named relative to `folder`."""
-    data, places = config.model_dump(mode="json"), {}
-    _make_way(data, _set_whole(overrides))
-    for override in overrides:
-        _override(data, places, override, Path(folder))
-    return validated(RunConfig, data, places, str(config.name))
+    return overridden(config.model_dump(mode="json"), {}, overrides, Path(folder), str(config.name))
 
 
 def dump(config: Settings, folder: Path | None = None) -> str:
@@ -122,7 +115,7 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, An
         raise UserError(f"{path}: extends itself: {' -> '.join(p.name for p in (*seen, path))}; break the circle")
     data, lines = _read(path)
     places: dict[Keys, Place] = {keys: (str(path), line) for keys, line in lines.items() if keys}
-    _anchor_files(data, path.parent)
+    anchor_files(data, path.parent)
     if "extends" not in data:
         return data, places
     parent, where = data.pop("extends"), f"{path}:{lines['extends',]}: extends"
@@ -131,7 +124,7 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, An
     below, places_below = _read_with_parents(_parent(path, parent, where), (*seen, path.resolve()))
     for key in ("name", "description"):
         below.pop(key, None)
-    _make_way(below, data)
+    make_way(below, data)
     return _merge(below, data), places_below | places
 
 
@@ -158,85 +151,6 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     if not isinstance(data, dict):
         raise UserError(f"{path}: must hold `key: value` lines, not {shown(data)}")
     return data, lines
-
-
-def _override(data: dict[str, Any], places: dict[Keys, Place], override: str, folder: Path) -> None:
-    """Set one `key.sub=value` in `data`; a number counts items of a list (`world.regions.0.count=50`)."""
-    key, equals, text = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts) or len(parts) > MAX_DEPTH:
-        raise UserError(f"{override}: write key=value, for example training.max_steps=20")
-    keys: Keys = ()
-    inner: Any = data
-    for depth, part in enumerate(parts):
-        step = _step(inner, part, keys, override)
-        keys = (*keys, step)
-        if depth + 1 == len(parts):
-            inner[step], _ = yaml12.parse(text, override, one_line=True)
-        else:
-            if isinstance(inner, dict) and inner.get(step) is None:
-                inner[step] = _default(keys)
-            inner = inner[step]
-    # What is wrong inside the new value is the override's mistake, on no line of the file.
-    for place in [place for place in places if place[: len(keys)] == keys]:
-        del places[place]
-    places[keys] = (override, None)
-    _anchor_files(data, folder)
-
-
-def _step(inner: Any, part: str, keys: Keys, override: str) -> str | int:
-    """The key or position that `part` means inside `inner`, found at `keys`."""
-    if isinstance(inner, dict):
-        return part
-    if not isinstance(inner, list):
-        raise UserError(f"{override}: {dotted(keys)} is {shown(inner)} and has no {part} inside")
-    if part not in map(str, range(len(inner))):
-        raise UserError(f"{override}: {dotted(keys)} has items 0 to {len(inner) - 1}, not {part}")
-    return int(part)
-
-
-def _default(keys: Keys) -> Any:
-    """What an override starts from where the file says nothing: a list of the defaults if there is one."""
-    value: Any = RunConfig().model_dump(mode="json")
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value if isinstance(value, list) else {}
-
-
-def _anchor_files(data: dict[str, Any], folder: Path) -> None:
-    """Make the files named in `data` absolute, in place; a relative name is meant relative to `folder`."""
-    for *parents, key in FILES:
-        inner: Any = data
-        for parent in parents:
-            inner = inner.get(parent) if isinstance(inner, dict) else None
-        if isinstance(inner, dict) and isinstance(inner.get(key), str):
-            inner[key] = os.path.abspath(folder / Path(inner[key]).expanduser())
-
-
-def _make_way(below: dict[str, Any], above: dict[str, Any]) -> None:
-    """A dataset has a kind or parts. Take out of `below`, in place, the one that `above` replaces by the other.
-
-    Where `above` has both, they contradict each other, and the settings say so.
-    """
-    dataset, new = below.get("dataset"), above.get("dataset")
-    if not isinstance(dataset, dict) or not isinstance(new, dict):
-        return
-    if new.get("parts") is not None and "kind" not in new:
-        for key in ("kind", "n_train"):  # there are as many training questions as the parts have
-            dataset.pop(key, None)
-    elif new.get("kind", "parts") != "parts" and "parts" not in new:
-        dataset.pop("parts", None)
-
-
-def _set_whole(overrides: Sequence[str]) -> dict[str, Any]:
-    """The settings of the dataset that overrides set, as a file would have them; not those inside one of its parts."""
-    settings = {}
-    for override in overrides:
-        key, _, text = override.partition("=")
-        section, _, name = key.strip().partition(".")
-        if section == "dataset":
-            settings[name] = yaml12.scalar(text.strip())
-    return {"dataset": settings}
 
 
 def _merge(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from atlantis.readout.forgetting import when_table
 from atlantis.readout.initial import initial_std
 from atlantis.readout.layers import layer_table, layer_tables
 from atlantis.readout.measures import VERSION, Measures
+from atlantis.readout.neighbours import neighbour_table, no_neighbours
 from atlantis.readout.probes import Reading, read_degrees, read_sphere
 from atlantis.readout.source import open_checkpoint, open_source
 from atlantis.readout.splits import without_r2
@@ -39,6 +40,9 @@ AT_ONCE, BUDGET = 16, 8 << 30
 
 TIMES_STATES = 10
 """What reading a checkpoint takes at once, as a multiple of its hidden states."""
+
+NEIGHBOURS_FILE = "neighbours.parquet"
+"""Of the first checkpoint and the last. Analyses before 2026-11-28 have none."""
 
 READERS = {"degrees": read_degrees, "sphere": read_sphere}
 
@@ -123,6 +127,7 @@ def _read(
     measures = Measures(world, config, _task_of(checkpoints), std) if config.measures else None
     readings: dict[int, dict[str, Reading]] = {}
     problems: dict[int, UserError] = {}
+    neighbours: dict[int, pd.DataFrame] = {}
     n_bytes = 1  # that a checkpoint takes
 
     def read(step: int, measures: Measures | None) -> tuple[dict[str, Reading], Measures | None] | UserError:
@@ -145,6 +150,8 @@ def _read(
         if measures:
             measures.read(step, source.model, source.vocabulary, states, found["sphere"].fits)
             measures.add_scores(scores)
+            if step in (min(checkpoints), max(checkpoints)):
+                neighbours[step] = neighbour_table(step, features)
         return found, measures
 
     def note(step: int, found: tuple[dict[str, Reading], Measures | None] | UserError) -> None:
@@ -172,7 +179,11 @@ def _read(
         return {}, problems
     tables = {name: _stacked({step: found[name] for step, found in readings.items()}) for name in READERS}
     if measures:
-        tables["map"] = {"measures.parquet": measures.table(), "cities.parquet": pd.concat(measures.cities)}
+        tables["map"] = {
+            "measures.parquet": measures.table(),
+            "cities.parquet": pd.concat(measures.cities),
+            NEIGHBOURS_FILE: pd.concat([no_neighbours(), *(neighbours[step] for step in sorted(neighbours))]),
+        }
     return tables, problems
 
 
@@ -238,17 +249,19 @@ def _tables_of(run: Path, config: ProbeConfig) -> dict[str, Tables] | None:
 def _kept_files(name: str, folder: Path) -> list[str]:
     """The files of a folder that others are made from."""
     if name == "map":
-        return ["measures.parquet", "cities.parquet"]
+        files = ["measures.parquet", "cities.parquet", NEIGHBOURS_FILE]
+        return [file for file in files if file != NEIGHBOURS_FILE or (folder / file).is_file()]
     return sorted(file.name for file in folder.iterdir() if file.name != artifacts.MANIFEST)
 
 
 def _merged(before: Tables, fresh: Tables, steps: set[int]) -> Tables:
     """Both, by step; for the `steps` that are in both, the fresh rows."""
     kept = {file: rows_where(table, ~table["step"].isin(list(steps))) for file, table in before.items()}
-    return {
-        file: pd.concat([kept[file], table]).sort_values("step", kind="stable", ignore_index=True)
-        for file, table in fresh.items()
-    }
+    merged = {}
+    for file, table in fresh.items():
+        both = pd.concat([kept[file], table] if file in kept else [table])  # an older analysis may lack a file
+        merged[file] = both.sort_values("step", kind="stable", ignore_index=True)
+    return merged
 
 
 def _write(run: Path, config: ProbeConfig, tables: dict[str, Tables]) -> None:

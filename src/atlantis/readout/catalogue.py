@@ -181,7 +181,7 @@ READINGS = [
 NEW_CITIES = [
     Metric("integration_km", "new", "integration km", KM, "low", LOG, panel="integration",
            what="error on the virtual cities of a probe fitted on real cities only; interval over cells of them",
-           reading="0: each new city where it belongs"),
+           reading="0: each virtual city where it belongs"),
     Metric("integration_reference_km", "new", "integration reference km", KM, None, LOG, panel="integration",
            curve="real regions left out", hue=0,
            what="error on *islands*: sets of real cities left out of the fit in the same way; `n` islands, interval "
@@ -260,7 +260,7 @@ DAMAGE = [
            reading="A share inside says nothing about Atlantis in particular: neighbours move together, so that "
                    "shares far from 1/2 are common about any point"),
     Metric("damage_by_distance", "damage", "damage by distance", digits=2, panel="causes",
-           curve="with distance to the new region",
+           curve="with distance to the virtual region",
            what="Spearman's correlation of a city's displacement with its distance to the nearest virtual centre; "
                 "interval by a bootstrap over cells of 10 degrees",
            reading="Below 0: the nearer, the more it moved"),

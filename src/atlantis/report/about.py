@@ -26,12 +26,12 @@ def cards(run: Run) -> list[dict[str, str]]:
     first, last = rows.iloc[0], rows.iloc[-1]
     steps = f"step {first['step']:,.0f} → {last['step']:,.0f}"
     sentences, columns = [], run_columns(run, "degrees")
-    for name, metric, source, group, _ in columns:
+    for name, metric, source, group, *_ in columns:
         if source == "training" or not metric.unit or pd.isna(first[name]) or pd.isna(last[name]):
             continue
         label, remark = f"{group}, new probe (degrees)", steps
         if source == "task":
-            label = f"Answers, {group.replace('-', '–')}"
+            label = f"Answers, {group}"
         elif group == REAL:
             label = "Held-out real cities, new probe (degrees)"
             plain = [column for column in columns if column.source == "probe" and not column.metric.unit]

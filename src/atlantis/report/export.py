@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,11 +74,11 @@ def _first_and_last(table: pd.DataFrame) -> dict[str, float]:
     return {"first km": first, "last km": last, "change km": last - first}
 
 
-def when_sheet(data: MapData, run: Run) -> Sheet:
-    """`when.csv` with metrics and columns as people say them."""
+def when_sheet(data: MapData, run: Run, title: Callable[[str, Run], str] = slice_title) -> Sheet:
+    """`when.csv` with metrics and columns as people say them, and its slices by `title`."""
     when = pd.DataFrame({name: data.when[name] for name in WHEN_COLUMNS})
     when["metric"] = [title_of(str(name)) for name in when["metric"]]
-    when["group"] = [slice_title(str(name), run) for name in when["group"]]
+    when["group"] = [title(str(name), run) for name in when["group"]]
     for name in WHEN_COLUMNS[2:]:
         when[name] = pd.to_numeric(when[name], errors="coerce")
     digits = {"first": None, "final": None, "worst": None, "worst at step": 0, "half done at step": 0, "recovered": 2}

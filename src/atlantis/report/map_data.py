@@ -19,16 +19,21 @@ MEASURE_COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "
 CITY_COLUMNS = ("step", "id", "frozen_lon", "frozen_lat", "frozen_error_km")
 PARTS = ("radial_km", "tangential_km")
 WHEN_COLUMNS = ("metric", "group", "first", "final", "worst", "worst_step", "half_damage_step", "recovered")
+NEIGHBOUR_COLUMNS = ("step", "id", "rank", "neighbour")
 VARIANT_COLUMNS = ("step", "variant", "group", "n", "lon_r2", "lat_r2", "mean_km")
 
 
 @dataclass(frozen=True)
 class MapData:
-    """measures: one row per step, layer, group and metric. cities: one per step and city. when: one per metric."""
+    """measures: one row per step, layer, group and metric. cities: one per step and city. when: one per metric.
+
+    neighbours: the nearest cities in the hidden states, at the first step and the last; none in older runs.
+    """
 
     measures: pd.DataFrame
     cities: pd.DataFrame
     when: pd.DataFrame
+    neighbours: pd.DataFrame
 
     @property
     def layer(self) -> str:
@@ -81,6 +86,7 @@ def read_map(run: Path) -> MapData | None:
         measures.astype({"step": np.int64, "layer": str, "group": str, "metric": str}),
         _read(folder / "cities.parquet", CITY_COLUMNS),
         _read(folder / "when.csv", WHEN_COLUMNS),
+        _read(folder / "neighbours.parquet", NEIGHBOUR_COLUMNS),
     )
 
 

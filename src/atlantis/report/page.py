@@ -28,7 +28,7 @@ from atlantis.errors import PartFailed, UserError
 from atlantis.progress import bar
 from atlantis.report.export import Sheet, comparison_sheet, csv_text, latex_text, run_tables
 from atlantis.report.headline import headlines
-from atlantis.report.page_data import PROTOCOL_TITLES, comparison, data_of, palette_of
+from atlantis.report.page_data import PROTOCOL_TITLES, comparison, data_of, int16, palette_of
 from atlantis.report.panels import PARTS_OF_FALL, explained, sections
 from atlantis.report.run_data import Run, load
 from atlantis.report.seeds import mean_panels
@@ -37,8 +37,8 @@ from atlantis.world.coastlines import land
 # fmt: off
 SCRIPTS = (
     "base.js", "data.js", "colours.js", "projection.js", "views.js", "look.js", "draw.js", "shades.js", "steps.js",
-    "city.js", "gestures.js", "curves.js", "words.js", "reading.js", "cities.js", "tables.js", "about.js", "address.js",
-    "pen.js", "save.js", "main.js",
+    "city.js", "near.js", "select.js", "gestures.js", "curves.js", "words.js", "reading.js", "cities.js", "tables.js",
+    "about.js", "address.js", "pen.js", "save.js", "main.js",
 )
 # fmt: on
 """One subject each, in an order in which what is run at once is there."""
@@ -159,8 +159,11 @@ def _table_files(name: str, sheet: Sheet) -> dict[str, bytes]:
 # --- the page
 
 
-def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None) -> str:
-    """The page as text; `links` are, for each run, relative addresses of its pictures and tables."""
+def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None, most_cities: int | None = None) -> str:
+    """The page as text; `links` are, for each run, relative addresses of its pictures and tables.
+
+    The maps of a run with more real cities than `most_cities` (by default 12,000) have a part of them.
+    """
     title = " and ".join(run.name for run in runs)
     palette = palette_of(runs)
     data = {
@@ -169,13 +172,23 @@ def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None) -> s
         "protocols": PROTOCOL_TITLES,
         "version": version(),
         "land": [_tenths(np.column_stack(ring).ravel()) for ring in land()],
+        "fine": _fine_land(),
         "sections": sections(),
         "parts": explained(PARTS_OF_FALL),
         "means": mean_panels(runs),
         "comparison": comparison(runs) if len(runs) > 1 else None,
-        "runs": [data_of(run, files, palette) for run, files in zip(runs, links or [[] for _ in runs], strict=True)],
+        "runs": [
+            data_of(run, files, palette, most_cities)
+            for run, files in zip(runs, links or [[] for _ in runs], strict=True)
+        ],
     }
-    style, script = _template("page.css"), "\n".join(map(_template, SCRIPTS))
+    return assembled(
+        _template("page.html"), f"{title}: atlantis", _template("page.css"), "\n".join(map(_template, SCRIPTS)), data
+    )
+
+
+def assembled(template: str, title: str, style: str, script: str, data: Any) -> str:
+    """A page in one file: a template with its style sheet, script and data, and a policy that admits nothing else."""
     policy = (
         f"default-src 'none'; script-src 'sha256-{_sha256(script)}'; style-src 'sha256-{_sha256(style)}'; "
         "img-src data:; base-uri 'none'; form-action 'none'"
@@ -183,13 +196,13 @@ def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None) -> s
     parts = {
         "policy": policy,
         "ours": OURS,
-        "title": html.escape(f"{title}: atlantis"),
+        "title": html.escape(title),
         "style": style,
         "script": script,
         "data": embedded_json(data),
     }
     # One pass, so that nothing inside a part is taken for a place to fill.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], _template("page.html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match.group(1)], template)
 
 
 def embedded_json(obj: Any) -> str:
@@ -204,6 +217,12 @@ def _template(name: str) -> str:
 
 def _sha256(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _fine_land() -> dict[str, Any]:
+    """The finer outlines: how many numbers each ring has, and all of them, in hundredths of a degree."""
+    rings = [np.column_stack(ring).ravel() for ring in land(fine=True)]
+    return {"lengths": [len(ring) for ring in rings], "points": int16(100 * np.concatenate(rings))}
 
 
 def _tenths(degrees: np.ndarray) -> list[int]:

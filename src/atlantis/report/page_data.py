@@ -21,7 +21,7 @@ from atlantis.report.panels import panels, regions_of
 from atlantis.report.probe_data import Probe
 from atlantis.report.run_data import Run
 from atlantis.report.series import number, numbers
-from atlantis.report.tables import Sheet, run_sheet
+from atlantis.report.tables import Column, Sheet, pair_title, run_columns, run_sheet
 from atlantis.sphere import wrap_longitude
 from atlantis.world.regions import colours
 
@@ -44,11 +44,16 @@ def palette_of(runs: Sequence[Run]) -> dict[str, str]:
     return colours(list(dict.fromkeys(region["name"] for region in regions)))
 
 
-def data_of(run: Run, files: Sequence[str], palette: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Everything the page shows of one run; `files` are links to its pictures and tables."""
+def data_of(
+    run: Run, files: Sequence[str], palette: Mapping[str, str] | None = None, most_cities: int | None = None
+) -> dict[str, Any]:
+    """Everything the page shows of one run; `files` are links to its pictures and tables.
+
+    Of more real cities than `most_cities`, by default `MAX_CITIES`, the maps have a part.
+    """
     palette = palette or palette_of([run])
     regions = [region | {"colour": palette[region["name"]]} for region in regions_of(run)]
-    cities, thinned = _thinned(_cities(run))
+    cities, thinned = _thinned(_cities(run), most_cities or MAX_CITIES)
     return {
         "name": run.name,
         "path": shown_path(run.path),
@@ -57,12 +62,15 @@ def data_of(run: Run, files: Sequence[str], palette: Mapping[str, str] | None = 
         "thinned": thinned,
         "regions": regions,
         "cities": _packed_cities(cities, [region["name"] for region in regions]),
-        "table": table(run_sheet(run)),
+        "table": table(run_sheet(run), run_columns(run)),
         "panels": panels(run, regions),
+        "neighbours": _neighbours(run, cities.index),
         "probes": {name: _probe(probe, cities.index, regions) for name, probe in run.probes.items()},
         "variants": _variants(run),
-        "when": table(when_sheet(run.map, run)) if run.map is not None and len(run.map.when) else None,
-        "answers": table(answers_sheet(run)) if len(run.stitched) else None,
+        "when": table(when_sheet(run.map, run, pair_title)) if run.map is not None and len(run.map.when) else None,
+        "answers": table(answers_sheet(run)) | {"step": int(run.stitched["step"].to_numpy().max())}
+        if len(run.stitched)
+        else None,
         "about": about(run),
         "config": run.config,
         "files": list(files),
@@ -84,18 +92,23 @@ def _lacks(run: Run) -> dict[str, str]:
 
 
 def comparison(runs: Sequence[Run]) -> dict[str, Any]:
-    return table(comparison_sheet(runs))
+    return table(comparison_sheet(runs), [column for run in runs for column in run_columns(run)])
 
 
-def table(sheet: Sheet) -> dict[str, Any]:
-    """Columns with their titles and digits, and rows, as the page's tables take them."""
+def table(sheet: Sheet, described: Sequence[Column] = ()) -> dict[str, Any]:
+    """Columns with their titles and digits, and rows, as the page's tables take them.
+
+    Those that are `described` have their heading in place of their name, and a tip.
+    """
     rows = sheet.rows
-    columns: list[dict[str, Any]] = [
-        {"title": name.replace("R2", "R²"), "digits": sheet.digits[name]}
-        if pd.api.types.is_numeric_dtype(rows[name])
-        else {"title": name, "text": True}
-        for name in rows.columns
-    ]
+    known = {column.name: column for column in described}
+    columns: list[dict[str, Any]] = []
+    for name in rows.columns:
+        title = (known[name].heading if name in known else name).replace("R2", "R²")
+        is_number = pd.api.types.is_numeric_dtype(rows[name])
+        columns.append({"title": title, **({"digits": sheet.digits[name]} if is_number else {"text": True})})
+        if name in known:
+            columns[-1]["tip"] = known[name].explanation
     values = [
         [cell if column.get("text") else number(cell) for column, cell in zip(columns, row, strict=True)]
         for row in rows.itertuples(index=False)
@@ -112,10 +125,10 @@ def _cities(run: Run) -> pd.DataFrame:
     return pd.DataFrame(pd.concat(tables)).drop_duplicates("id").set_index("id").sort_index()
 
 
-def _thinned(cities: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """At most about `MAX_CITIES` of them, every virtual one among these, and what was left out in words."""
+def _thinned(cities: pd.DataFrame, most: int) -> tuple[pd.DataFrame, str]:
+    """At most about so many real ones, and every virtual one, and what was left out in words."""
     virtual = cities["is_virtual"].to_numpy(bool)
-    gap = -(-int((~virtual).sum()) // MAX_CITIES)
+    gap = -(-int((~virtual).sum()) // most)
     if gap <= 1:
         return cities, ""
     real = np.cumsum(~virtual) - 1  # the number of each real city among these
@@ -133,6 +146,23 @@ def _packed_cities(cities: pd.DataFrame, regions: list[str]) -> dict[str, Any]:
         "lon": int16(10 * cities["lon"].to_numpy(np.float64)),
         "lat": int16(10 * cities["lat"].to_numpy(np.float64)),
     }
+
+
+def _neighbours(run: Run, ids: pd.Index) -> dict[str, Any] | None:
+    """Of the first and the last step: k for each city, as places in `ids`, `MISSING` for what is not among these."""
+    table = run.map.neighbours if run.map is not None else pd.DataFrame()
+    if table.empty:
+        return None
+    of_step = table["step"].to_numpy(np.int64)
+    steps = sorted({int(of_step.min()), int(of_step.max())})
+    places = pd.Series(np.arange(len(ids), dtype=np.float64), index=ids)
+    near = []
+    for step in steps:
+        rows = rows_where(table, of_step == step).assign(place=lambda t: t["neighbour"].map(places))
+        near.append(rows.drop_duplicates(["id", "rank"]).pivot(index="id", columns="rank", values="place"))
+    k = max(wide.shape[1] for wide in near)
+    same = [wide.reindex(index=ids, columns=range(1, k + 1)).to_numpy(np.float64) for wide in near]
+    return {"steps": steps, "k": k, "near": int16(np.stack(same).ravel())}
 
 
 def int16(values: np.ndarray) -> str:

@@ -20,7 +20,7 @@ from atlantis.readout.files import rows_where
 from atlantis.report.map_panels import bands, map_curves
 from atlantis.report.run_data import Run, load
 from atlantis.report.series import BLUE, chance, number, series
-from atlantis.report.tables import slice_title
+from atlantis.report.tables import PAIRS, pair_title
 from atlantis.scales import IDENTITY, Scale
 from atlantis.world.regions import colours
 
@@ -48,20 +48,20 @@ SECTIONS = [
     ),
     (
         "new",
-        "New cities in the map",
-        "A probe fitted on real cities alone reads the new ones. Beside it: its error on real regions left out of the "
-        "fit, alike in size and isolation. A ratio of 1: the new cities lie in the map as real ones would, if there "
-        "is a map: where nothing is left of it, both errors are chance and the ratio is about 1 too.",
+        "Virtual cities in the map",
+        "A probe fitted on real cities alone reads the virtual ones. Beside it: its error on real regions left out of "
+        "the fit, alike in size and isolation. A ratio of 1: the virtual cities lie in the map as real ones would, if "
+        "there is a map: where nothing is left of it, both errors are chance and the ratio is about 1 too.",
     ),
     ("drift", "Drift from the first step", "How far the hidden states have moved, whatever they say about places."),
     (
         "damage",
         "Where the damage is",
         "First the one vector by which all predictions of the first step's probe moved, the same for every city. Then "
-        "what is left once it is taken out: how far each city moved, towards or away from the nearest new region "
+        "what is left once it is taken out: how far each city moved, towards or away from the nearest virtual region "
         "(radial) and across (tangential), and the rank correlation of its movement with what may explain it. Grey: "
         "the same about 500 places drawn at random, where nothing is. Its band holds the middle 95 % of them: a curve "
-        "inside it says nothing about the new region.",
+        "inside it says nothing about the virtual region.",
     ),
 ]
 
@@ -206,7 +206,10 @@ def _drawn(
         drawn["unit"] = suffix(*units)
     if rules := _rules(run, panel):
         drawn["rules"] = rules
-    if words := explained(metrics if panel.id != "skill" else [*metrics, *PARTS_OF_FALL]):
+    words = explained(metrics if panel.id != "skill" else [*metrics, *PARTS_OF_FALL])
+    if panel.id in ("task", "answer_skill"):
+        words += [{"name": pair_title(s, run), "what": PAIRS[s], "reading": ""} for s in run.slices if s in PAIRS]
+    if words:
         drawn["words"] = words
     if panel.id == "skill" and run.map is not None:
         drawn["bands"] = bands(run.map)
@@ -220,7 +223,7 @@ def _rules(run: Run, panel: Panel) -> list[dict[str, Any]]:
 
 
 def _probe_curves(run: Run, metrics: list[Metric], palette: dict[str, str], protocol: str) -> list[dict[str, Any]]:
-    """The scores of a linear probe: of the real cities and, if one score alone is shown, of each new region."""
+    """The scores of a linear probe: of the real cities and, if one score alone is shown, of each virtual region."""
     probe = run.probes.get(protocol) or next(iter(run.probes.values()), None)
     if probe is None:
         return []
@@ -243,7 +246,7 @@ def _recorded_curves(run: Run, panel: str) -> list[dict[str, Any]]:
     curves = []
     for hue, name in enumerate(run.slices if panel == "task" else ()):
         rows = rows_where(run.task, run.task["slice"] == name)
-        curves.append(series(slice_title(name, run).replace("-", "–"), rows["step"], rows, "mean_km", hue=hue))
+        curves.append(series(pair_title(name, run), rows["step"], rows, "mean_km", hue=hue))
     return curves
 
 
@@ -251,7 +254,7 @@ def _skill_curves(run: Run) -> list[dict[str, Any]]:
     """Of runs with other tasks than distance: what all tasks share."""
     skills = run.skills() if run.other_tasks else {}
     return [
-        series(f"{task}, {slice_title(name, run).replace('-', '–')}", rows["step"], rows, "value", hue=hue)
+        series(f"{task}, {pair_title(name, run)}", rows["step"], rows, "value", hue=hue)
         for hue, ((task, name), rows) in enumerate(skills.items())
     ]
 

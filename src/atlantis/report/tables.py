@@ -10,7 +10,7 @@ import pandas as pd
 from rich.markup import escape
 from rich.table import Table
 
-from atlantis.names import PROTOCOLS, REAL
+from atlantis.names import PROTOCOLS, REAL, SLICES
 from atlantis.progress import printable
 from atlantis.readout.catalogue import METRICS, Metric
 from atlantis.readout.files import rows_where
@@ -24,6 +24,13 @@ EXPLAINED = {
     "probe": "probe: held-out real cities; virtual cities",
 }
 """What the columns of a source are, below the table."""
+
+PAIRS = {
+    SLICES[0]: "pairs of two real cities",
+    SLICES[1]: "pairs of a real and a virtual city",
+    SLICES[2]: "pairs of two virtual cities",
+}
+"""What a slice of the task asks about."""
 
 
 class Sheet(NamedTuple):
@@ -51,6 +58,22 @@ class Column(NamedTuple):
     group: str
     values: Any
     """A number by step, a Series."""
+    slice: str = ""
+    """Of the task, if it is about one."""
+
+    @property
+    def heading(self) -> str:
+        """The column's name for people: with the kinds of a slice's cities. The name itself is the one in files."""
+        if self.source == "task":
+            return f"task {self.group} {self.metric.unit}"
+        return f"{self.group} {self.metric.title}" if self.source == "answers" else self.name
+
+    @property
+    def explanation(self) -> str:
+        """What the catalogue says of its numbers, and what a slice is."""
+        metric = METRICS["task_km"] if self.source == "task" else self.metric
+        about = f"{self.group}: {PAIRS[self.slice]}" if self.slice in PAIRS else ""
+        return ". ".join(filter(None, (metric.what, metric.reading, about)))
 
 
 def run_columns(run: Run, protocol: str = "degrees") -> list[Column]:
@@ -61,12 +84,13 @@ def run_columns(run: Run, protocol: str = "degrees") -> list[Column]:
     loss, km = METRICS["loss"], METRICS["mean_km"]
     columns = [Column("loss", loss, "training", "validation", run.evaluations.set_index("step")["loss"])]
     for name in run.slices:
-        title = slice_title(name, run)
         errors = rows_where(run.task, run.task["slice"] == name).set_index("step")["mean_km"]
-        columns.append(Column(f"task {title} {km.unit}", km, "task", title, errors))
+        file_name = f"task {slice_title(name, run)} {km.unit}"
+        columns.append(Column(file_name, km, "task", pair_title(name, run), errors, name))
     for (task, name), rows in run.skills().items() if run.other_tasks else ():
-        metric, title = METRICS["skill"], f"{task} {slice_title(name, run)}"
-        columns.append(Column(f"{title} {metric.title}", metric, "answers", title, rows.set_index("step")["value"]))
+        metric, group = METRICS["skill"], f"{task} {pair_title(name, run)}"
+        file_name = f"{task} {slice_title(name, run)} {metric.title}"
+        columns.append(Column(file_name, metric, "answers", group, rows.set_index("step")["value"], name))
     if probe := run.probes.get(protocol):
         real = probe.group(REAL)
         for metric in (METRICS["lon_r2"], METRICS["lat_r2"]):
@@ -88,9 +112,22 @@ def run_sheet(run: Run | Path | str, protocol: str = "degrees") -> Sheet:
 
 
 def slice_title(name: str, run: Run) -> str:
-    """A slice as people say it: "world-atlantis" with the name of the run's one virtual region, if it has one."""
+    """A slice as files have it: "world-atlantis" with the name of the run's one virtual region, if it has one."""
+    return name.replace("atlantis", _virtual_title(run, unknown="Atlantis"))
+
+
+def pair_title(name: str, run: Run) -> str:
+    """A slice as people say it, by the kinds of its two cities: "real–Atlantis". What is no slice keeps its name."""
+    if name not in SLICES:
+        return name
+    kinds = {"world": REAL, "atlantis": _virtual_title(run, unknown="virtual")}
+    return "–".join(kinds[part] for part in name.split("-"))
+
+
+def _virtual_title(run: Run, unknown: str) -> str:
+    """The run's one virtual region, or "virtual" for several; `unknown` where no probe says which there are."""
     virtual = next((probe.virtual_regions for p in PROTOCOLS if (probe := run.probes.get(p))), [])
-    return name.replace("atlantis", virtual[0] if len(virtual) == 1 else "virtual" if virtual else "Atlantis")
+    return virtual[0] if len(virtual) == 1 else "virtual" if virtual else unknown
 
 
 def cell(value: float, digits: int | None) -> str:
@@ -116,7 +153,7 @@ def _heading(column: Column) -> str:
     if column.source == "training":
         return column.name
     if column.source == "task":
-        first, _, second = column.group.partition("-")
+        first, _, second = column.group.partition("–")
         return f"task {column.metric.unit}\n{first}" + (f"\n{second}" if second else "")
     if column.source == "answers":
         return f"{column.metric.title}\n" + column.group.replace(" ", "\n")

@@ -88,7 +88,8 @@ def read(path: Path | str, overrides: Sequence[str] = (), build_base: bool = Fal
     path = Path(path)
     if not path.is_file():
         raise UserError(
-            f"{path}: no such sweep file; give a YAML file with `grid:`, or a Python file with `def runs()`"
+            f"{path}: no such sweep file; give a YAML file with lines such as `extends: demo` and "
+            "`grid: {training.seed: [1, 2]}`, or a Python file with `def runs()`"
         )
     if path.suffix == ".py":
         return sweep_of(*_from_python(path, overrides), build_base=build_base)

@@ -21,6 +21,7 @@ from typing import Any
 from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.errors import UserError
+from atlantis.fields import MAX_COUNT
 from atlantis.model.checkpoint import FACTS, checkpoint_folders
 from atlantis.progress import say
 from atlantis.reading import read_json
@@ -67,6 +68,8 @@ def extend_run(
     if not begun:
         _copy(run, target, config, facts)
         _say_schedule(config, facts)
+        _say_missing(config, run)
+        _say_epochs(config, configs.load(run / trust.CONFIG, own_code=False))
     return train(config, resume or not begun, strict, fork)
 
 
@@ -77,6 +80,11 @@ def longer(run: Path, steps: int, overrides: Sequence[str] = ()) -> tuple[RunCon
     """
     record = _checked(run)
     before, total = record["steps"], record["steps"] + steps
+    if total > MAX_COUNT:
+        raise UserError(
+            f"--extend {steps}: {run.name} has {before:,} steps, and no run can have more than "
+            f"{MAX_COUNT:,}; give at most {MAX_COUNT - before:,}"
+        )
     config = configs.load(run / trust.CONFIG)
     _refuse_prepared(config, total)
     here = run.absolute().parent
@@ -188,6 +196,21 @@ def _say_schedule(config: RunConfig, facts: dict[str, Any]) -> None:
         f"come to an end there, at a rate of {ended:.3g}. That of {total:,} steps stands at {now:.3g} there, and goes "
         "on from that. A run of so many steps at once has other rates before, and ends with other weights"
     )
+
+
+def _say_missing(config: RunConfig, run: Path) -> None:
+    had, there = map(int, trust.read_record(run).get("checkpoints", {})), checkpoint_folders(run)
+    if missing := sorted(set(had) - set(there)):
+        steps = ", ".join(map(str, missing))
+        say(f"{config.name}: {run} has no checkpoint of step {steps} any more, so this run has none either")
+
+
+def _say_epochs(config: RunConfig, before: RunConfig) -> None:
+    if config.training.epochs > before.training.epochs:
+        say(
+            f"{config.name}: {config.training.max_steps:,} steps are more than the {before.training.epochs:g} epochs "
+            f"that were set, so training.epochs becomes {config.training.epochs:.4g}: rows are seen once more"
+        )
 
 
 def _copy(run: Path, target: Path, config: RunConfig, facts: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
 from collections.abc import Iterator
@@ -271,6 +272,12 @@ class Steps:
 
 
 def _say_odd_lengths(settings: TrainingConfig, order: Order, total: int) -> None:
+    if settings.max_steps is not None and settings.max_steps > total:
+        epochs = math.ceil(settings.max_steps / order.per_epoch)
+        say(
+            f"training.max_steps: {settings.max_steps:,}, but {settings.epochs:g} epochs are over after {total:,} "
+            f"steps, and the run ends there; for all of them set training.epochs={epochs}"
+        )
     if 0 < total <= order.until:
         say(f"training.anchors.steps: all {total:,} steps of this run see questions with an anchor, and no others")
     if settings.warmup_steps >= total > 0:

@@ -90,6 +90,11 @@ def check_base(base: Base, config: RunConfig, world: World) -> None:
     sizes = {key: getattr(config.model, key) for key in theirs}
     longer = sizes["context"] >= theirs["context"]  # positions have no weights, so a longer context is the same model
     theirs["context"] = sizes["context"] if longer else theirs["context"]
-    wrong = [f"model.{key}: {sizes[key]}, the base has {value}" for key, value in theirs.items() if sizes[key] != value]
-    if wrong:
-        raise UserError(f"the base {base.checkpoint} has other sizes: " + "; ".join(wrong))
+    others = {f"model.{key}": (sizes[key], value) for key, value in theirs.items() if sizes[key] != value}
+    if others:
+        differences = "; ".join(f"{key} is {ours}, the base has {value}" for key, (ours, value) in others.items())
+        remedy = " ".join(f"{key}={value}" for key, (_, value) in others.items())
+        raise UserError(
+            f"the base {base.checkpoint} has other sizes: {differences}. To start from this base set {remedy}; a new "
+            "model of these sizes has no base (base=null)"
+        )

@@ -140,7 +140,7 @@ class RunFolder:
 
         `fork` allows other code, and is recorded. Other data are never allowed.
         """
-        code = _code(self.config)
+        code = code_digests(self.config)
         if data := _difference(self.record.get("digests", {}), digests):
             raise UserError(
                 f"{self.path}: was begun with other data; bring that back, or choose another name=. The difference:\n  "
@@ -191,7 +191,7 @@ def _own_code(config: RunConfig) -> dict[str, str]:
     return {name: digest for name, digest in digests.items() if digest is not None}
 
 
-def _code(config: RunConfig) -> dict[str, str]:
+def code_digests(config: RunConfig) -> dict[str, str]:
     """What a run's numbers depend on besides config and data: the sources that compute them, and the libraries."""
     from importlib.metadata import version
 

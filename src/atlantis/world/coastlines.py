@@ -1,7 +1,8 @@
 """The outline of the land, for every map of the project: Natural Earth 1:110m, public domain.
 
-`scripts/build_coastlines.py` makes the table. It holds closed rings cut at the 180th meridian, so that they can be
-filled on a flat map; the cuts themselves (and Antarctica's edge at the pole) are not coast and must not be drawn.
+A finer one, from 1:50m, is for maps that are zoomed. `scripts/build_coastlines.py` makes the tables. They hold closed
+rings cut at the 180th meridian, so that they can be filled on a flat map; the cuts themselves (and Antarctica's edge at
+the pole) are not coast and must not be drawn.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 
 
 @cache
-def _rings() -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    table = json.loads(files("atlantis.world").joinpath("coastlines.json").read_text(encoding="utf-8"))
+def _rings(name: str = "coastlines") -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    table = json.loads(files("atlantis.world").joinpath(f"{name}.json").read_text(encoding="utf-8"))
     rings = []
     for flat in table["rings"]:
         points = np.asarray(flat, dtype=np.float64).reshape(-1, 2)
@@ -24,9 +25,12 @@ def _rings() -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     return tuple(rings)
 
 
-def land() -> list[tuple[np.ndarray, np.ndarray]]:
-    """Closed rings (lon [n], lat [n]) in degrees, to be filled with the even-odd rule; read-only arrays."""
-    return list(_rings())
+def land(fine: bool = False) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Closed rings (lon [n], lat [n]) in degrees, to be filled with the even-odd rule; read-only arrays.
+
+    `fine`: five times as many points, right within 5 km or so, but without islands of less than 20 km.
+    """
+    return list(_rings("coastlines_fine" if fine else "coastlines"))
 
 
 def coastlines() -> list[tuple[np.ndarray, np.ndarray]]:

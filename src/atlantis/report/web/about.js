@@ -41,22 +41,27 @@ function about() {
 function contents() {
   // links to the sections that are there now
   $("contents").replaceChildren();
-  for (const heading of document.querySelectorAll("main h2")) {
+  for (const heading of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("main h2"))) {
     if (heading.closest("[hidden]")) continue;
     const link = make($("contents"), "a", heading.firstChild.textContent, { href: `#${heading.id}` });
     link.addEventListener("click", (event) => {
       // the address keeps the view
       event.preventDefault();
-      heading.scrollIntoView();
-      heading.focus({ preventScroll: true });
+      goTo(heading);
     });
   }
+}
+
+/** @param {HTMLElement} heading */
+function goTo(heading) {
+  heading.scrollIntoView();
+  heading.focus({ preventScroll: true });
 }
 
 function nameRuns() {
   // a section of one run says of which, and lets choose
   for (const name of document.querySelectorAll(".of-run")) name.textContent = several ? `: ${run().name}` : "";
-  for (const choice of document.querySelectorAll(".run-choice")) {
+  for (const choice of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll(".run-choice"))) {
     choice.hidden = !several || (choice.id === "map-run" && state.layout === "runs");
     options(
       choice.querySelector("select"),

@@ -1,19 +1,22 @@
 // --- the view in the page's address, so that a link leads to what is seen
 
 // Names in an address, and the controls whose value they hold.
+/** @type {Record<string, SelectName>} */
 const KEPT = { layout: "layout", cities: "cities", look: "look", view: "projection", lines: "lines", colour: "colour" };
 let remembering = 0;
 
 function viewText() {
   const parts = new URLSearchParams();
-  if (several) parts.set("run", state.run);
+  if (several) parts.set("run", String(state.run));
   for (const [name, id] of Object.entries(KEPT)) if ($(id).value) parts.set(name, $(id).value);
   if (state.protocol) parts.set("probe", state.protocol);
-  if (timeline.length) parts.set("step", timeline[state.target]);
-  if (usesBase()) parts.set("from", timeline[state.base]);
+  if (timeline.length) parts.set("step", String(timeline[state.target]));
+  if (usesBase()) parts.set("from", String(timeline[state.base]));
   if (state.only.size) parts.set("only", JSON.stringify([...state.only]));
+  if (state.area) parts.set("area", areaText(state.area));
   if (state.pinned && state.picked) parts.set("city", state.picked);
-  if (state.isMoved) parts.set("camera", [camera.x, camera.y, camera.span].map((x) => x.toFixed(2)).join());
+  const where = camera.kind === "globe" ? [camera.lon, camera.lat] : [camera.x, camera.y];
+  if (state.isMoved) parts.set("camera", [...where, camera.span].map((x) => x.toFixed(2)).join());
   return parts.toString();
 }
 
@@ -23,6 +26,7 @@ function remember() {
   remembering = setTimeout(() => window.history.replaceState(null, "", `#${viewText()}`), 250);
 }
 
+/** @param {SelectName} id @param {string | null} value */
 function choose(id, value) {
   // of a list, if it has that
   if ([...$(id).options].some((option) => option.value === value)) $(id).value = value;
@@ -47,14 +51,16 @@ function recall() {
   recallRegions(get("only"));
   lookAgain();
   const [x, y, span] = (get("camera") ?? "").split(",").map(Number);
-  if (span > 0) {
-    Object.assign(camera, { x, y, span });
+  if (span > 0 && Number.isFinite(x) && Number.isFinite(y)) {
+    Object.assign(camera, camera.kind === "globe" ? { lon: x, lat: y, span } : { x, y, span });
     afterMove();
   }
+  setArea(areaOf(get("area")));
   if (get("city") && views.some((v) => v.cities.at.has(get("city")))) pick(get("city"), true);
   return true;
 }
 
+/** @param {string | null} text */
 function recallRegions(text) {
   let names = [];
   try {
@@ -75,6 +81,7 @@ async function copyLink() {
   await copyText(link, $("link"));
 }
 
+/** @param {string} text @param {HTMLTextAreaElement} box */
 async function copyText(text, box) {
   // into the clipboard, and into a field where the browser keeps that shut
   box.value = text;

@@ -1,8 +1,10 @@
 "use strict";
 // One page, one state. Every text from the data goes in by textContent; nothing is ever parsed as HTML.
 
+/** @type {Data} */
 const DATA = JSON.parse(document.getElementById("data").textContent);
-const $ = (id) => document.getElementById(id);
+/** @type {<K extends string>(id: K) => K extends keyof Controls ? Controls[K] : HTMLElement} */
+const $ = (id) => /** @type {any} */ (document.getElementById(id));
 const SVG = "http://www.w3.org/2000/svg";
 const LINES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito (2008)
 const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
@@ -15,6 +17,8 @@ let printing = false;
 // What the reader has chosen. run: of the sections that have one. layout: what stands side by side. base: the place on
 // the timeline that others are compared with. position: where the map is on it, fractional while it moves to `target`.
 // only: regions to show alone. picked: a city's key, or null. isMoved: the camera is no longer where `look` put it.
+// isOutlining: the next press on a map begins an outline. area: what it enclosed, or null. chosen: its cities' keys.
+/** @type {State} */
 const state = {
   run: 0,
   layout: "one",
@@ -23,6 +27,10 @@ const state = {
   position: 0,
   target: 0,
   only: new Set(),
+  isMoved: false,
+  isOutlining: false,
+  area: null,
+  chosen: null,
   picked: null,
   pinned: false,
   timer: 0,
@@ -34,27 +42,38 @@ const several = DATA.runs.length > 1;
 
 // --- numbers as text
 
+/** @param {any} x */
 const absent = (x) => x === null || x === undefined;
+/** @param {string} text */
 const minus = (text) => text.replace("-", "\u2212");
+/** @param {number | null} x */
 const whole = (x) => (absent(x) ? "–" : minus((Math.round(x) || 0).toLocaleString("en")));
+/** @param {number | null} x @param {number} digits */
 const fixed = (x, digits) => (absent(x) ? "–" : minus(x.toFixed(digits).replace(/^-(?=[0.]*$)/, ""))); // no minus zero
+/** @param {number} x */
 const decimals = (x) => (Math.abs(x) >= 100 ? 0 : Math.abs(x) >= 10 ? 1 : 3); // where each row has its own unit
+/** @param {number | null} x @param {number | null} digits @returns {string} */
 const shown = (x, digits) =>
   absent(x) ? "–" : digits === null ? shown(x, decimals(x)) : digits ? fixed(x, digits) : whole(x);
+/** @param {number | null} x */
 const signed = (x) => (x > 0 ? `+${whole(x)}` : whole(x));
+/** @param {number} lon @param {number} lat */
 const degreesText = (lon, lat) =>
   `${Math.abs(lat).toFixed(1)}° ${lat < 0 ? "S" : "N"}, ${Math.abs(lon).toFixed(1)}° ${lon < 0 ? "W" : "E"}`;
 
 // --- elements
 
+/** @param {Element | null} parent @param {string} tag @param {string | number} [text] @param {Look} [attributes]
+ * @returns {any} */
 function make(parent, tag, text, attributes) {
   const node = tag.startsWith("svg:") ? document.createElementNS(SVG, tag.slice(4)) : document.createElement(tag);
-  if (!absent(text)) node.textContent = text;
-  for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, value);
+  if (!absent(text)) node.textContent = String(text);
+  for (const [name, value] of Object.entries(attributes || {})) node.setAttribute(name, String(value));
   if (parent) parent.append(node);
   return node;
 }
 
+/** @param {HTMLSelectElement} select @param {any[][]} entries @param {any} chosen */
 function options(select, entries, chosen) {
   // entries: [value, text]
   select.replaceChildren();
@@ -62,6 +81,7 @@ function options(select, entries, chosen) {
   select.value = chosen;
 }
 
+/** @param {number} x @param {number} y @param {string[] | null} lines */
 function tip(x, y, lines) {
   // beside a place in the window; without lines it goes
   const box = $("tip");

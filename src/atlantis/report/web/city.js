@@ -3,6 +3,7 @@
 const SPARK = { width: 260, height: 64, left: 42, bottom: 14 };
 let pointed = null; // { v, i, x, y }: what the tip beside the pointer is about
 
+/** @param {string | null} key @param {boolean} pinned */
 function pick(key, pinned) {
   state.picked = key;
   state.pinned = pinned;
@@ -11,12 +12,14 @@ function pick(key, pinned) {
   remember();
 }
 
+/** @param {View} v @param {number[] | null} city @param {number} x @param {number} y */
 function point(v, city, x, y) {
   // city: [i, x, y] on the canvas; none takes the tip away
   pointed = city && { v, i: city[0], x, y };
   tip(x, y, city && story(v, city[0]));
 }
 
+/** @param {View} v @param {number} i */
 function story(v, i) {
   // the city at the step that is shown
   const { cities, probe } = v,
@@ -29,34 +32,41 @@ function story(v, i) {
   return [...lines, ...moved(v, k)];
 }
 
+/** @param {View} v @param {number} i @param {number} k */
 function errorAt(v, i, k) {
   const km = v.probe.error_km[k * v.cities.n + i];
   return k < 0 || km === MISSING ? null : km;
 }
 
+/** @param {View} v @param {number} k */
 function moved(v, k) {
   // since the first step, along and across the way to the nearest virtual region
   const { radial_km: along, tangential_km: across } = v.probe;
   if (!along || along[k] === MISSING || across[k] === MISSING) return [];
   const virtual = v.run.regions.filter((region) => region.virtual);
-  const name = virtual.length === 1 ? virtual[0].name : "the nearest new region";
+  const name = virtual.length === 1 ? virtual[0].name : "the nearest virtual region";
   const way = along[k] < 0 ? "towards" : "away from";
   return [`moved ${whole(Math.abs(along[k]))} km ${way} ${name}, ${whole(Math.abs(across[k]))} km across`];
 }
 
+/** @param {View} v @param {number} i @returns {[View, number]} */
+const both = (v, i) => [v, i];
+
 function picked() {
   // in words, and its error over the steps
   const box = $("picked"),
-    found = views.map((v) => [v, v.cities.at.get(state.picked)]).filter(([, i]) => i !== undefined);
+    found = views.filter((v) => v.cities.at.has(state.picked)).map((v) => both(v, v.cities.at.get(state.picked)));
   box.replaceChildren();
   found.forEach(([v, i], k) => {
     const name = views.length > 1 ? `${captionOf(v)}: ` : "";
     make(box, "span", `${k ? "\n" : ""}${name}${story(v, i).join(" · ")}`);
   });
+  listNeighbours();
   $("spark").replaceChildren();
   if (found.length && timeline.length > 1) spark(found);
 }
 
+/** @param {[View, number][]} found */
 function spark(found) {
   // one line a map: solid, dashed, ...
   const { width, height, left, bottom } = SPARK,
@@ -88,6 +98,7 @@ function spark(found) {
 
 // --- which one is meant
 
+/** @param {View} v @returns {[number, number, number][]} */
 function candidates(v) {
   // the cities on the map and where the probe sees them, in the canvas's pixels: [i, x, y]
   const found = [];
@@ -95,12 +106,13 @@ function candidates(v) {
     if (!isShown(region)) return;
     for (const i of v.members[k]) {
       const to = place(v, i, position(v));
-      if (to) found.push([i, ...screen(v, ...to)]);
+      if (to && isSeen(...to) && isChosen(v, i)) found.push([i, ...spot(v, ...to)]);
     }
   });
   return found.filter(([, x, y]) => x >= 0 && x <= v.width && y >= 0 && y <= v.height);
 }
 
+/** @param {View} v @param {number} x @param {number} y @param {number} reach */
 function nearest(v, x, y, reach) {
   let best = null,
     distance = reach * reach;
@@ -111,6 +123,7 @@ function nearest(v, x, y, reach) {
   return best;
 }
 
+/** @param {PointerEvent} event @param {View} v @param {boolean} isPress */
 function hover(event, v, isPress) {
   const city = nearest(v, event.offsetX, event.offsetY, event.pointerType === "touch" ? 26 : 14);
   point(v, city, event.clientX, event.clientY);
@@ -122,6 +135,7 @@ function hover(event, v, isPress) {
 // The nearest city in the arrow's direction, within 45 degrees of it; the first press starts at the middle of the map.
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
+/** @param {View} v @param {number[]} arrow */
 function walk(v, arrow) {
   const cities = candidates(v),
     here = cities.find(([i]) => v.cities.keys[i] === state.picked);
@@ -145,6 +159,7 @@ function walk(v, arrow) {
 const LETTERS = { ø: "o", ł: "l", đ: "d", ð: "d", ı: "i", ß: "ss", æ: "ae", œ: "oe", þ: "th", "’": "'", ʻ: "'" };
 const MOST = 40; // names that are listed
 
+/** @param {string} text */
 function plain(text) {
   return text
     .normalize("NFD")
@@ -154,6 +169,7 @@ function plain(text) {
     .trim();
 }
 
+/** @param {string} text */
 function matches(text) {
   // [key, where it is], the best first: the same name, one that begins so, one that has it in it
   const found = new Map(),
@@ -186,6 +202,7 @@ function find() {
   $("picked").textContent = "No city of that name.";
 }
 
+/** @param {string} key */
 function show(key) {
   // a city that the probe was fitted on is drawn only among all
   const isHidden = (v) => v.cities.at.has(key) && v.probe.held[v.cities.at.get(key)] !== "1";

@@ -8,6 +8,7 @@ const W = 480,
   BOTTOM = 34;
 const hiddenCurves = new Set(); // `panel: label` of what its legend has switched off
 
+/** @param {number} low @param {number} high */
 function ticks(low, high) {
   const raw = (high - low) / 4,
     power = 10 ** Math.floor(Math.log10(raw));
@@ -18,6 +19,7 @@ function ticks(low, high) {
   return found;
 }
 
+/** @param {number[]} values */
 function tickDigits(values) {
   const gap = values.length > 1 ? values[1] - values[0] : 1;
   if (gap >= 1) return 0;
@@ -25,6 +27,7 @@ function tickDigits(values) {
 }
 
 // From step and value to a place in the drawing. Curves set the range; a line of chance that is far off is only named.
+/** @param {Panel} panel */
 function scales(panel) {
   const values = panel.series.flatMap((s) => s.values.concat(s.low || [], s.high || [])).filter((v) => !absent(v));
   const lastStep = Math.max(1, ...panel.series.flatMap((s) => s.steps));
@@ -44,6 +47,7 @@ function scales(panel) {
   return { x, y, low, high, lastStep, span };
 }
 
+/** @param {SVGSVGElement} svg @param {Scale} given */
 function axes(svg, { x, y, low, high, lastStep }) {
   const marks = ticks(low, high),
     digits = tickDigits(marks);
@@ -67,6 +71,7 @@ function axes(svg, { x, y, low, high, lastStep }) {
     make(svg, "svg:line", null, { class: name, x1: -9, x2: -9, y1: TOP, y2: H - BOTTOM });
 }
 
+/** @param {Element} parent @param {Panel} panel */
 function chart(parent, panel) {
   const figure = make(parent, "figure", null, { class: "chart" });
   const caption = make(figure, "figcaption"),
@@ -91,6 +96,7 @@ function chart(parent, panel) {
   redrawChart(svg, keys, panel);
 }
 
+/** @param {SVGSVGElement} svg @param {HTMLElement} keys @param {Panel} panel */
 function redrawChart(svg, keys, panel) {
   const isOn = ({ label }) => !hiddenCurves.has(`${panel.id}: ${label}`);
   const on = {
@@ -102,7 +108,7 @@ function redrawChart(svg, keys, panel) {
   const scale = scales(on.series.length ? on : panel);
   svg.replaceChildren();
   keys.replaceChildren();
-  svg.dataset.span = scale.span;
+  svg.dataset.span = String(scale.span);
   axes(svg, scale);
   for (const b of on.bands) polygon(svg, scale, b.steps, b.low, b.high, { ...bandLook(b), class: "band" });
   for (const rule of on.rules) if (rule.value >= scale.low && rule.value <= scale.high) chance(svg, rule, scale);
@@ -112,7 +118,8 @@ function redrawChart(svg, keys, panel) {
     hiddenCurves[hiddenCurves.has(name) ? "delete" : "add"](name);
     redrawChart(svg, keys, panel);
     markStep();
-    [...keys.children].find((item) => item.dataset.label === label).focus();
+    for (const item of /** @type {HTMLCollectionOf<HTMLElement>} */ (keys.children))
+      if (item.dataset.label === label) item.focus();
   };
   for (const b of panel.bands) key(keys, b.label, "svg:rect", bandLook(b), isOn(b), press(b.label));
   for (const [label, [text, rule]] of namesOfChance(panel, scale))
@@ -120,6 +127,7 @@ function redrawChart(svg, keys, panel) {
   for (const s of panel.series) key(keys, s.label, "svg:line", curveLook(s), isOn(s), press(s.label));
 }
 
+/** @param {Panel} panel @param {Scale} given */
 function namesOfChance(panel, { low, high }) {
   // a label for each kind; what is beyond the drawing has its value there
   const named = new Map();
@@ -132,6 +140,8 @@ function namesOfChance(panel, { low, high }) {
   return named;
 }
 
+/** @param {SVGSVGElement} svg @param {Scale} scale @param {number[]} steps @param {number[]} low
+ * @param {number[]} high @param {Look} look */
 function polygon(svg, scale, steps, low, high, look) {
   const inside = steps.map((s, i) => [s, i]).filter(([, i]) => !absent(low[i]) && !absent(high[i]));
   const edge = inside.map(([s, i]) => [s, high[i]]).concat(inside.reverse().map(([s, i]) => [s, low[i]]));
@@ -141,6 +151,8 @@ function polygon(svg, scale, steps, low, high, look) {
   });
 }
 
+/** @param {HTMLElement} keys @param {string} label @param {string} mark @param {Look} look
+ * @param {boolean} isOn @param {() => void} press @param {string} [text] */
 function key(keys, label, mark, look, isOn, press, text = label) {
   const item = make(keys, "button", null, { type: "button", "aria-pressed": isOn, "data-label": label });
   const icon = make(item, "svg:svg", null, { viewBox: "0 0 34 14", "aria-hidden": "true" });
@@ -154,14 +166,17 @@ function key(keys, label, mark, look, isOn, press, text = label) {
   item.addEventListener("click", press);
 }
 
+/** @param {Band} given */
 const bandLook = ({ hue }) => ({ fill: tint(LINES[hue % LINES.length]), opacity: 0.3 });
 
+/** @param {Rule} given */
 const chanceLook = ({ hue, dash }) => ({
   stroke: absent(hue) ? "var(--muted)" : tint(LINES[hue % LINES.length]),
   "stroke-width": 1.5,
   "stroke-dasharray": dash ? "6 3 1 3" : "1 4",
 });
 
+/** @param {SVGSVGElement} svg @param {Rule} rule @param {Scale} given */
 function chance(svg, rule, { y }) {
   make(svg, "svg:line", null, {
     x1: LEFT,
@@ -173,8 +188,10 @@ function chance(svg, rule, { y }) {
   });
 }
 
+/** @param {Curve} series */
 const colourOf = (series) => (series.faint ? "var(--muted)" : tint(series.colour || LINES[series.hue % LINES.length]));
 
+/** @param {Curve} series */
 const curveLook = (series) => ({
   stroke: colourOf(series),
   "stroke-width": series.faint ? 1 : series.thin ? 1.2 : 2,
@@ -183,6 +200,7 @@ const curveLook = (series) => ({
   opacity: series.faint ? 0.7 : 1,
 });
 
+/** @param {SVGSVGElement} svg @param {Curve} series @param {Scale} scale */
 function curve(svg, series, scale) {
   const fill = colourOf(series);
   const points = series.steps
@@ -199,6 +217,7 @@ function curve(svg, series, scale) {
 }
 
 // One run: a colour for each series. Several: a colour for each run, a dash for each series, the main series only.
+/** @param {string} id */
 function merged(id) {
   const panels = DATA.runs.map((r) => r.panels.find((panel) => panel.id === id));
   const series = [],
@@ -227,6 +246,7 @@ function merged(id) {
 
 const isMean = () => Boolean(DATA.means) && $("seeds").checked;
 
+/** @param {string} id */
 function mean(id) {
   // over seeds, drawn as one run's
   const panel = DATA.means.panels.find((p) => p.id === id);

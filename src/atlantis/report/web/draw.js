@@ -8,11 +8,12 @@ const ARROW_HUES = {
 
 let isMoving = false; // between two steps, where dots are drawn without their outlines: those take half of the time
 
+/** @param {View} v */
 const radius = (v) => Math.max(1.5, v.width / 460) * Math.min(2.2, Math.sqrt(camera.home.span / camera.span) ** 0.7);
 
 function drawAll() {
   for (const v of views) {
-    v.canvas.classList.toggle("zoomed", isZoomed());
+    v.canvas.classList.toggle("zoomed", canBeMoved());
     drawBase(v.base.getContext("2d"), v);
   }
   draw();
@@ -24,10 +25,12 @@ function draw() {
     const pen = v.canvas.getContext("2d");
     pen.drawImage(v.base, 0, 0, v.width, v.height);
     drawCities(pen, v);
+    drawOutline(pen, v);
   }
 }
 
 let waiting = "";
+/** @param {boolean} [all] */
 function drawSoon(all = false) {
   // once a frame, however often the pointer moves
   if (!waiting) {
@@ -40,6 +43,7 @@ function drawSoon(all = false) {
   waiting = all || waiting === "all" ? "all" : "cities";
 }
 
+/** @param {Pen} pen @param {View} v */
 function drawBase(pen, v) {
   // what no step changes: sea, land, coast, rings of distance, true places
   const r = radius(v),
@@ -61,16 +65,20 @@ function drawBase(pen, v) {
   pen.strokeStyle = css("--coast");
   pen.lineWidth = 0.6;
   pen.stroke();
-  if (camera.kind !== "flat") drawRings(pen, v);
+  if (camera.kind === "around") drawRings(pen, v);
   pen.fillStyle = css("--true");
   v.run.regions.forEach((region, k) => {
     pen.beginPath();
     const [mark, size] = region.virtual ? [star, r * 1.7] : [dot, r * 0.6];
-    for (const i of v.members[k]) mark(pen, ...screen(v, cities.lon[i], cities.lat[i]), size);
+    for (const i of v.members[k]) {
+      const [lon, lat] = [cities.lon[i], cities.lat[i]];
+      if (isSeen(lon, lat)) mark(pen, ...spot(v, lon, lat), size);
+    }
     pen.fill();
   });
 }
 
+/** @param {Pen} pen @param {View} v */
 function drawRings(pen, v) {
   // every 2,000 km from the centre
   const [x, y] = onScreen(v, [0, 0]);
@@ -87,6 +95,7 @@ function drawRings(pen, v) {
   }
 }
 
+/** @param {Pen} pen @param {View} v */
 function nameRings(pen, v) {
   // above the cities, on a piece of paper each
   const [x, y] = onScreen(v, [0, 0]);
@@ -104,49 +113,65 @@ function nameRings(pen, v) {
   }
 }
 
+/** @param {Pen} pen @param {number} x @param {number} y @param {number} r */
 function dot(pen, x, y, r) {
   pen.moveTo(x + r, y);
   pen.arc(x, y, r, 0, 2 * Math.PI);
 }
 
+/** @param {Pen} pen @param {number} x @param {number} y @param {number} r */
 function star(pen, x, y, r) {
   starPoints(r).forEach(([dx, dy], k) => pen[k ? "lineTo" : "moveTo"](x + dx, y + dy));
   pen.closePath();
 }
 
+/** @param {Pen} pen @param {View} v @param {Place} a @param {Place} b */
 function line(pen, v, a, b) {
   // the short way round; left out where it would cross the whole map
   const from = project(...a),
     to = project(...b);
-  if (Math.hypot(to[0] - from[0], to[1] - from[1]) > 180) return;
+  if (Math.hypot(to[0] - from[0], to[1] - from[1]) > 180 || !isSeen(...a) || !isSeen(...b)) return;
   pen.moveTo(...onScreen(v, from));
   pen.lineTo(...onScreen(v, to));
 }
 
+/** @param {Region} region */
 const isShown = (region) => state.only.size === 0 || state.only.has(region.name);
 
+/** @param {Pen} pen @param {View} v */
 function drawCities(pen, v) {
   const r = radius(v);
   if ($("lines").value) drawArrows(pen, v, r);
   v.run.regions.forEach((region, k) => drawRegion(pen, v, region, v.members[k], r));
   const i = v.cities.at.get(state.picked);
-  if (camera.kind !== "flat") nameRings(pen, v);
-  if (i !== undefined) drawPicked(pen, v, i, r);
+  if (camera.kind === "around") nameRings(pen, v);
+  if (i === undefined) return;
+  drawNeighbours(pen, v, i, r);
+  drawPicked(pen, v, i, r);
 }
 
+/** @param {Pen} pen @param {View} v @param {Region} region @param {number[]} cities @param {number} r */
 function drawRegion(pen, v, region, cities, r) {
-  pen.globalAlpha = isShown(region) ? 1 : 0.07;
-  for (const [colour, group] of groupsOf(v, region, cities)) drawGroup(pen, v, colour, group, region.virtual, r);
+  // what is not chosen is faint, and lies below
+  const isStrong = (i) => isShown(region) && isChosen(v, i),
+    faint = cities.filter((i) => !isStrong(i));
+  for (const part of [faint, faint.length ? cities.filter(isStrong) : cities]) {
+    if (!part.length) continue;
+    pen.globalAlpha = part === faint ? 0.07 : 1;
+    for (const [colour, group] of groupsOf(v, region, part)) drawGroup(pen, v, colour, group, region.virtual, r);
+  }
   pen.globalAlpha = 1;
 }
 
+/** @param {Pen} pen @param {View} v @param {string} colour @param {number[]} cities @param {boolean} virtual
+ * @param {number} r */
 function drawGroup(pen, v, colour, cities, virtual, r) {
   pen.fillStyle = tint(colour);
   pen.beginPath();
   const [mark, size] = virtual ? [star, r * 2.6] : [dot, r];
   for (const i of cities) {
     const to = place(v, i, position(v));
-    if (to) mark(pen, ...screen(v, ...to), size);
+    if (to && isSeen(...to)) mark(pen, ...spot(v, ...to), size);
   }
   // An outline tells a star from the dots around it where colours do not, and a light dot from the land.
   pen.strokeStyle = virtual ? css("--ink") : edge(colour);
@@ -155,20 +180,22 @@ function drawGroup(pen, v, colour, cities, virtual, r) {
   if (!isMoving || virtual) pen.stroke();
 }
 
+/** @param {View} v @param {number} i @returns {Place | null} */
 function arrowFrom(v, i) {
   // the true place, or where the city was at another step, or where the first map has it
-  if ($("lines").value === "true") return [v.cities.lon[i], v.cities.lat[i]];
+  if ($("lines").value === "true") return truePlace(v, i);
   if ($("lines").value === "base") return place(v, i, state.base);
   const there = views[0].cities.at.get(v.cities.keys[i]);
   return there === undefined ? null : place(views[0], there, position(views[0]));
 }
 
+/** @param {Pen} pen @param {View} v @param {number} r */
 function drawArrows(pen, v, r) {
   // coloured by length
   const classes = ARROW_KM.map(() => []);
   v.run.regions.forEach((region, k) => {
     if (!isShown(region)) return;
-    for (const i of v.members[k]) {
+    for (const i of v.members[k].filter((city) => isChosen(v, city))) {
       const from = arrowFrom(v, i),
         to = place(v, i, position(v));
       if (from && to) classes[ARROW_KM.findIndex((km) => kilometres(from, to) <= km)].push([from, to]);
@@ -184,10 +211,12 @@ function drawArrows(pen, v, r) {
   });
 }
 
+/** @param {Pen} pen @param {View} v @param {Place} from @param {Place} to @param {number} r */
 function arrow(pen, v, from, to, r) {
   line(pen, v, from, to);
-  const a = screen(v, ...from),
-    b = screen(v, ...to),
+  if (!isSeen(...from) || !isSeen(...to)) return;
+  const a = spot(v, ...from),
+    b = spot(v, ...to),
     length = Math.hypot(b[0] - a[0], b[1] - a[1]);
   if (length < 4 * r || length > v.width / 2) return;
   const turn = Math.atan2(b[1] - a[1], b[0] - a[0]);
@@ -197,6 +226,7 @@ function arrow(pen, v, from, to, r) {
   }
 }
 
+/** @param {Pen} pen @param {View} v @param {number} i @param {number} r */
 function drawPicked(pen, v, i, r) {
   // the city's true place, its way through the checkpoints, where it is now
   pen.strokeStyle = css("--ink");
@@ -212,13 +242,11 @@ function drawPicked(pen, v, i, r) {
   pen.setLineDash([]);
   pen.lineWidth = 1.6;
   pen.beginPath();
-  const from = [v.cities.lon[i], v.cities.lat[i]],
+  const from = truePlace(v, i),
     to = place(v, i, position(v)),
-    [x, y] = screen(v, ...from);
-  pen.rect(x - 2 * r, y - 2 * r, 4 * r, 4 * r);
-  if (to) {
-    line(pen, v, from, to);
-    dot(pen, ...screen(v, ...to), 2.6 * r);
-  }
+    [x, y] = spot(v, ...from);
+  if (isSeen(...from)) pen.rect(x - 2 * r, y - 2 * r, 4 * r, 4 * r);
+  if (to) line(pen, v, from, to);
+  if (to && isSeen(...to)) dot(pen, ...spot(v, ...to), 2.6 * r);
   pen.stroke();
 }

@@ -7,7 +7,7 @@ function allRegions() {
 function look() {
   camera.kind = $("projection").value;
   const name = $("look").value;
-  $("maps").classList.toggle("around", camera.kind !== "flat");
+  $("maps").classList.toggle("round", camera.kind !== "flat");
   if (camera.kind === "flat") {
     wholeFlat();
     lookHome();
@@ -15,7 +15,7 @@ function look() {
   } else {
     const regions = allRegions(),
       chosen = name || (regions.find((region) => region.virtual) ?? regions[0])?.name;
-    wholeAround(middleOf(chosen));
+    wholeRound(middleOf(chosen));
     lookHome();
   }
   resize();
@@ -23,21 +23,24 @@ function look() {
 
 function lookOn() {
   // at other maps, from where the reader has moved the camera
-  const { x, y, span } = camera;
+  const { x, y, span, lon, lat } = camera;
   look();
   if (!state.isMoved) return;
-  Object.assign(camera, { x, y, span });
+  Object.assign(camera, camera.kind === "globe" ? { span, lon, lat } : { x, y, span });
   hold();
   resize();
 }
 
+/** @param {View} v @param {string} name */
 function citiesOf(v, name) {
   const k = v.run.regions.findIndex((region) => region.name === name);
   return [...v.cities.ids.keys()].filter((i) => v.cities.region[i] === k);
 }
 
+/** @param {number[]} values */
 const middle = (values) => values.sort((a, b) => a - b)[values.length >> 1];
 
+/** @param {string} name */
 function middleOf(name) {
   // the median city of a region
   for (const v of views) {
@@ -51,15 +54,14 @@ function middleOf(name) {
   return { lon: 0, lat: 0 };
 }
 
+/** @param {string} name */
 function lookAt(name) {
   // its true places and where the probes see them now, but for the outermost of each
   const [xs, ys] = [[], []];
   const keep = (places) => {
-    for (const [values, k] of [
-      [xs, 0],
-      [ys, 1],
-    ]) {
-      const sorted = places.map((p) => p[k]).sort((a, b) => a - b),
+    for (const k of [0, 1]) {
+      const values = k ? ys : xs,
+        sorted = places.map((p) => p[k]).sort((a, b) => a - b),
         cut = Math.floor(0.025 * sorted.length);
       if (sorted.length) values.push(sorted[cut], sorted[sorted.length - 1 - cut]);
     }
@@ -92,7 +94,7 @@ function resize() {
       canvas.height = Math.round(v.height * scale);
       canvas.getContext("2d").setTransform(scale, 0, 0, scale, 0, 0);
     }
-    v.canvas.classList.toggle("zoomed", isZoomed());
+    v.canvas.classList.toggle("zoomed", canBeMoved());
   }
   drawAll();
 }

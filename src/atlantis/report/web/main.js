@@ -4,7 +4,7 @@ function describe() {
   // every text that follows the step
   const step = timeline[state.target],
     label = absent(step) ? "" : `step ${whole(step)}`;
-  $("step").value = state.target;
+  $("step").value = String(state.target);
   $("step").setAttribute("aria-valuetext", label);
   $("step-name").textContent = label;
   for (const v of views) {
@@ -19,6 +19,7 @@ function describe() {
   remember();
 }
 
+/** @param {View} v */
 function numbers(v) {
   const k = indexNow(v);
   if (k < 0) return "";
@@ -53,21 +54,23 @@ function legend() {
   }
 }
 
+/** @param {string} name */
 function toggleRegion(name) {
   state.only[state.only.has(name) ? "delete" : "add"](name);
   for (const button of $("legend").children) {
-    button.setAttribute("aria-pressed", state.only.has(button.textContent));
+    button.setAttribute("aria-pressed", String(state.only.has(button.textContent)));
   }
   draw();
   cityTable(timeline[state.target] ?? 0);
   remember();
 }
 
-const usesBase = () => state.layout === "steps" || $("lines").value === "base";
+const usesBase = () => state.layout === "steps" || $("lines").value === "base" || $("colour").value === "moved";
 
+/** @param {number} k */
 function setBase(k) {
   state.base = k;
-  $("base").value = k;
+  $("base").value = String(k);
 }
 
 function showMaps() {
@@ -78,8 +81,9 @@ function showMaps() {
   makeViews();
   const has = views.length > 0;
   $("map-section").hidden = !has && !empty.length;
-  for (const part of document.querySelectorAll("#map-section .needs-map")) part.hidden = !has;
-  $("step").max = Math.max(0, timeline.length - 1);
+  for (const part of /** @type {NodeListOf<HTMLElement>} */ (document.querySelectorAll("#map-section .needs-map")))
+    part.hidden = !has;
+  $("step").max = String(Math.max(0, timeline.length - 1));
   options(
     $("base"),
     timeline.map((s, k) => [k, `step ${whole(s)}`]),
@@ -108,6 +112,7 @@ function layouts() {
   ];
 }
 
+/** @param {number} index */
 function showRun(index) {
   state.run = index;
   nameRuns();
@@ -127,6 +132,7 @@ function showRun(index) {
   showMaps();
 }
 
+/** @param {string} which */
 function showCities(which) {
   $("cities").value = which;
   members();
@@ -153,9 +159,9 @@ function begin() {
   options($("layout"), layouts(), first);
   state.layout = first;
   $("more").open = window.innerWidth > 600; // a phone has the map sooner
-  for (const name of ["table", "when", "answers", "compare", "city-table", "regions", "variants"]) saveTable(name);
+  for (const name of Object.keys(orders)) saveTable(/** @type {TableName} */ (name));
   $("seeds-choice").hidden = !DATA.means;
-  $("n-seeds").textContent = DATA.means?.n ?? "";
+  $("n-seeds").textContent = String(DATA.means?.n ?? "");
   curves();
   showRun(0);
   recall();
@@ -173,7 +179,7 @@ const acts = {
   seeds: () => (curves(), markStep()),
 };
 for (const [id, act] of Object.entries(acts)) $(id).addEventListener("change", act);
-for (const choice of document.querySelectorAll(".run-choice select"))
+for (const choice of /** @type {NodeListOf<HTMLSelectElement>} */ (document.querySelectorAll(".run-choice select")))
   choice.addEventListener("change", () => showRun(Number(choice.value)));
 const presses = {
   play,
@@ -185,6 +191,10 @@ const presses = {
   closer: () => views[0] && zoom(views[0], STEP),
   farther: () => views[0] && zoom(views[0], 1 / STEP),
   home: lookAgain,
+  outline: () => setOutlining(!state.isOutlining),
+  "in-view": chooseInView,
+  everything: () => setArea(null),
+  "to-table": () => goTo($("cities-title")),
 };
 for (const [id, act] of Object.entries(presses)) $(id).addEventListener("click", act);
 $("step").addEventListener("input", () => (stop(), go(Number($("step").value))));
@@ -192,12 +202,9 @@ $("find").addEventListener("input", find);
 window.addEventListener("resize", resize);
 window.addEventListener("hashchange", recall);
 dark.addEventListener("change", redraw);
-for (const [event, paper] of [
-  ["beforeprint", true],
-  ["afterprint", false],
-]) {
+for (const event of ["beforeprint", "afterprint"]) {
   window.addEventListener(event, () => {
-    printing = $("config-section").open = paper; // on paper the configuration cannot be opened
+    printing = $("config-section").open = event === "beforeprint"; // on paper the configuration cannot be opened
     redraw();
   });
 }

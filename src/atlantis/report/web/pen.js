@@ -5,15 +5,9 @@ class SvgPen {
     this.root = make(null, "svg:svg", null, { xmlns: SVG, width, height, viewBox: `0 0 ${width} ${height}` });
     this.into = this.root;
     this.d = [];
-    Object.assign(this, {
-      fillStyle: "#000",
-      strokeStyle: "#000",
-      lineWidth: 1,
-      globalAlpha: 1,
-      dash: "",
-      font: "",
-      textAlign: "start",
-    });
+    this.fillStyle = this.strokeStyle = "#000";
+    this.lineWidth = this.globalAlpha = 1;
+    this.dash = this.font = "";
   }
   beginPath() {
     this.d = [];
@@ -78,6 +72,7 @@ class CanvasPen {
     this.canvas = document.createElement("canvas");
     this.canvas.width = width * scale;
     this.canvas.height = height * scale;
+    /** @type {Pen} */
     const pen = this.canvas.getContext("2d");
     pen.scale(scale, scale);
     pen.window = (x, y, w, h, draw) => {

@@ -1,11 +1,13 @@
 // --- values read off a chart: by pointer, by arrow keys; one crosshair on all charts, a press moves the maps there
 
+/** @param {Panel} panel */
 function stepsOf(panel) {
   // those with a mark, where there are any: training batches have none
   const marked = panel.series.filter((s) => !s.faint);
   return [...new Set((marked.length ? marked : panel.series).flatMap((s) => s.steps))].sort((a, b) => a - b);
 }
 
+/** @param {Panel} panel @param {number} step */
 function valuesAt(panel, step) {
   const lines = [`step ${whole(step)}`];
   for (const s of panel.series) {
@@ -18,16 +20,18 @@ function valuesAt(panel, step) {
   return lines;
 }
 
+/** @param {number | null} step */
 function cross(step) {
   // null: none
-  for (const svg of document.querySelectorAll(".chart > svg")) {
+  for (const svg of /** @type {NodeListOf<SVGElement>} */ (document.querySelectorAll(".chart > svg"))) {
     const x = absent(step) ? -9 : LEFT + Number(svg.dataset.span) * Math.log1p(step);
     const rule = svg.querySelector(".cross");
-    rule.setAttribute("x1", x > W ? -9 : x);
-    rule.setAttribute("x2", x > W ? -9 : x);
+    rule.setAttribute("x1", String(x > W ? -9 : x));
+    rule.setAttribute("x2", String(x > W ? -9 : x));
   }
 }
 
+/** @param {SVGSVGElement} svg @param {Panel} panel */
 function readable(svg, panel) {
   const steps = stepsOf(panel);
   let at = null; // the step that is read
@@ -40,11 +44,11 @@ function readable(svg, panel) {
   const under = (event) => {
     const box = svg.getBoundingClientRect(),
       x = ((event.clientX - box.left) / box.width) * W;
-    const away = (s) => Math.abs(LEFT + svg.dataset.span * Math.log1p(s) - x);
+    const away = (s) => Math.abs(LEFT + Number(svg.dataset.span) * Math.log1p(s) - x);
     return steps.reduce((a, b) => (away(b) < away(a) ? b : a));
   };
   if (!steps.length) return;
-  for (const type of ["pointermove", "pointerdown"])
+  for (const type of /** @type {const} */ (["pointermove", "pointerdown"]))
     svg.addEventListener(type, (event) => read(under(event), event.clientX, event.clientY));
   svg.addEventListener("pointerleave", letGo);
   svg.addEventListener("blur", letGo);
@@ -60,7 +64,11 @@ function readable(svg, panel) {
     if (absent(to)) return;
     event.preventDefault();
     const box = svg.getBoundingClientRect();
-    read(steps[to], box.left + (box.width / W) * (LEFT + svg.dataset.span * Math.log1p(steps[to])), box.top + 20);
+    read(
+      steps[to],
+      box.left + (box.width / W) * (LEFT + Number(svg.dataset.span) * Math.log1p(steps[to])),
+      box.top + 20,
+    );
     $("reading").textContent = `${panel.title}: ${valuesAt(panel, steps[to]).join("; ")}`;
   });
 }
@@ -69,8 +77,8 @@ function markStep() {
   // the maps' step on every chart
   for (const rule of document.querySelectorAll(".chart > svg > .now")) {
     const step = timeline[state.target],
-      x = absent(step) ? -9 : LEFT + Number(rule.parentNode.dataset.span) * Math.log1p(step);
-    rule.setAttribute("x1", x > W ? -9 : x);
-    rule.setAttribute("x2", x > W ? -9 : x);
+      x = absent(step) ? -9 : LEFT + Number(rule.parentElement.dataset.span) * Math.log1p(step);
+    rule.setAttribute("x1", String(x > W ? -9 : x));
+    rule.setAttribute("x2", String(x > W ? -9 : x));
   }
 }

@@ -3,14 +3,17 @@
 const POSTER = { width: 1200, margin: 24, gap: 20, head: 34, caption: 40, foot: 62 };
 const WORDS = /[^\p{L}\p{N}._-]+/gu;
 
+/** @param {string} name @param {string} type @param {string | Blob} data */
 function download(name, type, data) {
   const address = URL.createObjectURL(data instanceof Blob ? data : new Blob([data], { type }));
   make(null, "a", null, { href: address, download: name.replace(WORDS, "_") }).click();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
 }
 
+/** @param {string} text */
 const quoted = (text) => JSON.stringify(text); // as Python has it too
 
+/** @param {Cell} value */
 function csvField(value) {
   // a text that a spreadsheet would run as a formula gets an apostrophe before it
   if (absent(value)) return "";
@@ -20,8 +23,11 @@ function csvField(value) {
   return /[",]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
 }
 
+/** @param {string[]} titles @param {Cell[][]} rows */
 const csv = (titles, rows) => [titles, ...rows].map((row) => row.map(csvField).join(",") + "\n").join("");
 
+/** @param {Element} parent @param {string} name @param {[string, () => void][]} parts
+ * @param {() => string[]} python */
 function saver(parent, name, parts, python) {
   // a small menu; parts: [text, act]; python: gives the lines
   const menu = make(parent, "details", null, { class: "save" });
@@ -42,6 +48,7 @@ function saver(parent, name, parts, python) {
 
 // --- a chart
 
+/** @param {Element} parent @param {Panel} panel @param {SVGSVGElement} svg */
 function saveChart(parent, panel, svg) {
   const data = () => {
     const rows = DATA.runs.flatMap((r) => r.panels.filter((p) => p.id === panel.id).flatMap((p) => curveRows(r, p)));
@@ -66,16 +73,18 @@ function saveChart(parent, panel, svg) {
   );
 }
 
+/** @param {Run} r @param {Panel} panel */
 function curveRows(r, panel) {
   return panel.series.flatMap((s) =>
     s.steps.map((step, i) => [r.name, step, s.label, s.values[i], s.low?.[i], s.high?.[i]]),
   );
 }
 
+/** @param {SVGSVGElement} svg @param {Panel} panel */
 function chartText(svg, panel) {
   // with its title and legend; colours and fonts as they are on the page
   const keys = [...svg.parentNode.querySelectorAll(".keys button[aria-pressed=true]")],
-    copy = svg.cloneNode(true);
+    copy = /** @type {SVGSVGElement} */ (svg.cloneNode(true));
   const height = H + 30 + 18 * keys.length,
     look = (node, name) => getComputedStyle(node)[name];
   const whole = make(null, "svg:svg", null, {
@@ -88,18 +97,20 @@ function chartText(svg, panel) {
   make(whole, "svg:rect", null, { width: W, height, fill: css("--paper") });
   make(whole, "svg:text", panel.title, { x: 8, y: 20, "font-size": 14, "font-weight": "bold", fill: css("--ink") });
   for (const node of copy.querySelectorAll(".now, .cross")) node.remove();
-  for (const [name, value] of Object.entries({ y: 26, x: 0, width: W, height: H })) copy.setAttribute(name, value);
+  for (const [name, value] of Object.entries({ y: 26, x: 0, width: W, height: H }))
+    copy.setAttribute(name, String(value));
   for (const name of ["role", "tabindex", "aria-label"]) copy.removeAttribute(name);
   whole.append(copy);
   keys.forEach((button, k) => {
-    const icon = button.querySelector("svg").cloneNode(true),
+    const icon = /** @type {SVGSVGElement} */ (button.querySelector("svg").cloneNode(true)),
       y = H + 28 + 18 * k;
-    for (const [name, value] of Object.entries({ x: 8, y, width: 34, height: 14 })) icon.setAttribute(name, value);
+    for (const [name, value] of Object.entries({ x: 8, y, width: 34, height: 14 }))
+      icon.setAttribute(name, String(value));
     whole.append(icon);
     make(whole, "svg:text", button.textContent, { x: 50, y: y + 11, "font-size": 12, fill: css("--ink") });
   });
   for (const text of copy.querySelectorAll("text")) {
-    text.setAttribute("font-size", 11);
+    text.setAttribute("font-size", "11");
     text.setAttribute("fill", css("--muted"));
   }
   for (const rule of copy.querySelectorAll(".rule")) rule.setAttribute("stroke", css("--line") || look(svg, "color"));
@@ -108,6 +119,7 @@ function chartText(svg, panel) {
 
 // --- a table
 
+/** @param {TableName} name */
 function saveTable(name) {
   // as it is shown now
   const data = () =>
@@ -115,12 +127,14 @@ function saveTable(name) {
       filled[name].columns.map((column) => column.title),
       filled[name].rows,
     );
+  /** @type {[string, () => void][]} */
   const parts = [["CSV", () => download(`${DATA.title} ${name}.csv`, "text/csv", data())]];
   saver($(name).closest("section"), $(name).id, parts, () => filled[name].python);
 }
 
 // --- the map
 
+/** @param {(width: number, height: number) => Pen} makePen */
 function poster(makePen) {
   // every map that is shown, with its caption, the legend and where it is from
   const { width, margin, gap, head, caption, foot } = POSTER,
@@ -150,6 +164,7 @@ function poster(makePen) {
   posterLegend(pen, margin, height - foot, width - margin);
 }
 
+/** @param {Pen} pen @param {number} left @param {number} top @param {number} right */
 function posterLegend(pen, left, top, right) {
   let [x, y] = [left, top + 14];
   pen.font = "12px system-ui, sans-serif";
@@ -184,10 +199,11 @@ function savePng() {
   let drawn;
   poster((width, height) => (drawn = new CanvasPen(width, height, 2)).pen);
   return new Promise((done) =>
-    drawn.canvas.toBlob((blob) => (download(`${mapName()}.png`, "image/png", blob), done()), "image/png"),
+    drawn.canvas.toBlob((blob) => done(download(`${mapName()}.png`, "image/png", blob)), "image/png"),
   );
 }
 
+/** @param {View} v */
 function cityRows(v) {
   // none where the run is not probed yet
   const { cities, probe, run: r } = v;

@@ -1,5 +1,6 @@
 // --- the step: slider, play, one transition
 
+/** @param {number} target @param {boolean} [smoothly] */
 function go(target, smoothly = true) {
   state.target = Math.max(0, Math.min(timeline.length - 1, target));
   cancelAnimationFrame(state.frame);
@@ -26,6 +27,7 @@ function go(target, smoothly = true) {
   state.frame = requestAnimationFrame(tick);
 }
 
+/** @param {number} step */
 function goToStep(step) {
   // the latest place on the timeline that is not after it
   stop();

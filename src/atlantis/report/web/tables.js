@@ -1,10 +1,14 @@
 // --- tables: every one sorts by a press on a heading
 
 // columns: { title, digits?, text?, signed?, press? }. order: { column, down }, kept between redraws; -1 is as given.
+/** @param {HTMLTableElement} table @param {Column[]} columns @param {Cell[][]} rows @param {Order} order
+ * @param {RowLook} [look] */
 function fill(table, columns, rows, order, look) {
+  /** @returns {any} */
   const value = (row) => row[order.column];
   const compare = (a, b) => {
-    if (absent(value(a)) || absent(value(b))) return absent(value(a)) - absent(value(b)); // what is absent comes last
+    const [noA, noB] = [a, b].map((row) => Number(absent(value(row))));
+    if (noA || noB) return noA - noB; // what is absent comes last
     const sign = order.down ? -1 : 1;
     return sign * (columns[order.column].text ? value(a).localeCompare(value(b)) : value(a) - value(b));
   };
@@ -21,6 +25,7 @@ function fill(table, columns, rows, order, look) {
       c === order.column ? `${column.title} ${order.down ? "↓" : "↑"}` : column.title,
       { type: "button" },
     );
+    if (column.tip) explain(button, column.tip);
     button.addEventListener("click", () => {
       Object.assign(order, { column: c, down: c === order.column ? !order.down : !column.text });
       button.focus({ preventScroll: true });
@@ -35,6 +40,19 @@ function fill(table, columns, rows, order, look) {
   }
 }
 
+/** @param {HTMLElement} button @param {string} text */
+function explain(button, text) {
+  // in the tip, beside the pointer or below what has the focus; to a screen reader as a description
+  button.setAttribute("aria-description", text);
+  button.addEventListener("pointermove", (event) => tip(event.clientX, event.clientY, [text]));
+  button.addEventListener("focus", () => {
+    const box = button.getBoundingClientRect();
+    if (button.matches(":focus-visible")) tip(box.left, box.bottom, [text]);
+  });
+  for (const type of ["pointerleave", "blur"]) button.addEventListener(type, () => tip(0, 0, null));
+}
+
+/** @param {HTMLElement} line @param {Column} column @param {any} value */
 function fillCell(line, column, value) {
   // column.press: what a press on it does, if anything
   const text = column.text ? (value ?? "–") : column.signed ? signed(value) : shown(value, column.digits);
@@ -55,11 +73,14 @@ const orders = {
 };
 const filled = {}; // by the table's id, what it shows now: { columns, rows, python }
 
+/** @param {TableName} name @param {Column[]} columns @param {Cell[][]} rows @param {string[]} python
+ * @param {RowLook} [look] */
 function put(name, columns, rows, python, look) {
   filled[name] = { columns, rows, python };
   fill($(name), columns, rows, orders[name], look);
 }
 
+/** @param {string} name */
 const runTable = (name) => [
   "from atlantis.report.export import run_tables",
   "from atlantis.report.run_data import load",
@@ -77,6 +98,7 @@ function runTables() {
   $("when-section").hidden = !when;
   if (when) put("when", when.columns, when.rows, runTable("when"));
   $("answers-section").hidden = !answers;
+  if (answers) $("answers-step").textContent = whole(answers.step);
   if (answers) put("answers", answers.columns, answers.rows, runTable("answers"));
   $("compare-section").hidden = !several;
   if (!several) return;
@@ -89,18 +111,21 @@ function runTables() {
   put("compare", DATA.comparison.columns, DATA.comparison.rows, lines);
 }
 
+/** @param {number} first @param {number} now */
 function beforeAndNow(first, now) {
   // the last three columns of a table that follows the step
   const at = (step) => `km at step ${whole(step)}`;
   return [{ title: `km at first, step ${whole(first)}` }, { title: at(now) }, { title: "change, km", signed: true }];
 }
 
+/** @param {(number | null)[]} values @param {number} k */
 function change(values, k) {
   return [values[0], values[k], absent(values[0]) || absent(values[k]) ? null : values[k] - values[0]];
 }
 
 const tableProbe = () => (state.layout === "probes" ? "frozen" : state.protocol);
 
+/** @param {number} step */
 function stepTables(step) {
   const name = tableProbe();
   const probe = run().probes[name],

@@ -1,15 +1,22 @@
 // --- the maps: a frame for each run, probe or step that stands beside the others, all by one slider and one camera
 
+/** @type {View[]} */
 let views = []; // the frames that have a map
+/** @type {{ r: Run; protocol: string }[]} */
 let empty = []; // those that say why they have none
+/** @type {number[]} */
 let timeline = []; // every probed step of the runs on the maps
 
 // The probe that is fitted anew as the kept one was fitted: on the sphere.
+/** @param {Run} r */
 const refitted = (r) => ["sphere", "degrees"].find((name) => r.probes[name]) ?? "sphere";
+/** @param {View} v */
 const position = (v) => (v.isFixed ? state.base : state.position);
+/** @param {View} v */
 const indexNow = (v) => v.index[v.isFixed ? state.base : state.target];
 
-function frames() {
+/** @returns {{ r: Run; protocol: string; isFixed?: boolean }[]} */
+function mapsWanted() {
   // what stands beside each other
   if (state.layout === "runs") return DATA.runs.map((r) => ({ r, protocol: state.protocol }));
   if (state.layout === "steps")
@@ -19,7 +26,7 @@ function frames() {
 }
 
 function makeViews() {
-  const wanted = frames(),
+  const wanted = mapsWanted(),
     probes = wanted.map(({ r, protocol }) => r.probes[protocol]).filter(Boolean);
   timeline = [...new Set(probes.flatMap((probe) => probe.steps))].sort((a, b) => a - b);
   $("maps").replaceChildren();
@@ -33,6 +40,7 @@ function makeViews() {
   members();
 }
 
+/** @param {Run} r @param {Probe} probe @param {boolean} isFixed */
 function makeView(r, probe, isFixed) {
   const figure = make($("maps"), "figure", null, { class: "frame" });
   const caption = make(figure, "figcaption", null, { class: "caption" });
@@ -65,6 +73,7 @@ function makeView(r, probe, isFixed) {
   return v;
 }
 
+/** @param {Run} r @param {string} protocol */
 function emptyFrame(r, protocol) {
   const figure = make($("maps"), "figure", null, { class: "frame" });
   make(figure, "figcaption", `${r.name}: ${DATA.protocols[protocol] ?? "no probe"}`, { class: "caption" });
@@ -72,6 +81,7 @@ function emptyFrame(r, protocol) {
   return { r, protocol };
 }
 
+/** @param {View} v */
 function captionOf(v) {
   // the run, its probe and its own step, which may lie before the slider's
   const wanted = timeline[v.isFixed ? state.base : state.target],

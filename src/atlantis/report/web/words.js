@@ -1,5 +1,6 @@
 // --- what things mean: the catalogue's words under each chart, and pictures of what can become of a map
 
+/** @param {Element} parent @param {Panel} panel */
 function wordsOf(parent, panel) {
   // folded, so that a page of charts stays one of charts
   if (!panel.words) return;
@@ -22,6 +23,7 @@ const CHANGED = {
   lost: (_, k) => [((k * 37 + 11) % 64) - 32, ((k * 23 + 5) % 48) - 24],
 };
 
+/** @param {SVGSVGElement} svg @param {number[][]} points @param {{ fill: string; lines: boolean }} look */
 function mesh(svg, points, look) {
   points.forEach(([x, y], k) => {
     for (const next of [k % 4 < 3 ? k + 1 : -1, k + 4]) {
@@ -39,6 +41,7 @@ function mesh(svg, points, look) {
   });
 }
 
+/** @param {Element} parent */
 function howTo(parent) {
   // pictures of lost, bent, turned and shifted
   const box = make(parent, "details", null, { class: "note" });

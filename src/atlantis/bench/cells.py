@@ -1,0 +1,71 @@
+"""What the benchmark's pages have in their tables: a number with its interval, a rate, shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from atlantis.bench.quantities import WITH_ANSWERS, is_km, rate_factor
+from atlantis.bench.record import BenchRecord
+from atlantis.bench.standing import Board, Comparison, Standing, mean_and_interval
+from atlantis.names import SLICES
+from atlantis.report.tables import ABSENT
+
+
+def conditions(records: Sequence[BenchRecord]) -> tuple[list[int], list[str], list[str]]:
+    """The seeds, the devices with their precision, and the versions of PyTorch that records were made with."""
+    seeds = sorted({record.seed for record in records})
+    devices = sorted({f"{record.device['name']}, {record.device['precision']}" for record in records if record.device})
+    return seeds, devices, sorted({record.versions["torch"] for record in records if record.versions})
+
+
+def with_interval(numbers: tuple[float, float, float], spec: str = ".3f") -> str:
+    """A mean and, in parentheses, its interval; without where the interval is NaN."""
+    mean, low, high = numbers
+    return f"{mean:{spec}}" if math.isnan(low) else f"{mean:{spec}} ({low:{spec}} to {high:{spec}})"
+
+
+def shown(standing: Standing, quantity: str) -> str:
+    """A quantity's mean over the seeds that have it, and its interval."""
+    values = standing.array(quantity)
+    return with_interval(mean_and_interval(values, quantity), spec_of(quantity)) if len(values) else ABSENT
+
+
+def spec_of(quantity: str) -> str:
+    """How a quantity is written: km as whole numbers, all else with three digits, and four for the least volume."""
+    return ",.0f" if is_km(quantity) else ".4f" if quantity == WITH_ANSWERS else ".3f"
+
+
+def difference(comparison: Comparison, spec: str = ".3f") -> str:
+    """A paired difference and its interval."""
+    low, high = comparison.interval.low, comparison.interval.high
+    return with_interval((comparison.difference, low, high), f"+{spec}")
+
+
+def kinds(board: Board) -> list[str]:
+    """The kinds of new pairs that the board's runs were trained on."""
+    numbers = [
+        record.numbers for standing in board.standings for record in standing.records if record.numbers is not None
+    ]
+    return [name for name in SLICES if any(name in n.constant_km for n in numbers)]
+
+
+def rate(standing: Standing) -> str:
+    """The learning rate, as a multiple of the scenario's."""
+    return " ".join(dict.fromkeys(f"x {rate_factor(record):g}" for record in standing.records))
+
+
+def percent(shares: dict[str, float]) -> str:
+    """Shares in words, the largest first."""
+    ordered = sorted(shares.items(), key=lambda item: -item[1])
+    return ", ".join(
+        f"{name} {100 * share:.3g} %" if share >= 0.001 else f"{name} below 0.1 %" for name, share in ordered
+    )
+
+
+def km_before_and_after(standing: Standing) -> str:
+    """The map's error at the start and at the end."""
+    if not standing.seeds:
+        return ABSENT
+    start, end = (standing.array(key).mean() for key in ("km_start", "km_end"))
+    return f"{start:,.0f} → {end:,.0f}"

@@ -1,0 +1,59 @@
+"""What a method costs: seconds beside plain fine-tuning, and the old pairs that must be at hand; per point of volume.
+
+A point is a hundredth of volume. Seconds are of runs on a machine that may have done other things, so they are rough;
+`make bench ONLY=strategies` measures side by side.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from atlantis.bench.standing import Standing
+from atlantis.strategies.registry import find
+
+POINT = 0.01
+
+
+def seconds_beside(standing: Standing, naive: Standing | None) -> float | None:
+    """The median over seeds of a run's seconds over plain fine-tuning's of the same seed; None where one lacks them."""
+    if naive is None:
+        return None
+    mine, its = _seconds(standing), _seconds(naive)
+    ratios = [mine[seed] / its[seed] for seed in mine if its.get(seed)]
+    return float(np.median(ratios)) if ratios else None
+
+
+def _seconds(standing: Standing) -> dict[int, float]:
+    """By seed, of all runs of a case; what a seed has several of is averaged."""
+    of_seeds: dict[int, list[float]] = {}
+    for record in standing.records:
+        if record.seconds is not None:
+            of_seeds.setdefault(record.seed, []).append(record.seconds)
+    return {seed: float(np.mean(seconds)) for seed, seconds in of_seeds.items()}
+
+
+def old_pairs(standing: Standing) -> int | None:
+    """How many old pairs the method keeps; None for all that there are."""
+    kept = 0
+    for part in standing.records[0].strategy:
+        known = find(part["name"])
+        if "old data" in known.needs:
+            buffer = part.get("buffer", known.Settings.model_fields["buffer"].default) if "buffer" in (
+                known.Settings.model_fields
+            ) else None  # fmt: skip
+            if buffer is None:
+                return None
+            kept = max(kept, int(buffer))
+    return kept
+
+
+def minutes_per_point(standing: Standing) -> float | None:
+    """Minutes of a run for each point of volume; None without seconds or volume."""
+    seconds, volume = list(_seconds(standing).values()), standing.volumes.mean()
+    return float(np.median(seconds)) / 60 / (volume / POINT) if seconds and volume > 0 else None
+
+
+def pairs_per_point(standing: Standing) -> float | None:
+    """Old pairs kept for each point of volume; None where all are kept, or there is no volume."""
+    pairs, volume = old_pairs(standing), standing.volumes.mean()
+    return None if pairs is None or volume <= 0 else pairs / (volume / POINT)

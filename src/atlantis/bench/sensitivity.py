@@ -1,0 +1,103 @@
+"""How firm an order of methods is: what becomes of it without a score or a seed, and with a milder penalty; and power.
+
+    for change in changes(board):          # Change("without map", tau=0.91, first="replay")
+
+The order is that of the mean volumes of a board of the second protocol.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from atlantis.bench.scores import OLD, Numbers, scores_of
+from atlantis.bench.standing import Board, Standing
+
+CONFIDENCE = 0.95
+MILDER = 0.5
+"""Of the penalty for an answer that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """`tau`: Kendall's tau-b between the order as it is and after the `change`; `first`: who then stands first."""
+
+    change: str
+    tau: float
+    first: str
+
+
+def changes(board: Board) -> list[Change]:
+    """Without each score, without each seed, with a milder penalty; empty for fewer than three methods.
+
+    A method that lacks a seed is left out.
+    """
+    seeds = sorted({seed for standing in board.standings for seed in standing.seeds})
+    complete = [standing for standing in board.standings if list(standing.seeds) == seeds]
+    if len(complete) < 3:
+        return []
+    points = np.stack([standing.scores for standing in complete])  # methods, seeds, scores
+    names = [standing.method for standing in complete]
+    whole = volumes(points)
+    found = []
+    for index, name in enumerate(board.scores):
+        found.append(_change(f"without {name}", names, whole, volumes(np.delete(points, index, axis=2))))
+    for index, seed in enumerate(seeds if len(seeds) > 1 else []):
+        found.append(_change(f"without seed {seed}", names, whole, volumes(np.delete(points, index, axis=1))))
+    milder = [_points(standing, MILDER) for standing in complete]
+    if all(of_method is not None for of_method in milder):
+        found.append(_change("half of the penalty for unreadable answers", names, whole, volumes(np.stack(milder))))  # type: ignore[arg-type]
+    return found
+
+
+def volumes(points: np.ndarray) -> np.ndarray:
+    """Mean volume (m,) over seeds of points (m, seeds, scores)."""
+    return points.prod(axis=2).mean(axis=1)
+
+
+def _change(change: str, names: list[str], whole: np.ndarray, other: np.ndarray) -> Change:
+    tau = float(stats.kendalltau(whole, other).statistic)  # type: ignore[attr-defined]
+    return Change(change, tau, names[int(other.argmax())])
+
+
+def _points(standing: Standing, factor: float) -> np.ndarray | None:
+    """The scores (seeds, k) with `factor` of the penalty for unreadable answers; None where it is not known.
+
+    What a seed has several of is averaged, as ever.
+    """
+    rows = []
+    for seed in standing.seeds:
+        of_seed = [record.numbers for record in standing.records if record.seed == seed and record.numbers]
+        milder = [with_penalty(numbers, factor) for numbers in of_seed]
+        if any(numbers is None for numbers in milder):
+            return None
+        rows.append(np.mean([scores_of(numbers).point for numbers in milder if numbers], axis=0))
+    return np.array(rows)
+
+
+def with_penalty(numbers: Numbers, factor: float) -> Numbers | None:
+    """The numbers if an unreadable answer counted `factor` times the penalty at the end; None if it is not known."""
+    skill, old = numbers.answers_skill_end, numbers.task_km.get(OLD)
+    if numbers.penalty_km is None or skill is None or old is None or not set(numbers.task_km) <= set(numbers.readable):
+        return None
+    less = numbers.penalty_km * (1 - factor)
+    km = {name: value - (1 - numbers.readable[name]) * less for name, value in numbers.task_km.items()}
+    skill_end = 1 - (1 - skill) * km[OLD] / old if old > 0 else skill
+    return numbers.model_copy(update={"task_km": km, "answers_skill_end": skill_end})
+
+
+def least_difference(board: Board, reference: str) -> tuple[float, int] | None:
+    """Of the volume: the least mean difference from `reference` whose 95 % interval leaves 0 out; and its n of seeds.
+
+    Half the width of Student's t interval, with the standard deviation of the paired differences, pooled over methods.
+    None for fewer than two seeds.
+    """
+    of_methods = [comparison.differences for comparison in board.compared_with(reference).values()]
+    n = max((len(differences) for differences in of_methods), default=0)
+    if n < 2:
+        return None
+    pooled = [differences.var(ddof=1) for differences in of_methods if len(differences) == n]
+    t = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
+    return t * float(np.sqrt(np.mean(pooled) / n)), n

@@ -1,0 +1,71 @@
+"""The leaderboard as one file that a browser opens from disk: choose a scenario, filter by what is used, sort.
+
+    text = web_page(read_records([folder]))
+
+It holds its script and data, as the report's page does, and asks for nothing over the network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from atlantis.bench.cells import conditions, kinds, spec_of
+from atlantis.bench.price import seconds_beside
+from atlantis.bench.quantities import LEARNED, OLD_ANSWERS
+from atlantis.bench.record import BenchRecord
+from atlantis.bench.standing import REFERENCES, Board, Standing, boards, mean_and_interval
+from atlantis.errors import UserError
+from atlantis.report.page import assembled
+
+TIMES = "seconds, x naive"
+
+
+def web_page(records: Sequence[BenchRecord]) -> str:
+    """The page of records of the second protocol; the same records give the same bytes. Raises UserError for others."""
+    if any(record.protocol != 2 for record in records):
+        raise UserError("records of the first protocol have no such page; leave them out")
+    seeds, devices, _ = conditions(records)
+    about = f"{len(records)} records, seeds {', '.join(map(str, seeds))}; {'; '.join(devices)}."
+    data = {"about": about, "boards": [_board(board) for board in boards(records)]}
+    return assembled(_file("board.html"), "Leaderboard: atlantis", _file("board.css"), _file("board.js"), data)
+
+
+def _board(board: Board) -> dict[str, Any]:
+    learned = [f"{LEARNED} {kind}" for kind in kinds(board)]
+    quantities = ["volume", "answers", *learned, "map", "integration", "km_end", OLD_ANSWERS]
+    titles = {"km_end": "map km", OLD_ANSWERS: "old answers km"} | {q: q.replace(" ", ": ", 1) for q in learned}
+    columns = [{"title": titles.get(name, name), "digits": 0 if "0f" in spec_of(name) else 3} for name in quantities]
+    naive, front = board.of(REFERENCES[0]), board.front()
+    rows = []
+    for standing in board.standings:
+        beside = seconds_beside(standing, naive)
+        first = standing.records[0]
+        strength = "" if first.value is None else f", {first.setting} {first.value:g}"
+        rows.append(
+            {
+                "method": standing.method,
+                "needs": list(standing.needs),
+                "note": f"{len(standing.seeds)} seeds{strength}",
+                "failed": len(standing.failed),
+                "front": standing.method in front,
+                "cells": [*(_cell(standing, name) for name in quantities), None if beside is None else [beside]],
+            }
+        )
+    title = f"{board.title} ({board.tier} tier)"
+    return {"title": title, "columns": [*columns, {"title": TIMES, "digits": 2}], "rows": rows}
+
+
+def _cell(standing: Standing, quantity: str) -> list[float] | None:
+    """The mean, and its interval where there is one; None without a seed."""
+    values = standing.array(quantity)
+    if not len(values):
+        return None
+    mean, low, high = mean_and_interval(values, quantity)
+    return [mean] if math.isnan(low) else [mean, low, high]
+
+
+def _file(name: str) -> str:
+    return files("atlantis.bench").joinpath("web", name).read_text(encoding="utf-8")

@@ -1,0 +1,282 @@
+"""The benchmark's second protocol: trials and the value beyond, what the order depends on, its price, its page."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from atlantis import bench
+from atlantis.bench import protocol
+from atlantis.bench.leaderboard import page
+from atlantis.bench.methods import METHODS
+from atlantis.bench.plan import Plan
+from atlantis.bench.price import minutes_per_point, old_pairs, pairs_per_point, seconds_beside
+from atlantis.bench.record import BenchRecord, read_records, write_record
+from atlantis.bench.scores import Numbers, scores_of
+from atlantis.bench.sensitivity import changes, least_difference, with_penalty
+from atlantis.bench.standing import boards
+from atlantis.bench.tiers import TIERS
+from atlantis.errors import UserError
+from atlantis.markdown import table
+from atlantis.settings import RunConfig
+from atlantis.trust import RECORD
+
+
+def numbers(**changed: Any) -> Numbers:
+    """A map of half the quality, answers of half the skill, half learned, half integrated."""
+    km = {"world-world": 2_000.0, "world-atlantis": 1_000.0}
+    given: dict[str, Any] = {"skill_start": 0.9, "skill_end": 0.8, "km_start": 100.0, "km_end": 200.0}
+    given |= {"km_untrained": 6_000.0, "answers_km_start": 0.0, "answers_skill_start": 1.0, "answers_skill_end": 0.5}
+    given |= {"task_km": km, "constant_km": {"world-atlantis": 2_000.0}, "ratio": {"Atlantis": 2.0}}
+    given |= {"readable": dict.fromkeys(km, 1.0), "penalty_km": 20_000.0}
+    return Numbers.model_validate(given | changed)
+
+
+def planted(method: str, seed: int, of: Numbers | None = None, **more: Any) -> BenchRecord:
+    of = of or numbers()
+    record: dict[str, Any] = {"protocol": 2, "tier": "cpu", "scenario": "A1", "variant": "", "repeat": 0}
+    record |= {"method": method, "needs": METHODS[method].needs, "seed": seed, "setting": METHODS[method].setting}
+    record |= {"value": METHODS[method].default, "trials": [], "strategy": METHODS[method].parts(None)}
+    record |= {"command": f"atlantis bench --tier cpu --only A1/{method}", "config_digest": "d"}
+    record |= {"numbers": of.model_dump(), "scores": scores_of(of).model_dump(), "seconds": 60.0}
+    return BenchRecord.model_validate(record | more)
+
+
+def kept(skill: float, km: float = 200.0) -> Numbers:
+    return numbers(answers_skill_end=skill, km_end=km)
+
+
+# --- trials
+
+
+def volumes_of(monkeypatch: pytest.MonkeyPatch, volume: Callable[[float, int], float | None]) -> list[tuple[str, int]]:
+    """Plants a volume for each value and development seed; the sweeps and attempts that were asked for."""
+    asked = []
+
+    def attempted(plan: Plan, setup: Any, name: str, attempts: Any, backend: Any) -> tuple[list[protocol.Ended], int]:
+        asked.append((name, len(attempts)))
+        ended = []
+        for attempt in attempts:
+            reached = volume(attempt.value, attempt.seed)
+            of = None if reached is None else numbers(km_end=100.0, answers_skill_end=reached, ratio={"Atlantis": 1.0})
+            ended.append(protocol.Ended(attempt, attempt.case, of, "it broke" if of is None else None))
+        return ended, 0
+
+    monkeypatch.setattr(protocol, "_attempted", attempted)
+    return asked
+
+
+def tuned(tmp_path: Path, *names: str) -> dict[str, Any]:
+    plan = Plan.of("cpu", output_root=tmp_path)
+    setup = plan.tier.setup(tmp_path)
+    return protocol.tune(plan, setup, [METHODS[name] for name in names], lambda folder: None)  # type: ignore[arg-type,return-value]
+
+
+def test_the_best_value_at_an_end_gets_a_further_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = volumes_of(monkeypatch, lambda value, seed: value / 1_000 + (seed - 1_001) / 10_000)
+    trials = tuned(tmp_path, "l2sp", "freeze", "naive")
+    assert [trial.value for trial in trials["l2sp"]] == [0.01, 0.03, 0.1, 0.3, 1.0, 3.0], "the largest is tried beyond"
+    assert [trial.value for trial in trials["freeze"]] == [1, 2, 3, 4, 5], "there are no more blocks"
+    assert set(trials) == {"l2sp", "freeze"} and protocol.choose(trials["l2sp"]) == 3.0
+    assert asked == [("bench2_cpu_tuning", 2 * 5 * 3), ("bench2_cpu_tuning_further", 3)]
+    first = trials["l2sp"][0]
+    assert first.volumes == pytest.approx([0.5 * (0.00001 + d) for d in (-0.0001, 0.0, 0.0001)], abs=1e-4)
+    assert first.volume == pytest.approx(np.mean([v for v in first.volumes if v is not None]))
+
+
+def test_the_best_value_in_the_middle_gets_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = volumes_of(monkeypatch, lambda value, seed: 0.5 if value == 0.1 else 0.4)
+    assert len(tuned(tmp_path, "l2sp")["l2sp"]) == 5 and asked == [("bench2_cpu_tuning", 15)]
+
+
+def test_a_value_that_fails_with_one_seed_is_not_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    volumes_of(monkeypatch, lambda value, seed: None if (value, seed) == (0.1, 1_002) else 0.9 if value == 0.1 else 0.4)
+    trials = tuned(tmp_path, "l2sp")["l2sp"]
+    broken = next(trial for trial in trials if trial.value == 0.1)
+    assert broken.volume is None and broken.volumes[:2] == pytest.approx([0.45, 0.45]) and broken.error == "it broke"
+    assert protocol.choose(trials) in (0.03, 0.3)
+
+
+# --- what the order depends on
+
+
+def test_the_order_turns_where_the_score_that_makes_it_is_left_out() -> None:
+    """One method keeps answers, one the map, one neither: without `answers` the second is first."""
+    records = []
+    for seed in (1, 2, 3):
+        records += [planted("distill", seed, kept(0.9, 400.0)), planted("l2sp", seed, kept(0.2, 101.0))]
+        records += [planted("naive", seed, kept(0.1, 410.0))]
+    (board,) = boards(records)
+    found = {change.change: change for change in changes(board)}
+    assert found["without answers"].first == "l2sp" and found["without answers"].tau < 1
+    assert found["without integration"].tau == found["without seed 2"].tau == pytest.approx(1.0)
+    assert found["without map"].first == "distill"
+    assert set(found) == {
+        *(f"without {name}" for name in ("map", "answers", "acquisition", "integration")),
+        *(f"without seed {seed}" for seed in (1, 2, 3)),
+        "half of the penalty for unreadable answers",
+    }
+    assert changes(boards(records[:2])[0]) == [], "two methods have no order to speak of"
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_penalty_that_is_halved_counts_half(readable: float, factor: float) -> None:
+    """Answers of 1,000 km where they can be read, and the penalty where not: recomputed from the mixture."""
+    km = {name: readable * 1_000 + (1 - readable) * 20_000 for name in ("world-world", "world-atlantis")}
+    constant = 5_000.0
+    given = numbers(
+        task_km=km, readable=dict.fromkeys(km, readable), answers_skill_end=1 - km["world-world"] / constant
+    )
+    milder = with_penalty(given, factor)
+    assert milder is not None
+    expected = readable * 1_000 + (1 - readable) * 20_000 * factor
+    assert milder.task_km == pytest.approx(dict.fromkeys(km, expected), abs=1e-6)
+    assert milder.answers_skill_end == pytest.approx(1 - expected / constant)
+    assert with_penalty(numbers(penalty_km=None), 0.5) is None and with_penalty(numbers(readable={}), 0.5) is None
+
+
+def test_the_least_difference_is_where_an_interval_begins_to_leave_0_out() -> None:
+    rng = np.random.default_rng(0)
+    records = []
+    for seed in range(5):
+        records += [planted("naive", seed, kept(0.3)), planted("l2sp", seed, kept(float(rng.uniform(0.4, 0.6))))]
+    (board,) = boards(records)
+    least = least_difference(board, "naive")
+    assert least is not None and least[1] == 5
+    differences = board.compared_with("naive")["l2sp"].differences
+    low, high = stats.t.interval(0.95, 4, loc=least[0], scale=stats.sem(differences))
+    assert low == pytest.approx(0, abs=1e-12) and high == pytest.approx(2 * least[0])
+    assert least[0] / differences.std(ddof=1) == pytest.approx(1.24, abs=0.005), "as docs/benchmark.md says"
+    assert stats.t.ppf(0.975, 9) / np.sqrt(10) == pytest.approx(0.72, abs=0.005), "and for ten"
+    assert least_difference(boards(records[:2])[0], "naive") is None
+
+
+# --- price
+
+
+def test_prices_are_per_hundredth_of_volume() -> None:
+    records = [planted("naive", seed, seconds=60.0 + seed) for seed in (1, 2, 3)]
+    strategy = METHODS["replay"].parts(0.1)
+    records += [planted("replay", seed, seconds=2 * (60.0 + seed), strategy=strategy) for seed in (1, 2, 3)]
+    (board,) = boards(records)
+    naive, replay = board.of("naive"), board.of("replay")
+    assert naive is not None and replay is not None
+    assert seconds_beside(replay, naive) == pytest.approx(2.0) and seconds_beside(naive, None) is None
+    assert (old_pairs(naive), old_pairs(replay)) == (0, 20_000)
+    volume = 0.5**4
+    assert minutes_per_point(naive) == pytest.approx(62 / 60 / (volume * 100))
+    assert pairs_per_point(replay) == pytest.approx(20_000 / (volume * 100)) and pairs_per_point(naive) == 0
+    joint = boards([planted("joint", 1, strategy=[{"name": "joint"}])])[0].standings[0]
+    assert old_pairs(joint) is None and pairs_per_point(joint) is None
+    budget = boards([planted("replay", 1, strategy=[{"name": "replay", "buffer": 100}])])[0].standings[0]
+    assert old_pairs(budget) == 100
+
+
+# --- the page
+
+
+def test_the_page_has_scores_front_and_price() -> None:
+    records = [planted("naive", seed, kept(0.1 + seed / 100)) for seed in (1, 2, 3)]
+    records += [planted("distill", seed, kept(0.8 + seed / 100), value=0.3) for seed in (1, 2, 3)]
+    records += [planted("l2sp", seed, kept(0.5, 400.0)) for seed in (1, 2, 3)]
+    text = page(records)
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"]
+    first = next(row for row in rows if "**distill** *" in row)
+    assert first[2:4] == ["0.3", "0.500"] and first[4].startswith("0.820 (")
+    assert [row[1] for row in rows if row[1].endswith(" *")] == ["**distill** *"], "the front of answers and learned"
+    assert "Power: with 3 seeds" in text and "| without answers |" in text and "minutes per 0.01 of volume" in text
+    assert "first protocol" in text and "Rate" not in text
+    shuffled = list(np.random.default_rng(1).permutation(np.array(records, dtype=object)))
+    assert page(shuffled) == text
+
+
+def test_records_of_two_protocols_share_no_table(tmp_path: Path) -> None:
+    second = planted("naive", 1)
+    old = second.model_dump() | {"protocol": 1, "scores": {"retention": 0.5, "acquisition": 0.5, "integration": 0.5}}
+    first = BenchRecord.model_validate(old)
+    assert [board.protocol for board in boards([second, first])] == [1, 2]
+    with pytest.raises(UserError, match="two protocols, which share no table"):
+        page([first, second])
+    write_record(tmp_path / "1", first)
+    write_record(tmp_path / "2", second)
+    assert read_records([tmp_path / "1", tmp_path / "2"]) == [first, second], "and none is taken for the other"
+    with pytest.raises(ValueError, match="are not protocol 1's"):
+        BenchRecord.model_validate(second.model_dump() | {"protocol": 1})
+
+
+def test_new_records_do_not_go_where_those_of_the_first_protocol_are(tmp_path: Path) -> None:
+    plan = Plan.of("cpu", "A1/naive", tmp_path)
+    scores = {"retention": 0.5, "acquisition": 0.5, "integration": 0.5}
+    first = BenchRecord.model_validate(planted("naive", 1).model_dump() | {"protocol": 1, "scores": scores})
+    file = write_record(plan.folder / "records", first)
+    with pytest.raises(UserError, match=f"{file.name}: is a record of the first protocol.*move .*records elsewhere"):
+        bench.score(plan, lambda folder: pytest.fail("begun"))
+    assert list(tmp_path.rglob("*.json")) == [file], "and nothing was begun"
+    file.unlink()
+    protocol.refuse_other_records(file.parent)
+
+
+# --- the page to sort and filter
+
+
+def three_methods() -> list[BenchRecord]:
+    records = [planted("naive", seed, kept(0.1 + seed / 100)) for seed in (1, 2, 3)]
+    records += [planted("distill", seed, kept(0.8 + seed / 100), seconds=90.0) for seed in (1, 2, 3)]
+    return [*records, *(planted("replay", seed, kept(0.9, 400.0 + seed)) for seed in (1, 2, 3))]
+
+
+def test_the_web_page_asks_for_nothing_and_refuses_the_first_protocol(tmp_path: Path) -> None:
+    text = bench.web_page(three_methods())
+    assert "default-src 'none'" in text and not re.search(r"(src|href)=.?https?:", text)
+    assert text == bench.web_page(three_methods()[::-1])
+    scores = {"retention": 0.5, "acquisition": 0.5, "integration": 0.5}
+    first = BenchRecord.model_validate(planted("naive", 1).model_dump() | {"protocol": 1, "scores": scores})
+    with pytest.raises(UserError, match="first protocol"):
+        bench.web_page([first])
+
+
+# --- resuming
+
+
+def test_a_resumed_tier_names_the_runs_of_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from atlantis.training.run import code_digests
+
+    now = code_digests(RunConfig())
+    runs = [RunConfig(name=name, output_root=str(tmp_path)) for name in ("same", "older", "ancient", "missing")]
+    records = {"same": {"code": now}, "older": {"code": now | {"atlantis": "abc"}}, "ancient": {}}
+    for name, record in records.items():
+        folder = tmp_path / "experiments" / name
+        folder.mkdir(parents=True)
+        (folder / RECORD).write_text("{}")
+        records[name] = record
+    monkeypatch.setattr(protocol, "checked_record", lambda folder: records[folder.name])
+    assert protocol.of_other_code(runs) == ["older"]
+
+
+def test_commands_name_what_makes_a_row_again(tmp_path: Path) -> None:
+    plan = Plan.of("cpu", "A1/ewc", tmp_path)
+    (attempt, *_) = protocol.attempts_of(plan, plan.tier.setup(tmp_path), {"ewc": 2.0})
+    assert plan.command(attempt) == "atlantis bench --tier cpu --only A1/ewc"
+    assert bench.counts(Plan.of("cpu", "A1/ewc", tmp_path)) == (15, 5)
+    assert json.loads(json.dumps(attempt.method.model_dump()))["values"] == METHODS["ewc"].values
+
+
+def test_the_pilots_page_has_its_table() -> None:
+    folder = Path(__file__).parents[1] / "experiments" / "2026-11-28_benchmark_2"
+    header, *rows = csv.reader((folder / "pilot.csv").read_text(encoding="utf-8").splitlines())
+    assert table(header, rows) in (folder / "README.md").read_text(encoding="utf-8")
+    best = max(rows, key=lambda row: float(row[header.index("new-old skill")]))
+    cpu = TIERS["cpu"].settings
+    chosen = [cpu["training"]["learning_rate"], cpu["training"]["batch_size"], cpu["training"]["max_steps"]]
+    assert [float(number) for number in best[:3]] == chosen and float(best[header.index("new-old km")]) < 200
+    assert [float(best[header.index(name)]) for name in ("pairs", "share within")] == list(cpu["dataset"].values())
