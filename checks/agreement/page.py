@@ -122,8 +122,7 @@ def verdict(records: Records) -> str:
     rows = {(METHODS[method], PAIRS[name]): table[method][name] for method in METHODS for name in PAIRS}
     wide = [what for what, row in rows.items() if abs(row["avalanche_differs"]["mean"]) >= row["spread"]]
     sure, chance = (
-        [what for what, row in rows.items() if not holds_zero(row[key])]
-        for key in ("avalanche_differs", "again_differs")
+        [what for what, row in rows.items() if not holds_zero(row[f"{who}_differs"])] for who in ("avalanche", "again")
     )
     return " ".join(
         (
