@@ -2,7 +2,8 @@
 
     python -m scripts.mechanism_page
 
-The numbers come from the tables of experiments/2026-11-28_mechanism. The same tables give the same bytes.
+The numbers come from the tables of experiments/2026-11-28_mechanism and the records of experiments/2026-11-28_repair.
+The same tables give the same bytes.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from atlantis.readout.interventions import TOKENS
 from atlantis.scales import IDENTITY, LOG, Scale
 from atlantis.statistics import seed_interval
 from scripts.places import PLACE, fill
+from scripts.repair_numbers import Repair
 
 ROOT = Path(__file__).parents[1]
 PROSE = Path(__file__).with_name("mechanism.md")
@@ -208,7 +210,7 @@ def _block(cut: int) -> str:
 
 def page(prose: str) -> str:
     """The prose with its places filled."""
-    numbers = Numbers()
+    numbers, repair = Numbers(), Repair()
     tables = {
         "tokens": lambda: tokens_table(numbers),
         "bases": lambda: bases_table(numbers),
@@ -217,6 +219,7 @@ def page(prose: str) -> str:
         "stitched": lambda: stitched_table(numbers),
         "parts": lambda: parts_table(numbers),
         "controls": lambda: controls_table(numbers),
+        "repairs": lambda: repair.table,
     }
     places: Mapping[str, object] = tables | {
         "n_bases": lambda: str(numbers.n_bases),
@@ -227,6 +230,9 @@ def page(prose: str) -> str:
         "after": numbers.after,
         "stitch": numbers.stitch,
         "part": numbers.part,
+        "repair": repair.value,
+        "repair_less": repair.less,
+        "repair_seeds": lambda: repair.seeds,
     }
     return PLACE.sub(lambda match: fill(match, places), prose)  # type: ignore[arg-type]
 

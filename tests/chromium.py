@@ -75,9 +75,10 @@ class Tab:
         return json.loads(message)
 
     def open(
-        self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, touch: bool = False, view: str = ""
-    ) -> None:
-        """`view` is what stands behind the address's #."""
+        self, path: Path, width: int = 1280, height: int = 900, dark: bool = False, touch: bool = False, view: str = "",
+        ready: str = "typeof views !== 'undefined'",
+    ) -> None:  # fmt: skip
+        """`view` is what stands behind the address's #; the page is there when `ready` is true in it."""
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=touch)
         self.call("Emulation.setTouchEmulationEnabled", enabled=touch)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
@@ -85,7 +86,7 @@ class Tab:
         self.events.clear()
         self.call("Page.navigate", url="about:blank")  # another # alone would load nothing
         self.call("Page.navigate", url=path.resolve().as_uri() + (f"#{view}" if view else ""))
-        self.until("document.readyState === 'complete' && typeof views !== 'undefined'")
+        self.until(f"document.readyState === 'complete' && {ready}")
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression, in the page."""

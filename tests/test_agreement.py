@@ -132,7 +132,14 @@ def test_the_runs_would_show_a_method_that_does_nothing(records: pages.Records) 
     for method in ("replay", "ewc"):
         for who in ("ours", "avalanche"):
             gain = table["naive"]["old"][who] - table[method]["old"][who]
-            assert gain > 2 * table["naive"]["old"]["spread"]
+            assert gain > table["naive"]["old"]["spread"]
+
+
+def test_avalanches_ewc_with_its_own_fisher_information_holds_little(records: pages.Records) -> None:
+    found = results(records, "runs")
+    plain_run = found["table"]["naive"]["old"]
+    assert found["ewc_shipped"]["fisher"] < 0.01
+    assert abs(found["ewc_shipped"]["old"] - plain_run["avalanche"]) < plain_run["spread"] / 2
 
 
 def test_a_difference_beyond_the_spread_is_named() -> None:

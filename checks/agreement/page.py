@@ -121,11 +121,14 @@ def verdict(records: Records) -> str:
     table = records["runs"]["results"]["table"]
     rows = {(METHODS[method], PAIRS[name]): table[method][name] for method in METHODS for name in PAIRS}
     wide = [what for what, row in rows.items() if abs(row["avalanche_differs"]["mean"]) >= row["spread"]]
-    sure = [what for what, row in rows.items() if not holds_zero(row["avalanche_differs"])]
+    sure, chance = (
+        [what for what, row in rows.items() if not holds_zero(row[f"{who}_differs"])] for who in ("avalanche", "again")
+    )
     return " ".join(
         (
-            _count(len(rows), wide, "is the mean difference smaller than the spread over seeds"),
-            _count(len(rows), sure, "does its interval hold zero"),
+            _count("The mean difference is smaller than the spread over seeds", len(rows), wide),
+            _count("Its interval holds zero", len(rows), sure),
+            _count("So does the interval of our own second run", len(rows), chance),
         )
     )
 
@@ -135,11 +138,11 @@ def holds_zero(found: dict[str, Any]) -> bool:
     return found["low"] is None or found["low"] <= 0 <= found["high"]
 
 
-def _count(n: int, exceptions: list[tuple[str, str]], what: str) -> str:
+def _count(what: str, n: int, exceptions: list[tuple[str, str]]) -> str:
     if not exceptions:
-        return f"In all {n} rows {what}."
+        return f"{what} in all {n} rows."
     named = ", ".join(f"{method} on {pairs} pairs" for method, pairs in exceptions)
-    return f"In {n - len(exceptions)} of {n} rows {what}; the others are {named}."
+    return f"{what} in {n - len(exceptions)} of {n} rows, but not for {named}."
 
 
 @section("planted")

@@ -12,8 +12,8 @@ from atlantis.statistics import interquartile_mean
 INTRODUCTION = """# Leaderboard of the first protocol
 
 Generated from {n} records by `python scripts/leaderboard.py RECORDS... -o docs/leaderboard_1.md`; not edited by hand.
-It is history: [how it was made](benchmark_1.md). Methods are scored by the [second protocol](benchmark.md) now, and
-[leaderboard.md](leaderboard.md) is that one's page. The commands are those of atlantis 0.1.0 and need its code.
+It is history: [how it was made](benchmark_1.md). Methods are scored by the [second protocol](benchmark.md) now. The
+commands are those of atlantis 0.1.0 and need its code.
 
 **How to read a number.** It is the mean over seeds. In parentheses stands its 95 % interval: Student's t over the
 seeds, on a scale on which the quantity has no bound. There is none for fewer than three seeds, where all seeds are

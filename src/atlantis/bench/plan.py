@@ -28,6 +28,7 @@ class Plan:
     """A tier, or a part of it. `entered`: by method, the file of one that is not the benchmark's own.
 
     `named`: whether scenarios and methods were both named. Such a method takes part even where the tier has it not.
+    `threads` of each run, and how many `retries` one that dies has.
     """
 
     tier: Tier
@@ -37,6 +38,8 @@ class Plan:
     seeds: list[int]
     entered: Mapping[str, str] = field(default_factory=dict)
     named: bool = False
+    threads: int = 1
+    retries: int = 2
 
     @classmethod
     def of(

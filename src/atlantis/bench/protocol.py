@@ -83,7 +83,8 @@ def _attempted(
             f"{len(older):,} finished runs were made by other code, and their scores will stand beside new ones: "
             f"{', '.join(older)}; remove their folders to have them made again"
         )
-    outcomes = {outcome.name: outcome for outcome in sweeps.carry_out(sweep, backend(sweep.folder))}
+    carried_out = sweeps.carry_out(sweep, backend(sweep.folder), threads=plan.threads, retries=plan.retries)
+    outcomes = {outcome.name: outcome for outcome in carried_out}
     ended = [_ended(attempt, case, outcomes) for attempt, case in zip(attempts, cases, strict=True)]
     return ended, sum(not outcome.finished for outcome in outcomes.values())
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from atlantis.cli.backend import Address, Backend, GpusPerRun, SlurmSettings, Workers, backend_of
+from atlantis.cli.backend import Address, Backend, GpusPerRun, Retries, SlurmSettings, Threads, Workers, backend_of
 from atlantis.cli.folders import OUTPUTS, OutputRoot
 from atlantis.errors import PART_FAILED, UserError
 from atlantis.progress import printable
@@ -26,9 +27,11 @@ def bench(
     output_root: OutputRoot = OUTPUTS,
     backend: Backend = "local",
     workers: Workers = None,
+    threads: Threads = 1,
     gpus_per_run: GpusPerRun = None,
     address: Address = None,
     slurm: SlurmSettings = None,
+    retries: Retries = 2,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what there is to do.")] = False,
 ) -> None:
     """Score strategies against forgetting: the old map kept, the new cities learned, both on one map.
@@ -55,7 +58,8 @@ def bench(
     entered = {str(file): benchmark.read_method(file) for file in enter or ()}
     if only and len(only) > 1:
         raise UserError("--only: give it once, with commas in each part, such as A1,A2/naive,replay; or run it again")
-    plan = benchmark.Plan.of(tier, only[0] if only else None, output_root, entered)
+    whole = benchmark.Plan.of(tier, only[0] if only else None, output_root, entered)
+    plan = replace(whole, threads=threads, retries=retries)
     if dry_run:
         trials, runs = benchmark.counts(plan)
         print(f"{trials} trials for tuning, {runs} runs that count")
