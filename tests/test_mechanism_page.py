@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from scripts import mechanism_page
 from scripts.mechanism_page import PROBED, SEEDS, Numbers, mean_of, only
+from scripts.repair_numbers import Repair
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +62,26 @@ def test_new_cities_are_on_the_map(numbers: Numbers) -> None:
         numbers.way(numbers.tuned, "seed", change=change, **chosen) for change in ("encoding", "random")
     )
     assert (encoding > 5 * random.abs()).all()
+
+
+def by_seed(method: str, quantity: str) -> np.ndarray:
+    standing = Repair().board.of(method)
+    assert standing is not None
+    values = standing.array(quantity)
+    assert len(values) == len(SEEDS) or method == "fixed_mean"
+    return values
+
+
+def test_a_repair_keeps_old_answers_and_distillation_more_of_everything() -> None:
+    """In every seed."""
+    naive, repair, distill = (by_seed(method, "answers") for method in ("naive", "repair", "distill"))
+    assert (repair > naive + 0.4).all() and (distill > repair).all()
+    assert (by_seed("repair", "learned") < by_seed("naive", "learned")).all()
+    assert (by_seed("repair", "integration") < 0.5).all() and (by_seed("distill", "integration") > 0.5).all()
+    assert (by_seed("distill", "volume") > by_seed("repair", "volume")).all()
+    assert by_seed("distill", "volume").mean() > 0.8 * by_seed("replay", "volume").mean()
+
+
+def test_neither_the_upper_blocks_nor_the_mean_are_what_to_keep() -> None:
+    for method in ("lower_alone", "fixed_mean"):
+        assert by_seed(method, "answers").max() < 0.3

@@ -1,0 +1,54 @@
+"""What the methods that follow from what breaks keep and learn, from the records of experiments/2026-11-28_repair."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from atlantis.bench.cells import difference, shown
+from atlantis.bench.record import read_records
+from atlantis.bench.standing import Board, boards, compared
+from atlantis.errors import UserError
+from atlantis.markdown import table
+
+RECORDS = Path(__file__).parents[1] / "experiments" / "2026-11-28_repair" / "records"
+QUANTITIES = ("answers", "learned", "integration", "map", "volume", "task world-world")
+TITLES = {"answers": "old answers", "task world-world": "old answers km"}
+
+
+class Repair:
+    """Scores with intervals over seeds, by method: `value`, `less` for a paired difference, and a `table`."""
+
+    @cached_property
+    def board(self) -> Board:
+        (board,) = boards(read_records([RECORDS]))
+        return board
+
+    def value(self, method: str, quantity: str) -> str:
+        """A quantity's mean over the seeds, and its interval."""
+        standing = self.board.of(method)
+        if standing is None:
+            raise UserError(f"{RECORDS}: has no record of {method}")
+        return shown(standing, quantity)
+
+    def less(self, method: str, other: str, quantity: str) -> str:
+        """By how much a method is above another, seed by seed."""
+        ours, theirs = self.board.of(method), self.board.of(other)
+        comparison = None if ours is None or theirs is None else compared(ours, theirs, quantity)
+        if comparison is None:
+            raise UserError(f"{RECORDS}: has no seed of both {method} and {other}")
+        return difference(comparison)
+
+    @property
+    def seeds(self) -> str:
+        return str(max(len(standing.seeds) for standing in self.board.standings))
+
+    @property
+    def table(self) -> str:
+        """A row for each method, in the order of what it may use."""
+        header = ["method", "may use", *(TITLES.get(name, name) for name in QUANTITIES)]
+        rows = [
+            [f"`{standing.method}`", standing.uses, *(shown(standing, name) for name in QUANTITIES)]
+            for standing in self.board.standings
+        ]
+        return table(header, rows)
