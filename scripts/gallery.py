@@ -14,9 +14,11 @@ small; and page_two_runs.png, a picture of its first view. docs/gallery/README.m
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import Image
@@ -25,7 +27,7 @@ from atlantis.artifacts import write_bytes, write_text
 from atlantis.errors import UserError
 from atlantis.report.figures import pictures
 from atlantis.report.page import page, write_report
-from atlantis.report.run_data import load
+from atlantis.report.run_data import Run, load
 from tests.chromium import CHROMIUM, Tab
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -66,8 +68,16 @@ def make_gallery(run: Path) -> None:
 def make_page(name: str, runs: Sequence[Path]) -> None:
     """One page of the runs, and its picture. Raises UserError if one cannot be read."""
     file = DOCS / "gallery" / f"{name}.html"
-    write_text(file, page([load(run) for run in runs], most_cities=FEWER_CITIES))
+    write_text(file, page([portable(load(run)) for run in runs], most_cities=FEWER_CITIES))
     take_pictures(file, {f"page_{name}": (1280, 1180, False)})
+
+
+def portable(run: Run) -> Run:
+    """Without the folders of the machine that it was made on, in its config and its command."""
+    config = re.sub(r"^output_root: /.*$", "output_root: outputs", run.config, flags=re.MULTILINE)
+    config = re.sub(r"^base_config: .*\n", "", config, flags=re.MULTILINE)
+    command = re.sub(r" ?output_root=/\S*", "", str(run.about.get("command", "")))
+    return replace(run, config=config, about=run.about | {"command": command})
 
 
 def take_pictures(file: Path, views: Mapping[str, tuple[int, int, bool]]) -> None:

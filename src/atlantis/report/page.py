@@ -164,7 +164,8 @@ def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None, most
 
     The maps of a run with more real cities than `most_cities` (by default 12,000) have a part of them.
     """
-    title = " and ".join(run.name for run in runs)
+    *names, last = [run.name for run in runs]
+    title = " and ".join(filter(None, (", ".join(names), last)))
     palette = palette_of(runs)
     data = {
         "title": title,
