@@ -23,6 +23,7 @@ SEEDED_OBJECTS = {"Random", "SystemRandom"}
 EXEMPT = {
     ("src/atlantis/training/distributed.py", "torch.load"): "what rank 0 sends to the other ranks of the same run",
     ("src/atlantis/strategies/lora.py", "global random state"): "peft draws from it; inside torch.random.fork_rng",
+    ("checks/agreement/runs.py", "global random state"): "avalanche draws from it; inside torch.random.fork_rng",
     ("checks/faults/cases/payloads.py", "pickle"): "makes the pickles that must not be loaded",
     ("checks/faults/peers.py", "torch.load"): "what the frameworks it measures wrote, with weights_only=True",
     ("experiments/2026-11-22_plain_recipe/trial.py", "torch.load"): "its own state, with weights_only=True",

@@ -166,8 +166,13 @@ def lesson(sizes: Sizes, seed: int, root: Path) -> Lesson:
 
 def theirs(lesson: Lesson, peer: ModuleType, method: str) -> tuple[dict[str, float], float | None]:
     """Errors after avalanche's run, and the sum of its Fisher information where it has one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(lesson.seed)  # avalanche draws from it
+        return _theirs(lesson, peer, method)
+
+
+def _theirs(lesson: Lesson, peer: ModuleType, method: str) -> tuple[dict[str, float], float | None]:
     sizes = lesson.sizes
-    torch.manual_seed(lesson.seed)
     old, options, plugins = lesson.given(), {}, []
     if method == "replay":
         plugins = [peer.ReplayPlugin(mem_size=sizes.buffer, batch_size=sizes.batch, batch_size_mem=sizes.memory_batch)]
