@@ -13,7 +13,9 @@ function make(parent, tag, text = "", attributes = {}) {
 
 const needs = [...new Set(data.boards.flatMap((board) => board.rows.flatMap((row) => row.needs)))];
 document.getElementById("about").textContent = data.about;
-data.boards.forEach((board, i) => { make(choice, "option", board.title, { value: String(i) }); });
+data.boards.forEach((board, i) => {
+  make(choice, "option", board.title, { value: String(i) });
+});
 for (const need of needs) {
   const label = make(uses, "label");
   const box = make(label, "input", "", { type: "checkbox", value: need });
@@ -22,7 +24,10 @@ for (const need of needs) {
   box.addEventListener("change", show);
 }
 if (!needs.length) uses.hidden = true;
-choice.addEventListener("change", () => { order.column = -1; show(); });
+choice.addEventListener("change", () => {
+  order.column = -1;
+  show();
+});
 
 function allowed(row) {
   const granted = [...uses.querySelectorAll("input:checked")].map((box) => box.value);
