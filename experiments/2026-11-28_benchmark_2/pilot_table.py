@@ -12,12 +12,18 @@ from atlantis.sweep.results import MAP
 REGION = "Tritonia"
 
 
+def by_key(table: pd.DataFrame, column: str) -> dict[tuple[int, str, str], float]:
+    """The values of a table by step, slice or group, and metric."""
+    keys = zip(table["step"], table[column], table["metric"], strict=True)
+    return dict(zip(keys, table["value"].astype(float), strict=True))
+
+
 def row(run: Path) -> dict[str, object]:
     """What was set, and errors in km and skills at the end; `start` where the base's stand beside them."""
     data, config = load(run), load_config(run / "config.yaml")
-    scores = data.scores.set_index(["step", "slice", "metric"])["value"]
-    table = pd.read_parquet(run / MAP).set_index(["step", "group", "metric"])["value"]
-    last, training = int(data.scores["step"].max()), config.training
+    scores = by_key(data.scores, "slice")
+    table = by_key(pd.read_parquet(run / MAP), "group")
+    last, training = max(step for step, _, _ in scores), config.training
     return {
         "rate": training.learning_rate,
         "batch": training.batch_size,
