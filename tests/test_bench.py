@@ -283,10 +283,12 @@ def test_the_choice_is_the_largest_and_of_equals_the_one_nearest_the_middle() ->
     def tried(*volumes: float | None) -> list[Trial]:
         return [Trial(value=float(i), volume=volume) for i, volume in enumerate(volumes)]
 
-    assert choose(tried(0.1, 0.3, 0.2)) == 1.0
-    assert choose(tried(0.3, 0.2, 0.2, 0.3, 0.3)) == 3.0
-    assert choose(tried(None, None, 0.0, None, None)) == 2.0
-    assert choose(tried(None, None, None)) is None
+    assert choose(tried(0.1, 0.3, 0.2), 1.0) == 1.0
+    assert choose(tried(0.3, 0.2, 0.2, 0.3, 0.3), 2.0) == 3.0
+    assert choose(tried(0.3, 0.2, 0.2, 0.2, 0.3), 2.0) == 0.0, "of two as near the lower"
+    assert choose(tried(0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 2.0) == 2.0, "whatever was tried beyond"
+    assert choose(tried(None, None, 0.0, None, None), 2.0) == 2.0
+    assert choose(tried(None, None, None), 1.0) is None
 
 
 def test_parts_of_a_tier(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def planted(method: str, seed: int, of: Numbers | None = None, **more: Any) -> B
     record |= {"value": METHODS[method].default, "trials": [], "strategy": METHODS[method].parts(None)}
     record |= {"command": f"atlantis bench --tier cpu --only A1/{method}", "config_digest": "d"}
     record |= {"numbers": of.model_dump(), "scores": scores_of(of).model_dump(), "seconds": 60.0}
+    record["old_pairs"] = METHODS[method].old_pairs(METHODS[method].default)
     return BenchRecord.model_validate(record | more)
 
 
@@ -87,7 +88,7 @@ def test_the_best_value_at_an_end_gets_a_further_one(tmp_path: Path, monkeypatch
     trials = tuned(tmp_path, "l2sp", "freeze", "naive")
     assert [trial.value for trial in trials["l2sp"]] == [0.01, 0.03, 0.1, 0.3, 1.0, 3.0], "the largest is tried beyond"
     assert [trial.value for trial in trials["freeze"]] == [1, 2, 3, 4, 5], "there are no more blocks"
-    assert set(trials) == {"l2sp", "freeze"} and protocol.choose(trials["l2sp"]) == 3.0
+    assert set(trials) == {"l2sp", "freeze"} and protocol.choose(trials["l2sp"], 0.1) == 3.0
     assert asked == [("bench2_cpu_tuning", 2 * 5 * 3), ("bench2_cpu_tuning_further", 3)]
     first = trials["l2sp"][0]
     assert first.volumes == pytest.approx([0.5 * (0.00001 + d) for d in (-0.0001, 0.0, 0.0001)], abs=1e-4)
@@ -104,7 +105,7 @@ def test_a_value_that_fails_with_one_seed_is_not_chosen(tmp_path: Path, monkeypa
     trials = tuned(tmp_path, "l2sp")["l2sp"]
     broken = next(trial for trial in trials if trial.value == 0.1)
     assert broken.volume is None and broken.volumes[:2] == pytest.approx([0.45, 0.45]) and broken.error == "it broke"
-    assert protocol.choose(trials) in (0.03, 0.3)
+    assert protocol.choose(trials, 0.1) in (0.03, 0.3)
 
 
 # --- what the order depends on
@@ -158,6 +159,9 @@ def test_the_least_difference_is_where_an_interval_begins_to_leave_0_out() -> No
     assert low == pytest.approx(0, abs=1e-12) and high == pytest.approx(2 * least[0])
     assert least[0] / differences.std(ddof=1) == pytest.approx(1.24, abs=0.005), "as docs/benchmark.md says"
     assert stats.t.ppf(0.975, 9) / np.sqrt(10) == pytest.approx(0.72, abs=0.005), "and for ten"
+    for n, size in ((5, 1.7), (10, 1.0)):  # and what is found in four of five cases
+        power = stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, size * np.sqrt(n))
+        assert power == pytest.approx(0.8, abs=0.02)
     assert least_difference(boards(records[:2])[0], "naive") is None
 
 
@@ -166,8 +170,7 @@ def test_the_least_difference_is_where_an_interval_begins_to_leave_0_out() -> No
 
 def test_prices_are_per_hundredth_of_volume() -> None:
     records = [planted("naive", seed, seconds=60.0 + seed) for seed in (1, 2, 3)]
-    strategy = METHODS["replay"].parts(0.1)
-    records += [planted("replay", seed, seconds=2 * (60.0 + seed), strategy=strategy) for seed in (1, 2, 3)]
+    records += [planted("replay", seed, seconds=2 * (60.0 + seed)) for seed in (1, 2, 3)]
     (board,) = boards(records)
     naive, replay = board.of("naive"), board.of("replay")
     assert naive is not None and replay is not None
@@ -176,10 +179,53 @@ def test_prices_are_per_hundredth_of_volume() -> None:
     volume = 0.5**4
     assert minutes_per_point(naive) == pytest.approx(62 / 60 / (volume * 100))
     assert pairs_per_point(replay) == pytest.approx(20_000 / (volume * 100)) and pairs_per_point(naive) == 0
-    joint = boards([planted("joint", 1, strategy=[{"name": "joint"}])])[0].standings[0]
-    assert old_pairs(joint) is None and pairs_per_point(joint) is None
-    budget = boards([planted("replay", 1, strategy=[{"name": "replay", "buffer": 100}])])[0].standings[0]
-    assert old_pairs(budget) == 100
+    (joint,) = boards([planted("joint", 1)])[0].standings
+    assert old_pairs(joint) == "all" and pairs_per_point(joint) is None
+    (silent,) = boards([planted("replay", 1, old_pairs=None)])[0].standings
+    assert old_pairs(silent) is None and pairs_per_point(silent) is None
+
+
+def test_a_record_has_the_strategy_and_the_old_pairs_of_its_case(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A2 limits the buffer: the record says to what."""
+    plan = Plan.of("cpu", "A2/replay", tmp_path)
+    attempts = protocol.attempts_of(plan, plan.tier.setup(tmp_path), {"replay": 0.1})
+    monkeypatch.setattr(protocol, "checked_record", lambda folder: {"training_seconds": 1.0, "steps": 1})
+    monkeypatch.setattr(protocol, "provenance", lambda abouts: {})
+    kept_by_budget = {}
+    for attempt in attempts:
+        case = protocol.runs_of("cpu", attempt)
+        record = protocol._record(plan, protocol.Ended(attempt, case, numbers(), None), [], {"replay": 0.1})
+        kept_by_budget[record.variant] = (record.strategy[0].get("buffer"), record.old_pairs)
+    assert kept_by_budget == {name: (n, n) for name, n in (("100", 100), ("1,000", 1_000), ("20,000", 20_000))}
+
+
+def test_a_page_imports_nothing_that_a_record_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "named_by_a_record.py").write_text("raise SystemExit('imported')")
+    records = [planted("naive", 1, strategy=[{"name": "named_by_a_record:X"}, {"name": "gone"}, {}])]
+    assert "naive" in page(records) and "naive" in bench.web_page(records)
+
+
+def test_scores_that_are_not_those_of_their_numbers_are_refused() -> None:
+    record = planted("naive", 1).model_dump()
+    for wrong, said in (
+        ({"scores": dict.fromkeys(("map", "answers", "acquisition", "integration"), 1.0)}, "not those of its numbers"),
+        ({"numbers": None}, "has the numbers they are made of"),
+        ({"numbers": numbers(constant_km={"atlantis-atlantis": 1.0}).model_dump()}, "give no scores"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            BenchRecord.model_validate(record | wrong)
+
+
+def test_a_failure_takes_the_place_of_scores_that_another_version_has(tmp_path: Path) -> None:
+    file = write_record(tmp_path, planted("naive", 1))
+    failed = planted("naive", 1).model_dump() | {"scores": None, "numbers": None, "error": "it broke"}
+    write_record(tmp_path, BenchRecord.model_validate(failed))
+    assert read_records([file])[0].error is None, "the same run: its scores stay"
+    write_record(tmp_path, BenchRecord.model_validate(failed | {"config_digest": "another"}))
+    assert read_records([file])[0].error == "it broke"
 
 
 # --- the page
@@ -194,8 +240,12 @@ def test_the_page_has_scores_front_and_price() -> None:
     first = next(row for row in rows if "**distill** *" in row)
     assert first[2:4] == ["0.3", "0.500"] and first[4].startswith("0.820 (")
     assert [row[1] for row in rows if row[1].endswith(" *")] == ["**distill** *"], "the front of answers and learned"
-    assert "Power: with 3 seeds" in text and "| without answers |" in text and "minutes per 0.01 of volume" in text
+    assert (
+        "With 3 seeds and the spread" in text and "| without answers |" in text and "minutes per 0.01 of volume" in text
+    )
     assert "first protocol" in text and "Rate" not in text
+    with pytest.raises(UserError, match="no records"):
+        page([])
     shuffled = list(np.random.default_rng(1).permutation(np.array(records, dtype=object)))
     assert page(shuffled) == text
 

@@ -24,6 +24,7 @@ if __name__ == "__main__":
         record = BenchRecord(
             protocol=2, tier="cpu", scenario="A1", variant="", repeat=0, method=method.name, needs=method.needs,
             seed=attempt.seed, setting=method.setting, value=method.default, trials=[],
+            old_pairs=method.old_pairs(method.default),
             strategy=method.parts(method.default), command=COMMAND,
             config_digest=digest(portable_config(made.runs[0])), scores=scores_of(numbers), numbers=numbers,
             **provenance([checked_record(folder_of(run)) for run in made.runs]),

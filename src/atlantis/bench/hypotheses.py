@@ -5,8 +5,8 @@ one seed against the others 0.094: with every method compared with every referen
 six comparisons are one family, across all scenarios and variants: 0.012 where ten seeds agree, 0.023 where the smallest
 difference is against. All other comparisons on the pages have intervals and no p-value.
 
-Named on 2026-11-28, when three seeds of the cpu tier had been seen and none of the gpu tier. For the cpu tier they are
-therefore no predictions. docs/benchmark.md has them in words; changing one needs a new date there.
+Named on 2026-11-28, when three seeds of the first protocol's cpu tier had been seen and none of the gpu tier. For that
+cpu tier they are therefore no predictions. docs/benchmark.md has them in words; changing one needs a new date there.
 """
 
 from __future__ import annotations

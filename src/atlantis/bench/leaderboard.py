@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -37,8 +39,8 @@ does it show that there is none.
   answering the median, and below 0 is worse. The score *acquisition* is the mean of the kinds, at least 0.
 - *Integration*: how well a probe of real cities places the new ones.
 - *Volume*: the product of map, answers, acquisition and integration. By it strengths were chosen, on another ocean.
-- *Strength*: the value that was chosen. All methods train at the scenario's learning rate, but for the two `naive` ones
-  that show what half and twice of it do.
+- *Strength*: the value that was chosen, and the learning rate where it is not the scenario's. Strengths of `early` and
+  `new_rows` are factors of the rate.
 
 Methods stand together that may use the same: *nothing* beside the new data and the weights they start from, or what is
 named; within, the largest volume first. **Bold**: no other method has means as high in map, answers, learned (the mean)
@@ -69,6 +71,8 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
     Raises UserError for records of two protocols.
     """
     protocols = sorted({record.protocol for record in records})
+    if not protocols:
+        raise UserError("no records; give the files of some, or their folder")
     if len(protocols) > 1:
         raise UserError("the records are of two protocols, which share no table; write a page for each")
     first = protocols == [1]
@@ -107,9 +111,10 @@ def _scores(board: Board) -> str:
 
 
 def strength(standing: Standing) -> str:
-    """The value that trials chose for a method's setting."""
-    first = standing.records[0]
-    return ABSENT if first.value is None else f"{first.value:g}"
+    """The value that trials chose for a method's setting, or the values, and the rate where it is another."""
+    values = [f"{value:g}" for value in dict.fromkeys(r.value for r in standing.records) if value is not None]
+    rates = [f"rate x {rate:g}" for rate in dict.fromkeys(r.rate for r in standing.records) if rate != 1]
+    return ", ".join([*values, *rates]) or ABSENT
 
 
 def _differences(board: Board) -> str:
@@ -138,13 +143,12 @@ def _firmness(board: Board) -> str:
         )
     if least := least_difference(board, REFERENCES[0]):
         lines.append(
-            f"Power: with {least[1]} seeds and the spread of these records, a difference of volume from "
-            f"{REFERENCES[0]} has an interval without 0 from {least[0]:.3f} on."
+            f"With {least[1]} seeds and the spread of these records, a mean difference of volume from {REFERENCES[0]} "
+            f"has an interval without 0 from {least[0]:.3f} on."
         )
     if found := changes(board):
-        first = max((s for s in board.standings if s.seeds), key=lambda s: s.volumes.mean()).method
-        lines.append(f"How firm the order is (Kendall's tau with the order of the volumes, in which {first} is first):")
-        rows = [[change.change, f"{change.tau:.2f}", change.first] for change in found]
+        lines.append("How firm the order is, of the methods that have every seed: Kendall's tau with their order.")
+        rows = [[c.change, ABSENT if math.isnan(c.tau) else f"{c.tau:.2f}", c.first] for c in found]
         lines.append(table(["", "tau", "first"], rows))
     return "\n\n".join(lines)
 
@@ -154,9 +158,9 @@ def _price(board: Board) -> str:
     for standing in board.standings:
         if standing.seeds:
             beside, pairs = seconds_beside(standing, naive), old_pairs(standing)
-            rows.append([standing.method, ABSENT if beside is None else f"{beside:.2f}",
-                         "all" if pairs is None else f"{pairs:,}", _rounded(minutes_per_point(standing)),
-                         _rounded(pairs_per_point(standing))])  # fmt: skip
+            row = [standing.method, ABSENT if beside is None else f"{beside:.2f}"]
+            row.append(f"{pairs:,}" if isinstance(pairs, int) else pairs or ABSENT)
+            rows.append([*row, _rounded(minutes_per_point(standing)), _rounded(pairs_per_point(standing))])
     header = ["method", "seconds, x naive", "old pairs kept", "minutes per 0.01 of volume", "old pairs per 0.01"]
     return table(header, rows) if rows else ""
 
@@ -174,7 +178,7 @@ def _about(records: Sequence[BenchRecord]) -> str:
     commits = sorted({record.commit for record in records if record.commit})
     lines = [f"Seeds {', '.join(map(str, seeds))}. Device: {'; '.join(devices) or ABSENT}."]
     lines.append(f"PyTorch {', '.join(versions) or ABSENT}. Commits: {', '.join(commits) or ABSENT}.")
-    return " ".join(lines + ([SMALL] if len(seeds) < 6 else []))
+    return " ".join(lines + ([SMALL] if records[0].tier != "gpu" else []))
 
 
 def _continual(board: Board) -> str:
@@ -243,7 +247,7 @@ def _commands(of_tier: Sequence[Board]) -> str:
 
 
 def picture_name(board: Board) -> str:
-    words = "_".join([board.tier, board.scenario, *board.variant.replace(",", "").split()])
+    words = "_".join(re.sub(r"[^\w=+-]", "", word) for word in [board.tier, board.scenario, *board.variant.split()])
     return f"leaderboard_{words}.png" if board.protocol == 1 else f"leaderboard{board.protocol}_{words}.png"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -83,15 +83,30 @@ class Method(Settings):
     def _list(self) -> list[dict[str, Any]]:
         return self.strategy if isinstance(self.strategy, list) else [self.strategy]
 
-    def parts(self, value: float | None) -> list[dict[str, Any]]:
-        """The strategies as a config has them, with `value` for the setting."""
+    def parts(self, value: float | None, buffer: int | None = None) -> list[dict[str, Any]]:
+        """The strategies as a config has them, with `value` for the setting; `buffer` old pairs may be kept."""
         parts = [dict(part) for part in self._list]
         if self.setting is not None and value is not None:
             index, _, key = self.setting.rpartition(".")
             if index and (not re.fullmatch("[0-9]{1,3}", index) or int(index) >= len(parts)):
                 raise ValueError(f"setting {self.setting!r} counts the strategies from 0, and there are {len(parts)}")
             parts[int(index or 0)][key] = value
+        for part in parts if buffer else ():
+            if "buffer" in find(part["name"]).Settings.model_fields:
+                part["buffer"] = buffer
         return parts
+
+    def old_pairs(self, value: float | None, buffer: int | None = None) -> int | Literal["all"]:
+        """How many old pairs are kept at hand."""
+        kept = 0
+        for part in self.parts(value, buffer):
+            strategy = find(part["name"])
+            if "old data" in strategy.needs:
+                own = getattr(checked_settings(part), "buffer", None)
+                if own is None:
+                    return "all"
+                kept = max(kept, int(own))
+        return kept
 
     @property
     def key(self) -> str:
@@ -124,10 +139,7 @@ class Method(Settings):
 
     def on(self, config: RunConfig, value: float | None, buffer: int | None = None) -> RunConfig:
         """The run `config` with this method; `buffer`, where it is given, is how many old pairs may be kept."""
-        parts = self.parts(value)
-        for part in parts if buffer else ():
-            if "buffer" in find(part["name"]).Settings.model_fields:
-                part["buffer"] = buffer
+        parts = self.parts(value, buffer)
         data: dict[str, Any] = config.model_dump(mode="json") | {"strategy": parts}
         data["training"]["learning_rate"] *= self.rate
         return configs.checked(RunConfig, data, f"method {self.name}")

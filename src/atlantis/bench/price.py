@@ -6,12 +6,13 @@ A point is a hundredth of volume. Seconds are of runs on a machine that may have
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from atlantis.bench.standing import Standing
-from atlantis.strategies.registry import find
 
-POINT = 0.01
+A_POINT = 0.01
 
 
 def seconds_beside(standing: Standing, naive: Standing | None) -> float | None:
@@ -32,28 +33,18 @@ def _seconds(standing: Standing) -> dict[int, float]:
     return {seed: float(np.mean(seconds)) for seed, seconds in of_seeds.items()}
 
 
-def old_pairs(standing: Standing) -> int | None:
-    """How many old pairs the method keeps; None for all that there are."""
-    kept = 0
-    for part in standing.records[0].strategy:
-        known = find(part["name"])
-        if "old data" in known.needs:
-            buffer = part.get("buffer", known.Settings.model_fields["buffer"].default) if "buffer" in (
-                known.Settings.model_fields
-            ) else None  # fmt: skip
-            if buffer is None:
-                return None
-            kept = max(kept, int(buffer))
-    return kept
+def old_pairs(standing: Standing) -> int | Literal["all"] | None:
+    """How many old pairs the method keeps; None where its record does not say."""
+    return standing.records[0].old_pairs
 
 
 def minutes_per_point(standing: Standing) -> float | None:
     """Minutes of a run for each point of volume; None without seconds or volume."""
     seconds, volume = list(_seconds(standing).values()), standing.volumes.mean()
-    return float(np.median(seconds)) / 60 / (volume / POINT) if seconds and volume > 0 else None
+    return float(np.median(seconds)) / 60 / (volume / A_POINT) if seconds and volume > 0 else None
 
 
 def pairs_per_point(standing: Standing) -> float | None:
-    """Old pairs kept for each point of volume; None where all are kept, or there is no volume."""
+    """Old pairs kept for each point of volume; None where all are kept, or nothing is said, or there is no volume."""
     pairs, volume = old_pairs(standing), standing.volumes.mean()
-    return None if pairs is None or volume <= 0 else pairs / (volume / POINT)
+    return pairs / (volume / A_POINT) if isinstance(pairs, int) and volume > 0 else None

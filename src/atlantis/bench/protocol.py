@@ -42,7 +42,7 @@ BackendIn = Callable[[Path], Backend]
 def runs_of(tier: str, attempt: Attempt) -> Case:
     """The attempt's case with its method in every run, under names of their own."""
     method = attempt.method
-    key = method.key if attempt.value is None else f"{method.key}_{attempt.value:g}"
+    key = method.key if attempt.value is None else f"{method.key}_{attempt.value:.12g}"
     names: dict[str, str] = {}
     runs = []
     for run in attempt.case.runs:
@@ -76,7 +76,8 @@ def _attempted(
     base_names = {run.base for run in runs.values()}
     bases = [base for base in plan.tier.bases(setup, _seeds(attempts)) if base.name in base_names]
     factors: list[dict[str, Any]] = [{} for _ in bases]
-    factors += [{"seed": run.training.seed, "scenario": _scenario(run, cases)} for run in runs.values()]
+    scenarios = {str(run.name): case.scenario for case in cases for run in case.runs}
+    factors += [{"seed": run.training.seed, "scenario": scenarios[name]} for name, run in runs.items()]
     sweep = sweep_of(name, [*bases, *runs.values()], factors)
     if older := of_other_code(list(runs.values())):
         say(
@@ -105,18 +106,21 @@ def _seeds(attempts: Iterable[Attempt]) -> list[int]:
     return sorted({attempt.seed for attempt in attempts})
 
 
-def _scenario(run: RunConfig, cases: Sequence[Case]) -> str:
-    return next(case.scenario for case in cases if run in case.runs)
-
-
 def _ended(attempt: Attempt, case: Case, outcomes: Mapping[str, Outcome]) -> Ended:
     for run in case.runs:
         if not (outcome := outcomes[str(run.name)]).finished:
             return Ended(attempt, case, None, _without_here(f"{run.name}: {outcome.message}"))
     try:
         sequence = sequence_of(case) if case.variant == SEQUENCE else None
-        return Ended(attempt, case, numbers_of(case), None, sequence)
-    except (UserError, KeyError, ValueError) as error:  # a finished run without a probe, or whose probe is no number
+        numbers = numbers_of(case)
+        scores_of(numbers)
+        return Ended(attempt, case, numbers, None, sequence)
+    except (
+        UserError,
+        KeyError,
+        ValueError,
+        ZeroDivisionError,
+    ) as error:  # a finished run without a probe, or whose probe is no number
         return Ended(attempt, case, None, _without_here(f"{case.runs[-1].name}: no such number: {error}"))
 
 
@@ -137,7 +141,7 @@ def tune(plan: Plan, setup: Setup, methods: Sequence[Method], backend: BackendIn
     trials = _tried(
         plan, setup, "tuning", [(method, value) for method in tuned.values() for value in method.values], backend
     )
-    beyond = {name: tuned[name].further(choose(of)) for name, of in trials.items()}
+    beyond = {name: tuned[name].further(choose(of, tuned[name].default)) for name, of in trials.items()}
     further = [(tuned[name], value) for name, value in beyond.items() if value is not None]
     for name, of in _tried(plan, setup, "tuning_further", further, backend).items():
         trials[name] = sorted([*trials[name], *of], key=lambda trial: trial.value)
@@ -175,15 +179,19 @@ def _trial(value: float, outcomes: Sequence[Ended]) -> Trial:
     return Trial(value=value, volume=mean, volumes=volumes, error=error)
 
 
-def choose(trials: Sequence[Trial]) -> float | None:
-    """The value of the largest mean volume, of equals the one nearest the middle; None if every trial failed."""
-    middle = (len(trials) - 1) / 2
+def choose(trials: Sequence[Trial], default: float | None) -> float | None:
+    """The value of the largest mean volume; None if every trial failed.
+
+    Of equals it is the one nearest to `default` in the order of the values, and of two as near the lower.
+    """
+    values = sorted(trial.value for trial in trials)
+    middle = values.index(default) if default in values else len(values) // 2
     scored = [
-        (trial.volume, -abs(rank - middle), trial.value)
-        for rank, trial in enumerate(trials)
+        (trial.volume, -abs(values.index(trial.value) - middle), -trial.value)
+        for trial in trials
         if trial.volume is not None
     ]
-    return max(scored)[2] if scored else None
+    return -max(scored)[2] if scored else None
 
 
 # --- all of it
@@ -248,7 +256,7 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     methods = taking_part(plan, setup)
     trials = tune(plan, setup, methods, backend) if plan.tier.tuned else {}
     defaults = _defaults(methods)
-    values = defaults | {name: choose(of) for name, of in trials.items()}
+    values = defaults | {name: choose(of, defaults[name]) for name, of in trials.items()}
     failed = {name for name in trials if values[name] is None}
     for name in failed:
         say(f"{name}: every trial failed, so it is not scored: {trials[name][0].error}")
@@ -258,9 +266,10 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
         Ended(attempt, attempt.case, None, f"every trial failed: {trials[attempt.method.name][0].error}")
         for attempt in attempts_of(plan, setup, {name: defaults[name] for name in failed})
     ]
-    records = [_record(plan, outcome, trials.get(outcome.attempt.method.name, []), values) for outcome in ended]
-    for record in records:
-        write_record(plan.folder / "records", record)
+    records = []
+    for outcome in ended:
+        records.append(_record(plan, outcome, trials.get(outcome.attempt.method.name, []), values))
+        write_record(plan.folder / "records", records[-1])
     return records, sum(record.error is not None for record in records)
 
 
@@ -285,7 +294,8 @@ def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, 
         value=values[method.name],
         rate=method.rate,
         trials=trials,
-        strategy=method.parts(attempt.value),
+        strategy=method.parts(attempt.value, case.buffer),
+        old_pairs=method.old_pairs(attempt.value, case.buffer),
         command=plan.command(attempt),
         config_digest=configs.digest(portable_config(case.runs[-1])),
         error=ended.error,

@@ -13,13 +13,16 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from atlantis.bench.continual import Continual, SequenceErrors
-from atlantis.bench.scores import FirstScores, Numbers, Scores
+from atlantis.bench.scores import FirstScores, Numbers, Scores, scores_of
 from atlantis.config import checked
 from atlantis.errors import UserError
 from atlantis.progress import say
 from atlantis.report.record import read_facts, record_files, rounded, write_facts
 from atlantis.settings import Settings
 from atlantis.strategies import Need
+
+ROUNDING = 1e-5
+"""Numbers in a record have seven digits."""
 
 
 class Trial(Settings):
@@ -53,6 +56,8 @@ class BenchRecord(Settings):
     """Chosen by the trials; None where all of them failed, and for a method without a setting."""
     rate: float = 1.0
     """A multiple of the scenario's learning rate. In the first protocol `setting` may have changed it instead."""
+    old_pairs: int | Literal["all"] | None = None
+    """How many old pairs are kept at hand; None in the first protocol's records."""
     trials: list[Trial]
     strategy: list[dict[str, Any]]
     command: str
@@ -74,6 +79,10 @@ class BenchRecord(Settings):
     def _one_outcome(self) -> BenchRecord:
         if (self.scores is None) == (self.error is None):
             raise ValueError("a record has either scores or an error")
+        if self.scores is not None and self.numbers is None:
+            raise ValueError("a record with scores has the numbers they are made of")
+        if isinstance(self.scores, Scores):
+            self._check_scores(self.scores)
         if self.scores is not None and isinstance(self.scores, FirstScores) != (self.protocol == 1):
             raise ValueError(f"scores: {', '.join(type(self.scores).model_fields)} are not protocol {self.protocol}'s")
         if self.scores is not None and not all(0 <= score <= 1 for score in self.scores.point):
@@ -84,6 +93,16 @@ class BenchRecord(Settings):
             raise ValueError("versions: has no torch")
         return self
 
+    def _check_scores(self, scores: Scores) -> None:
+        """Raise ValueError for scores that are not those of the numbers."""
+        assert self.numbers is not None
+        try:
+            right = scores_of(self.numbers)
+        except (KeyError, ValueError, ZeroDivisionError) as error:
+            raise ValueError(f"numbers: give no scores: {error!r}") from None
+        if any(abs(a - b) > ROUNDING for a, b in zip(scores.point, right.point, strict=True)):
+            raise ValueError(f"scores: {scores.point} are not those of its numbers, {right.point}")
+
     @property
     def file_name(self) -> str:
         parts = [self.scenario, self.variant, str(self.repeat or ""), self.method, f"seed{self.seed}"]
@@ -91,9 +110,10 @@ class BenchRecord(Settings):
 
 
 def write_record(folder: Path, record: BenchRecord) -> Path:
-    """Write `record` into `folder`, a line for each of its facts. A failure takes no place of a record with scores."""
+    """Write `record` into `folder`, a line for each of its facts. A failure takes no place of the same run's scores."""
     file = folder / record.file_name
-    if record.error is not None and file.is_file() and read_record(file).error is None:
+    before = read_record(file) if record.error is not None and file.is_file() else None
+    if before is not None and before.error is None and before.config_digest == record.config_digest:
         say(f"{file.name}: is left as it was, with its scores; this attempt failed: {record.error}")
         return file
     write_facts(file, _short(record.model_dump(mode="json")))

@@ -1,13 +1,13 @@
 """What a method did, as four scores from 0 to 1: old map and old answers kept, new cities learned, both on one map.
 
-    map          E_start / E_end
+    map          P_start / P_end
     answers      S_end / S_start
-    acquisition  mean over kinds of new pairs of 1 - A / A_constant
+    acquisition  mean over kinds of new pairs of 1 - N / N_constant
     integration  mean over regions of 1 / max(1, ratio)
 
-All are cut to [0, 1], acquisition after the mean. E is the error in km of a probe that is fitted anew, on real cities
+All are cut to [0, 1], acquisition after the mean. P is the error in km of a probe that is fitted anew, on real cities
 held out from it. S is the skill of the answers to held-out pairs of real cities, 1 - error / error of the best
-constant answer. A is the mean error in km on held-out new pairs, A_constant that of the best answer that does not look
+constant answer. N is the mean error in km on held-out new pairs, N_constant that of the best answer that does not look
 at the question: the median distance of the training pairs of that kind. The ratio is `integration_ratio` of
 docs/metrics.md; for scattered cities, which have no islands to be compared with, the error of a probe that never saw
 them over its error on real cities. docs/benchmark.md gives the reasons.

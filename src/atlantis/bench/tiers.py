@@ -40,6 +40,7 @@ CPU_METHODS = (
 )  # fmt: skip
 """One or two of each kind, by what a method may use. Any other has its row by --only, such as A1/ewc."""
 CPU_FEWER = {
+    "A0": ("naive", "replay_1pct", "replay", "distill", "wise", "lower_alone"),
     "A2": ("naive", "replay"),
     "A3": ("naive", "replay"),
     "A4": ("naive", "replay", "distill"),
@@ -55,8 +56,8 @@ class Tier:
     """`tuned`: whether methods are tuned first. `pretrained`: whether each seed has a base of its own.
 
     `fewer`: by scenario, the methods that take part where not all `methods` do. `few_seeds`: scenarios that have the
-    first three seeds only. `steps`: by scenario, the length of a
-    run where it is not that of the settings. `one_order`: whether a seed has one of A3's orders, in turn, or all.
+    first three seeds only. `steps`: by scenario, the length of a run where it is not that of the settings. `one_order`:
+    whether a seed has one of A3's orders, in turn, or all.
     """
 
     name: str
@@ -165,7 +166,7 @@ TIERS: dict[str, Tier] = {
             },
             fewer=CPU_FEWER,
             few_seeds=["A2", "A3", "A4", "A5", "A6", "A7"],
-            steps={"A0": 300, "A3": 300, "A5": 300},
+            steps={"A3": 300, "A5": 300},
             one_order=True,
         ),
         Tier(

@@ -34,12 +34,12 @@ def bench(
     retries: Retries = 2,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count what there is to do.")] = False,
 ) -> None:
-    """Score strategies against forgetting: the old map kept, the new cities learned, both on one map.
+    """Score strategies against forgetting: old map and answers kept, new cities learned, both on one map.
 
-    By the protocol of docs/benchmark.md: every method is tuned by the same number of trials on an ocean that is used
-    for nothing else, and then runs on every scenario with every seed. Both parts are sweeps: what is finished is
-    skipped, what died goes on, a run that fails is reported and stops no other (exit code 1). Ctrl-C lets the runs
-    save their state; the same command goes on.
+    By the protocol of docs/benchmark.md: the strength of each method is chosen among five values, on an ocean that is
+    used for nothing else, and then it runs on the tier's scenarios with their seeds. Both parts are sweeps: what is
+    finished is skipped, what died goes on, a run that fails is reported and stops no other (exit code 1). Ctrl-C lets
+    the runs save their state; the same command goes on.
 
     Writes the runs to outputs/experiments/, and to outputs/bench/TIER/: records/ (a small file per method, task and
     seed), leaderboard.md (its path is the last line printed), leaderboard.html (to sort and filter) and images/.

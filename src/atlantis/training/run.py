@@ -158,7 +158,7 @@ class RunFolder:
         )
 
 
-NOT_COUNTED = ("report", "cli", "show.py", "study.py", "progress.py", "__main__.py", "__init__.py")
+NOT_COUNTED = ("report", "cli", "bench", "show.py", "study.py", "progress.py", "__main__.py", "__init__.py")
 """Sources that only show or ask; other code in them leaves a run's numbers as they are."""
 
 FOLDERS = ("checkpoints", "state", "analysis", "analysis/figures", "report")
