@@ -22,6 +22,7 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{stitched|LOWER|CUT|BETWEEN}}  error in km of joined models; {{moved|BASE|CUT|TOKENS|CHANGE}}, {{place}}: how far
                                     answers go when states are changed. All three as docs/mechanism.md has them
     {{repair|METHOD|QUANTITY}}      a score of a method in the experiment on repair: mean over seeds and interval
+    {{repair_seeds}}                how many seeds that has
 """
 
 from __future__ import annotations
@@ -85,6 +86,7 @@ class _Places:
                 "answers": self.answers, "virtual": self.virtual, "virtual_draws": self.virtual_draws,
                 "one": self.one, "bench": self.bench, "study_row": self.study_row, "demo": self.demo,
                 "stitched": self.stitched, "moved": self.moved, "place": self.place, "repair": Repair().value,
+                "repair_seeds": lambda: Repair().seeds,
             },
         )  # fmt: skip
 
