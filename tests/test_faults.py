@@ -34,7 +34,7 @@ def records(tmp_path_factory: pytest.TempPathFactory, warm_python: str) -> dict[
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     environment.pop(maps.FOLDER)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == 0, f"{done.stdout[-6000:]}\n{done.stderr[-2000:]}"
     found = [json.loads(file.read_text()) for file in folder.glob("*.json")]
     return {content["suite"]: content["results"] for content in found}
 

@@ -87,8 +87,8 @@ def _other_source(*arguments: str) -> Callable[[], int]:
     def work() -> int:
         from atlantis.training import run as run_module
 
-        code = run_module._code
-        run_module._code = lambda config: code(config) | {"atlantis": "0123456789ab"}
+        code = run_module.code_digests
+        run_module.code_digests = lambda config: code(config) | {"atlantis": "0123456789ab"}
         return cli.main(list(arguments))
 
     return work
@@ -98,8 +98,8 @@ def _other_torch(*arguments: str) -> Callable[[], int]:
     def work() -> int:
         from atlantis.training import run as run_module
 
-        code = run_module._code
-        run_module._code = lambda config: code(config) | {"torch": "1.0.0"}
+        code = run_module.code_digests
+        run_module.code_digests = lambda config: code(config) | {"torch": "1.0.0"}
         return cli.main(list(arguments))
 
     return work

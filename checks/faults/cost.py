@@ -23,7 +23,7 @@ WATCHED = {
     "artifacts.leftovers": ("clear_leftovers",),
     "artifacts.manifests": ("verify", "is_complete"),
     "training.state": ("usable_state", "keep_newest"),
-    "training.run": ("_code",),
+    "training.run": ("code_digests",),
 }
 
 
