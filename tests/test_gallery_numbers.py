@@ -25,6 +25,9 @@ def test_times_are_the_records() -> None:
     assert f"With d3-geo it takes {flat['d3-geo']} and {globe['d3-geo']} ms" in TEXT
     least, most = RECORD["frame_ms"]
     assert f"a frame in {least} to {most} ms at best" in TEXT
+    quiet, rates = RECORD["quiet"], RECORD["quiet"]["frames_a_second"]
+    assert f"plays at {rates['as it opens']} frames a second, the globe at {rates['globe']}" in TEXT
+    assert f"its script has run after {quiet['script_has_run_after_ms']:,} ms" in TEXT
 
 
 def test_the_scripts_are_as_large_as_the_text_says() -> None:
