@@ -201,8 +201,8 @@ def _named(of_tier: Sequence[Board]) -> str:
     rows = [_tested(tested) for tested in judged(of_tier)]
     header = ["", "expected", "difference", "seeds", f"p, Holm over {len(HYPOTHESES)}"]
     note = (
-        f"Named on {DATE}, before any run of the gpu tier; the cpu tier had been seen, so for it they are no "
-        "predictions. All variants and scenarios are one family. [What each asks](benchmark.md#statistics)."
+        f"Named on {DATE}, before any run of the gpu tier. The first protocol's cpu tier had been seen, so for it they "
+        "are no predictions. All variants and scenarios are one family. [What each asks](benchmark.md#statistics)."
     )
     return f"{table(header, rows)}\n\n{note}"
 

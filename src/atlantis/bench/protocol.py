@@ -66,10 +66,10 @@ class Ended:
     """Of oceans that were learned one after the other."""
 
 
-def _attempted(
-    plan: Plan, setup: Setup, name: str, attempts: Sequence[Attempt], backend: BackendIn
-) -> tuple[list[Ended], int]:
-    """A sweep of the attempts and the bases that they start from, and how many of the runs failed."""
+def _attempted(plan: Plan, setup: Setup, name: str, attempts: Sequence[Attempt], backend: BackendIn) -> list[Ended]:
+    """A sweep of the attempts and the bases that they start from. Nothing is run for no attempt."""
+    if not attempts:
+        return []
     heading(f"{name}: {len(attempts)} attempts")
     cases = [runs_of(plan.tier.name, attempt) for attempt in attempts]
     runs = {str(run.name): run for case in cases for run in case.runs}
@@ -86,8 +86,7 @@ def _attempted(
         )
     carried_out = sweeps.carry_out(sweep, backend(sweep.folder), threads=plan.threads, retries=plan.retries)
     outcomes = {outcome.name: outcome for outcome in carried_out}
-    ended = [_ended(attempt, case, outcomes) for attempt, case in zip(attempts, cases, strict=True)]
-    return ended, sum(not outcome.finished for outcome in outcomes.values())
+    return [_ended(attempt, case, outcomes) for attempt, case in zip(attempts, cases, strict=True)]
 
 
 def of_other_code(runs: Iterable[RunConfig]) -> list[str]:
@@ -115,12 +114,7 @@ def _ended(attempt: Attempt, case: Case, outcomes: Mapping[str, Outcome]) -> End
         numbers = numbers_of(case)
         scores_of(numbers)
         return Ended(attempt, case, numbers, None, sequence)
-    except (
-        UserError,
-        KeyError,
-        ValueError,
-        ZeroDivisionError,
-    ) as error:  # a finished run without a probe, or whose probe is no number
+    except (UserError, KeyError, ValueError, ZeroDivisionError) as error:  # no probe, or one that is no number
         return Ended(attempt, case, None, _without_here(f"{case.runs[-1].name}: no such number: {error}"))
 
 
@@ -159,7 +153,7 @@ def _tried(
             Attempt(method, value, seed, next(case for case in cases if case.accepts(method)))
             for method, value in wanted
         ]
-    ended = _attempted(plan, setup, f"bench2_{plan.tier.name}_{name}", attempts, backend)[0] if attempts else []
+    ended = _attempted(plan, setup, f"bench2_{plan.tier.name}_{name}", attempts, backend)
     by_value: dict[tuple[str, float], list[Ended]] = {}
     for outcome in ended:
         assert outcome.attempt.value is not None
@@ -261,7 +255,7 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     for name in failed:
         say(f"{name}: every trial failed, so it is not scored: {trials[name][0].error}")
     attempts = attempts_of(plan, setup, {name: value for name, value in values.items() if name not in failed})
-    ended = _attempted(plan, setup, f"bench2_{plan.tier.name}", attempts, backend)[0] if attempts else []
+    ended = _attempted(plan, setup, f"bench2_{plan.tier.name}", attempts, backend)
     ended += [
         Ended(attempt, attempt.case, None, f"every trial failed: {trials[attempt.method.name][0].error}")
         for attempt in attempts_of(plan, setup, {name: defaults[name] for name in failed})

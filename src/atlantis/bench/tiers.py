@@ -2,7 +2,7 @@
 
 - smoke: every method once on a world of 120 cities, untuned: that all of it works, and nothing about which is better.
 - cpu: bases that are shipped, a method or two of each kind, five seeds of Atlantis and of the order in A0 and A1, and
-  a few methods and three seeds in the others. A night on two cores. In bfloat16 where the processor has matrix
+  a few methods and three seeds in the others. Most of a day on two cores. In bfloat16 where the processor has matrix
   instructions for it, else in float32. Plain fine-tuning answers new pairs to within 200 km
   (experiments/2026-11-28_benchmark_2).
 - gpu: all scenarios and methods; ten seeds, each with a base of its own, pretrained first.
