@@ -177,6 +177,11 @@ def test_prices_are_per_hundredth_of_volume() -> None:
     assert naive is not None and replay is not None
     assert seconds_beside(replay, naive) == pytest.approx(2.0) and seconds_beside(naive, None) is None
     assert (old_pairs(naive), old_pairs(replay)) == (0, 20_000)
+    own = [record.model_copy(update={"processor_seconds": 10.0 * record.seed}) for record in records[:3]]
+    own += [record.model_copy(update={"processor_seconds": 30.0 * record.seed}) for record in records[3:5]]
+    (timed,) = boards([*own, records[5]])
+    mine, its = timed.of("replay"), timed.of("naive")
+    assert mine is not None and seconds_beside(mine, its) == pytest.approx(3.0), "the process's own, where known"
     volume = 0.5**4
     assert minutes_per_point(naive) == pytest.approx(62 / 60 / (volume * 100))
     assert pairs_per_point(replay) == pytest.approx(20_000 / (volume * 100)) and pairs_per_point(naive) == 0
@@ -192,7 +197,7 @@ def test_a_record_has_the_strategy_and_the_old_pairs_of_its_case(
     """A2 limits the buffer: the record says to what."""
     plan = Plan.of("cpu", "A2/replay", tmp_path)
     attempts = protocol.attempts_of(plan, plan.tier.setup(tmp_path), {"replay": 0.1})
-    monkeypatch.setattr(protocol, "checked_record", lambda folder: {"training_seconds": 1.0, "steps": 1})
+    monkeypatch.setattr(protocol, "checked_record", lambda folder: {"steps": 1, "device": {"name": "CPU"}})
     monkeypatch.setattr(protocol, "provenance", lambda abouts: {})
     kept_by_budget = {}
     for attempt in attempts:

@@ -41,6 +41,7 @@ TYPES: dict[str, type | tuple[type, ...]] = {
     "device": (dict, str),
     "steps": int,
     "training_seconds": NUMBER,
+    "processor_seconds": NUMBER,
     "config": dict,
     "config_digest": str,
     "stretches": list,

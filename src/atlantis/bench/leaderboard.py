@@ -52,9 +52,10 @@ failed.
 higher than one of the reference.
 
 **Third table.** The price: seconds of training and evaluation as a multiple of plain fine-tuning's in the same seed
-(not measured side by side, so rough; [performance.md](performance.md#strategies-against-forgetting) has measured
-ratios), the old pairs that must be kept at hand, and both for a hundredth of volume. The first protocol's
-page is [leaderboard_1.md](leaderboard_1.md)."""
+(not measured side by side, so rough, though other work on the machine is not counted where a CPU trained;
+[performance.md](performance.md#strategies-against-forgetting) has ratios measured side by side), the old pairs that
+must be kept at hand, and both for a hundredth of volume. The first protocol's page is
+[leaderboard_1.md](leaderboard_1.md)."""
 
 SMALL = (
     "Few seeds: with three, an interval is wide, and no p-value of n seeds is below 2 / 2^n (0.25 for three). "

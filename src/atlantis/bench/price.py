@@ -1,7 +1,7 @@
 """What a method costs: seconds beside plain fine-tuning, and the old pairs that must be at hand; per point of volume.
 
-A point is a hundredth of volume. Seconds are of runs on a machine that may have done other things, so they are rough;
-`make bench ONLY=strategies` measures side by side.
+A point is a hundredth of volume. Seconds are the process's own where a CPU trained, whatever else the machine did; else
+those of the clock. `make bench ONLY=strategies` measures side by side.
 """
 
 from __future__ import annotations
@@ -13,23 +13,27 @@ import numpy as np
 from atlantis.bench.standing import Standing
 
 A_POINT = 0.01
+CLOCKS = ("processor_seconds", "seconds")
+"""Facts of a record that say how long its runs took; the first that all of what is compared have is used."""
 
 
 def seconds_beside(standing: Standing, naive: Standing | None) -> float | None:
     """The median over seeds of a run's seconds over plain fine-tuning's of the same seed; None where one lacks them."""
     if naive is None:
         return None
-    mine, its = _seconds(standing), _seconds(naive)
-    ratios = [mine[seed] / its[seed] for seed in mine if its.get(seed)]
-    return float(np.median(ratios)) if ratios else None
+    for clock in CLOCKS:
+        mine, its = _seconds(standing, clock), _seconds(naive, clock)
+        if ratios := [mine[seed] / its[seed] for seed in mine if its.get(seed)]:
+            return float(np.median(ratios))
+    return None
 
 
-def _seconds(standing: Standing) -> dict[int, float]:
+def _seconds(standing: Standing, clock: str) -> dict[int, float]:
     """By seed, of all runs of a case; what a seed has several of is averaged."""
     of_seeds: dict[int, list[float]] = {}
     for record in standing.records:
-        if record.seconds is not None:
-            of_seeds.setdefault(record.seed, []).append(record.seconds)
+        if (seconds := getattr(record, clock)) is not None:
+            of_seeds.setdefault(record.seed, []).append(seconds)
     return {seed: float(np.mean(seconds)) for seed, seconds in of_seeds.items()}
 
 
@@ -40,7 +44,8 @@ def old_pairs(standing: Standing) -> int | Literal["all"] | None:
 
 def minutes_per_point(standing: Standing) -> float | None:
     """Minutes of a run for each point of volume; None without seconds or volume."""
-    seconds, volume = list(_seconds(standing).values()), standing.volumes.mean()
+    volume = standing.volumes.mean()
+    seconds = next((list(of_seeds.values()) for clock in CLOCKS if (of_seeds := _seconds(standing, clock))), [])
     return float(np.median(seconds)) / 60 / (volume / A_POINT) if seconds and volume > 0 else None
 
 

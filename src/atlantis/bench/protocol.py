@@ -267,12 +267,19 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     return records, sum(record.error is not None for record in records)
 
 
+def _processor_seconds(abouts: Sequence[Mapping[str, Any]]) -> float | None:
+    """Of all runs of a task; None where a GPU had a part in them, or one does not say."""
+    seconds = [about.get("processor_seconds") for about in abouts if about["device"]["name"] == "CPU"]
+    return None if None in seconds or len(seconds) < len(abouts) else sum(seconds)
+
+
 def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, float | None]) -> BenchRecord:
     attempt, case, method = ended.attempt, ended.case, ended.attempt.method
     facts: dict[str, Any] = {}
     if ended.numbers is not None:
         abouts = [checked_record(folder_of(run)) for run in case.runs]
         facts |= provenance(abouts) | {"scores": scores_of(ended.numbers), "numbers": ended.numbers}
+        facts["processor_seconds"] = _processor_seconds(abouts)
         if ended.sequence is not None:
             facts |= {"sequence": ended.sequence, "continual": continual(ended.sequence.skills())}
     return BenchRecord(

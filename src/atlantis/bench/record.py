@@ -71,6 +71,8 @@ class BenchRecord(Settings):
     steps: int | None = None
     seconds: float | None = None
     """Training and task evaluation of all the task's runs."""
+    processor_seconds: float | None = None
+    """The same of the process's own time; for runs on a CPU since 2026-11-28."""
     device: dict[str, Any] | None = None
     versions: dict[str, str] | None = None
     commit: str | None = None

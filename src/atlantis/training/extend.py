@@ -36,7 +36,7 @@ ALLOWED = ("name", "description", "evaluation.steps", "evaluation.fractions", "e
 """What an extension may set anew: it changes no weights."""
 QUARTERS = [0.25, 0.5, 0.75, 1.0]
 """Of the added steps: where a run is evaluated whose config has no `evaluation.fractions`."""
-KEPT = ("digests", "code", "forks", "stretches", "training_seconds", "dataset", "base")
+KEPT = ("digests", "code", "forks", "stretches", "training_seconds", "processor_seconds", "dataset", "base")
 """Facts of the finished run that hold for the longer one too."""
 
 

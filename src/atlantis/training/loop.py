@@ -289,13 +289,17 @@ def _say_odd_lengths(settings: TrainingConfig, order: Order, total: int) -> None
 
 @contextmanager
 def _timed(run: RunFolder) -> Iterator[None]:
-    """Add the seconds that pass to the run's `training_seconds`, also when it is stopped or fails."""
-    started = time.monotonic()
+    """Add the seconds that pass to the run's `training_seconds`, also when it is stopped or fails.
+
+    Those that its process has of the processors are added to `processor_seconds`: other programs do not change them.
+    """
+    clocks = {"training_seconds": time.monotonic, "processor_seconds": time.process_time}
+    started = {name: clock() for name, clock in clocks.items()}
     try:
         yield
     finally:
-        seconds = run.record.get("training_seconds", 0.0) + time.monotonic() - started
-        run.note(training_seconds=round(seconds, 1))
+        passed = {name: clock() - started[name] for name, clock in clocks.items()}
+        run.note(**{name: round(run.record.get(name, 0.0) + passed[name], 1) for name in clocks})
 
 
 def _interrupted(signum: int, run: Path, step: int) -> Interrupted:
