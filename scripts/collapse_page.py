@@ -27,15 +27,18 @@ ROOT = Path(__file__).parents[1]
 PROSE = Path(__file__).with_name("collapse.md")
 PAGE = ROOT / "docs" / "collapse.md"
 EXPERIMENT = ROOT / "experiments" / "2026-11-28_study_collapse"
-ORDER, LETTER = "smaller id first", "to the letter"
+ORDER, LETTER, RECIPE = "smaller id first", "to the letter", "300 cities met first"
 CONDITIONS = {
     "a coin": [ROOT / "experiments" / "2026-11-27_gpu_study" / "records", EXPERIMENT / "records" / "plain"],
     ORDER: [EXPERIMENT / "records" / "order"],
     "float16": [EXPERIMENT / "records" / "fp16"],
     "cities not thinned": [EXPERIMENT / "records" / "cities"],
     LETTER: [EXPERIMENT / "records" / "letter"],
+    RECIPE: [
+        ROOT / "experiments/2026-11-25_why_it_holds/records/atlantis_cross_finetune_from_quick_base_seed43.json",
+    ],
 }
-"""What differs from the project's own base run, and where its records are. All were trained on a GPU."""
+"""What differs from the project's own base run, and where its records are. All but the last were trained on a GPU."""
 EARLY = 196
 """The step of the cross run at which the study's map had already fallen."""
 
@@ -169,6 +172,16 @@ def page(prose: str) -> str:
         mean = f"{fmean(differences):,.0f} km ({over_seeds.low:,.0f} to {over_seeds.high:,.0f}"
         return f"{mean}; seed by seed {', '.join(f'{value:,.0f}' for value in differences)})"
 
+    def one_cross(condition: str, seed: int, what: str) -> str:
+        """Of one cross run: its base's error of the map, the map at its end, or what it added to the error."""
+        record = next(record for record in records.runs(condition, "cross") if record.seed == seed)
+        if what == "end":
+            return _r2(record.evaluations[-1])
+        if what == "base":
+            return f"{_km(record.evaluations[0]):,.0f} km"
+        early, end = (records.added_km(condition, step)[seed] for step in (EARLY, None))
+        return f"{early:,.0f} km by step {EARLY} and {end:,.0f} by the end"
+
     def worst(axis: str) -> str:
         """The most that an R2 falls until step 196 of a cross run, under any condition."""
         falls = []
@@ -189,6 +202,8 @@ def page(prose: str) -> str:
                 "study": study,
                 "order_adds": order_adds,
                 "worst": worst,
+                "order_42": lambda what: one_cross(ORDER, 42, what),
+                "recipe": lambda what: one_cross(RECIPE, 43, what),
                 "added": lambda condition: spread(list(records.added_km(condition, EARLY).values())),
                 "base_km": lambda condition: spread(list(records.base_km(condition).values())),
             },

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts import collapse_page
-from scripts.collapse_page import EARLY, ORDER, Records
+from scripts.collapse_page import EARLY, ORDER, RECIPE, Records
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,13 @@ def test_no_cross_run_sinks_as_the_study_had_it(records: Records) -> None:
 def test_the_order_costs_the_map_with_every_seed(records: Records) -> None:
     coin, order = records.base_km("a coin"), records.base_km(ORDER)
     assert set(order) == {42, 43, 44} and all(order[seed] > coin[seed] for seed in order)
+
+
+def test_the_other_recipes_base_loses_most_by_the_end_but_not_early(records: Records) -> None:
+    others = [condition for condition in collapse_page.CONDITIONS if condition != RECIPE]
+    (recipe,) = records.added_km(RECIPE).values()
+    assert recipe > max(km for condition in others for km in records.added_km(condition).values())
+    assert records.added_km(RECIPE, EARLY)[43] < records.added_km(ORDER, EARLY)[42] and recipe > 500
 
 
 def test_each_condition_is_what_its_records_were_made_with(records: Records) -> None:
