@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +30,20 @@ from atlantis.vocabulary import Vocabulary
 from checks import pages
 from checks.benchmarks import count, page
 from checks.benchmarks.__main__ import BENCHMARKS
-from checks.benchmarks.common import Lap, Options, Rival, alternate, race, ratio, summary
+from checks.benchmarks.common import Options, Rival, alternate, race, ratio, summary
 from checks.benchmarks.count import Need, Product, Sizes
 from checks.benchmarks.train import new_model
 from checks.records import ROOT
 from tests.distances import FORM
+from tests.rivals import fails, holds
 
 BATCH = 16
-WORLD = World.build()
+
+
+@cache
+def world() -> World:
+    """The shipped cities and the default regions, made once and not before a test needs them."""
+    return World.build()
 
 
 def flops_of(work: Callable[[], object]) -> int:
@@ -49,8 +55,8 @@ def flops_of(work: Callable[[], object]) -> int:
 
 def one_step(way: str) -> None:
     """Loss and gradients of a batch, computed in one of the ways that `count.training` counts."""
-    model, vocabulary = new_model(Sizes()), Vocabulary("characters", len(WORLD))
-    pairs = Dataset.build(WORLD, DatasetConfig(n_train=BATCH, n_val=0, n_test=0)).splits["train"]
+    model, vocabulary = new_model(Sizes()), Vocabulary("characters", len(world()))
+    pairs = Dataset.build(world(), DatasetConfig(n_train=BATCH, n_val=0, n_test=0)).splits["train"]
     rows = Rows(pairs, vocabulary)
     batch, prefix = rows.batch(torch.arange(BATCH)), rows.prefix
     whole = batch.whole()
@@ -73,8 +79,8 @@ def one_step(way: str) -> None:
 
 @pytest.mark.parametrize("way", ["both", "shared prefix", "last block where asked", "neither", "peer"])
 def test_training_counts_are_pytorchs(way: str) -> None:
-    s, vocabulary = Sizes(), Vocabulary("characters", len(WORLD))
-    counted = count.training(s, vocabulary, WORLD, BATCH)[way].flops * BATCH
+    s, vocabulary = Sizes(), Vocabulary("characters", len(world()))
+    counted = count.training(s, vocabulary, world(), BATCH)[way].flops * BATCH
     if way == "shared prefix":  # nobody reads what the last block makes of the prefix, so no gradient comes back
         n = len(prefix_of(FORM, vocabulary))
         counted -= 2 * count.need([*count.attention(s, 1, n, n), *count.after_attention(s, n)], 1).flops
@@ -83,8 +89,8 @@ def test_training_counts_are_pytorchs(way: str) -> None:
 
 def test_the_trees_counts_are_pytorchs() -> None:
     """All but attention, which the kernels compute out of PyTorch's sight, and that by hand."""
-    model, vocabulary = new_model(Sizes()), Vocabulary("characters", len(WORLD))
-    (tree,) = count.trees(vocabulary, WORLD, BATCH, 1)
+    model, vocabulary = new_model(Sizes()), Vocabulary("characters", len(world()))
+    (tree,) = count.trees(vocabulary, world(), BATCH, 1)
     products = count.tree_forward(Sizes(), tree)
     seen = flops_of(lambda: tree_logits(model, tree).sum().backward())
     attention = [p for p in products if p.name in ("scores", "mixing")]
@@ -97,17 +103,17 @@ def test_the_trees_counts_are_pytorchs() -> None:
 
 def test_decoding_and_probing_do_about_what_is_counted() -> None:
     """Less, where prompts share more than the prefix; PyTorch does not see the attention of the kernels."""
-    model, vocabulary = new_model(Sizes()), Vocabulary("characters", len(WORLD))
-    pairs = Dataset.build(WORLD, DatasetConfig(n_train=BATCH, n_val=0, n_test=0)).splits["train"]
-    counted = count.evaluation(Sizes(), WORLD, vocabulary, BATCH)
+    model, vocabulary = new_model(Sizes()), Vocabulary("characters", len(world()))
+    pairs = Dataset.build(world(), DatasetConfig(n_train=BATCH, n_val=0, n_test=0)).splits["train"]
+    counted = count.evaluation(Sizes(), world(), vocabulary, BATCH)
     done = flops_of(lambda: answer_tokens(model, vocabulary, pairs)) / BATCH  # not trained: its answers are long
     assert 0.5 < done / counted["needed"].flops < 2
     assert counted["needed"].flops < counted["peer"].flops
 
     config, ids = ProbeConfig(), np.arange(1000, 1100)  # as long as almost all
-    counted = count.probing(Sizes(), WORLD, vocabulary, config)
+    counted = count.probing(Sizes(), world(), vocabulary, config)
     features = flops_of(lambda: probe_features(model, vocabulary, ids, config.layers)) / len(ids)
-    gram = 2 * 768**2 * (config.n_train + WORLD.n_real) / len(WORLD)
+    gram = 2 * 768**2 * (config.n_train + world().n_real) / len(world())
     assert 0.4 < (features + gram) / counted["needed"].flops < 1.5
     assert counted["needed"].flops < counted["peer"].flops
 
@@ -131,17 +137,6 @@ def test_rivals_take_turns() -> None:
     assert found == {"a": [1, 4, 5], "b": [2, 3, 6]}
     assert ratio(found["b"], found["a"])["rounds"] == [2, 0.75, 1.2]
     assert summary([3, 1, 2]) == {"median": 2, "min": 1, "max": 3, "rounds": [3, 1, 2]}
-
-
-def holds(lap: Lap, megabytes: int) -> None:
-    lap()
-    while True:
-        lap(len(bytearray(b"1") * (megabytes * 1_000_000)))
-
-
-def fails(lap: Lap) -> None:
-    lap()
-    raise ValueError("a planted mistake")
 
 
 def test_a_rival_has_memory_of_its_own() -> None:

@@ -118,6 +118,7 @@ def test_what_is_told_of_the_known_files() -> None:
     ]
 
 
+@pytest.mark.usefixtures("warm")
 def test_the_command_tells_it_once(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "atlantis", "world", "build", "--real-only", "--out", str(tmp_path / "w")]
     done = subprocess.run([*command, "--cities", str(INPUTS / "country_names.csv")], capture_output=True, text=True)

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -92,9 +91,9 @@ def two(small_config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @pytest.fixture(scope="module")
-def two_run(two: Path) -> Path:
-    """The small run by two processes, with interpreters of their own."""
-    done = finished(torchrun("-m", "atlantis", "train", str(two)))
+def two_run(two: Path, warm_python: str) -> Path:
+    """The small run by two processes."""
+    done = finished(torchrun("-m", "atlantis", "train", str(two), python=warm_python))
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("report/index.html") == 1, "rank 0 alone speaks"
     return run_of(two, "two")
@@ -106,7 +105,7 @@ def faults(two: Path, warm_python: str) -> subprocess.CompletedProcess[str]:
     return finished(torchrun(str(two.parent / "planted.py"), "faults", str(two), python=warm_python))
 
 
-def torchrun(*arguments: str, python: str = sys.executable) -> subprocess.Popen[str]:
+def torchrun(*arguments: str, python: str) -> subprocess.Popen[str]:
     command = [python, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", *arguments]
     env = os.environ | {"PYTHONPATH": str(SOURCE), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Each suite in miniature; that the verdicts see what they are for; and that the page is what the records say."""
+"""Most suites in miniature; that the verdicts see what they are for; and that the page is what the records say."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import random
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,25 @@ from checks.faults.syscalls import order
 from checks.records import ROOT
 from tests import maps
 
-QUICK = ("kills", "syscalls", "resume", "disk", "disks", "damage", "crowd", "sweeps", "changed", "trust")
+SAMPLE = ("kills", "syscalls", "resume", "disk", "damage", "crowd", "changed")
+REST = ("disks", "sweeps", "trust")
+"""Suites that take longer. Of what they try, test_locks, test_disks, test_sweep and test_trust have a part."""
 
 
 @pytest.fixture(scope="module")
 def records(tmp_path_factory: pytest.TempPathFactory, warm_python: str) -> dict[str, Any]:
+    """What the suites of the sample find."""
+    return quick(SAMPLE, tmp_path_factory.mktemp("sample"), warm_python)
+
+
+@pytest.fixture(scope="module")
+def records_of_the_rest(tmp_path_factory: pytest.TempPathFactory, warm_python: str) -> dict[str, Any]:
+    return quick(REST, tmp_path_factory.mktemp("rest"), warm_python)
+
+
+def quick(suites: Sequence[str], folder: Path, python: str) -> dict[str, Any]:
     """What `python -m checks.faults --quick` finds, by suite. The whole is `make faults`."""
-    folder = tmp_path_factory.mktemp("records")
-    command = [warm_python, "-m", "checks.faults", *QUICK, "--quick", "--n", "4", "--records", str(folder)]
+    command = [python, "-m", "checks.faults", *suites, "--quick", "--n", "4", "--records", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     environment.pop(maps.FOLDER)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -39,8 +51,9 @@ def records(tmp_path_factory: pytest.TempPathFactory, warm_python: str) -> dict[
     return {content["suite"]: content["results"] for content in found}
 
 
-@pytest.mark.parametrize("suite", QUICK)
-def test_every_trial_holds(suite: str, records: dict[str, Any]) -> None:
+@pytest.mark.parametrize("suite", [*SAMPLE, *(pytest.param(suite, marks=pytest.mark.whole) for suite in REST)])
+def test_every_trial_holds(suite: str, request: pytest.FixtureRequest) -> None:
+    records = request.getfixturevalue("records" if suite in SAMPLE else "records_of_the_rest")
     if suite not in records:
         pytest.skip("needs strace or a tmpfs")
     found = list(page.tallies(records[suite]))

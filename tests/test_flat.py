@@ -238,15 +238,22 @@ def test_fp16_needs_a_gpu(small_config: RunConfig) -> None:
         train(small_config.model_copy(update={"name": "half_precision", "training": training}))
 
 
+def unprobed(config: RunConfig, name: str, **training: object) -> RunConfig:
+    """The same run under another name, without probes, which take longest."""
+    evaluation = config.evaluation.model_copy(update={"probe": False})
+    settings = config.training.model_copy(update=training)
+    return config.model_copy(update={"name": name, "training": settings, "evaluation": evaluation})
+
+
 def losses_of(run: Path) -> dict[tuple[int, str], float]:
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     return {(row["step"], row["kind"]): row["loss"] for row in rows}
 
 
 def test_a_run_by_many_steps_at_once_is_one_by_single_steps(
-    small_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+    small_config: RunConfig, small_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plain = losses_of(train(small_config.model_copy(update={"name": "one_by_one"})))
+    plain = losses_of(small_run)
     sizes = []
 
     class Noted(Unrecorded):
@@ -257,7 +264,7 @@ def test_a_run_by_many_steps_at_once_is_one_by_single_steps(
     monkeypatch.setattr(loop, "MOMENT_S", 1e9)  # however slow this machine is
     monkeypatch.setattr(graph, "takes", lambda engine, rows: True)
     monkeypatch.setattr(graph, "StepGraph", lambda engine, rows, size: Noted(engine, rows, size, plain_attention))
-    many = losses_of(train(small_config.model_copy(update={"name": "many_at_once"})))
+    many = losses_of(train(unprobed(small_config, "many_at_once")))
     assert many.keys() == plain.keys()
     assert list(many.values()) == pytest.approx(list(plain.values()), rel=1e-3)
     assert sum(sizes) == 20 and max(sizes) > 1, "steps between evaluations are taken together"
@@ -266,14 +273,13 @@ def test_a_run_by_many_steps_at_once_is_one_by_single_steps(
 def test_what_cannot_be_recorded_is_said_and_taken_step_by_step(
     small_config: RunConfig, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture
 ) -> None:
-    config = small_config.model_copy(update={"training": small_config.training.model_copy(update={"compile": "no"})})
-    plain = losses_of(train(config.model_copy(update={"name": "plain_steps"})))
+    plain = losses_of(train(unprobed(small_config, "plain_steps", compile="no")))
 
     def refuse(engine: Engine, rows: Rows, size: int) -> StepGraph:
         raise RuntimeError("no graphs today\nand a long trace")
 
     monkeypatch.setattr(graph, "takes", lambda engine, rows: True)
     monkeypatch.setattr(graph, "StepGraph", refuse)
-    found = losses_of(train(config.model_copy(update={"name": "refused"})))
+    found = losses_of(train(unprobed(small_config, "refused", compile="no")))
     assert "the step cannot be recorded (no graphs today): it is taken kernel by kernel" in capfd.readouterr().err
     assert found == plain

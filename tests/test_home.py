@@ -100,13 +100,20 @@ def test_a_good_home_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert environment == {"HOME": str(tmp_path / "home")} and not list((tmp_path / "home").iterdir())
 
 
-def test_nobody_by_that_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "heavy",
+    [
+        "matplotlib.pyplot",
+        pytest.param("torch, torch._dynamo.config, datasets", marks=pytest.mark.whole),
+    ],
+)
+def test_nobody_by_that_number(heavy: str, tmp_path: Path) -> None:
     """Neither HOME nor a name: what the heavy libraries ask for while they are imported is there."""
-    code = """
+    code = f"""
 from atlantis import cli
 import sys
 assert cli.main(["--version"]) == 0
-import torch, matplotlib.pyplot, torch._dynamo.config, datasets
+import {heavy}
 from atlantis.home import cache_folder
 print(cache_folder())
 """
@@ -125,7 +132,9 @@ print(cache_folder())
     assert "there is no home folder" in done.stderr and "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("module", ["atlantis.report.style", "atlantis.world.card"])
+@pytest.mark.parametrize(
+    "module", ["atlantis.world.card", pytest.param("atlantis.report.style", marks=pytest.mark.whole)]
+)
 def test_a_full_disk_under_the_list_of_fonts_is_no_news(module: str, tmp_path: Path) -> None:
     code = f"""
 import builtins, os, pathlib

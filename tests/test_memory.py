@@ -60,7 +60,10 @@ print(full, kept, held())
 
 
 def change(config: RunConfig, name: str, **training: object) -> RunConfig:
-    return config.model_copy(update={"name": name, "training": config.training.model_copy(update=training)})
+    """The same run under another name, with other settings of training, and without probes, which take longest."""
+    evaluation = config.evaluation.model_copy(update={"probe": False})
+    settings = config.training.model_copy(update=training)
+    return config.model_copy(update={"name": name, "training": settings, "evaluation": evaluation})
 
 
 @pytest.mark.parametrize(
@@ -102,8 +105,7 @@ def test_another_error_is_not_taken_for_it(small_config: RunConfig, monkeypatch:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs RLIMIT_AS and /proc")
 def test_a_real_limit(small_config: RunConfig, tmp_path: Path) -> None:
     config = change(small_config, "real", batch_size=16384, max_steps=1, compile="no")
-    evaluation = config.evaluation.model_copy(update={"probe": False})
-    (tmp_path / "real.yaml").write_text(configs.dump(config.model_copy(update={"evaluation": evaluation}), tmp_path))
+    (tmp_path / "real.yaml").write_text(configs.dump(config, tmp_path))
 
     def limited(headroom: int, *overrides: str) -> subprocess.CompletedProcess[str]:
         (tmp_path / "limited.py").write_text(LIMITED.replace("HEADROOM", str(headroom)))
@@ -123,6 +125,7 @@ def test_a_real_limit(small_config: RunConfig, tmp_path: Path) -> None:
     assert record["status"] == "finished"
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc and /proc")
 def test_freed_memory_is_given_back() -> None:
     env = os.environ | {"PYTHONPATH": str(Path(atlantis.__file__).parents[1])}

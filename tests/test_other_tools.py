@@ -62,8 +62,14 @@ def median_km(texts: list[str], questions: Any) -> float:
     return float(np.median(np.abs(answered - questions.answer)))
 
 
-@pytest.mark.parametrize("batch_size", [1, 16])
-@pytest.mark.parametrize("base", BASES)
+ONE_BY_ONE = [(base, 1) for base in BASES]
+
+
+@pytest.mark.parametrize(
+    ("base", "batch_size"),
+    [ONE_BY_ONE[-1], *(pytest.param(*case, marks=pytest.mark.whole) for case in ONE_BY_ONE[:-1])]
+    + [(base, 16) for base in BASES],
+)
 def test_a_pipeline_answers_a_plain_prompt(base: str, batch_size: int, questions: Any) -> None:
     ask: Any = pipeline("text-generation", model=str(shipped(base)), device="cpu", batch_size=batch_size)
     texts = [found[0]["generated_text"] for found in ask(prompts(questions), return_full_text=False)]
@@ -102,11 +108,14 @@ def test_a_run_s_checkpoint_says_how_it_is_asked(small_config: RunConfig, small_
 
 
 def test_a_longer_context_than_the_base_s(small_config: RunConfig, small_run: Path) -> None:
-    sizes = small_config.model.model_copy(update={"context": 48})
-    short = small_config.training.model_copy(update={"max_steps": 1})
-    longer = train(
-        small_config.model_copy(update={"name": "longer", "base": str(small_run), "model": sizes, "training": short})
-    )
+    changes = {
+        "name": "longer",
+        "base": str(small_run),
+        "model": small_config.model.model_copy(update={"context": 48}),
+        "training": small_config.training.model_copy(update={"max_steps": 1}),
+        "evaluation": small_config.evaluation.model_copy(update={"probe": False}),
+    }
+    longer = train(small_config.model_copy(update=changes))
     final = longer / "checkpoints" / "final"
     assert AutoTokenizer.from_pretrained(final).model_max_length == 48
     model, vocabulary = load_checkpoint(final)

@@ -44,7 +44,15 @@ def violations(tab: Tab) -> list[Any]:
     )
 
 
-@pytest.mark.parametrize("look", [{}, {"dark": True}, {"width": 390, "height": 844}], ids=["light", "dark", "phone"])
+LOOKS = {"dark": {"dark": True}, "light": {}, "phone": {"width": 390, "height": 844}}
+"""The page of several runs is checked in the light one."""
+
+
+@pytest.mark.parametrize(
+    "look",
+    [LOOKS["dark"], *(pytest.param(LOOKS[name], marks=pytest.mark.whole) for name in ("light", "phone"))],
+    ids=LOOKS,
+)
 def test_one_run(tab, one, look):
     tab.open(one, **look)
     assert violations(tab) == []

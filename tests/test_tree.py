@@ -223,6 +223,7 @@ def test_pieces_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.testing.assert_close(weights[0][1], weights[1][1], rtol=1e-4, atol=2e-5)
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.parametrize("fault", ["no compiler", "a compiler that fails"])
 def test_without_the_kernels_training_goes_on_and_says_so(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -191,13 +191,18 @@ def test_a_folder_that_was_moved_is_not_made_again(tmp_path: Path) -> None:
 # the kernels
 
 
-@pytest.fixture
-def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A cache of its own, in which a compiled library lies already; the compiler copies that."""
+@pytest.fixture(scope="module")
+def compiled() -> bytes:
+    """The kernels' library, compiled once for the tests of this file."""
     if kernels.library() is None:
         pytest.skip("needs a C++ compiler")
-    data = kernels._compile(str(kernels.compiler()))
-    monkeypatch.setattr(kernels, "_compile", lambda compiler: data)
+    return kernels._compile(str(kernels.compiler()))
+
+
+@pytest.fixture
+def cache(compiled: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A cache of its own, in which a compiled library lies already; the compiler copies that."""
+    monkeypatch.setattr(kernels, "_compile", lambda compiler: compiled)
     digest = kernels._digest
     kernels._trusted("g++", tmp_path / "cache" / "k.so")
     yield tmp_path / "cache" / "k.so"

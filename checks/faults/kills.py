@@ -22,8 +22,7 @@ SHARES = {"world": 0.1, "dataset": 0.2, "training": 0.5, "probing": 0.15, "repor
 
 
 def suite(lab: Path, options: Options) -> dict[str, Any]:
-    jobs = _jobs(lab, options.quick)
-    random_ = random.Random(options.seed)
+    jobs, random_ = _jobs(lab, options.quick), random.Random(options.seed)
     results = {}
     for name, (start, arguments) in jobs.items():
         n = max(1 if options.quick else 5, round(options.n * SHARES[name]))
@@ -32,24 +31,24 @@ def suite(lab: Path, options: Options) -> dict[str, Any]:
 
 
 def _jobs(lab: Path, quick: bool) -> dict[str, tuple[Path, tuple[str, ...]]]:
-    """For each kind of work: the folder in which it begins, and its command. `quick`: all but reporting."""
+    """For each kind of work: the folder in which it begins, and its command. `quick`: training alone."""
     new, done = lab / "new", lab / "done"
     prepared = copy(done, "prepared")  # the world and the dataset are there: they are killed on their own
     shutil.rmtree(prepared / RUN)
+    if quick:
+        return {"training": (prepared, TRAIN)}
     with_world = copy(new, "with_world")
     assert run(with_world, "world", "build", "--out", WORLD).code == 0
-    jobs: dict[str, tuple[Path, tuple[str, ...]]] = {
+    probed = copy(done, "probed")
+    outcome = run(probed, "probe", RUN)
+    assert outcome.code == 0, outcome.said
+    return {
         "world": (new, ("world", "build", "--cities", "cities.csv", "--out", WORLD)),
         "dataset": (with_world, ("data", "cross", "--world", WORLD, "--out", DATA, *DATA_SIZES)),
         "training": (prepared, TRAIN),
         "probing": (done, ("probe", str(RUN))),
+        "reporting": (probed, ("report", str(RUN))),
     }
-    if not quick:
-        probed = copy(done, "probed")
-        outcome = run(probed, "probe", RUN)
-        assert outcome.code == 0, outcome.said
-        jobs["reporting"] = (probed, ("report", str(RUN)))
-    return jobs
 
 
 def _job(start: Path, arguments: tuple[str, ...], n: int, random_: random.Random) -> dict[str, Any]:
