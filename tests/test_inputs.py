@@ -1,4 +1,4 @@
-"""Wrong input, in miniature: every sixteenth case by hand and a few generated ones; and that the suite sees a failure."""
+"""Wrong input, in miniature: every sixteenth case by hand, a few generated; and that the suite sees a failure."""
 
 from __future__ import annotations
 
