@@ -68,7 +68,7 @@ def forgetting_figure(run: Run) -> Figure:
 
 def _panels(run: Run, ids: Sequence[str], protocol: str = "degrees") -> list[dict[str, Any] | None]:
     """Those of the page, by id; None for one that the run has no numbers for."""
-    by_id = {panel["id"]: panel for panel in panels(run, regions_of(run), protocol)}
+    by_id = {panel["id"]: panel for panel in panels(run, regions_of(run), protocol, only=ids)}
     return [by_id.get(name) for name in ids]
 
 

@@ -6,7 +6,7 @@ drawn. A metric that names no panel of these has one of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,11 +137,20 @@ def regions_of(run: Run) -> list[dict[str, Any]]:
     return [{"name": name, "colour": palette[name], "virtual": name in virtual} for name in [*real, *virtual]]
 
 
-def panels(run: Run, regions: list[dict[str, Any]], protocol: str = "degrees") -> list[dict[str, Any]]:
-    """Panels of one run. Several runs share a panel by its `id`; of it they show what is neither faint nor thin."""
+def panels(
+    run: Run, regions: list[dict[str, Any]], protocol: str = "degrees", only: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Panels of one run. Several runs share a panel by its `id`; of it they show what is neither faint nor thin.
+
+    `only`: ids of those that are wanted.
+    """
     palette = {region["name"]: region["colour"] for region in regions}
     virtual = [region["name"] for region in regions if region["virtual"]]
-    drawn = [_drawn(run, panel, metrics, virtual, palette, protocol) for panel, metrics in _panels()]
+    drawn = [
+        _drawn(run, panel, metrics, virtual, palette, protocol)
+        for panel, metrics in _panels()
+        if only is None or panel.id in only or with_shift(panel.id) in only
+    ]
     order = [key for key, _, _ in SECTIONS]
     filled = [panel for panel in drawn if panel["series"]]
     return sorted(filled, key=lambda panel: order.index(panel["section"]))
@@ -155,7 +164,7 @@ def panel_rows(runs: Run | Path | str | Sequence[Run | Path | str], panel: str) 
     rows: list[dict[str, Any]] = []
     for given in [runs] if isinstance(runs, Run | Path | str) else runs:
         run = given if isinstance(given, Run) else load(given)
-        drawn = next((one for one in panels(run, regions_of(run)) if one["id"] == panel), {"series": []})
+        drawn = next((one for one in panels(run, regions_of(run), only=(panel,)) if one["id"] == panel), {"series": []})
         for curve in drawn["series"]:
             absent = [None] * len(curve["steps"])
             values = zip(
@@ -170,6 +179,11 @@ def panel_scale(panel: str) -> Scale:
     """On which intervals of a panel's curves are made: the metrics', if they share one."""
     scales = {metric.scale for drawn, metrics in _panels() if drawn.id == panel for metric in metrics}
     return next(iter(scales)) or IDENTITY if len(scales) == 1 else IDENTITY
+
+
+def with_shift(panel: str) -> str:
+    """The id of the panel of a run whose analysis did not tell the shift from the rest."""
+    return f"{panel}_with_shift"
 
 
 def _panels() -> Iterator[tuple[Panel, list[Metric]]]:
@@ -196,7 +210,7 @@ def _drawn(
     units = {metric.unit for metric in metrics}
     drawn = {
         "section": metrics[0].section,
-        "id": f"{panel.id}_with_shift" if older else panel.id,
+        "id": with_shift(panel.id) if older else panel.id,
         "title": panel.title.format(shift="beyond the shift" if knows_shift else "the shift included"),
         "series": curves,
         "digits": min(metric.digits for metric in metrics),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +30,17 @@ class Probe:
     dynamics: pd.DataFrame
     predictions: pd.DataFrame
 
-    @property
+    @cached_property
     def steps(self) -> list[int]:
         return sorted(int(step) for step in self.predictions["step"].unique())
 
-    @property
+    @cached_property
     def virtual_regions(self) -> list[str]:
         """Names of the virtual regions, by the smallest id of their cities."""
         virtual = rows_where(self.predictions, self.predictions["is_virtual"])
         return [str(name) for name in virtual.sort_values("id").drop_duplicates("region")["region"]]
 
-    @property
+    @cached_property
     def real_regions(self) -> list[str]:
         """Names of the real regions that have cities, largest first."""
         real = rows_where(self.predictions, ~self.predictions["is_virtual"]).drop_duplicates("id")

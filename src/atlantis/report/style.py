@@ -9,8 +9,10 @@ from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, NullLocator
 
 INK, MUTED, GRID = "#1f2933", "#616e7c", "#e4e7eb"
@@ -55,9 +57,28 @@ def new_figure(title: str, size: tuple[float, float]) -> Figure:
 def rendered(figure: Figure, suffix: str) -> bytes:
     """The bytes of a PNG or an SVG: the same figure gives the same bytes."""
     file = io.BytesIO()
-    with style():
+    with style(), _drawn_once(figure):
         figure.savefig(file, format=suffix, dpi=150, metadata={"Date": None} if suffix == "svg" else {"Software": None})
     return file.getvalue()
+
+
+@contextmanager
+def _drawn_once(figure: Figure) -> Iterator[None]:
+    """In here `savefig` draws once: else it draws everything before, and throws it away, to know the layout."""
+    draw = figure.draw
+
+    def laid_out_or_drawn(renderer: RendererBase) -> None:
+        layout = figure.get_layout_engine()
+        if isinstance(layout, ConstrainedLayoutEngine):
+            layout.execute(figure)
+        else:  # `savefig` has put the layout away
+            draw(renderer)
+
+    figure.draw = laid_out_or_drawn
+    try:
+        yield
+    finally:
+        del figure.draw  # the method of the class is there again
 
 
 def literal(text: str) -> str:
