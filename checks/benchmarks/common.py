@@ -14,7 +14,9 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkContext, ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ class Rival:
 
     work: Callable[[Lap], None]
     preloaded: bool = False
-    """Fork a process that has made the slow imports, instead of a fresh one: quick, but its memory says nothing."""
+    """Fork this process, once it has made the slow imports, instead of a fresh one: its memory says nothing."""
     ready_s: float = 0.0
     """From the start of the process to the end of its set-up."""
     peak_mb: float = 0.0
@@ -66,9 +68,7 @@ class Rival:
 
     def __post_init__(self) -> None:
         started = time.perf_counter()
-        multiprocessing.set_forkserver_preload(list(PRELOAD))
-        get_context = multiprocessing.get_context
-        context = get_context("forkserver") if self.preloaded else get_context("spawn")
+        context = _forking() if self.preloaded else multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.process = context.Process(target=_serve, args=(theirs, self.work), daemon=True)
         self.process.start()
@@ -93,6 +93,19 @@ class Rival:
         if kind == "failed":
             raise RuntimeError(f"a benchmark's process failed:\n{content}")
         return content
+
+
+def _forking() -> ForkContext | ForkServerContext:
+    """What forks this process, with the slow imports made and one thread of PyTorch; where there is a GPU, a server."""
+    import torch
+
+    if torch.cuda.is_available():  # what has used a GPU cannot be forked
+        multiprocessing.set_forkserver_preload(list(PRELOAD))
+        return multiprocessing.get_context("forkserver")
+    for module in PRELOAD:
+        import_module(module)
+    torch.set_num_threads(1)
+    return multiprocessing.get_context("fork")
 
 
 def race(works: Mapping[str, Callable[[Lap], None]], options: Options) -> dict[str, Rival]:
