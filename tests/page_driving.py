@@ -17,6 +17,11 @@ IN_BROWSER = [
 """The marks of a file of tests that need one; the fixture `tab` is in conftest.py."""
 
 
+def whole(*cases: Any) -> list[Any]:
+    """Cases of a test that `make test-all` has, and `make test` has not: each takes a page of its own."""
+    return [pytest.param(case, marks=pytest.mark.whole) for case in cases]
+
+
 def quiet(tab: Tab) -> None:
     assert tab.troubles() == []
 

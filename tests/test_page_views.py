@@ -9,7 +9,18 @@ import pytest
 
 from atlantis.report import page
 from atlantis.report.run_data import load
-from tests.page_driving import IN_BROWSER, captions, choose_run, city, column, one_probe, quiet, rewrite, set_value
+from tests.page_driving import (
+    IN_BROWSER,
+    captions,
+    choose_run,
+    city,
+    column,
+    one_probe,
+    quiet,
+    rewrite,
+    set_value,
+    whole,
+)
 from tests.planted_run import EVIL, NAME, make_run
 from tests.test_colours import COLOURS
 
@@ -302,7 +313,7 @@ def test_rows_of_tables_lead_to_the_maps(tab, written):
     quiet(tab)
 
 
-@pytest.mark.parametrize("by", ["error", "digits", "virtual"])
+@pytest.mark.parametrize("by", ["virtual", *whole("error", "digits")])
 def test_cities_are_coloured_by_a_number_of_theirs(tab, written, by):
     tab.open(written)
     one_probe(tab)
