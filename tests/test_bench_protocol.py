@@ -19,9 +19,9 @@ from atlantis import bench
 from atlantis.bench import protocol
 from atlantis.bench.leaderboard import page
 from atlantis.bench.methods import METHODS
-from atlantis.bench.plan import Plan
+from atlantis.bench.plan import Attempt, Plan
 from atlantis.bench.price import minutes_per_point, old_pairs, pairs_per_point, seconds_beside
-from atlantis.bench.record import BenchRecord, read_records, write_record
+from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scores import Numbers, scores_of
 from atlantis.bench.sensitivity import changes, least_difference, with_penalty
 from atlantis.bench.standing import boards
@@ -197,14 +197,36 @@ def test_a_record_has_the_strategy_and_the_old_pairs_of_its_case(
     """A2 limits the buffer: the record says to what."""
     plan = Plan.of("cpu", "A2/replay", tmp_path)
     attempts = protocol.attempts_of(plan, plan.tier.setup(tmp_path), {"replay": 0.1})
-    monkeypatch.setattr(protocol, "checked_record", lambda folder: {"steps": 1, "device": {"name": "CPU"}})
+    monkeypatch.setattr(
+        protocol, "checked_record", lambda folder: {"device": {"name": "CPU"}, "processor_seconds": 2.0}
+    )
     monkeypatch.setattr(protocol, "provenance", lambda abouts: {})
     kept_by_budget = {}
     for attempt in attempts:
         case = protocol.runs_of("cpu", attempt)
         record = protocol._record(plan, protocol.Ended(attempt, case, numbers(), None), [], {"replay": 0.1})
+        assert record.processor_seconds == 2.0 * len(case.runs)
         kept_by_budget[record.variant] = (record.strategy[0].get("buffer"), record.old_pairs)
     assert kept_by_budget == {name: (n, n) for name, n in (("100", 100), ("1,000", 1_000), ("20,000", 20_000))}
+
+
+def test_a_trial_that_failed_is_said_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its method is scored with a strength whose trials ended, and the exit code tells."""
+    seen: list[float | None] = []
+
+    def ended(plan: Plan, setup: object, name: str, attempts: list[Attempt], backend: object) -> list[protocol.Ended]:
+        seen.extend(attempt.value for attempt in attempts)
+        return [protocol.Ended(attempt, attempt.case, None, "no luck") for attempt in attempts]
+
+    tried = [Trial(value=0.1, volume=0.2, volumes=[0.2]), Trial(value=0.5, volume=None, volumes=[None], error="full")]
+    monkeypatch.setattr(protocol, "tune", lambda *_: {"replay": tried})
+    monkeypatch.setattr(protocol, "_attempted", ended)
+    plan = Plan.of("cpu", "A1/replay", tmp_path)
+    records, n_failed = bench.score(plan, lambda folder: pytest.fail("nothing is run"))
+    assert set(seen) == {0.1} and n_failed == len(records) + 1
+    assert "replay: its trial at 0.5 failed, so that is not chosen: full" in capsys.readouterr().err
 
 
 def test_a_page_imports_nothing_that_a_record_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from atlantis.bench import first_page
-from atlantis.bench.cells import conditions, difference, kinds, km_before_and_after, percent, shown
+from atlantis.bench.cells import conditions, difference, kinds, km_before_and_after, shown, what_orders
 from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, judged
 from atlantis.bench.price import minutes_per_point, old_pairs, pairs_per_point, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS
@@ -138,10 +138,8 @@ def _differences(board: Board) -> str:
 def _firmness(board: Board) -> str:
     """What the order depends on, and which difference the seeds can show."""
     lines = []
-    if shares := board.variance_shares():
-        lines.append(
-            f"What orders the volume, as shares of the variance of log scores between methods: {percent(shares)}."
-        )
+    if order := what_orders(board):
+        lines.append(order)
     if least := least_difference(board, REFERENCES[0]):
         lines.append(
             f"With {least[1]} seeds and the spread of these records, a mean difference of volume from {REFERENCES[0]} "
