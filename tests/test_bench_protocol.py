@@ -17,6 +17,7 @@ from scipy import stats
 
 from atlantis import bench
 from atlantis.bench import protocol
+from atlantis.bench.advice import advise, what_to_use
 from atlantis.bench.leaderboard import page
 from atlantis.bench.methods import METHODS
 from atlantis.bench.plan import Attempt, Plan
@@ -164,6 +165,31 @@ def test_the_least_difference_is_where_an_interval_begins_to_leave_0_out() -> No
         power = stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, size * np.sqrt(n))
         assert power == pytest.approx(0.8, abs=0.02)
     assert least_difference(boards(records[:2])[0], "naive") is None
+
+
+# --- advice
+
+
+def test_what_to_use_goes_by_what_is_at_hand() -> None:
+    """Planted: distill beats all, replay is near it, l2sp is above naive in the mean alone; joint is a bound."""
+    skills = {"naive": 0.30, "l2sp": 0.32, "distill": 0.80, "replay": 0.79, "joint": 0.99, "wise": 0.60}
+    spread = {"naive": 0.01, "l2sp": 0.08, "distill": 0.0, "replay": 0.05, "joint": 0.0, "wise": 0.0}
+    signs = dict(zip(range(5), (1, -1, 1, -1, 0), strict=True))
+    records = [
+        planted(method, seed, kept(skill + signs[seed] * spread[method]))
+        for method, skill in skills.items()
+        for seed in signs
+        if (method, seed) != ("wise", 0)
+    ]
+    (board,) = boards(records)
+    nothing, names, pairs = advise(board)
+    assert (nothing.permission, nothing.best.method, nothing.equals) == ("nothing old", "l2sp", ("naive",))
+    assert nothing.less_naive is not None and nothing.less_naive.interval.low < 0
+    assert (names.permission, names.best.method, names.equals) == ("old names", "distill", ())
+    assert (pairs.permission, pairs.best.method, pairs.equals) == ("old pairs", "distill", ("replay",))
+    (few,) = boards([record for record in records if record.method in ("naive", "joint")])
+    assert advise(few) == [] and what_to_use(few) == "", "one method is no choice, and a bound is none"
+    assert "| old names | `distill` |" in page(records) and "wise" not in what_to_use(board)
 
 
 # --- price
