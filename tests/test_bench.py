@@ -610,14 +610,14 @@ def test_parts_are_asked_for_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_users_class_from_a_file_gets_its_row(tmp_path: Path) -> None:
     file = entry(tmp_path)
     assert len((tmp_path / "mine.py").read_text().strip().splitlines()) <= 20
-    asked = ["bench", "--tier", "smoke", "--only", "/naive,pull_embedding", "--enter", file.name, "--workers", "1"]
+    asked = ["bench", "--tier", "smoke", "--only", "A1/naive,pull_embedding", "--enter", file.name, "--workers", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "atlantis", *asked], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     text = (tmp_path / done.stdout.strip().splitlines()[-1]).read_text(encoding="utf-8")
     assert rows_of(text, "pull_embedding")[0][0] == "base weights"
-    assert [row[-2:] for row in rows_of(text, "naive") if row[0] == "nothing"] == [["1", "0"]] * 2, "in A1 and A7"
+    assert [row[-2:] for row in rows_of(text, "naive") if row[0] == "nothing"] == [["1", "0"]]
     assert "atlantis bench --tier smoke --only A1/pull_embedding --enter mine.yaml" in text
 
 
@@ -646,7 +646,7 @@ def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.usefixtures("warm")
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "methods", [["naive", "new_rows", "replay", "lora", "wise"], pytest.param(list(METHODS), marks=pytest.mark.whole)],
+    "methods", [["naive", "new_rows", "replay"], pytest.param(list(METHODS), marks=pytest.mark.whole)],
     ids=["some", "all"],
 )  # fmt: skip
 def test_the_smoke_tier_scores_every_strategy(
