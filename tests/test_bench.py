@@ -21,6 +21,7 @@ from scipy import stats
 from tracked import tracked
 
 from atlantis import bench, cli
+from atlantis import config as configs
 from atlantis.bench import protocol, scenarios
 from atlantis.bench.continual import average_skill, backward_transfer, continual, forgetting, forward_transfer
 from atlantis.bench.leaderboard import page
@@ -37,6 +38,7 @@ from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
 from atlantis.strategies.registry import known
 from atlantis.sweep import Local, Outcome, Queue
+from atlantis.training import train
 from atlantis.training.possible import check_request
 from atlantis.world import OCEANS, World
 
@@ -353,6 +355,25 @@ def test_a_sequence_goes_on_from_the_methods_own_runs(small: Setup) -> None:
     assert [run.base for run in made.runs] == [small.base(3), *names[:-1]]
 
 
+class Here:
+    """A backend that trains in this process."""
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def stop(self, at_once: bool = False) -> None:
+        pass
+
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        while jobs := queue.due():
+            for job in jobs:
+                train(configs.load(job.config))
+                yield Outcome(job.name, "done")
+
+
 class Failing:
     """A backend on which every run fails but the bases."""
 
@@ -621,14 +642,13 @@ def test_a_users_class_from_a_file_gets_its_row(tmp_path: Path) -> None:
     assert "atlantis bench --tier smoke --only A1/pull_embedding --enter mine.yaml" in text
 
 
-@pytest.mark.usefixtures("warm")
 @pytest.mark.slow
 def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenarios, "ORDERS", (("atlantic", "indian"),))
     tier = replace(TIERS["smoke"], scenarios=["A0", "A3", "A4", "A6"], methods=["naive"], fewer={})
     monkeypatch.setitem(TIERS, "smoke", tier)
     plan = Plan.of("smoke", output_root=tmp_path)
-    records, n_failed = bench.score(plan, lambda folder: Local(2))
+    records, n_failed = bench.score(plan, lambda folder: Here())
     assert n_failed == 0, [record.error for record in records]
     by_title = {(record.scenario, record.variant): record for record in records}
     assert set(by_title["A3", "at once"].numbers.ratio) == {"Atlantis", "Lemuria"}  # type: ignore[union-attr]

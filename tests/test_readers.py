@@ -419,6 +419,7 @@ def test_one_run_that_cannot_be_read_takes_no_other_with_it(copy: Path, capsys: 
     assert "finished" in said.out and str(dynamics) in said.err
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_finished_run_without_its_probe_is_taken_up_by_a_sweep(copy: Path) -> None:
     config = configs.load(copy / "config.yaml", [f"output_root={copy.parents[1]}"])
     whole = contents(copy)
