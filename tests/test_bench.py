@@ -645,7 +645,8 @@ def test_a_users_class_from_a_file_gets_its_row(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenarios, "ORDERS", (("atlantic", "indian"),))
-    tier = replace(TIERS["smoke"], scenarios=["A0", "A3", "A4", "A6"], methods=["naive"], fewer={})
+    settings = TIERS["smoke"].settings | {"probe": {"repeats": 3}}
+    tier = replace(TIERS["smoke"], scenarios=["A0", "A3", "A4", "A6"], methods=["naive"], fewer={}, settings=settings)
     monkeypatch.setitem(TIERS, "smoke", tier)
     plan = Plan.of("smoke", output_root=tmp_path)
     records, n_failed = bench.score(plan, lambda folder: Here())

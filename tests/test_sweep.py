@@ -581,6 +581,11 @@ def test_measures_have_probes_and_the_map_where_they_are(small_run: Path, tmp_pa
         truth["mean_km"], truth["mean_km_low"], truth["mean_km_high"], truth["n"], "3+4",
     )  # fmt: skip
     assert not table.duplicated(["source", "step", "layer", "group", "metric"]).any()
+    for probe in run.probes.values():
+        one_by_one = [probe.group(name).reset_index() for name in probe.dynamics["group"].unique()]
+        assert len(one_by_one) > 2
+        whole = pd.concat(one_by_one, ignore_index=True)
+        pd.testing.assert_frame_equal(probe.groups()[whole.columns], whole)
 
 
 def test_factors_of_any_kind_are_columns(small_run: Path) -> None:

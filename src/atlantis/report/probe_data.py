@@ -54,7 +54,8 @@ class Probe:
     def groups(self) -> pd.DataFrame:
         """`group` of every group, one after the other as they first come in `dynamics`, with `step` as a column."""
         number = pd.Series(pd.factorize(self.dynamics["group"])[0], index=self.dynamics.index)
-        rank = self.dynamics["split"].map({split: i for i, split in enumerate(HELD_OUT)})
+        preference = pd.Categorical(self.dynamics["split"], categories=HELD_OUT).codes
+        rank = pd.Series(preference, index=self.dynamics.index).where(preference >= 0)
         telling = rows_where(self.dynamics.assign(_number=number), rank == rank.groupby(number).transform("min"))
         telling = telling.drop_duplicates(["_number", "step"]).sort_values(["_number", "step"], kind="stable")
         return telling.drop(columns="_number").reset_index(drop=True)
