@@ -17,11 +17,12 @@ from scipy import stats
 
 from atlantis import bench
 from atlantis.bench import protocol
+from atlantis.bench.advice import advise, what_to_use
 from atlantis.bench.leaderboard import page
 from atlantis.bench.methods import METHODS
-from atlantis.bench.plan import Plan
+from atlantis.bench.plan import Attempt, Plan
 from atlantis.bench.price import minutes_per_point, old_pairs, pairs_per_point, seconds_beside
-from atlantis.bench.record import BenchRecord, read_records, write_record
+from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scores import Numbers, scores_of
 from atlantis.bench.sensitivity import changes, least_difference, with_penalty
 from atlantis.bench.standing import boards
@@ -166,6 +167,31 @@ def test_the_least_difference_is_where_an_interval_begins_to_leave_0_out() -> No
     assert least_difference(boards(records[:2])[0], "naive") is None
 
 
+# --- advice
+
+
+def test_what_to_use_goes_by_what_is_at_hand() -> None:
+    """Planted: distill beats all, replay is near it, l2sp is above naive in the mean alone; joint is a bound."""
+    skills = {"naive": 0.30, "l2sp": 0.32, "distill": 0.80, "replay": 0.79, "joint": 0.99, "wise": 0.60}
+    spread = {"naive": 0.01, "l2sp": 0.08, "distill": 0.0, "replay": 0.05, "joint": 0.0, "wise": 0.0}
+    signs = dict(zip(range(5), (1, -1, 1, -1, 0), strict=True))
+    records = [
+        planted(method, seed, kept(skill + signs[seed] * spread[method]))
+        for method, skill in skills.items()
+        for seed in signs
+        if (method, seed) != ("wise", 0)
+    ]
+    (board,) = boards(records)
+    nothing, names, pairs = advise(board)
+    assert (nothing.permission, nothing.best.method, nothing.equals) == ("nothing old", "l2sp", ("naive",))
+    assert nothing.less_naive is not None and nothing.less_naive.interval.low < 0
+    assert (names.permission, names.best.method, names.equals) == ("old names", "distill", ())
+    assert (pairs.permission, pairs.best.method, pairs.equals) == ("old pairs", "distill", ("replay",))
+    (few,) = boards([record for record in records if record.method in ("naive", "joint")])
+    assert advise(few) == [] and what_to_use(few) == "", "one method is no choice, and a bound is none"
+    assert "| old names | `distill` |" in page(records) and "wise" not in what_to_use(board)
+
+
 # --- price
 
 
@@ -197,14 +223,36 @@ def test_a_record_has_the_strategy_and_the_old_pairs_of_its_case(
     """A2 limits the buffer: the record says to what."""
     plan = Plan.of("cpu", "A2/replay", tmp_path)
     attempts = protocol.attempts_of(plan, plan.tier.setup(tmp_path), {"replay": 0.1})
-    monkeypatch.setattr(protocol, "checked_record", lambda folder: {"steps": 1, "device": {"name": "CPU"}})
+    monkeypatch.setattr(
+        protocol, "checked_record", lambda folder: {"device": {"name": "CPU"}, "processor_seconds": 2.0}
+    )
     monkeypatch.setattr(protocol, "provenance", lambda abouts: {})
     kept_by_budget = {}
     for attempt in attempts:
         case = protocol.runs_of("cpu", attempt)
         record = protocol._record(plan, protocol.Ended(attempt, case, numbers(), None), [], {"replay": 0.1})
+        assert record.processor_seconds == 2.0 * len(case.runs)
         kept_by_budget[record.variant] = (record.strategy[0].get("buffer"), record.old_pairs)
     assert kept_by_budget == {name: (n, n) for name, n in (("100", 100), ("1,000", 1_000), ("20,000", 20_000))}
+
+
+def test_a_trial_that_failed_is_said_and_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its method is scored with a strength whose trials ended, and the exit code tells."""
+    seen: list[float | None] = []
+
+    def ended(plan: Plan, setup: object, name: str, attempts: list[Attempt], backend: object) -> list[protocol.Ended]:
+        seen.extend(attempt.value for attempt in attempts)
+        return [protocol.Ended(attempt, attempt.case, None, "no luck") for attempt in attempts]
+
+    tried = [Trial(value=0.1, volume=0.2, volumes=[0.2]), Trial(value=0.5, volume=None, volumes=[None], error="full")]
+    monkeypatch.setattr(protocol, "tune", lambda *_: {"replay": tried})
+    monkeypatch.setattr(protocol, "_attempted", ended)
+    plan = Plan.of("cpu", "A1/replay", tmp_path)
+    records, n_failed = bench.score(plan, lambda folder: pytest.fail("nothing is run"))
+    assert set(seen) == {0.1} and n_failed == len(records) + 1
+    assert "replay: its trial at 0.5 failed, so that is not chosen: full" in capsys.readouterr().err
 
 
 def test_a_page_imports_nothing_that_a_record_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

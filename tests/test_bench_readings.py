@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from atlantis.bench import scenarios
+from atlantis.bench.cells import what_orders
 from atlantis.bench.chance import constant_km, measured_answers_km, measured_chance_km, untrained_km
 from atlantis.bench.continual import Continual, SequenceErrors, above_chance, continual, forward_transfer
 from atlantis.bench.hypotheses import DATE, HYPOTHESES, in_words, judged
@@ -257,7 +258,10 @@ def test_what_orders_the_volume() -> None:
     assert boards(records[:2])[0].variance_shares() == {}, "two methods have no variance to speak of"
     assert boards([planted(m) for m in methods])[0].variance_shares() == {}, "and equal ones none at all"
     nothing = planted("mas", scores=dict(zip(names, (0.9, 0.0, 0.4), strict=True)))
-    assert boards([*records, nothing])[0].variance_shares()["integration"] == pytest.approx(1)
+    (board,) = boards([*records, nothing])
+    assert board.variance_shares()["integration"] == pytest.approx(1) and board.with_a_zero() == ["mas"]
+    assert what_orders(board).endswith("A score of 0 has no logarithm: without mas.")
+    assert "logarithm" not in what_orders(boards(records)[0]) and what_orders(boards(records[:2])[0]) == ""
 
 
 def pairs(n: int, contrary: int) -> Iterator[BenchRecord]:

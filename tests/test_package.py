@@ -75,7 +75,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def install(wheel: Path, folder: Path) -> None:
-    options = ("--no-deps", "--quiet", "--upgrade", "--target", str(folder))
+    options = ("--no-deps", "--quiet", "--upgrade", "--no-compile", "--target", str(folder))
     made(sys.executable, "-m", "pip", "install", *options, str(wheel), cwd=folder)
 
 

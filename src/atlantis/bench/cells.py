@@ -63,6 +63,17 @@ def percent(shares: dict[str, float]) -> str:
     )
 
 
+def what_orders(board: Board) -> str:
+    """What the volume's order comes from, as a sentence, and which methods have no part in it; "" for no order."""
+    if not (shares := board.variance_shares()):
+        return ""
+    without = board.with_a_zero()
+    left_out = f" A score of 0 has no logarithm: without {', '.join(without)}." if without else ""
+    return (
+        f"What orders the volume, as shares of the variance of log scores between methods: {percent(shares)}.{left_out}"
+    )
+
+
 def km_before_and_after(standing: Standing) -> str:
     """The map's error at the start and at the end."""
     if not standing.seeds:

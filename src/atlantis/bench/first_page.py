@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from atlantis.bench.cells import difference, kinds, km_before_and_after, percent, rate, shown
+from atlantis.bench.cells import difference, kinds, km_before_and_after, rate, shown, what_orders
 from atlantis.bench.quantities import KEPT_ANSWERS, KEPT_MAP, LEARNED, OLD_ANSWERS, WITH_ANSWERS
 from atlantis.bench.standing import REFERENCES, Board
 from atlantis.markdown import table
@@ -79,8 +79,6 @@ def scores(board: Board) -> str:
             row += [ABSENT] * 2 if c is None else [difference(c), f"{c.improvement:.2f}"]
         rows.append(row)
     parts = [table(header, rows)] if rows else []
-    if shares := board.variance_shares():
-        parts.append(
-            f"What orders the volume, as shares of the variance of log scores between methods: {percent(shares)}."
-        )
+    if order := what_orders(board):
+        parts.append(order)
     return "\n\n".join(parts)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from atlantis.bench import first_page
-from atlantis.bench.cells import conditions, difference, kinds, km_before_and_after, percent, shown
+from atlantis.bench.advice import what_to_use
+from atlantis.bench.cells import conditions, difference, kinds, km_before_and_after, shown, what_orders
 from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, judged
 from atlantis.bench.price import minutes_per_point, old_pairs, pairs_per_point, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS
@@ -29,7 +30,10 @@ seeds, on a scale on which the quantity has no bound. There is none for fewer th
 equal, or where one is at the quantity's bound. An interval of a difference that holds 0 does not show a difference; nor
 does it show that there is none.
 
-**First table of a scenario.** The four scores, from 0 to 1.
+**What to use.** For each thing that you may have beside the model and the new pairs, the method with the largest mean
+volume. The best of several is partly so by luck: what these seeds do not tell from it stands beside it.
+
+**The table of scores.** The four scores, from 0 to 1.
 
 - *Map*: the map's error at the start over that at the end, at most 1. The map's error is that of a probe fitted anew,
   on real cities held out from it. *Map km* has it before and after.
@@ -48,11 +52,11 @@ and integration, and one of them higher. A star (*): none is as high in answers 
 front for who wants old answers kept and new ones learned. A seed with a failed run has no number and is counted as
 failed.
 
-**Second table.** The volume's paired differences from two references, seed by seed, and the chance that a seed is
-higher than one of the reference.
+**The table of differences.** The volume's paired differences from two references, seed by seed, and the chance that a
+seed is higher than one of the reference.
 
-**Third table.** The price: seconds of training and evaluation as a multiple of plain fine-tuning's in the same seed
-(not measured side by side, so rough, though other work on the machine is not counted where a CPU trained;
+**The table of prices.** Seconds of training and evaluation as a multiple of plain fine-tuning's in the same seed (not
+measured side by side, so rough, though other work on the machine is not counted where a CPU trained;
 [performance.md](performance.md#strategies-against-forgetting) has ratios measured side by side), the old pairs that
 must be kept at hand, and both for a hundredth of volume. The first protocol's page is
 [leaderboard_1.md](leaderboard_1.md)."""
@@ -85,7 +89,8 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
         parts += [f"## Tier {tier}", _about([record for record in records if record.tier == tier])]
         parts += ["### Comparisons named for the gpu tier", _named(of_tier)]
         for board in of_tier:
-            parts += [f"### {board.title}", first_page.readings(board) if first else _scores(board)]
+            parts.append(f"### {board.title}")
+            parts += [first_page.readings(board)] if first else [what_to_use(board), _scores(board)]
             if pictures is not None and board.best():
                 parts.append(f"![What the methods keep and learn in {board.title}]({pictures}/{picture_name(board)})")
             parts += [*(section(board) for section in sections), _continual(board), _failures(board)]
@@ -138,10 +143,8 @@ def _differences(board: Board) -> str:
 def _firmness(board: Board) -> str:
     """What the order depends on, and which difference the seeds can show."""
     lines = []
-    if shares := board.variance_shares():
-        lines.append(
-            f"What orders the volume, as shares of the variance of log scores between methods: {percent(shares)}."
-        )
+    if order := what_orders(board):
+        lines.append(order)
     if least := least_difference(board, REFERENCES[0]):
         lines.append(
             f"With {least[1]} seeds and the spread of these records, a mean difference of volume from {REFERENCES[0]} "

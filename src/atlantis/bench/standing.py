@@ -141,14 +141,18 @@ class Board:
         kept = pareto(np.array([[standing.array(q).mean() for q in quantities] for standing in scored]))
         return [standing.method for standing, stays in zip(scored, kept, strict=True) if stays]
 
+    def with_a_zero(self) -> list[str]:
+        """Methods that have a score whose mean is 0, and so no logarithm."""
+        return [s.method for s in self.standings if s.seeds and (s.scores.mean(axis=0) <= 0).any()]
+
     def variance_shares(self) -> dict[str, float]:
         """What the volume's order comes from: each score's share of the variance of log scores between methods.
 
-        Of the means of the methods that have none at 0; empty for fewer than three, or if they do not differ.
+        Of the means of the methods but those of `with_a_zero`; empty for fewer than three, or if they do not differ.
         """
-        scored = [standing.scores.mean(0) for standing in self.standings if standing.seeds]
+        without = self.with_a_zero()
+        scored = [s.scores.mean(axis=0) for s in self.standings if s.seeds and s.method not in without]
         means = np.array(scored).reshape(-1, len(self.scores))
-        means = means[(means > 0).all(axis=1)]
         spread = np.log(means).var(axis=0) if len(means) >= 3 else np.zeros(len(self.scores))
         total = float(spread.sum())
         return {name: float(s) / total for name, s in zip(self.scores, spread, strict=True)} if total > 0 else {}

@@ -1,10 +1,10 @@
-"""Joint training: old and new data together, the upper bound of what any memory can do (Caruana, 1997).
+"""Joint training: old and new data together, what a memory of everything can do (Caruana, 1997).
 
     batch = B rows, drawn without replacement from all old and all new pairs
 
 The run goes on from the base, has the steps that its config gives the new data alone, and no larger batches: at equal
-steps it sees fewer new rows than the naive run, in the proportion n_new / (n_old + n_new). Cost: that of a naive step,
-and all old rows in memory.
+steps it sees fewer new rows than the naive run, in the proportion n_new / (n_old + n_new), and may have learned little
+of them. Given enough steps it is an upper bound. Cost: that of a naive step, and all old rows in memory.
 """
 
 from __future__ import annotations

@@ -1,0 +1,81 @@
+"""What should I use? For each thing that a user may have, the method with the largest volume, and its equals.
+
+Being the best of several is partly luck, so an adviser's number is a little too good. What these seeds cannot tell
+from the best is therefore named beside it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from atlantis.bench.cells import difference, shown
+from atlantis.bench.price import old_pairs, seconds_beside
+from atlantis.bench.quantities import LEARNED
+from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, compared
+from atlantis.markdown import table
+from atlantis.report.tables import ABSENT
+
+PERMISSIONS: dict[str, frozenset[str]] = {
+    "nothing old": frozenset({"base weights", "optimizer state"}),
+    "old names": frozenset({"base weights", "optimizer state", "old prompts"}),
+    "old pairs": frozenset({"base weights", "optimizer state", "old prompts", "old data"}),
+}
+"""What a user has beside the model and the new pairs, and what methods may then need. Each includes the one before."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """`best`: the method; `equals`: those whose paired difference from it has an interval that holds 0, or none."""
+
+    permission: str
+    best: Standing
+    less_naive: Comparison | None
+    equals: tuple[str, ...]
+
+
+def advise(board: Board) -> list[Advice]:
+    """Of the methods that each permission allows the one of the largest mean volume.
+
+    A method that lacks a seed of the board has no part in it, nor has one that keeps all old pairs: it is a bound.
+    None for a permission that allows no other method than the one before it, and for fewer than two methods.
+    """
+    seeds = {seed for standing in board.standings for seed in standing.seeds}
+    complete = [s for s in board.standings if set(s.seeds) == seeds and not s.failed and old_pairs(s) != "all"]
+    advice: list[Advice] = []
+    n_before = 1
+    for permission, needs in PERMISSIONS.items():
+        allowed = [standing for standing in complete if needs.issuperset(standing.needs)]
+        if len(allowed) > n_before:
+            advice.append(_advice(permission, allowed, board.of(REFERENCES[0])))
+            n_before = len(allowed)
+    return advice
+
+
+def _advice(permission: str, allowed: list[Standing], naive: Standing | None) -> Advice:
+    best = max(allowed, key=lambda standing: standing.volumes.mean())
+    equals = [standing.method for standing in allowed if standing is not best and not _is_told_from(best, standing)]
+    less_naive = compared(best, naive, "volume") if naive is not None and naive is not best else None
+    return Advice(permission, best, less_naive, tuple(equals))
+
+
+def _is_told_from(one: Standing, other: Standing) -> bool:
+    comparison = compared(one, other, "volume")
+    return comparison is not None and (comparison.interval.low > 0 or comparison.interval.high < 0)
+
+
+def what_to_use(board: Board) -> str:
+    """The advice as a table; "" where there is none."""
+    advice = advise(board)
+    if not advice:
+        return ""
+    naive, rows = board.of(REFERENCES[0]), []
+    for item in advice:
+        beside, pairs = seconds_beside(item.best, naive), old_pairs(item.best)
+        row = [item.permission, f"`{item.best.method}`", shown(item.best, "volume")]
+        row.append(ABSENT if item.less_naive is None else difference(item.less_naive))
+        row += [shown(item.best, "answers"), shown(item.best, LEARNED), ABSENT if beside is None else f"{beside:.2f}"]
+        rows.append([*row, f"{pairs:,}" if isinstance(pairs, int) else ABSENT, ", ".join(item.equals) or "none"])
+    header = ["you have", "use", "volume", "less naive, paired", "old answers", "learned"]
+    header += ["seconds, x naive", "old pairs kept", "not told apart from it by these seeds"]
+    intro = "**What to use**, by the volume, of the methods below that have every seed:"
+    return f"{intro}\n\n{table(header, rows)}"
