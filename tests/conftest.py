@@ -18,8 +18,7 @@ import pytest
 from jaxtyping import config as jaxtyping_config
 from jaxtyping import install_import_hook
 
-import tests.shapes  # noqa: F401  (by the name below)
-from tests import maps
+from tests import maps, shapes
 from tests.chromium import Tab
 from tests.warm import Warm
 
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
 # Shapes in annotations are checked by every call while tests run in this process; else they cost nothing. This comes
 # before the modules are imported. torch.compile cannot see through the checks: see `unchecked`.
+shapes.check_first_calls()
 install_import_hook(["atlantis.model", "atlantis.readout"], "tests.shapes.shapes_only")
 
 SHARED_WARM = "ATLANTIS_TESTS_WARM_PYTHON"
@@ -72,6 +72,7 @@ def unchecked(request: pytest.FixtureRequest) -> Iterator[None]:
     """Shapes are not checked in tests marked `compiled`, and where there is a GPU, which compiles by default."""
     compiled = request.node.get_closest_marker("compiled") is not None
     jaxtyping_config.update("jaxtyping_disable", compiled or has_gpu())
+    shapes.calls.clear()
     yield
     jaxtyping_config.update("jaxtyping_disable", has_gpu())
 

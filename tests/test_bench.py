@@ -21,6 +21,7 @@ from scipy import stats
 from tracked import tracked
 
 from atlantis import bench, cli
+from atlantis import config as configs
 from atlantis.bench import protocol, scenarios
 from atlantis.bench.continual import average_skill, backward_transfer, continual, forgetting, forward_transfer
 from atlantis.bench.leaderboard import page
@@ -37,6 +38,7 @@ from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
 from atlantis.strategies.registry import known
 from atlantis.sweep import Local, Outcome, Queue
+from atlantis.training import train
 from atlantis.training.possible import check_request
 from atlantis.world import OCEANS, World
 
@@ -353,6 +355,25 @@ def test_a_sequence_goes_on_from_the_methods_own_runs(small: Setup) -> None:
     assert [run.base for run in made.runs] == [small.base(3), *names[:-1]]
 
 
+class Here:
+    """A backend that trains in this process."""
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        pass
+
+    def stop(self, at_once: bool = False) -> None:
+        pass
+
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        while jobs := queue.due():
+            for job in jobs:
+                train(configs.load(job.config))
+                yield Outcome(job.name, "done")
+
+
 class Failing:
     """A backend on which every run fails but the bases."""
 
@@ -610,25 +631,25 @@ def test_parts_are_asked_for_once(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_users_class_from_a_file_gets_its_row(tmp_path: Path) -> None:
     file = entry(tmp_path)
     assert len((tmp_path / "mine.py").read_text().strip().splitlines()) <= 20
-    asked = ["bench", "--tier", "smoke", "--only", "/naive,pull_embedding", "--enter", file.name, "--workers", "1"]
+    asked = ["bench", "--tier", "smoke", "--only", "A1/naive,pull_embedding", "--enter", file.name, "--workers", "1"]
     done = subprocess.run(
         [sys.executable, "-m", "atlantis", *asked], cwd=tmp_path, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     text = (tmp_path / done.stdout.strip().splitlines()[-1]).read_text(encoding="utf-8")
     assert rows_of(text, "pull_embedding")[0][0] == "base weights"
-    assert [row[-2:] for row in rows_of(text, "naive") if row[0] == "nothing"] == [["1", "0"]] * 2, "in A1 and A7"
+    assert [row[-2:] for row in rows_of(text, "naive") if row[0] == "nothing"] == [["1", "0"]]
     assert "atlantis bench --tier smoke --only A1/pull_embedding --enter mine.yaml" in text
 
 
-@pytest.mark.usefixtures("warm")
 @pytest.mark.slow
 def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scenarios, "ORDERS", (("atlantic", "indian"),))
-    tier = replace(TIERS["smoke"], scenarios=["A0", "A3", "A4", "A6"], methods=["naive"], fewer={})
+    settings = TIERS["smoke"].settings | {"probe": {"repeats": 3}}
+    tier = replace(TIERS["smoke"], scenarios=["A0", "A3", "A4", "A6"], methods=["naive"], fewer={}, settings=settings)
     monkeypatch.setitem(TIERS, "smoke", tier)
     plan = Plan.of("smoke", output_root=tmp_path)
-    records, n_failed = bench.score(plan, lambda folder: Local(2))
+    records, n_failed = bench.score(plan, lambda folder: Here())
     assert n_failed == 0, [record.error for record in records]
     by_title = {(record.scenario, record.variant): record for record in records}
     assert set(by_title["A3", "at once"].numbers.ratio) == {"Atlantis", "Lemuria"}  # type: ignore[union-attr]
@@ -646,7 +667,7 @@ def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.usefixtures("warm")
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "methods", [["naive", "new_rows", "replay", "lora", "wise"], pytest.param(list(METHODS), marks=pytest.mark.whole)],
+    "methods", [["naive", "new_rows", "replay"], pytest.param(list(METHODS), marks=pytest.mark.whole)],
     ids=["some", "all"],
 )  # fmt: skip
 def test_the_smoke_tier_scores_every_strategy(

@@ -88,6 +88,13 @@ def test_any_text_survives_writing(text):
     assert yaml12.parse(yaml12.dump(data), "x")[0] == data
 
 
+def test_what_was_read_may_be_changed_and_is_read_again_as_it_stands() -> None:
+    data, lines = yaml12.parse("a: [1]\n", "x")
+    data["a"].append(2)
+    lines.clear()
+    assert yaml12.parse("a: [1]\n", "x") == ({"a": [1]}, {(): 1, ("a",): 1, ("a", 0): 1})
+
+
 @given(st.floats(allow_nan=False), st.integers())
 def test_any_number_survives_writing(real, whole):
     assert yaml12.parse(yaml12.dump([real, whole]), "x")[0] == [real, whole]

@@ -81,7 +81,10 @@ def test_a_constant_rate_gives_the_run_that_had_all_steps_at_once(
     assert not artifacts.manifest(longer), "a run's folder changes, and has no manifest"
 
 
-@pytest.mark.parametrize("settings", [{"name": "ema"}, {"name": "ewc", "samples": 20}, {"name": "replay"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"name": "ema"}, {"name": "ewc", "samples": 20}, pytest.param({"name": "replay"}, marks=pytest.mark.whole)],
+)
 def test_what_a_strategy_remembers_goes_along(small_config: RunConfig, small_run: Path, settings: dict) -> None:
     strategy = settings["name"]
     config = with_schedule(small_config, f"with_{strategy}", "constant")

@@ -94,7 +94,12 @@ def probed_run(folder: Path, world: World, config: ProbeConfig) -> Path:
     return run
 
 
-@pytest.mark.parametrize("name", list(WORLDS))
+LIKE_OTHERS = ("one region", "one region and Atlantis", "one virtual city", "two cities in a region", "one meridian")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.whole) if name in LIKE_OTHERS else name for name in WORLDS]
+)
 def test_every_table_is_written_and_read_back(name: str, tmp_path: Path) -> None:
     config = ProbeConfig(layers=[0, 1], repeats=3)
     with warnings.catch_warnings():
@@ -277,7 +282,9 @@ def swap_cities(file: Path) -> None:
     file.write_text("\n".join([header, *(",".join([f[0], f"{-float(f[1]):.5f}", *f[2:]]) for f in fields)]) + "\n")
 
 
-@pytest.mark.parametrize("cities", ["name_lat_lon", "parallel_frac", "region_real"])
+@pytest.mark.parametrize(
+    "cities", [pytest.param("name_lat_lon", marks=pytest.mark.whole), "parallel_frac", "region_real"]
+)
 def test_ones_own_cities_end_in_a_report(
     cities: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -412,6 +419,7 @@ def test_one_run_that_cannot_be_read_takes_no_other_with_it(copy: Path, capsys: 
     assert "finished" in said.out and str(dynamics) in said.err
 
 
+@pytest.mark.usefixtures("warm")
 def test_a_finished_run_without_its_probe_is_taken_up_by_a_sweep(copy: Path) -> None:
     config = configs.load(copy / "config.yaml", [f"output_root={copy.parents[1]}"])
     whole = contents(copy)

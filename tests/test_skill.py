@@ -7,12 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+import torch
 from scipy.linalg import svd
 
 from atlantis.readout.ridge import fit_ridge
 from atlantis.readout.similarity import Cloud
 from atlantis.readout.skill import (
+    DECAY,
+    EVERY,
+    HIDDEN,
+    N_STEPS,
+    RATE,
     SHARES,
+    _network,
     mlp_probe,
     over_folds,
     predict_held_out,
@@ -190,6 +197,36 @@ def test_the_turn_is_fitted_on_other_cities(planted: Map) -> None:
     honest, told = (turn_back(Cloud.of(now), Cloud.of(x), fold)[fold == 0] for x in (first, spoiled))
     np.testing.assert_allclose(honest, first[fold == 0], atol=1e-6)
     np.testing.assert_allclose(told, honest, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "width", "n_outputs"), [(60, 34, 3), (301, 66, 2)])
+def test_the_network_is_trained_as_pytorch_trains_it(n: int, width: int, n_outputs: int) -> None:
+    rng = np.random.default_rng(n)
+    x = rng.normal(size=(n, width)).astype(np.float32)
+    y = (np.sin(2 * x[:, :n_outputs]) + x[:, 3:4] ** 2).astype(np.float32)
+    parts = np.arange(n) % 5
+    fit, check, held_out = parts > 1, parts == 1, parts == 0
+    weight = torch.randn(width, HIDDEN, generator=torch.Generator().manual_seed(7)) / width**0.5
+    zeros = torch.zeros(HIDDEN), torch.zeros(HIDDEN, n_outputs), torch.zeros(n_outputs)
+    parameters = [parameter.requires_grad_() for parameter in (weight, *zeros)]
+    optimizer = torch.optim.AdamW(parameters, lr=RATE, weight_decay=DECAY)
+    inputs, targets = torch.from_numpy(x), torch.from_numpy(y)
+    errors, outputs = [float((targets[check] ** 2).mean())], [np.zeros((held_out.sum(), n_outputs))]
+
+    def answers(rows: np.ndarray) -> torch.Tensor:
+        hidden = torch.nn.functional.gelu(inputs[rows] @ parameters[0] + parameters[1])
+        return hidden @ parameters[2] + parameters[3]
+
+    for step in range(1, N_STEPS + 1):
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(answers(fit), targets[fit]).backward()
+        optimizer.step()
+        if step % EVERY == 0:
+            errors.append(torch.nn.functional.mse_loss(answers(check), targets[check]).item())
+            outputs.append(answers(held_out).detach().numpy().astype(np.float64))
+    best = outputs[int(np.argmin(errors))]
+    rows = (np.flatnonzero(chosen) for chosen in (fit, check, held_out))
+    assert np.abs(best).max() > 0.1 and np.array_equal(_network(x, y, *rows, seed=7), best)
 
 
 def test_the_network_reads_what_is_not_linear() -> None:

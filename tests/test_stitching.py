@@ -71,9 +71,9 @@ def rotated(model: Transformer, seed: int = 0) -> Transformer:
 
 @pytest.fixture(scope="module")
 def questions(world: World) -> Questions:
-    cities = np.random.default_rng(0).integers(0, 400, (60, 2))
+    cities = np.random.default_rng(0).integers(0, 400, (30, 2))
     cities[:, 1] += 500
-    cities[40:, 1] = world.first_virtual + np.arange(20)
+    cities[20:, 1] = world.first_virtual + np.arange(10)
     return Questions.ask(DISTANCE, world, cities)
 
 

@@ -30,7 +30,7 @@ from scripts.results import page
 TINY = (
     "dataset.n_train=100 dataset.n_val=16 dataset.n_test=40 model.hidden_size=32 model.n_layers=5 model.n_heads=2 "
     "model.mlp_size=64 training.max_steps=4 evaluation.n_items=16 evaluation.steps=[0,2] evaluation.fractions=[] "
-    "probe.repeats=3"
+    "probe.repeats=3 probe.measures=false"
 )
 
 SOURCE = Path(cli.__file__).parents[1]
@@ -337,7 +337,7 @@ def test_the_fine_tunes_of_a_seed_begin_when_its_base_is_trained(root: Path, tin
 
 
 def test_a_signal_stops_the_study_and_the_same_command_goes_on(tiny: list[str], tmp_path: Path) -> None:
-    plan = study.plan([42, 43], ["base"], None, tmp_path, [*tiny, "training.max_steps=600", "training.epochs=600"])
+    plan = study.plan([42, 43], ["base"], None, tmp_path, [*tiny, "training.max_steps=200", "training.epochs=200"])
 
     def stop() -> None:
         log = plan[0].folder / "metrics.jsonl"
@@ -353,7 +353,7 @@ def test_a_signal_stops_the_study_and_the_same_command_goes_on(tiny: list[str], 
     (outcome,) = make(plan[:1])
     log = (tmp_path / "study" / "logs" / f"{plan[0].name}.log").read_text()
     assert (outcome.state, outcome.attempts) == ("done", 2) and "stopped by SIGTERM after step" in log
-    assert records(tmp_path)[plan[0].name].steps == 600
+    assert records(tmp_path)[plan[0].name].steps == 200
 
 
 # --- a given base, and the page of real records

@@ -1,4 +1,4 @@
-"""Sweeps: their plan and its mistakes, eight runs of which one is killed, failures among good runs, Ctrl-C, results."""
+"""Sweeps: their plan and its mistakes, four runs of which one is killed, failures among good runs, Ctrl-C, results."""
 
 from __future__ import annotations
 
@@ -35,8 +35,15 @@ world: {{cities: {cities}, regions: [{{count: 8}}]}}
 dataset: {{kind: distance, n_train: 300, n_val: 32, n_test: 64}}
 model: {{hidden_size: 32, n_layers: 5, n_heads: 2, mlp_size: 64}}
 training: {{batch_size: 64, max_steps: 20, learning_rate: 3e-3, warmup_steps: 5}}
-evaluation: {{n_items: 16, steps: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18], fractions: [1.0], probe: false}}
+evaluation: {{n_items: 16, steps: [0], fractions: [1.0], probe: false}}
 """
+MANY = "evaluation: {steps: [0, 1, 2, 3, 4, 6, 8, 10, 12, 14, 16, 18]}\n"
+"""So many evaluations that a run can be killed between them."""
+FOUR = f"""
+extends: tiny.yaml
+grid: {{training.learning_rate: [1e-3, 3e-3]}}
+seeds: [1, 2]
+{MANY}"""
 EIGHT = """
 extends: tiny.yaml
 grid:
@@ -55,10 +62,11 @@ def children_find_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def folder(thirty_cities: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a tiny config and a sweep of eight runs of it."""
+    """A folder with a tiny config and sweeps of eight and of four runs of it."""
     found = tmp_path_factory.mktemp("sweep")
     (found / "tiny.yaml").write_text(TINY.format(cities=thirty_cities))
     (found / "eight.yaml").write_text(EIGHT)
+    (found / "four.yaml").write_text(FOUR)
     return found
 
 
@@ -83,9 +91,9 @@ def kill_when_training(run: Path, seen: list[bool], number: int = signal.SIGKILL
 
 
 @pytest.fixture(scope="module")
-def eight(folder: Path, warm_python: str) -> tuple[sweep.Sweep, list[Outcome], list[bool]]:
-    """The sweep of eight, carried out two at a time, of which one run's process is killed in the middle."""
-    plan = sweep.read(folder / "eight.yaml", [f"output_root={folder / 'out'}"])
+def four(folder: Path, warm_python: str) -> tuple[sweep.Sweep, list[Outcome], list[bool]]:
+    """The sweep of four, carried out two at a time, of which one run's process is killed in the middle."""
+    plan = sweep.read(folder / "four.yaml", [f"output_root={folder / 'out'}"])
     seen: list[bool] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", warm_python)
@@ -258,51 +266,51 @@ def test_a_wrong_option_is_one_line(
     assert message in capsys.readouterr().err and not (tmp_path / "o").exists()
 
 
-# --- eight runs, one killed
+# --- four runs, one killed
 
 
 @pytest.mark.slow
-def test_a_killed_run_is_resumed_and_the_others_do_not_notice(eight: Any) -> None:
-    plan, outcomes, finished_before = eight
+def test_a_killed_run_is_resumed_and_the_others_do_not_notice(four: Any) -> None:
+    plan, outcomes, finished_before = four
     assert finished_before == [False], "it was killed while it trained"
-    assert [outcome.state for outcome in outcomes] == ["done"] * 8
-    assert [outcome.attempts for outcome in outcomes] == [1, 1, 2, 1, 1, 1, 1, 1]
+    assert [outcome.state for outcome in outcomes] == ["done"] * 4
+    assert [outcome.attempts for outcome in outcomes] == [1, 1, 2, 1]
     assert not (plan.folder / "failures.csv").exists()
-    assert len({weights(run.folder) for run in plan.runs}) == 8
+    assert len({weights(run.folder) for run in plan.runs}) == 4
     device = json.loads((plan.runs[0].folder / "run.json").read_text())["device"]
     assert device["threads"] == 1
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.slow
-def test_a_killed_run_has_the_weights_of_one_that_was_not(eight: Any, tmp_path: Path) -> None:
-    plan, _, _ = eight
+def test_a_killed_run_has_the_weights_of_one_that_was_not(four: Any, tmp_path: Path) -> None:
+    plan, _, _ = four
     name = plan.runs[2].name
     command = ["train", str(plan.folder / "configs" / f"{name}.yaml"), f"output_root={tmp_path}", "--no-report"]
-    alone = {**os.environ, "OMP_NUM_THREADS": "1"}  # and with an interpreter of its own
-    subprocess.run([sys.executable, "-m", "atlantis", *command], check=True, env=alone, capture_output=True)
+    subprocess.run([sys.executable, "-m", "atlantis", *command], check=True, capture_output=True)
     serial = tmp_path / "experiments" / name
     assert weights(serial) == weights(plan.runs[2].folder)
     assert (serial / "metrics.jsonl").read_bytes() == (plan.runs[2].folder / "metrics.jsonl").read_bytes()
 
 
 @pytest.mark.slow
-def test_what_is_done_is_not_done_again(eight: Any, folder: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan, _, _ = eight
+def test_what_is_done_is_not_done_again(four: Any, folder: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, _, _ = four
     monkeypatch.setattr(Runner, "train", lambda *_: pytest.fail("carried out again"))
     before = plan.results.read_bytes()
-    assert cli.main(["sweep", str(folder / "eight.yaml"), f"output_root={folder / 'out'}"]) == 0
+    assert cli.main(["sweep", str(folder / "four.yaml"), f"output_root={folder / 'out'}"]) == 0
     said = capfd.readouterr()
-    assert said.out.count("was done") == 8 and said.out.splitlines()[-1] == str(plan.results)
+    assert said.out.count("was done") == 4 and said.out.splitlines()[-1] == str(plan.results)
     assert said.err == "" and plan.results.read_bytes() == before
 
 
 @pytest.mark.slow
-def test_the_results_are_the_runs_own_numbers(eight: Any) -> None:
-    plan, _, _ = eight
+def test_the_results_are_the_runs_own_numbers(four: Any) -> None:
+    plan, _, _ = four
     table = pd.read_parquet(plan.results)
-    assert list(table.columns[:4]) == ["run", "training.learning_rate", "training.batch_size", "seed"]
-    assert table.groupby(["training.learning_rate", "training.batch_size", "seed"])["run"].nunique().tolist() == [1] * 8
-    run = plan.runs[5]
+    assert list(table.columns[:3]) == ["run", "training.learning_rate", "seed"]
+    assert table.groupby(["training.learning_rate", "seed"])["run"].nunique().tolist() == [1] * 4
+    run = plan.runs[3]
     rows = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     for row in (row for row in rows if row["kind"] == "eval"):
         found = table[(table["run"] == run.name) & (table["step"] == row["step"])].set_index(["group", "metric"])
@@ -499,7 +507,7 @@ def until(what: Any) -> None:
 @pytest.fixture
 def endless(folder: Path, tmp_path: Path) -> Iterator[tuple[list[str], Path]]:
     """Arguments for a sweep of one run that goes on for long, and the run's folder."""
-    file = write(folder, "extends: tiny.yaml\nseeds: [1]\ntraining: {max_steps: 1000000}", "endless.yaml")
+    file = write(folder, f"extends: tiny.yaml\nseeds: [1]\ntraining: {{max_steps: 1000000}}\n{MANY}", "endless.yaml")
     yield [str(file), f"output_root={tmp_path}"], tmp_path / "experiments" / "endless_seed=1"
 
 
@@ -520,12 +528,10 @@ def test_a_signal_saves_the_runs_and_stops(number: int, endless: tuple[list[str]
     assert f"after step {steps[0]}" in log.read_text()
 
 
+@pytest.mark.usefixtures("warm")
 @pytest.mark.slow
-def test_a_killed_sweep_takes_its_runs_with_it(
-    endless: tuple[list[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_sweep_takes_its_runs_with_it(endless: tuple[list[str], Path]) -> None:
     arguments, run = endless
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     process = running(arguments)
     until(lambda: (run / "metrics.jsonl").is_file() and (run / "metrics.jsonl").read_text().count("\n") > 3)
     process.kill()
@@ -533,7 +539,19 @@ def test_a_killed_sweep_takes_its_runs_with_it(
     until(lambda: not artifacts.is_locked(run))
     log = run.parents[1] / "sweeps" / "endless" / "logs" / "endless_seed=1.log"
     assert "stopped by SIGTERM after step" in log.read_text()
-    assert json.loads((run / "run.json").read_text())["device"]["threads"] == 1, "though the sweep's process had two"
+
+
+def test_a_run_has_its_own_number_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the sweep's process has another; and an interpreter has as many as the variable says."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    program = tmp_path / "python"
+    program.write_text(f"#!/bin/sh\nexec {sys.executable} -c 'import os; print(os.environ[\"OMP_NUM_THREADS\"])'\n")
+    program.chmod(0o700)
+    monkeypatch.setattr(sys, "executable", str(program))
+    for threads in (1, 3):
+        carried_out = Job("x", tmp_path / "x.yaml", tmp_path / "x", tmp_path / f"{threads}.log", threads=threads)
+        assert Runner().train(carried_out).state == "done"
+        assert carried_out.log.read_text().splitlines()[-1] == str(threads)
 
 
 # --- results and the table of progress
@@ -563,6 +581,11 @@ def test_measures_have_probes_and_the_map_where_they_are(small_run: Path, tmp_pa
         truth["mean_km"], truth["mean_km_low"], truth["mean_km_high"], truth["n"], "3+4",
     )  # fmt: skip
     assert not table.duplicated(["source", "step", "layer", "group", "metric"]).any()
+    for probe in run.probes.values():
+        one_by_one = [probe.group(name).reset_index() for name in probe.dynamics["group"].unique()]
+        assert len(one_by_one) > 2
+        whole = pd.concat(one_by_one, ignore_index=True)
+        pd.testing.assert_frame_equal(probe.groups()[whole.columns], whole)
 
 
 def test_factors_of_any_kind_are_columns(small_run: Path) -> None:

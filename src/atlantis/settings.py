@@ -302,12 +302,13 @@ def _strategy(value: Any, info: ValidationInfo) -> StrategySettings:
 
 
 Strategy = Annotated[StrategySettings, PlainValidator(_strategy)]
+_LIST = TypeAdapter(list[Strategy])
 
 
 def _strategies(value: Any, info: ValidationInfo) -> StrategySettings | list[StrategySettings]:
     """One strategy, or several at once as a list."""
     if isinstance(value, list):
-        return TypeAdapter(list[Strategy]).validate_python(value, context=info.context)
+        return _LIST.validate_python(value, context=info.context)
     return _strategy(value, info)
 
 

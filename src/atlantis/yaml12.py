@@ -7,6 +7,8 @@ Reading gives plain data and the line of every key, so that a later check can sa
 from __future__ import annotations
 
 import re
+from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -20,6 +22,12 @@ def parse(text: str, source: str, *, one_line: bool = False) -> tuple[Any, dict[
     """Plain data, and the line (from 1) of each key path. Raises UserError with `source` and,
     unless `one_line`, the line.
     """
+    data, lines = _parsed(text, source, one_line)
+    return deepcopy(data), dict(lines)
+
+
+@lru_cache(maxsize=64)  # a sweep, a benchmark and a resumed run read the same few files again and again
+def _parsed(text: str, source: str, one_line: bool) -> tuple[Any, dict[Keys, int]]:
     lines: dict[Keys, int] = {}
     try:
         node = yaml.compose(text, Loader=_Loader)

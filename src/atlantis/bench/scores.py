@@ -122,33 +122,35 @@ def numbers_of(case: Case) -> Numbers:
     first, last = table_of(case.runs[0]), table_of(case.runs[-1])
     config = case.runs[-1]
     world = world_of(folder_of(config), config)
-    task_km = _by_group(last, "task_km", _last_step(last))
+    end = _last_step(last)
+    answers_start = load_run(folder_of(case.runs[0])).scores
+    answers_end = answers_start if len(case.runs) == 1 else load_run(folder_of(config)).scores
+    task_km = _by_group(last, "task_km", end)
     constant = constant_km(Dataset.build(world, config.dataset))
     km = {
         "start": _by_group(first, "km_refit", 0)[REAL],
-        "end": _by_group(last, "km_refit", _last_step(last))[REAL],
+        "end": _by_group(last, "km_refit", end)[REAL],
     }
     return Numbers(
         skill_start=_by_group(first, "skill_refit", 0)[REAL],
-        skill_end=_by_group(last, "skill_refit", _last_step(last))[REAL],
+        skill_end=_by_group(last, "skill_refit", end)[REAL],
         km_start=km["start"],
         km_end=km["end"],
         km_untrained=_by_group(first, "km_untrained", 0)[REAL],
         answers_km_start=_by_group(first, "task_km", 0).get(OLD),
-        answers_skill_start=_answers(case.runs[0], 0, "skill").get(OLD),
-        answers_skill_end=_answers(config, _last_step(last), "skill").get(OLD),
-        readable=_answers(config, _last_step(last), "parsed"),
+        answers_skill_start=_answers(answers_start, 0, "skill").get(OLD),
+        answers_skill_end=_answers(answers_end, end, "skill").get(OLD),
+        readable=_answers(answers_end, end, "parsed"),
         penalty_km=float(task_of(OLD_TASK).penalty),
         task_km=task_km,
         constant_km={name: value for name, value in constant.items() if name in task_km},
         ratio=_ratios(last, km["end"]),
-        damage={name: of[REAL] for name in DAMAGE if REAL in (of := _by_group(last, name, _last_step(last)))},
+        damage={name: of[REAL] for name in DAMAGE if REAL in (of := _by_group(last, name, end))},
     )
 
 
-def _answers(config: RunConfig, step: int, metric: str) -> dict[str, float]:
-    """A metric of a finished run's answers about distances at a step, by slice."""
-    scores = load_run(folder_of(config)).scores
+def _answers(scores: pd.DataFrame, step: int, metric: str) -> dict[str, float]:
+    """A metric of a run's answers about distances at a step, by slice."""
     rows = scores[(scores["step"] == step) & (scores["task"] == OLD_TASK) & (scores["metric"] == metric)]
     return dict(zip(rows["slice"], rows["value"].astype(float), strict=True))
 

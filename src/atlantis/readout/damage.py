@@ -21,6 +21,7 @@ from atlantis.statistics import cell_bootstrap
 
 N_CENTRES = 500
 N_RESAMPLES, AT_ONCE = 500, 50
+RANKED_AT_ONCE = 1 << 20  # distances
 
 
 class Shift(NamedTuple):
@@ -198,23 +199,25 @@ class Anywhere:
 
     def __init__(self, lon: np.ndarray, lat: np.ndarray, n_regions: int, seed: int) -> None:
         rng = np.random.Generator(np.random.PCG64(seed))
-        ranks = np.empty((N_CENTRES, len(lon)), dtype=np.float32)
-        for row in ranks:
-            centres = lon_lat(rng.normal(size=(n_regions, 3)))
-            row[:] = _standard(haversine_km(centres[0][:, None], centres[1][:, None], lon, lat).min(0))
-        self._ranks = ranks
+        self._ranks = np.empty((N_CENTRES, len(lon)), dtype=np.float32)
+        at_once = max(1, RANKED_AT_ONCE // len(lon))
+        for rows in np.split(self._ranks, range(at_once, N_CENTRES, at_once)):
+            km = np.empty(rows.shape)
+            for row in km:
+                centres = lon_lat(rng.normal(size=(n_regions, 3)))
+                row[:] = haversine_km(centres[0][:, None], centres[1][:, None], lon, lat).min(0)
+            rows[:] = [_standard(ranks) for ranks in stats.rankdata(km, axis=1)]
 
     def correlations(self, y: np.ndarray) -> tuple[float, float, float]:
         """The mean and the middle 95 % of the correlations of y (n,) with the distances; NaN if y does not vary."""
         if len(y) < 3 or np.ptp(y) == 0:
             return float("nan"), float("nan"), float("nan")
-        null = self._ranks @ _standard(y).astype(np.float32)
+        null = self._ranks @ _standard(stats.rankdata(y)).astype(np.float32)
         low, high = np.percentile(null, [2.5, 97.5])
         return float(null.mean()), float(low), float(high)
 
 
-def _standard(x: np.ndarray) -> np.ndarray:
-    """Ranks of x (n,), about their mean and of length 1: their product is Spearman's correlation."""
-    ranks = stats.rankdata(x)
-    ranks -= ranks.mean()
+def _standard(ranks: np.ndarray) -> np.ndarray:
+    """Ranks (n,) about their mean and of length 1: the product of two such is Spearman's correlation."""
+    ranks = ranks - ranks.mean()
     return ranks / (np.linalg.norm(ranks) or 1.0)

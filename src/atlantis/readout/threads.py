@@ -15,7 +15,7 @@ from contextlib import nullcontext
 from typing import TypeVar
 
 import torch
-from threadpoolctl import threadpool_info, threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from atlantis import limits, signals
 
@@ -23,7 +23,10 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _piece = threading.local()
-"""In a thread that carries out a piece: `n_threads`, for its own pieces, and `stop`: nobody waits any more."""
+"""In a thread that carries out a piece: `n_threads` and `stop` (nobody waits any more) for its own pieces.
+
+And `libraries`, those that have threads: to look for them takes as long as a small piece, so it is done once for all.
+"""
 
 
 def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
@@ -39,7 +42,8 @@ def as_they_come(work: Callable[[Item], Result], items: Iterable[Item], most: in
     signals.leave_if_ending()
     items = list(items)
     of_piece = getattr(_piece, "n_threads", None)
-    n_threads = of_piece or _blas_threads()
+    libraries: ThreadpoolController = _piece.libraries if of_piece else ThreadpoolController()
+    n_threads = of_piece or _blas_threads(libraries)
     at_once = max(1, min(n_threads, len(items), most or n_threads))
     stop: threading.Event = _piece.stop if of_piece else threading.Event()
 
@@ -54,11 +58,11 @@ def as_they_come(work: Callable[[Item], Result], items: Iterable[Item], most: in
     n_torch = torch.get_num_threads()
 
     def begin() -> None:
-        _piece.n_threads, _piece.stop = max(1, n_threads // at_once), stop
-        threadpool_limits(1, user_api="openmp")  # of this thread alone
+        _piece.n_threads, _piece.stop, _piece.libraries = max(1, n_threads // at_once), stop, libraries
+        libraries.limit(limits=1, user_api="openmp")  # of this thread alone
         torch.set_num_threads(1)
 
-    with nullcontext() if of_piece else threadpool_limits(1, user_api="blas"):
+    with nullcontext() if of_piece else libraries.limit(limits=1, user_api="blas"):
         threads = ThreadPoolExecutor(at_once, initializer=begin)
         try:
             yield from threads.map(do_piece, items)
@@ -71,6 +75,6 @@ def as_they_come(work: Callable[[Item], Result], items: Iterable[Item], most: in
             torch.set_num_threads(n_torch)  # what threads that come later begin with
 
 
-def _blas_threads() -> int:
-    pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+def _blas_threads(libraries: ThreadpoolController) -> int:
+    pools = [pool["num_threads"] for pool in libraries.info() if pool["user_api"] == "blas"]
     return min(max(pools, default=0) or torch.get_num_threads(), limits.cpus())

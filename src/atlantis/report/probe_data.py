@@ -52,6 +52,15 @@ class Probe:
         split = next((split for split in HELD_OUT if split in set(rows["split"])), None)
         return rows_where(rows, rows["split"] == split).drop_duplicates("step").set_index("step").sort_index()
 
+    def groups(self) -> pd.DataFrame:
+        """`group` of every group, one after the other as they first come in `dynamics`, with `step` as a column."""
+        number = pd.Series(pd.factorize(self.dynamics["group"])[0], index=self.dynamics.index)
+        preference = pd.Categorical(self.dynamics["split"], categories=HELD_OUT).codes
+        rank = pd.Series(preference, index=self.dynamics.index).where(preference >= 0)
+        telling = rows_where(self.dynamics.assign(_number=number), rank == rank.groupby(number).transform("min"))
+        telling = telling.drop_duplicates(["_number", "step"]).sort_values(["_number", "step"], kind="stable")
+        return telling.drop(columns="_number").reset_index(drop=True)
+
     def shown(self, held_out: bool = True) -> pd.DataFrame:
         """Predictions worth looking at: without the cities that the probe itself was fitted on."""
         fitted = (self.predictions["split"] == "train").to_numpy()

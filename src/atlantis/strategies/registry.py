@@ -6,6 +6,7 @@ A strategy is imported when its name is met in a config, and by its file's name 
 from __future__ import annotations
 
 import difflib
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,11 @@ def find(name: str) -> type[Strategy]:
     """The class that `name` means: of a file here, or `my_module:MyStrategy`. Raises ValueError if there is none."""
     if ":" in name:
         return own_code.own_class(name, Strategy)
+    return _of_file(name)
+
+
+@cache  # a benchmark asks tens of thousands of times; what is no strategy raises, and is looked for again
+def _of_file(name: str) -> type[Strategy]:
     return own_code.file_class(name, Strategy, known())
 
 

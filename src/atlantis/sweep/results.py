@@ -92,8 +92,7 @@ def _of_other_tasks(run: Run) -> pd.DataFrame:
 
 def _probe(probe: Probe) -> pd.DataFrame:
     """A protocol's numbers, each group's in its most telling split; see `Probe.group`."""
-    groups = [probe.group(str(name)).reset_index() for name in probe.dynamics["group"].unique()]
-    return _long(pd.concat(groups, ignore_index=True).drop(columns="split"), probe.protocol)
+    return _long(probe.groups().drop(columns="split"), probe.protocol)
 
 
 def _long(wide: pd.DataFrame, source: str) -> pd.DataFrame:

@@ -201,7 +201,12 @@ class World:
         """Ids of a region's cities, ascending. Raises UserError for a name that the world does not have."""
         if region not in self.regions:
             raise UserError(f"no region {region!r} in this world; it has: {', '.join(self.regions)}")
-        return np.flatnonzero((self._region == region).to_numpy())
+        return self._ids_by_region[region].copy()
+
+    @cached_property
+    def _ids_by_region(self) -> dict[str, NDArray[np.int64]]:
+        names = self._region.to_numpy(dtype=object)
+        return {region: np.flatnonzero(names == region) for region in self.regions}
 
     def find(self, name: str) -> NDArray[np.int64]:
         """Ids of all cities of this name, the most populous first; capitals and small letters are the same.
