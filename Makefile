@@ -7,7 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 RUNS := outputs/experiments
-# Not compiled: Python compiles what is imported, which is a small part, when it is.
+# Not compiled: Python compiles what is imported, which is a small part, when it is. It has to keep that, also where the
+# surroundings tell it not to: else every process that a test starts compiles PyTorch anew, for seven seconds.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-compile -c constraints.txt
 
 # A worker per processor, each with the files it is given as a whole, since a file's tests share what they train.
