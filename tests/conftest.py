@@ -36,8 +36,8 @@ SHARED_WARM = "ATLANTIS_TESTS_WARM_PYTHON"
 """The environment variable that tells the workers of one interpreter for all of them."""
 
 LONGEST_FIRST = (
-    "faults", "bench", "sweep", "benchmarks", "study", "notebooks", "training", "hostile", "distributed", "memory",
-    "readers", "measures", "report", "same_numbers", "flat", "stitching",
+    "faults", "bench", "strategies", "measures", "readers", "training", "sweep", "benchmarks", "report", "hostile",
+    "page_browser", "study", "page_inputs", "extend", "page_views", "inputs", "distributed", "stitching",
 )  # fmt: skip
 """Files of tests that take longest. Workers get them first, so that none is left with one of them at the end."""
 

@@ -42,7 +42,7 @@ def records_of_the_rest(tmp_path_factory: pytest.TempPathFactory, warm_python: s
 
 def quick(suites: Sequence[str], folder: Path, python: str) -> dict[str, Any]:
     """What `python -m checks.faults --quick` finds, by suite. The whole is `make faults`."""
-    command = [python, "-m", "checks.faults", *suites, "--quick", "--n", "4", "--records", str(folder)]
+    command = [python, "-m", "checks.faults", *suites, "--quick", "--n", "3", "--records", str(folder)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     environment.pop(maps.FOLDER)
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
