@@ -20,7 +20,7 @@ from atlantis.bench import protocol
 from atlantis.bench.advice import advise, what_to_use
 from atlantis.bench.leaderboard import page
 from atlantis.bench.methods import METHODS
-from atlantis.bench.plan import Attempt, Plan
+from atlantis.bench.plan import Attempt, Plan, pairings
 from atlantis.bench.price import minutes_per_point, old_pairs, pairs_per_point, seconds_beside
 from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scores import Numbers, scores_of
@@ -190,6 +190,16 @@ def test_what_to_use_goes_by_what_is_at_hand() -> None:
     (few,) = boards([record for record in records if record.method in ("naive", "joint")])
     assert advise(few) == [] and what_to_use(few) == "", "one method is no choice, and a bound is none"
     assert "| old names | `distill` |" in page(records) and "wise" not in what_to_use(board)
+
+
+def test_a_page_says_what_of_its_tier_has_no_record_yet() -> None:
+    text = page([planted("naive", 1), planted("replay", 1)])
+    assert "**Not scored yet**" in text and "\n- A2: naive, replay\n" in text
+    (line,) = [line for line in text.splitlines() if line.startswith("- A1: ")]
+    assert set(line.removeprefix("- A1: ").split(", ")) == set(TIERS["cpu"].methods) - {"naive", "replay"}
+    everything = [planted(method, 1, scenario=scenario) for scenario, method in pairings("cpu")]
+    assert "Not scored yet" not in page(everything)
+    assert ("A6", "replay") not in pairings("gpu") and ("A1", "new_rows") not in pairings("smoke")
 
 
 # --- price

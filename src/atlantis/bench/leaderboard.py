@@ -11,6 +11,7 @@ from atlantis.bench import first_page
 from atlantis.bench.advice import what_to_use
 from atlantis.bench.cells import conditions, difference, kinds, km_before_and_after, shown, what_orders
 from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, judged
+from atlantis.bench.plan import pairings
 from atlantis.bench.price import minutes_per_point, old_pairs, pairs_per_point, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS
 from atlantis.bench.record import BenchRecord
@@ -87,6 +88,7 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
     for tier in dict.fromkeys(board.tier for board in of_records):
         of_tier = [board for board in of_records if board.tier == tier]
         parts += [f"## Tier {tier}", _about([record for record in records if record.tier == tier])]
+        parts.append("" if first else _not_scored(tier, of_tier))
         parts += ["### Comparisons named for the gpu tier", _named(of_tier)]
         for board in of_tier:
             parts.append(f"### {board.title}")
@@ -99,6 +101,18 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
 
 
 # --- the second protocol's tables
+
+
+def _not_scored(tier: str, of_tier: Sequence[Board]) -> str:
+    """By scenario, the methods that take part in the tier and have no record; "" if there is none such."""
+    scored = {(board.scenario, standing.method) for board in of_tier for standing in board.standings}
+    absent: dict[str, list[str]] = {}
+    for scenario, method in pairings(tier):
+        if (scenario, method) not in scored:
+            absent.setdefault(scenario, []).append(method)
+    heading = "**Not scored yet**, of what this tier has. The same command continues it, and no order here is final."
+    lines = [f"- {scenario}: {', '.join(methods)}" for scenario, methods in absent.items()]
+    return "\n".join([heading, "", *lines]) if lines else ""
 
 
 def _scores(board: Board) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from atlantis.bench.methods import METHODS, Method
@@ -93,6 +94,21 @@ class Plan:
         given = ["--enter", enter] if enter else []
         only = f"{attempt.case.scenario}/{attempt.method.name}"
         return shlex.join(["atlantis", "bench", "--tier", self.tier.name, "--only", only, *given])
+
+
+@cache
+def pairings(name: str) -> tuple[tuple[str, str], ...]:
+    """Each scenario of a tier with each method that takes part in it; none for a tier that there is not."""
+    if name not in TIERS:
+        return ()
+    tier = TIERS[name]
+    setup, seed = tier.setup(Path("outputs")), tier.seeds[0]
+    return tuple(
+        (scenario, method)
+        for scenario in tier.scenarios
+        for method in tier.methods_of(scenario)
+        if any(case.accepts(METHODS[method]) for case in tier.cases(setup, scenario, seed))
+    )
 
 
 def _chosen(text: str, known: Sequence[str], wording: str) -> list[str]:
