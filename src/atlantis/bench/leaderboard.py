@@ -56,11 +56,12 @@ failed.
 **The table of differences.** The volume's paired differences from two references, seed by seed, and the chance that a
 seed is higher than one of the reference.
 
-**The table of prices.** Seconds of training and evaluation as a multiple of plain fine-tuning's in the same seed (not
-measured side by side, so rough, though other work on the machine is not counted where a CPU trained;
-[performance.md](performance.md#strategies-against-forgetting) has ratios measured side by side), the old pairs that
-must be kept at hand, and both for a hundredth of volume. The first protocol's page is
-[leaderboard_1.md](leaderboard_1.md)."""
+**The table of prices.** First, the seconds of training and evaluation, as a multiple of plain fine-tuning's in the same
+seed. They were not measured side by side, so they are rough. Where a CPU trained, they are the process's own, and other
+work on the machine is not counted. [performance.md](performance.md#strategies-against-forgetting) has ratios measured
+side by side. Then the old pairs that must be kept at hand, and both for a hundredth of volume.
+
+The first protocol's page is [leaderboard_1.md](leaderboard_1.md)."""
 
 SMALL = (
     "Few seeds: with three, an interval is wide, and no p-value of n seeds is below 2 / 2^n (0.25 for three). "
