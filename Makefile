@@ -65,7 +65,7 @@ test-all: $(INSTALLED)
 coverage: $(INSTALLED)
 	rm -rf build/coverage && mkdir -p build/coverage
 	$(BIN)/python -m coverage run -m pytest $(WORKERS) --deselect tests/test_faults.py::test_the_order_of_flushing_holds
-	-$(BIN)/python -m coverage combine --quiet 2>/dev/null
+	-$(BIN)/python -m coverage combine --quiet 2>build/coverage.log
 	$(BIN)/python -m coverage report
 
 wheel-test: $(INSTALLED)

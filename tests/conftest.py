@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from atlantis.settings import RunConfig
     from atlantis.world import World
 
-# Shapes in annotations are checked by every call while tests run in this process; else they cost nothing. This comes
-# before the modules are imported. torch.compile cannot see through the checks: see `unchecked`.
+# Shapes in annotations are checked by the first calls of a function in a test; outside of tests they cost nothing. This
+# comes before the modules are imported. torch.compile cannot see through the checks: see `unchecked`.
 shapes.check_first_calls()
 install_import_hook(["atlantis.model", "atlantis.readout"], "tests.shapes.shapes_only")
 
@@ -67,12 +67,16 @@ def has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
+@pytest.hookimpl(tryfirst=True)  # before what is made for several tests
+def pytest_runtest_setup() -> None:
+    shapes.calls.clear()
+
+
 @pytest.fixture(autouse=True)
 def unchecked(request: pytest.FixtureRequest) -> Iterator[None]:
     """Shapes are not checked in tests marked `compiled`, and where there is a GPU, which compiles by default."""
     compiled = request.node.get_closest_marker("compiled") is not None
     jaxtyping_config.update("jaxtyping_disable", compiled or has_gpu())
-    shapes.calls.clear()
     yield
     jaxtyping_config.update("jaxtyping_disable", has_gpu())
 

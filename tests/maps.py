@@ -28,7 +28,8 @@ def remember() -> None:
     def remembered(world: World, path: Path) -> None:
         if FOLDER not in os.environ:
             return draw(world, path)
-        legend = json.dumps({region: len(world.ids_of(region)) for region in world.regions})
+        virtual = {region.name for region in world.virtual_regions}
+        legend = json.dumps({name: (len(world.ids_of(name)), name in virtual) for name in world.regions})
         drawn = Path(os.environ[FOLDER]) / f"{hashlib.sha256(legend.encode()).hexdigest()}.png"
         if not drawn.exists():
             draw(world, path)

@@ -19,8 +19,8 @@ from jaxtyping import AbstractArray
 
 N_CHECKED = 20
 """How many calls of a function are checked in a test."""
-calls: dict[int, int] = {}
-"""How many there were in the present test, by the function's id."""
+calls: dict[str, int] = {}
+"""How many there were in the present test, by the function's name."""
 
 
 def has_shape(annotation: Any) -> bool:
@@ -44,7 +44,7 @@ def check_first_calls() -> None:
         checked = jaxtyped(function, typechecker=typechecker)
         if not isinstance(function, FunctionType):
             return checked
-        key = id(function)
+        key = f"{function.__module__}.{function.__qualname__}"
 
         @wraps(function)
         def call(*arguments: Any, **named: Any) -> Any:

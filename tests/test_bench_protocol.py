@@ -21,7 +21,7 @@ from atlantis.bench.advice import advise, what_to_use
 from atlantis.bench.leaderboard import page
 from atlantis.bench.methods import METHODS
 from atlantis.bench.plan import Attempt, Plan, pairings
-from atlantis.bench.price import minutes_per_point, old_pairs, pairs_per_point, seconds_beside
+from atlantis.bench.price import Clock, clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
 from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scores import Numbers, scores_of
 from atlantis.bench.sensitivity import changes, least_difference, with_penalty
@@ -193,11 +193,17 @@ def test_what_to_use_goes_by_what_is_at_hand() -> None:
 
 
 def test_a_page_says_what_of_its_tier_has_no_record_yet() -> None:
-    text = page([planted("naive", 1), planted("replay", 1)])
+    seeds = TIERS["cpu"].seeds
+    some = [planted(method, seed) for method in ("naive", "replay") for seed in seeds]
+    text = page([*some, planted("wise", seeds[0])])
     assert "**Not scored yet**" in text and "\n- A2: naive, replay\n" in text
     (line,) = [line for line in text.splitlines() if line.startswith("- A1: ")]
     assert set(line.removeprefix("- A1: ").split(", ")) == set(TIERS["cpu"].methods) - {"naive", "replay"}
-    everything = [planted(method, 1, scenario=scenario) for scenario, method in pairings("cpu")]
+    everything = [
+        planted(method, seed, scenario=scenario)
+        for scenario, method in pairings("cpu")
+        for seed in TIERS["cpu"].seeds_of(scenario)
+    ]
     assert "Not scored yet" not in page(everything)
     assert ("A6", "replay") not in pairings("gpu") and ("A1", "new_rows") not in pairings("smoke")
 
@@ -211,15 +217,19 @@ def test_prices_are_per_hundredth_of_volume() -> None:
     (board,) = boards(records)
     naive, replay = board.of("naive"), board.of("replay")
     assert naive is not None and replay is not None
-    assert seconds_beside(replay, naive) == pytest.approx(2.0) and seconds_beside(naive, None) is None
-    assert (old_pairs(naive), old_pairs(replay)) == (0, 20_000)
+    clock = clock_of(board)
+    assert clock.name == "seconds" and seconds_beside(replay, naive, clock) == pytest.approx(2.0)
+    assert seconds_beside(naive, None, clock) is None and (old_pairs(naive), old_pairs(replay)) == (0, 20_000)
     own = [record.model_copy(update={"processor_seconds": 10.0 * record.seed}) for record in records[:3]]
     own += [record.model_copy(update={"processor_seconds": 30.0 * record.seed}) for record in records[3:5]]
     (timed,) = boards([*own, records[5]])
     mine, its = timed.of("replay"), timed.of("naive")
-    assert mine is not None and seconds_beside(mine, its) == pytest.approx(3.0), "the process's own, where known"
+    assert clock_of(timed) == Clock("processor_seconds", frozenset({1, 2})), "of seeds where every record has them"
+    assert mine is not None and seconds_beside(mine, its, clock_of(timed)) == pytest.approx(3.0)
+    (mixed,) = boards([*own[:3], *records[3:]])
+    assert clock_of(mixed).name == "seconds", "never two clocks in a table"
     volume = 0.5**4
-    assert minutes_per_point(naive) == pytest.approx(62 / 60 / (volume * 100))
+    assert minutes_per_point(naive, clock) == pytest.approx(62 / 60 / (volume * 100))
     assert pairs_per_point(replay) == pytest.approx(20_000 / (volume * 100)) and pairs_per_point(naive) == 0
     (joint,) = boards([planted("joint", 1)])[0].standings
     assert old_pairs(joint) == "all" and pairs_per_point(joint) is None

@@ -21,6 +21,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from PIL import Image, ImageSequence
 from rich.console import Console
 
@@ -30,7 +31,7 @@ from atlantis.report import export, page, page_data, probe_data, run_data, table
 from atlantis.report.about import cards
 from atlantis.report.figures import dynamics_figure, forgetting_figure, write_figures
 from atlantis.report.run_data import load
-from atlantis.report.style import rendered
+from atlantis.report.style import new_figure, rendered, style
 from atlantis.sphere import haversine_km
 from atlantis.world.coastlines import coastlines, land
 from scripts.demo_pages import run_markdown
@@ -463,6 +464,25 @@ def test_the_parts_of_the_fall_are_bands_between_the_readings(shown):
     card = shown["cards"][-1]
     assert card["value"] == "skill 0.900 → 0.500"
     assert card["remark"] == "step 0 → 10; of the fall 50 % lost, 20 % bent, 10 % turned, 20 % shifted"
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg"])
+def test_a_figure_that_is_drawn_once_is_what_matplotlib_saves(suffix: str) -> None:
+    def figure() -> Figure:
+        with style():
+            made = new_figure("a title", (6, 3))
+            axes = made.subplots(1, 2)
+            axes[0].plot([0, 1], [2, 3], label="a curve")
+            axes[0].set_ylabel("a label that the layout makes room for")
+            made.legend(loc="outside lower center")
+        return made
+
+    file = io.BytesIO()
+    with style():
+        saved = figure()
+        metadata = {"Date": None} if suffix == "svg" else {"Software": None}
+        saved.savefig(file, format=suffix, dpi=150, metadata=metadata)
+    assert rendered(figure(), suffix) == file.getvalue()
 
 
 def test_an_older_analysis_says_that_it_does_not_tell_a_turn_from_a_shift(tmp_path):

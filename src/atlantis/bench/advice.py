@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atlantis.bench.cells import difference, shown
-from atlantis.bench.price import old_pairs, seconds_beside
+from atlantis.bench.price import clock_of, old_pairs, seconds_beside
 from atlantis.bench.quantities import LEARNED
 from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, compared
 from atlantis.markdown import table
@@ -36,7 +36,7 @@ class Advice:
 def advise(board: Board) -> list[Advice]:
     """Of the methods that each permission allows the one of the largest mean volume.
 
-    A method that lacks a seed of the board has no part in it, nor has one that keeps all old pairs: it is a bound.
+    A method that lacks a seed of the board has no part in it, nor has one that keeps all old pairs.
     None for a permission that allows no other method than the one before it, and for fewer than two methods.
     """
     seeds = {seed for standing in board.standings for seed in standing.seeds}
@@ -68,14 +68,17 @@ def what_to_use(board: Board) -> str:
     advice = advise(board)
     if not advice:
         return ""
-    naive, rows = board.of(REFERENCES[0]), []
+    naive, clock, rows = board.of(REFERENCES[0]), clock_of(board), []
     for item in advice:
-        beside, pairs = seconds_beside(item.best, naive), old_pairs(item.best)
+        beside, pairs = seconds_beside(item.best, naive, clock), old_pairs(item.best)
         row = [item.permission, f"`{item.best.method}`", shown(item.best, "volume")]
         row.append(ABSENT if item.less_naive is None else difference(item.less_naive))
         row += [shown(item.best, "answers"), shown(item.best, LEARNED), ABSENT if beside is None else f"{beside:.2f}"]
         rows.append([*row, f"{pairs:,}" if isinstance(pairs, int) else ABSENT, ", ".join(item.equals) or "none"])
     header = ["you have", "use", "volume", "less naive, paired", "old answers", "learned"]
     header += ["seconds, x naive", "old pairs kept", "not told apart from it by these seeds"]
-    intro = "**What to use**, by the volume, of the methods below that have every seed:"
+    intro = (
+        "**What to use**, by the volume, of the methods below that have every seed and do not keep all old pairs. What "
+        "adds no choice has no row."
+    )
     return f"{intro}\n\n{table(header, rows)}"

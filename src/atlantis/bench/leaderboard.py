@@ -12,11 +12,12 @@ from atlantis.bench.advice import what_to_use
 from atlantis.bench.cells import conditions, difference, kinds, km_before_and_after, shown, what_orders
 from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, judged
 from atlantis.bench.plan import pairings
-from atlantis.bench.price import minutes_per_point, old_pairs, pairs_per_point, seconds_beside
+from atlantis.bench.price import clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.sensitivity import changes, least_difference
 from atlantis.bench.standing import REFERENCES, Board, Standing, boards
+from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
 from atlantis.markdown import table
 from atlantis.report.tables import ABSENT
@@ -57,9 +58,10 @@ failed.
 seed is higher than one of the reference.
 
 **The table of prices.** First, the seconds of training and evaluation, as a multiple of plain fine-tuning's in the same
-seed. They were not measured side by side, so they are rough. Where a CPU trained, they are the process's own, and other
-work on the machine is not counted. [performance.md](performance.md#strategies-against-forgetting) has ratios measured
-side by side. Then the old pairs that must be kept at hand, and both for a hundredth of volume.
+seed. They were not measured side by side, so they are rough. Below the table stands whether they are the process's own,
+so that other work on the machine is not counted, and of which seeds. The page on speed has
+[ratios measured side by side](performance.md#strategies-against-forgetting). Then the old pairs that must be kept at
+hand, and both for a hundredth of volume.
 
 The first protocol's page is [leaderboard_1.md](leaderboard_1.md)."""
 
@@ -105,13 +107,18 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
 
 
 def _not_scored(tier: str, of_tier: Sequence[Board]) -> str:
-    """By scenario, the methods that take part in the tier and have no record; "" if there is none such."""
-    scored = {(board.scenario, standing.method) for board in of_tier for standing in board.standings}
+    """By scenario, the methods that take part in the tier and lack a record of some seed; "" if there is none such."""
+    scored = {
+        (board.scenario, record.method, record.seed)
+        for board in of_tier
+        for standing in board.standings
+        for record in standing.records
+    }
     absent: dict[str, list[str]] = {}
     for scenario, method in pairings(tier):
-        if (scenario, method) not in scored:
+        if any((scenario, method, seed) not in scored for seed in TIERS[tier].seeds_of(scenario)):
             absent.setdefault(scenario, []).append(method)
-    heading = "**Not scored yet**, of what this tier has. The same command continues it, and no order here is final."
+    heading = f"**Not scored yet** with every seed. `atlantis bench --tier {tier}` goes on, and no order here is final."
     lines = [f"- {scenario}: {', '.join(methods)}" for scenario, methods in absent.items()]
     return "\n".join([heading, "", *lines]) if lines else ""
 
@@ -173,15 +180,17 @@ def _firmness(board: Board) -> str:
 
 
 def _price(board: Board) -> str:
-    naive, rows = board.of(REFERENCES[0]), []
+    naive, clock, rows = board.of(REFERENCES[0]), clock_of(board), []
     for standing in board.standings:
         if standing.seeds:
-            beside, pairs = seconds_beside(standing, naive), old_pairs(standing)
+            beside, pairs = seconds_beside(standing, naive, clock), old_pairs(standing)
             row = [standing.method, ABSENT if beside is None else f"{beside:.2f}"]
             row.append(f"{pairs:,}" if isinstance(pairs, int) else pairs or ABSENT)
-            rows.append([*row, _rounded(minutes_per_point(standing)), _rounded(pairs_per_point(standing))])
+            rows.append([*row, _rounded(minutes_per_point(standing, clock)), _rounded(pairs_per_point(standing))])
     header = ["method", "seconds, x naive", "old pairs kept", "minutes per 0.01 of volume", "old pairs per 0.01"]
-    return table(header, rows) if rows else ""
+    whose = "the process's own" if clock.name == "processor_seconds" else "by the clock"
+    note = f"Seconds: {whose}, of the seeds {', '.join(map(str, sorted(clock.seeds)))}."
+    return f"{table(header, rows)}\n\n{note}" if rows else ""
 
 
 def _rounded(number: float | None) -> str:

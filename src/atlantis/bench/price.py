@@ -1,38 +1,52 @@
 """What a method costs: seconds beside plain fine-tuning, and the old pairs that must be at hand; per point of volume.
 
-A point is a hundredth of volume. Seconds are the process's own where a CPU trained, whatever else the machine did; else
-those of the clock. `make bench ONLY=strategies` measures side by side.
+A point is a hundredth of volume. Seconds are the process's own where all records have them, whatever else the machine
+did; else those of the clock. `make bench ONLY=strategies` measures side by side.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
-from atlantis.bench.standing import Standing
+from atlantis.bench.standing import Board, Standing
 
 A_POINT = 0.01
-CLOCKS = ("processor_seconds", "seconds")
-"""Facts of a record that say how long its runs took; the first that all of what is compared have is used."""
 
 
-def seconds_beside(standing: Standing, naive: Standing | None) -> float | None:
+@dataclass(frozen=True)
+class Clock:
+    """Which fact of a record says how long its runs took, and the seeds that are read."""
+
+    name: Literal["processor_seconds", "seconds"]
+    seeds: frozenset[int]
+
+
+def clock_of(board: Board) -> Clock:
+    """The process's own seconds, in the seeds where every record has them; the clock's if a method has no such seed."""
+    scored = [record for standing in board.standings for record in standing.records if record.seed in standing.seeds]
+    seeds = frozenset(record.seed for record in scored)
+    own = seeds - {record.seed for record in scored if record.processor_seconds is None}
+    every = all(own.intersection(standing.seeds) for standing in board.standings if standing.seeds)
+    return Clock("processor_seconds", own) if own and every else Clock("seconds", seeds)
+
+
+def seconds_beside(standing: Standing, naive: Standing | None, clock: Clock) -> float | None:
     """The median over seeds of a run's seconds over plain fine-tuning's of the same seed; None where one lacks them."""
     if naive is None:
         return None
-    for clock in CLOCKS:
-        mine, its = _seconds(standing, clock), _seconds(naive, clock)
-        if ratios := [mine[seed] / its[seed] for seed in mine if its.get(seed)]:
-            return float(np.median(ratios))
-    return None
+    mine, its = _seconds(standing, clock), _seconds(naive, clock)
+    ratios = [mine[seed] / its[seed] for seed in mine if its.get(seed)]
+    return float(np.median(ratios)) if ratios else None
 
 
-def _seconds(standing: Standing, clock: str) -> dict[int, float]:
+def _seconds(standing: Standing, clock: Clock) -> dict[int, float]:
     """By seed, of all runs of a case; what a seed has several of is averaged."""
     of_seeds: dict[int, list[float]] = {}
     for record in standing.records:
-        if (seconds := getattr(record, clock)) is not None:
+        if record.seed in clock.seeds and (seconds := getattr(record, clock.name)) is not None:
             of_seeds.setdefault(record.seed, []).append(seconds)
     return {seed: float(np.mean(seconds)) for seed, seconds in of_seeds.items()}
 
@@ -42,10 +56,9 @@ def old_pairs(standing: Standing) -> int | Literal["all"] | None:
     return standing.records[0].old_pairs
 
 
-def minutes_per_point(standing: Standing) -> float | None:
+def minutes_per_point(standing: Standing, clock: Clock) -> float | None:
     """Minutes of a run for each point of volume; None without seconds or volume."""
-    volume = standing.volumes.mean()
-    seconds = next((list(of_seeds.values()) for clock in CLOCKS if (of_seeds := _seconds(standing, clock))), [])
+    seconds, volume = list(_seconds(standing, clock).values()), standing.volumes.mean()
     return float(np.median(seconds)) / 60 / (volume / A_POINT) if seconds and volume > 0 else None
 
 

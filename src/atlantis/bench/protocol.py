@@ -241,8 +241,9 @@ def refuse_other_records(folder: Path) -> None:
 def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     """Carry out the plan and write a record of each attempt; the records, and how many of them and of trials failed.
 
-    A method whose trials all failed has a record with its error for every case, and only these are counted. Raises
-    UserError, before anything runs, if records of the first protocol or damaged ones are where the new ones go.
+    A method whose trials all failed has a record with its error for every case: its records are counted, and not its
+    trials. Raises UserError, before anything runs, if records of the first protocol or damaged ones are where the new
+    ones go.
     """
     refuse_other_records(plan.folder / "records")
     plan.tier.prepare(plan.output_root)
@@ -254,8 +255,8 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     failed = {name for name in trials if values[name] is None}
     for name in failed:
         say(f"{name}: every trial failed, so it is not scored: {trials[name][0].error}")
-    not_tried = [(name, trial) for name in trials if name not in failed for trial in trials[name] if trial.error]
-    for name, trial in not_tried:
+    failed_trials = [(name, trial) for name in trials if name not in failed for trial in trials[name] if trial.error]
+    for name, trial in failed_trials:
         say(f"{name}: its trial at {trial.value:g} failed, so that is not chosen: {trial.error}")
     attempts = attempts_of(plan, setup, {name: value for name, value in values.items() if name not in failed})
     ended = _attempted(plan, setup, f"bench2_{plan.tier.name}", attempts, backend)
@@ -267,7 +268,7 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     for outcome in ended:
         records.append(_record(plan, outcome, trials.get(outcome.attempt.method.name, []), values))
         write_record(plan.folder / "records", records[-1])
-    return records, sum(record.error is not None for record in records) + len(not_tried)
+    return records, sum(record.error is not None for record in records) + len(failed_trials)
 
 
 def _processor_seconds(abouts: Sequence[Mapping[str, Any]]) -> float | None:

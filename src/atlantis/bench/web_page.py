@@ -13,7 +13,7 @@ from importlib.resources import files
 from typing import Any
 
 from atlantis.bench.cells import conditions, kinds, spec_of
-from atlantis.bench.price import seconds_beside
+from atlantis.bench.price import clock_of, seconds_beside
 from atlantis.bench.quantities import LEARNED, OLD_ANSWERS
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.standing import REFERENCES, Board, Standing, boards, mean_and_interval
@@ -38,10 +38,10 @@ def _board(board: Board) -> dict[str, Any]:
     quantities = ["volume", "answers", *learned, "map", "integration", "km_end", OLD_ANSWERS]
     titles = {"km_end": "map km", OLD_ANSWERS: "old answers km"} | {q: q.replace(" ", ": ", 1) for q in learned}
     columns = [{"title": titles.get(name, name), "digits": 0 if "0f" in spec_of(name) else 3} for name in quantities]
-    naive, front = board.of(REFERENCES[0]), board.front()
+    naive, front, clock = board.of(REFERENCES[0]), board.front(), clock_of(board)
     rows = []
     for standing in board.standings:
-        beside = seconds_beside(standing, naive)
+        beside = seconds_beside(standing, naive, clock)
         first = standing.records[0]
         strength = "" if first.value is None else f", {first.setting} {first.value:g}"
         rows.append(

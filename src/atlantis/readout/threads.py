@@ -25,7 +25,8 @@ Result = TypeVar("Result")
 _piece = threading.local()
 """In a thread that carries out a piece: `n_threads` and `stop` (nobody waits any more) for its own pieces.
 
-And `libraries`, those that have threads: to look for them takes as long as a small piece, so it is done once for all.
+`libraries`: those with threads, found once by the outermost call, since finding them takes as long as a small piece. A
+library that is loaded later is not limited.
 """
 
 

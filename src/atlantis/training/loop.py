@@ -299,7 +299,9 @@ def _timed(run: RunFolder) -> Iterator[None]:
         yield
     finally:
         passed = {name: clock() - started[name] for name, clock in clocks.items()}
-        run.note(**{name: round(run.record.get(name, 0.0) + passed[name], 1) for name in clocks})
+        if "training_seconds" in run.record and "processor_seconds" not in run.record:
+            del passed["processor_seconds"]  # of an older run, which did not note them: they would be of a part
+        run.note(**{name: round(run.record.get(name, 0.0) + seconds, 1) for name, seconds in passed.items()})
 
 
 def _interrupted(signum: int, run: Path, step: int) -> Interrupted:
