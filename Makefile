@@ -61,7 +61,7 @@ test-all: $(INSTALLED)
 	$(BIN)/python -m pytest $(WORKERS) -m "not wheel"
 
 # Each process that a test starts or forks writes a file of its own, and one that is killed half a file, which is passed
-# over. What is measured flushes no files, so the test of that cannot hold here. Below the floor in pyproject.toml it fails.
+# over. These files are not flushed to disk, so the test that all are is left out. Below the floor in pyproject.toml it fails.
 coverage: $(INSTALLED)
 	rm -rf build/coverage && mkdir -p build/coverage
 	$(BIN)/python -m coverage run -m pytest $(WORKERS) --deselect tests/test_faults.py::test_the_order_of_flushing_holds

@@ -1,7 +1,7 @@
 """What should I use? For each thing that a user may have, the method with the largest volume, and its equals.
 
-Being the best of several is partly luck, so an adviser's number is a little too good. What these seeds cannot tell
-from the best is therefore named beside it.
+Being the best of several is partly luck, so the best one's number is a little too good. The methods that these seeds
+cannot tell from it are therefore named beside it.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Advice:
 def advise(board: Board) -> list[Advice]:
     """Of the methods that each permission allows the one of the largest mean volume.
 
-    A method that lacks a seed of the board has no part in it, nor has one that keeps all old pairs.
-    None for a permission that allows no other method than the one before it, and for fewer than two methods.
+    A method that lacks a seed of the board has no part in it, nor has one that keeps all old pairs. There is no advice for
+    a permission that allows no more methods than the one before it, nor for fewer than two methods.
     """
     seeds = {seed for standing in board.standings for seed in standing.seeds}
     complete = [s for s in board.standings if set(s.seeds) == seeds and not s.failed and old_pairs(s) != "all"]
