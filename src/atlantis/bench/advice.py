@@ -36,8 +36,8 @@ class Advice:
 def advise(board: Board) -> list[Advice]:
     """Of the methods that each permission allows the one of the largest mean volume.
 
-    A method that lacks a seed of the board has no part in it, nor has one that keeps all old pairs. There is no advice for
-    a permission that allows no more methods than the one before it, nor for fewer than two methods.
+    A method that lacks a seed of the board has no part in it, nor has one that keeps all old pairs. There is no advice
+    for a permission that allows no more methods than the one before it, nor for fewer than two methods.
     """
     seeds = {seed for standing in board.standings for seed in standing.seeds}
     complete = [s for s in board.standings if set(s.seeds) == seeds and not s.failed and old_pairs(s) != "all"]
