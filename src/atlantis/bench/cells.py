@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from atlantis.bench.quantities import WITH_ANSWERS, is_km, rate_factor
+from atlantis.bench.quantities import LEARNED, POINT, WITH_ANSWERS, is_km, rate_factor
 from atlantis.bench.record import BenchRecord
-from atlantis.bench.standing import Board, Comparison, Standing, mean_and_interval
+from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, mean_and_interval
 from atlantis.names import SLICES
 from atlantis.report.tables import ABSENT
 
@@ -48,6 +48,32 @@ def kinds(board: Board) -> list[str]:
         record.numbers for standing in board.standings for record in standing.records if record.numbers is not None
     ]
     return [name for name in SLICES if any(name in n.constant_km for n in numbers)]
+
+
+def readings_of(board: Board) -> list[str]:
+    """The quantities of a table of what is kept and learned, by the board's protocol."""
+    kept_map, kept_answers = POINT[board.protocol][:2]
+    learned = [f"{LEARNED} {kind}" for kind in kinds(board)]
+    return [kept_map, kept_answers, *learned, "integration", WITH_ANSWERS if board.protocol == 1 else "volume"]
+
+
+def volume_less_references(board: Board) -> tuple[list[str], Callable[[Standing], list[str]]]:
+    """Two columns for each of `REFERENCES` that has scores: their names, and what gives a method's cells."""
+    against = {name: comparison for name in REFERENCES if (comparison := board.compared_with(name))}
+
+    def cells(standing: Standing) -> list[str]:
+        of_method = [comparison.get(standing.method) for comparison in against.values()]
+        both = ([ABSENT] * 2 if c is None else [difference(c), f"{c.improvement:.2f}"] for c in of_method)
+        return [cell for pair in both for cell in pair]
+
+    return [column for name in against for column in (f"less {name}, paired", f"P(better than {name})")], cells
+
+
+def strength(standing: Standing) -> str:
+    """The value that trials chose for a method's setting, or the values, and the rate where it is another."""
+    values = [f"{value:g}" for value in dict.fromkeys(r.value for r in standing.records) if value is not None]
+    rates = [f"rate x {rate:g}" for rate in dict.fromkeys(r.rate for r in standing.records) if rate != 1]
+    return ", ".join([*values, *rates]) or ABSENT
 
 
 def rate(standing: Standing) -> str:

@@ -1,12 +1,10 @@
-"""The parts of a page that are the first protocol's alone (docs/benchmark.md): how to read it, and its two tables."""
+"""The parts of a page that are the first protocol's alone (docs/benchmark.md): how to read it, and its scores."""
 
 from __future__ import annotations
 
-from atlantis.bench.cells import difference, kinds, km_before_and_after, rate, shown, what_orders
-from atlantis.bench.quantities import KEPT_ANSWERS, KEPT_MAP, LEARNED, OLD_ANSWERS, WITH_ANSWERS
-from atlantis.bench.standing import REFERENCES, Board
+from atlantis.bench.cells import shown, volume_less_references, what_orders
+from atlantis.bench.standing import Board
 from atlantis.markdown import table
-from atlantis.report.tables import ABSENT
 from atlantis.statistics import interquartile_mean
 
 INTRODUCTION = """# Leaderboard of the first protocol
@@ -46,39 +44,20 @@ Until 2026-11-28 this page had bootstrap intervals, p-values for every method, a
 [benchmark_1.md](benchmark_1.md#history) says what changed."""
 
 
-def readings(board: Board) -> str:
-    quantities = [KEPT_MAP, KEPT_ANSWERS, *(f"{LEARNED} {kind}" for kind in kinds(board)), "integration", WITH_ANSWERS]
-    header = ["may use", "method", "rate", *(q.replace(f"{LEARNED} ", f"{LEARNED}: ") for q in quantities)]
-    header += ["map km", "old answers km", "seeds", "failed"]
-    best, rows = board.best(), []
-    for standing in board.standings:
-        name = f"**{standing.method}**" if standing.method in best else standing.method
-        numbers = (
-            [shown(standing, quantity) for quantity in quantities] if standing.seeds else [ABSENT] * len(quantities)
-        )
-        old = shown(standing, OLD_ANSWERS) if standing.seeds else ABSENT
-        counts = [str(len(standing.seeds)), str(len(standing.failed))]
-        rows.append([standing.uses, name, rate(standing), *numbers, km_before_and_after(standing), old, *counts])
-    return table(header, rows)
-
-
 def scores(board: Board) -> str:
     """Scores by which trials chose, and the volume's paired differences."""
-    compared = {name: comparison for name in REFERENCES if (comparison := board.compared_with(name))}
-    header = ["method", *board.scores, "volume", "middle half"]
-    for name in compared:
-        header += [f"less {name}, paired", f"P(better than {name})"]
-    rows = []
-    for standing in board.standings:
-        if not standing.seeds:
-            continue
-        row = [standing.method, *(shown(standing, quantity) for quantity in (*board.scores, "volume"))]
-        row.append(f"{interquartile_mean(standing.volumes):.3f}")
-        for comparison in compared.values():
-            c = comparison.get(standing.method)
-            row += [ABSENT] * 2 if c is None else [difference(c), f"{c.improvement:.2f}"]
-        rows.append(row)
-    parts = [table(header, rows)] if rows else []
+    header, cells = volume_less_references(board)
+    rows = [
+        [
+            standing.method,
+            *(shown(standing, quantity) for quantity in (*board.scores, "volume")),
+            f"{interquartile_mean(standing.volumes):.3f}",
+            *cells(standing),
+        ]
+        for standing in board.standings
+        if standing.seeds
+    ]
+    parts = [table(["method", *board.scores, "volume", "middle half", *header], rows)] if rows else []
     if order := what_orders(board):
         parts.append(order)
     return "\n\n".join(parts)

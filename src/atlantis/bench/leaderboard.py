@@ -9,14 +9,24 @@ from pathlib import Path
 
 from atlantis.bench import first_page
 from atlantis.bench.advice import what_to_use
-from atlantis.bench.cells import conditions, difference, kinds, km_before_and_after, shown, what_orders
+from atlantis.bench.cells import (
+    conditions,
+    difference,
+    km_before_and_after,
+    rate,
+    readings_of,
+    shown,
+    strength,
+    volume_less_references,
+    what_orders,
+)
 from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, judged
 from atlantis.bench.plan import pairings
 from atlantis.bench.price import clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.sensitivity import changes, least_difference
-from atlantis.bench.standing import REFERENCES, Board, Standing, boards
+from atlantis.bench.standing import REFERENCES, Board, boards
 from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
 from atlantis.markdown import table
@@ -95,7 +105,7 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
         parts += ["### Comparisons named for the gpu tier", _named(of_tier)]
         for board in of_tier:
             parts.append(f"### {board.title}")
-            parts += [first_page.readings(board)] if first else [what_to_use(board), _scores(board)]
+            parts += ["" if first else what_to_use(board), _readings(board)]
             if pictures is not None and board.best():
                 parts.append(f"![What the methods keep and learn in {board.title}]({pictures}/{picture_name(board)})")
             parts += [*(section(board) for section in sections), _continual(board), _failures(board)]
@@ -123,43 +133,11 @@ def _not_scored(tier: str, of_tier: Sequence[Board]) -> str:
     return "\n".join([heading, "", *lines]) if lines else ""
 
 
-def _scores(board: Board) -> str:
-    quantities = ["map", "answers", *(f"{LEARNED} {kind}" for kind in kinds(board)), "integration", "volume"]
-    header = ["may use", "method", "strength", *(q.replace(f"{LEARNED} ", f"{LEARNED}: ") for q in quantities)]
-    header += ["map km", "old answers km", "seeds", "failed"]
-    best, front, rows = board.best(), board.front(), []
-    for standing in board.standings:
-        name = f"**{standing.method}**" if standing.method in best else standing.method
-        name += " *" if standing.method in front else ""
-        numbers = [shown(standing, quantity) if standing.seeds else ABSENT for quantity in quantities]
-        old = shown(standing, OLD_ANSWERS) if standing.seeds else ABSENT
-        counts = [str(len(standing.seeds)), str(len(standing.failed))]
-        rows.append([standing.uses, name, strength(standing), *numbers, km_before_and_after(standing), old, *counts])
-    return table(header, rows)
-
-
-def strength(standing: Standing) -> str:
-    """The value that trials chose for a method's setting, or the values, and the rate where it is another."""
-    values = [f"{value:g}" for value in dict.fromkeys(r.value for r in standing.records) if value is not None]
-    rates = [f"rate x {rate:g}" for rate in dict.fromkeys(r.rate for r in standing.records) if rate != 1]
-    return ", ".join([*values, *rates]) or ABSENT
-
-
 def _differences(board: Board) -> str:
     """The volume's paired differences."""
-    against = {name: comparison for name in REFERENCES if (comparison := board.compared_with(name))}
-    header = ["method"]
-    for name in against:
-        header += [f"less {name}, paired", f"P(better than {name})"]
-    rows = []
-    for standing in board.standings if against else ():
-        row = [standing.method]
-        for comparison in against.values():
-            c = comparison.get(standing.method)
-            row += [ABSENT] * 2 if c is None else [difference(c), f"{c.improvement:.2f}"]
-        if standing.seeds:
-            rows.append(row)
-    return table(header, rows) if rows else ""
+    header, cells = volume_less_references(board)
+    rows = [[standing.method, *cells(standing)] for standing in board.standings if standing.seeds]
+    return table(["method", *header], rows) if header and rows else ""
 
 
 def _firmness(board: Board) -> str:
@@ -198,6 +176,23 @@ def _rounded(number: float | None) -> str:
 
 
 # --- both protocols'
+
+
+def _readings(board: Board) -> str:
+    """What is kept and learned, in quantities that no mean hides: a row for each method."""
+    first, quantities = board.protocol == 1, readings_of(board)
+    header = ["may use", "method", "rate" if first else "strength"]
+    header += [quantity.replace(f"{LEARNED} ", f"{LEARNED}: ") for quantity in quantities]
+    best, front, rows = board.best(), [] if first else board.front(), []
+    for standing in board.standings:
+        name = f"**{standing.method}**" if standing.method in best else standing.method
+        name += " *" if standing.method in front else ""
+        numbers = [shown(standing, quantity) for quantity in quantities]
+        ends = [km_before_and_after(standing), shown(standing, OLD_ANSWERS)]
+        counts = [str(len(standing.seeds)), str(len(standing.failed))]
+        setting = rate(standing) if first else strength(standing)
+        rows.append([standing.uses, name, setting, *numbers, *ends, *counts])
+    return table([*header, "map km", "old answers km", "seeds", "failed"], rows)
 
 
 def _about(records: Sequence[BenchRecord]) -> str:
