@@ -13,6 +13,7 @@ quantities.py: `map kept`, `task SLICE` (in km), `forgetting`, ...
     {{rate|A0/naive}}                           the learning rate, as a multiple of the scenario's: "x 2"
     {{variance|A1}}                             which score the first protocol's volume is ordered by, in per cent
     {{table|A0}}  {{sequence|A3}}               readings of all its methods; measures of continual learning
+    {{advice|A1}}  {{front|A1|what it shows}}   what to use; the leaderboard's picture
     {{budgets|map kept}}                        A2: a row per method, a column per number of old pairs
     {{figure|A0|what it shows}}                 the picture of a scenario: several with `+`, as A4+A6+A7
     {{command|A0}}  {{failures}}  {{below|A1}}  what makes it again; what failed; who is below naive in every seed
@@ -30,16 +31,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from atlantis.bench.cells import conditions, kinds, percent, rate, spec_of, with_interval
-from atlantis.bench.quantities import (
-    KEPT_ANSWERS,
-    KEPT_MAP,
-    LEARNED,
-    MEASURES,
-    OLD_ANSWERS,
-    WITH_ANSWERS,
-    is_km,
-)
+from atlantis.bench.advice import what_to_use
+from atlantis.bench.cells import conditions, percent, rate, readings_of, spec_of, with_interval
+from atlantis.bench.leaderboard import picture_name as board_picture
+from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS, is_km
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.scenarios import BUDGETS
 from atlantis.bench.standing import Board, Standing, boards, mean_and_interval
@@ -100,7 +95,7 @@ class _Page:
                 "mean": self.mean, "less": self.less, "higher": self.higher, "table": self.table,
                 "sequence": self.sequence, "budgets": self.budgets, "figure": self.figure, "command": self.command,
                 "failures": self.failures, "below": self.below, "about": self.about, "rate": self.rate,
-                "variance": self.variance, "positive": self.positive,
+                "variance": self.variance, "positive": self.positive, "advice": self.advice, "front": self.front,
             },
         )  # fmt: skip
 
@@ -163,10 +158,7 @@ class _Page:
 
     def table(self, scenario: str) -> str:
         of_scenario = self._of(scenario)
-        of_kinds = [
-            f"{LEARNED} {kind}" for kind in dict.fromkeys(kind for board in of_scenario for kind in kinds(board))
-        ]
-        quantities = (KEPT_MAP, KEPT_ANSWERS, *of_kinds, "integration", WITH_ANSWERS, "km_end", OLD_ANSWERS)
+        quantities = [*dict.fromkeys(q for board in of_scenario for q in readings_of(board)), "km_end", OLD_ANSWERS]
         rows = [
             [
                 board.variant,
@@ -208,6 +200,13 @@ class _Page:
     def figure(self, scenarios: str, caption: str) -> str:
         of_scenarios = [self._of(scenario) for scenario in scenarios.split("+")]
         return f"![{caption}]({self.pictures}/{picture_name(scenarios)})" if any(of_scenarios) else NOT_RUN
+
+    def advice(self, scenario: str) -> str:
+        return "\n\n".join(what_to_use(board) for board in self._of(scenario)) or NOT_RUN
+
+    def front(self, scenario: str, caption: str) -> str:
+        pictures = [f"![{caption}]({self.pictures}/{board_picture(board)})" for board in self._of(scenario)]
+        return "\n".join(pictures) or NOT_RUN
 
     def below(self, scenario: str) -> str:
         """Methods whose volume is below naive's in every seed that both have."""

@@ -8,7 +8,7 @@ The same tables give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,8 @@ from atlantis.readout.files import rows_where
 from atlantis.readout.interventions import TOKENS
 from atlantis.scales import IDENTITY, LOG, Scale
 from atlantis.statistics import seed_interval
+from scripts.method_numbers import REPAIR, Methods
 from scripts.places import PLACE, fill
-from scripts.repair_numbers import Repair
 
 ROOT = Path(__file__).parents[1]
 PROSE = Path(__file__).with_name("mechanism.md")
@@ -210,7 +210,7 @@ def _block(cut: int) -> str:
 
 def page(prose: str) -> str:
     """The prose with its places filled."""
-    numbers, repair = Numbers(), Repair()
+    numbers, repair = Numbers(), Methods(REPAIR)
     tables = {
         "tokens": lambda: tokens_table(numbers),
         "bases": lambda: bases_table(numbers),
@@ -221,7 +221,7 @@ def page(prose: str) -> str:
         "controls": lambda: controls_table(numbers),
         "repairs": lambda: repair.table,
     }
-    places: Mapping[str, object] = tables | {
+    places: Mapping[str, Callable[..., str]] = tables | {
         "n_bases": lambda: str(numbers.n_bases),
         "place": numbers.place,
         "best": numbers.best,
@@ -234,7 +234,7 @@ def page(prose: str) -> str:
         "repair_less": repair.less,
         "repair_seeds": lambda: repair.seeds,
     }
-    return PLACE.sub(lambda match: fill(match, places), prose)  # type: ignore[arg-type]
+    return PLACE.sub(lambda match: fill(match, places), prose)
 
 
 def main() -> None:

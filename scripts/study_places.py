@@ -21,8 +21,8 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{demo|PATH|FORMAT}}            a number of the demo's record
     {{stitched|LOWER|CUT|BETWEEN}}  error in km of joined models; {{moved|BASE|CUT|TOKENS|CHANGE}}, {{place}}: how far
                                     answers go when states are changed. All three as docs/mechanism.md has them
-    {{repair|METHOD|QUANTITY}}      a score of a method in the experiment on repair: mean over seeds and interval
-    {{repair_seeds}}                how many seeds that has
+    {{scored|METHOD|QUANTITY}}      a score of a method in A1 of the second protocol: mean over seeds and interval
+    {{scored_seeds}}                how many seeds that has
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ from scripts import bases
 from scripts.bases import bases_of
 from scripts.groups import MAP_KM, Group, groups_of, mean_and_interval, number, on_map, on_task, pairs_of
 from scripts.mechanism_page import Numbers
+from scripts.method_numbers import SCORED, Methods
 from scripts.places import PLACE, fill
-from scripts.repair_numbers import Repair
 from scripts.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
 
 OPTIONAL = "{{optional}}"
@@ -85,14 +85,18 @@ class _Places:
                 "less": self.less, "equal": self.equal, "draws": self.draws, "r2": self.r2, "study": self.study,
                 "answers": self.answers, "virtual": self.virtual, "virtual_draws": self.virtual_draws,
                 "one": self.one, "bench": self.bench, "study_row": self.study_row, "demo": self.demo,
-                "stitched": self.stitched, "moved": self.moved, "place": self.place, "repair": Repair().value,
-                "repair_seeds": lambda: Repair().seeds,
+                "stitched": self.stitched, "moved": self.moved, "place": self.place, "scored": self._scored.value,
+                "scored_seeds": lambda: self._scored.seeds,
             },
         )  # fmt: skip
 
     @cached_property
     def _mechanism(self) -> Numbers:
         return Numbers()
+
+    @cached_property
+    def _scored(self) -> Methods:
+        return Methods(SCORED)
 
     def stitched(self, lower: str, cut: str, between: str) -> str:
         return self._mechanism.stitch(lower, cut, between)

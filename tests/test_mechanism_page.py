@@ -7,7 +7,7 @@ import pytest
 
 from scripts import mechanism_page
 from scripts.mechanism_page import PROBED, SEEDS, Numbers, mean_of, only
-from scripts.repair_numbers import Repair
+from scripts.method_numbers import REPAIR, Methods
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_new_cities_are_on_the_map(numbers: Numbers) -> None:
 
 
 def by_seed(method: str, quantity: str) -> np.ndarray:
-    standing = Repair().board.of(method)
+    standing = Methods(REPAIR).board.of(method)
     assert standing is not None
     values = standing.array(quantity)
     assert len(values) == len(SEEDS) or method == "fixed_mean"
@@ -89,7 +89,7 @@ def test_neither_the_upper_blocks_nor_the_mean_are_what_to_keep() -> None:
 
 def test_the_experiments_page_has_its_table_and_its_verdicts() -> None:
     page = (mechanism_page.ROOT / "experiments" / "2026-11-28_repair" / "README.md").read_text(encoding="utf-8")
-    assert Repair().table in page
+    assert Methods(REPAIR).table in page
     naive, alone, repair, replay = (by_seed(name, "answers") for name in ("naive", "lower_alone", "repair", "replay"))
     assert (alone < repair).all() and repair.mean() < replay.mean()
     assert alone.mean() - naive.mean() < 0.1 and not (alone > naive).all(), "not shown to keep more"

@@ -89,12 +89,7 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
 
     Raises UserError for records of two protocols.
     """
-    protocols = sorted({record.protocol for record in records})
-    if not protocols:
-        raise UserError("no records; give the files of some, or their folder")
-    if len(protocols) > 1:
-        raise UserError("the records are of two protocols, which share no table; write a page for each")
-    first = protocols == [1]
+    first = protocol_of(records) == 1
     sections: tuple[Sections, ...] = (first_page.scores,) if first else (_differences, _firmness, _price)
     parts = [(first_page.INTRODUCTION if first else INTRODUCTION).format(n=len(records))]
     of_records = boards(records)
@@ -111,6 +106,16 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
             parts += [*(section(board) for section in sections), _continual(board), _failures(board)]
         parts += ["### Trials", _trials(of_tier), "### Commands", _commands(of_tier)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def protocol_of(records: Sequence[BenchRecord]) -> int:
+    """The records' protocol. Raises UserError if they are of two, or none at all."""
+    protocols = {record.protocol for record in records}
+    if not protocols:
+        raise UserError("no records; give the files of some, or their folder")
+    if len(protocols) > 1:
+        raise UserError("the records are of two protocols, which share no table; write a page for each")
+    return protocols.pop()
 
 
 # --- the second protocol's tables

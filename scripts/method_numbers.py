@@ -1,4 +1,4 @@
-"""What the methods that follow from what breaks keep and learn, from the records of experiments/2026-11-28_repair."""
+"""What methods keep and learn in the benchmark's scenario A1, from the records of an experiment."""
 
 from __future__ import annotations
 
@@ -11,24 +11,33 @@ from atlantis.bench.standing import Board, boards, compared
 from atlantis.errors import UserError
 from atlantis.markdown import table
 
-RECORDS = Path(__file__).parents[1] / "experiments" / "2026-11-28_repair" / "records"
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+REPAIR = EXPERIMENTS / "2026-11-28_repair" / "records"
+"""Six methods, untuned, three seeds."""
+SCORED = EXPERIMENTS / "2026-11-28_benchmark_2" / "records"
+"""What the benchmark's second protocol has scored."""
 QUANTITIES = ("answers", "learned", "integration", "map", "volume", "task world-world")
 TITLES = {"answers": "old answers", "task world-world": "old answers km"}
 
 
-class Repair:
+class Methods:
     """Scores with intervals over seeds, by method: `value`, `less` for a paired difference, and a `table`."""
+
+    def __init__(self, records: Path) -> None:
+        self.records = records
 
     @cached_property
     def board(self) -> Board:
-        (board,) = boards(read_records([RECORDS]))
-        return board
+        for board in boards(read_records([self.records])):
+            if board.title == "A1":
+                return board
+        raise UserError(f"{self.records}: has no record of A1")
 
     def value(self, method: str, quantity: str) -> str:
         """A quantity's mean over the seeds, and its interval."""
         standing = self.board.of(method)
         if standing is None:
-            raise UserError(f"{RECORDS}: has no record of {method}")
+            raise UserError(f"{self.records}: has no record of {method}")
         return shown(standing, quantity)
 
     def less(self, method: str, other: str, quantity: str) -> str:
@@ -36,7 +45,7 @@ class Repair:
         ours, theirs = self.board.of(method), self.board.of(other)
         comparison = None if ours is None or theirs is None else compared(ours, theirs, quantity)
         if comparison is None:
-            raise UserError(f"{RECORDS}: has no seed of both {method} and {other}")
+            raise UserError(f"{self.records}: has no seed of both {method} and {other}")
         return difference(comparison)
 
     @property
