@@ -27,18 +27,19 @@ ROOT = Path(__file__).parents[1]
 PROSE = Path(__file__).with_name("collapse.md")
 PAGE = ROOT / "docs" / "collapse.md"
 EXPERIMENT = ROOT / "experiments" / "2026-11-28_study_collapse"
-ORDER, LETTER, RECIPE = "smaller id first", "to the letter", "300 cities met first"
+ORDER, LETTER, STOPPED, RECIPE = "smaller id first", "to the letter", "stopped early", "300 cities met first"
 CONDITIONS = {
     "a coin": [ROOT / "experiments" / "2026-11-27_gpu_study" / "records", EXPERIMENT / "records" / "plain"],
     ORDER: [EXPERIMENT / "records" / "order"],
     "float16": [EXPERIMENT / "records" / "fp16"],
     "cities not thinned": [EXPERIMENT / "records" / "cities"],
     LETTER: [EXPERIMENT / "records" / "letter"],
+    STOPPED: [EXPERIMENT / "records" / "early"],
     RECIPE: [
         ROOT / "experiments/2026-11-25_why_it_holds/records/atlantis_cross_finetune_from_quick_base_seed43.json",
     ],
 }
-"""What differs from the project's own base run, and where its records are. All but the last were trained on a GPU."""
+"""What differs from the project's own base run, and where its records are. The last two were trained on a CPU."""
 EARLY = 196
 """The step of the cross run at which the study's map had already fallen."""
 
@@ -203,6 +204,7 @@ def page(prose: str) -> str:
                 "order_adds": order_adds,
                 "worst": worst,
                 "order_42": lambda what: one_cross(ORDER, 42, what),
+                "stopped": lambda what: one_cross(STOPPED, 42, what),
                 "recipe": lambda what: one_cross(RECIPE, 43, what),
                 "added": lambda condition: spread(list(records.added_km(condition, EARLY).values())),
                 "base_km": lambda condition: spread(list(records.base_km(condition).values())),

@@ -10,6 +10,8 @@ quantities.py: `map kept`, `task SLICE` (in km), `forgetting`, ...
                                                 shown" where that holds 0
     {{higher|A0/replay|A0/naive|map kept}}      in how many of the seeds it is higher: "2 of 3 seeds"
     {{positive|A0/naive|learned}}               in how many of the seeds it is above 0: "3 of 3 seeds"
+    {{seeds|A0/naive|map kept}}                 its value in each seed, in their order
+    {{seconds|A0/replay}}                       training and evaluation, as a multiple of plain fine-tuning's
     {{rate|A0/naive}}                           the learning rate, as a multiple of the scenario's: "x 2"
     {{variance|A1}}                             which score the first protocol's volume is ordered by, in per cent
     {{table|A0}}  {{sequence|A3}}               readings of all its methods; measures of continual learning
@@ -34,10 +36,11 @@ import numpy as np
 from atlantis.bench.advice import what_to_use
 from atlantis.bench.cells import conditions, percent, rate, readings_of, spec_of, with_interval
 from atlantis.bench.leaderboard import picture_name as board_picture
+from atlantis.bench.price import clock_of, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS, is_km
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.scenarios import BUDGETS
-from atlantis.bench.standing import Board, Standing, boards, mean_and_interval
+from atlantis.bench.standing import REFERENCES, Board, Standing, boards, mean_and_interval
 from atlantis.errors import UserError
 from atlantis.markdown import table
 from atlantis.report.tables import ABSENT
@@ -96,6 +99,7 @@ class _Page:
                 "sequence": self.sequence, "budgets": self.budgets, "figure": self.figure, "command": self.command,
                 "failures": self.failures, "below": self.below, "about": self.about, "rate": self.rate,
                 "variance": self.variance, "positive": self.positive, "advice": self.advice, "front": self.front,
+                "seeds": self.by_seed, "seconds": self.seconds,
             },
         )  # fmt: skip
 
@@ -116,6 +120,18 @@ class _Page:
     def positive(self, row: str, quantity: str) -> str:
         values = self._values(row, quantity).values()
         return NOT_RUN if not values else f"{sum(value > 0 for value in values)} of {len(values)} seeds"
+
+    def by_seed(self, row: str, quantity: str) -> str:
+        values = self._values(row, quantity)
+        return ", ".join(f"{value:{spec_of(quantity)}}" for value in values.values()) or NOT_RUN
+
+    def seconds(self, row: str) -> str:
+        self._values(row, "volume")
+        standing, board = self._standing(row), self.boards.get(row.rpartition("/")[0])
+        if standing is None or board is None:
+            return NOT_RUN
+        beside = seconds_beside(standing, board.of(REFERENCES[0]), clock_of(board))
+        return ABSENT if beside is None else f"{beside:.2f}"
 
     def rate(self, row: str) -> str:
         self._values(row, "rate")

@@ -78,7 +78,7 @@ def what_to_use(board: Board) -> str:
     header = ["you have", "use", "volume", "less naive, paired", "old answers", "learned"]
     header += ["seconds, x naive", "old pairs kept", "not told apart from it by these seeds"]
     intro = (
-        "**What to use**, by the volume, of the methods that have every seed and do not keep all old pairs. What adds no "
-        "choice has no row."
+        "**What to use**, by the volume, of the methods that have every seed and do not keep all old pairs. A row is "
+        "left out if it allows no more methods than the row before."
     )
     return f"{intro}\n\n{table(header, rows)}"

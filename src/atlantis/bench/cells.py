@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from atlantis.bench.quantities import LEARNED, POINT, WITH_ANSWERS, is_km, rate_factor
+from atlantis.bench.quantities import (
+    LEARNED,
+    OLD_ANSWERS,
+    OLD_ANSWERS_START,
+    POINT,
+    WITH_ANSWERS,
+    is_km,
+    rate_factor,
+)
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, mean_and_interval
 from atlantis.names import SLICES
@@ -106,3 +114,9 @@ def km_before_and_after(standing: Standing) -> str:
         return ABSENT
     start, end = (standing.array(key).mean() for key in ("km_start", "km_end"))
     return f"{start:,.0f} → {end:,.0f}"
+
+
+def answers_before_and_after(standing: Standing) -> str:
+    """The error of the old answers at the start, where it is known, and at the end with its interval."""
+    start = standing.array(OLD_ANSWERS_START)
+    return f"{start.mean():,.0f} → {shown(standing, OLD_ANSWERS)}" if len(start) else shown(standing, OLD_ANSWERS)

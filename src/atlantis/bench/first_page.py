@@ -25,7 +25,7 @@ most 1 in each seed.
   two things at once.**
 - *Map kept*: the map's error at the start over that at the end, at most 1. The map's error is that of a probe fitted
   anew, on real cities held out from it; *map km* has it before and after.
-- *Answers kept*: the same of the answers to pairs of real cities; *old answers km* has them at the end.
+- *Answers kept*: the same of the answers to pairs of real cities; *old answers km* has them before and after.
 - *Learned*: 1 - error / error of the best constant answer, for each kind of new pairs. 0 is no better than always
   answering the median, and below 0 is worse.
 - *Integration*: how well a probe of real cities places the new ones, from 0 to 1.

@@ -10,6 +10,7 @@ from pathlib import Path
 from atlantis.bench import first_page
 from atlantis.bench.advice import what_to_use
 from atlantis.bench.cells import (
+    answers_before_and_after,
     conditions,
     difference,
     km_before_and_after,
@@ -23,7 +24,7 @@ from atlantis.bench.cells import (
 from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, judged
 from atlantis.bench.plan import pairings
 from atlantis.bench.price import clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
-from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS
+from atlantis.bench.quantities import LEARNED, MEASURES
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.sensitivity import changes, least_difference
 from atlantis.bench.standing import REFERENCES, Board, boards
@@ -50,7 +51,7 @@ volume. The best of several is partly so by luck: what these seeds do not tell f
 - *Map*: the map's error at the start over that at the end, at most 1. The map's error is that of a probe fitted anew,
   on real cities held out from it. *Map km* has it before and after.
 - *Answers*: the skill of the answers to held-out pairs of real cities at the end, over that at the start. *Old answers
-  km* has their error at the end.
+  km* has their error before and after: an error that grows from 50 to 400 km still has most of the skill.
 - *Learned*: 1 - error / error of the best constant answer, for each kind of new pairs. 0 is no better than always
   answering the median, and below 0 is worse. The score *acquisition* is the mean of the kinds, at least 0.
 - *Integration*: how well a probe of real cities places the new ones.
@@ -64,6 +65,9 @@ and integration, and one of them higher. A star (*): none is as high in answers 
 front for who wants old answers kept and new ones learned. A seed with a failed run has no number and is counted as
 failed.
 
+**The pictures.** A mark is filled where the table has bold. A bar is the interval. What is learned is drawn from 0 up:
+below, a constant answer is better.
+
 **The table of differences.** The volume's paired differences from two references, seed by seed, and the chance that a
 seed is higher than one of the reference.
 
@@ -76,8 +80,8 @@ hand, and both for a hundredth of volume.
 The first protocol's page is [leaderboard_1.md](leaderboard_1.md)."""
 
 SMALL = (
-    "Few seeds: with three, an interval is wide, and no p-value of n seeds is below 2 / 2^n (0.25 for three). "
-    "The seeds share a base, so nothing here is about other bases."
+    "Few seeds: with three, an interval is wide, and no p-value of n seeds is below 2 / 2^n (0.25 for three, "
+    "0.0625 for five). The seeds share a base, so nothing here is about other bases."
 )
 
 
@@ -177,7 +181,7 @@ def _price(board: Board) -> str:
 
 
 def _rounded(number: float | None) -> str:
-    return ABSENT if number is None else f"{number:,.3g}"
+    return ABSENT if number is None else f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 # --- both protocols'
@@ -193,7 +197,7 @@ def _readings(board: Board) -> str:
         name = f"**{standing.method}**" if standing.method in best else standing.method
         name += " *" if standing.method in front else ""
         numbers = [shown(standing, quantity) for quantity in quantities]
-        ends = [km_before_and_after(standing), shown(standing, OLD_ANSWERS)]
+        ends = [km_before_and_after(standing), answers_before_and_after(standing)]
         counts = [str(len(standing.seeds)), str(len(standing.failed))]
         setting = rate(standing) if first else strength(standing)
         rows.append([standing.uses, name, setting, *numbers, *ends, *counts])
@@ -230,7 +234,8 @@ def _named(of_tier: Sequence[Board]) -> str:
     header = ["", "expected", "difference", "seeds", f"p, Holm over {len(HYPOTHESES)}"]
     note = (
         f"Named on {DATE}, before any run of the gpu tier. The first protocol's cpu tier had been seen, so for it they "
-        "are no predictions. All variants and scenarios are one family. [What each asks](benchmark.md#statistics)."
+        "are no predictions. All variants and scenarios are one family. *Answers kept* is a ratio of errors, and not "
+        "the score *answers*. [What each asks](benchmark.md#statistics)."
     )
     return f"{table(header, rows)}\n\n{note}"
 

@@ -61,7 +61,7 @@ def _panel(ax: Axes, board: Board, kept: str, quantity: str) -> None:
         points.append((standing.method, x, y, filled))
     ax.locator_params(axis="x", nbins=5)
     ax.set_xlabel(f"old {kept}" if kept == "answers" else kept)
-    ax.set_ylabel(f"{quantity} (0: no better than a constant answer)" if quantity == LEARNED else quantity)
+    ax.set_ylabel(f"{quantity} (0 or below: no better than a constant)" if quantity == LEARNED else quantity)
     _name(ax, points)
 
 

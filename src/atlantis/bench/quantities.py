@@ -38,6 +38,7 @@ MOVED = "turned or shifted"
 
 OLD_ANSWERS = f"task {OLD}"
 """What the model answers to pairs of real cities: the task that was learned first."""
+OLD_ANSWERS_START = f"{OLD_ANSWERS} at the start"
 
 POINT = {1: (KEPT_MAP, KEPT_ANSWERS, LEARNED, "integration"), 2: ("map", "answers", LEARNED, "integration")}
 """By protocol, what methods are compared by side by side: no other is as good in all and better in one."""
@@ -128,6 +129,7 @@ def _volume(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores)
 _READINGS: dict[str, Reader] = {
     KEPT_MAP: _map_kept,
     KEPT_ANSWERS: _answers_kept,
+    OLD_ANSWERS_START: lambda record, numbers, scores: _answers_start(record, numbers),
     LEARNED: _learned,
     WITH_ANSWERS: _volume,
     "volume": lambda record, numbers, scores: scores.volume,
