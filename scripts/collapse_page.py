@@ -92,7 +92,7 @@ def bases_table(records: Records) -> str:
     return table(["condition", "seed", "R² lon / lat", "map, km", "answers, km"], rows, "lrrrr")
 
 
-def _study_cross() -> tuple[StudyMap, StudyMap]:
+def study_cross() -> tuple[StudyMap, StudyMap]:
     """The map of the study's cross run at step `EARLY`, and at its end."""
     cross = [row for row in TUNED_MAPS if row.run == "cross"]
     return next(row for row in cross if row.step == EARLY), next(row for row in cross if row.step == row.total)
@@ -100,7 +100,7 @@ def _study_cross() -> tuple[StudyMap, StudyMap]:
 
 def study(what: str) -> str:
     """A number of the study's, by the name that the prose has for it."""
-    early, end = _study_cross()
+    early, end = study_cross()
     return {
         "base": _pair(BASE_END),
         "end": _pair(end),
@@ -113,7 +113,7 @@ def study(what: str) -> str:
 
 
 def cross_table(records: Records) -> str:
-    early, end = _study_cross()
+    early, end = study_cross()
     rows = [["the study", "42", _pair(BASE_END), _pair(early), _pair(end), "not reported", study("added")]]
     for condition in CONDITIONS:
         early_km, end_km = records.added_km(condition, EARLY), records.added_km(condition)
@@ -174,10 +174,10 @@ def page(prose: str) -> str:
         return f"{mean}; seed by seed {', '.join(f'{value:,.0f}' for value in differences)})"
 
     def one_cross(condition: str, seed: int, what: str) -> str:
-        """Of one cross run: its base's error of the map, the map at its end, or what it added to the error."""
+        """Of one cross run: the map at its start or end, its base's error of the map, or what it added to the error."""
         record = next(record for record in records.runs(condition, "cross") if record.seed == seed)
-        if what == "end":
-            return _r2(record.evaluations[-1])
+        if what in ("start", "end"):
+            return _r2(record.evaluations[0 if what == "start" else -1])
         if what == "base":
             return f"{_km(record.evaluations[0]):,.0f} km"
         early, end = (records.added_km(condition, step)[seed] for step in (EARLY, None))
