@@ -40,12 +40,10 @@ from atlantis.bench.price import clock_of, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS, is_km
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.scenarios import BUDGETS
-from atlantis.bench.standing import REFERENCES, Board, Standing, boards, mean_and_interval
+from atlantis.bench.standing import REFERENCES, Board, Standing, boards, difference_interval, mean_and_interval
 from atlantis.errors import UserError
 from atlantis.markdown import table
 from atlantis.report.tables import ABSENT
-from atlantis.scales import IDENTITY
-from atlantis.statistics import seed_interval
 from scripts.groups import NOT_RUN
 from scripts.places import PLACE, fill
 
@@ -271,7 +269,7 @@ def _shown(values: np.ndarray, quantity: str) -> str:
 
 def _difference(values: np.ndarray, quantity: str) -> str:
     """Mean and interval of paired differences, and whether they are shown to be any."""
-    interval = seed_interval(values, IDENTITY)
+    interval = difference_interval(values, quantity)
     text = _with_unit((float(values.mean()), interval.low, interval.high), quantity, "+")
     return text.replace(")", f"; {NOT_SHOWN})", 1) if interval.exists and interval.low <= 0 <= interval.high else text
 

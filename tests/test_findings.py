@@ -108,6 +108,14 @@ def test_a_difference_is_shown_only_where_its_interval_lacks_0() -> None:
     assert findings("{{less|A0/replay|A0/naive|retention}}", two)[0] == "+0.305", "two seeds have no interval"
 
 
+def test_the_interval_of_a_difference_of_scores_stays_within_1() -> None:
+    records = three("A0", "naive", 0.02, 0.03, 0.3) + three("A0", "replay", 0.98, 0.99, 0.97)
+    ends = student_t([0.96, 0.96, 0.67])
+    assert ends[1] > 1
+    text, _ = findings("{{less|A0/replay|A0/naive|retention}} {{less|A0/naive|A0/replay|retention}}", records)
+    assert text == f"+0.863 ({ends[0]:+.3f} to +1.000) -0.863 (-1.000 to {-ends[0]:+.3f})"
+
+
 def test_a_rate_is_that_of_the_trials() -> None:
     records = three("A1", "naive", 0.2, 0.3, setting="learning_rate", value=2.0)
     records += three("A1", "ewc", 0.2, 0.3, setting="weight", value=20.0)

@@ -56,6 +56,10 @@ class Interval(NamedTuple):
             return self
         return self._replace(low=min(self.low, value), high=max(self.high, value))
 
+    def within(self, low: float, high: float) -> Interval:
+        """The same, cut to what the quantity can be. What is cut off holds no value: it covers as often as before."""
+        return self if self.why else self._replace(low=max(self.low, low), high=min(self.high, high))
+
 
 def seed_interval(values: ArrayLike, scale: Scale = IDENTITY) -> Interval:
     """95 % interval of the mean of values (n,), one of each seed (or base, or draw): Student's t on `scale`.

@@ -14,7 +14,7 @@ import numpy as np
 from atlantis.bench.methods import NEEDS
 from atlantis.bench.quantities import FRONT, POINT, SCORES, scale_of, value
 from atlantis.bench.record import BenchRecord
-from atlantis.scales import IDENTITY
+from atlantis.scales import IDENTITY, SHARE
 from atlantis.statistics import Interval, hypervolume, pareto, probability_of_improvement, seed_interval
 
 REFERENCES = ("naive", "replay_1pct")
@@ -87,7 +87,13 @@ def compared(ours: Standing, theirs: Standing, quantity: str) -> Comparison | No
         return None
     differences = pairs[:, 0] - pairs[:, 1]
     improvement = probability_of_improvement(pairs[:, 0], pairs[:, 1])
-    return Comparison(differences, seed_interval(differences, IDENTITY), improvement)
+    return Comparison(differences, difference_interval(differences, quantity), improvement)
+
+
+def difference_interval(differences: np.ndarray, quantity: str) -> Interval:
+    """95 % interval of the mean of paired differences (n,) of a quantity; of two scores it is within -1 to 1."""
+    most = 1.0 if scale_of(quantity) is SHARE else np.inf
+    return seed_interval(differences, IDENTITY).within(-most, most)
 
 
 @dataclass(frozen=True)
