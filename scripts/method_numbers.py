@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 
-from atlantis.bench.cells import difference, shown
+from atlantis.bench.cells import difference, shown, spec_of
 from atlantis.bench.record import read_records
 from atlantis.bench.standing import Board, boards, compared
 from atlantis.errors import UserError
@@ -46,7 +46,7 @@ class Methods:
         comparison = None if ours is None or theirs is None else compared(ours, theirs, quantity)
         if comparison is None:
             raise UserError(f"{self.records}: has no seed of both {method} and {other}")
-        return difference(comparison)
+        return difference(comparison, spec_of(quantity))
 
     @property
     def seeds(self) -> str:

@@ -22,6 +22,7 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{stitched|LOWER|CUT|BETWEEN}}  error in km of joined models; {{moved|BASE|CUT|TOKENS|CHANGE}}, {{place}}: how far
                                     answers go when states are changed. All three as docs/mechanism.md has them
     {{scored|METHOD|QUANTITY}}      a score of a method in A1 of the second protocol: mean over seeds and interval
+    {{scored_less|METHOD|METHOD|QUANTITY}}    the first less the second, seed by seed
     {{scored_seeds}}                how many seeds that has
 """
 
@@ -86,6 +87,7 @@ class _Places:
                 "answers": self.answers, "virtual": self.virtual, "virtual_draws": self.virtual_draws,
                 "one": self.one, "bench": self.bench, "study_row": self.study_row, "demo": self.demo,
                 "stitched": self.stitched, "moved": self.moved, "place": self.place, "scored": self._scored.value,
+                "scored_less": self._scored.less,
                 "scored_seeds": lambda: self._scored.seeds,
             },
         )  # fmt: skip
