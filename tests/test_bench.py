@@ -36,6 +36,7 @@ from atlantis.bench.standing import boards
 from atlantis.bench.tiers import TIERS
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
+from atlantis.settings import RunConfig
 from atlantis.strategies.registry import known
 from atlantis.sweep import Local, Outcome, Queue
 from atlantis.training import train
@@ -222,7 +223,6 @@ def test_cities_that_move_keep_their_ids(small: Setup) -> None:
 
 def test_a_budget_binds_what_keeps_old_pairs(small: Setup) -> None:
     none, *budgets = scenarios.a2(small, 1)
-    assert none.runs[0].name == scenarios.a1(small, 1)[0].runs[0].name
     assert none.accepts(METHODS["naive"]) and not none.accepts(METHODS["replay"])
     for task, n in zip(budgets, (100, 1_000, 20_000), strict=True):
         assert {name for name in METHODS if task.accepts(METHODS[name])} == {
@@ -231,6 +231,20 @@ def test_a_budget_binds_what_keeps_old_pairs(small: Setup) -> None:
         (run,) = runs_of("cpu", Attempt(METHODS["replay_l2sp"], 0.01, 1, task)).runs
         replay, pull = (one.model_dump() for one in run.strategies)
         assert replay["buffer"] == n and pull["weight"] == 0.01
+
+
+def test_a_budget_that_changes_nothing_makes_no_new_run(small: Setup) -> None:
+    """With no old pair, and with as many as a method keeps anyway, A2's run is A1's: one name, and the same config."""
+
+    def run_of(method: str, task: scenarios.Case) -> RunConfig:
+        (run,) = runs_of("cpu", Attempt(METHODS[method], METHODS[method].default, 1, task)).runs
+        return run
+
+    (whole,), (none, hundred, thousand, most) = scenarios.a1(small, 1), scenarios.a2(small, 1)
+    assert run_of("l2sp", none) == run_of("l2sp", whole)
+    assert run_of("replay", most) == run_of("replay", whole)
+    names = {run_of("replay", task).name for task in (whole, hundred, thousand)}
+    assert names == {f"bench2_cpu_A1_replay_0.1{of}_seed1" for of in ("", "_buffer100", "_buffer1000")}
 
 
 def test_new_rows_take_part_where_there_are_some(small: Setup) -> None:

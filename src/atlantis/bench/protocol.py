@@ -11,7 +11,7 @@ call therefore goes on where it was stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,18 +40,18 @@ BackendIn = Callable[[Path], Backend]
 
 
 def runs_of(tier: str, attempt: Attempt) -> Case:
-    """The attempt's case with its method in every run, under names of their own."""
-    method = attempt.method
+    """The attempt's case with its method in every run; equal runs of two cases have one name, and are run once."""
+    method, buffer = attempt.method, attempt.case.buffer
     key = method.key if attempt.value is None else f"{method.key}_{attempt.value:.12g}"
     names: dict[str, str] = {}
     runs = []
     for run in attempt.case.runs:
-        names[str(run.name)] = f"bench2_{tier}_{run.name}_{key}_seed{attempt.seed}"
+        with_method = method.on(run, attempt.value, buffer)
+        limit = f"_buffer{buffer}" if with_method != method.on(run, attempt.value) else ""
+        names[str(run.name)] = f"bench2_{tier}_{run.name}_{key}{limit}_seed{attempt.seed}"
         base = names.get(str(run.base), run.base)
-        with_method = method.on(run, attempt.value, attempt.case.buffer)
         runs.append(with_method.model_copy(update={"name": names[str(run.name)], "base": base}))
-    old = attempt.case
-    return Case(old.scenario, old.variant, tuple(runs), old.repeat, old.buffer, old.without)
+    return replace(attempt.case, runs=tuple(runs))
 
 
 @dataclass(frozen=True)
