@@ -22,7 +22,7 @@ quantities.py: `map kept`, `task SLICE` (in km), `forgetting`, ...
     {{about}}                                   tier, seeds, device, versions
 
 A paragraph that asks for a record that there is not reads *not run* and names the command; that is in `missing` too,
-and so is a row that lacks a seed which other rows have.
+and so is a row that lacks a seed which other rows have (in the scenarios that have few seeds, one of the first few).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -41,6 +42,7 @@ from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS, is_km
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.scenarios import BUDGETS
 from atlantis.bench.standing import REFERENCES, Board, Standing, boards, difference_interval, mean_and_interval
+from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
 from atlantis.markdown import table
 from atlantis.report.tables import ABSENT
@@ -73,11 +75,14 @@ class _Page:
 
     def __init__(self, records: Sequence[BenchRecord], pictures: str) -> None:
         tiers = sorted({record.tier for record in records})
-        if len(tiers) != 1:
-            raise UserError(f"findings are of one tier, and these records are of {', '.join(tiers) or 'none'}")
+        if len(tiers) != 1 or tiers[0] not in TIERS:
+            raise UserError(
+                f"findings are of one tier ({', '.join(TIERS)}), and these records are of {', '.join(tiers) or 'none'}"
+            )
         self.tier, self.records, self.pictures = tiers[0], list(records), pictures
         self.boards = {board.title: board for board in boards(records)}
-        self.seeds = {record.seed for record in records}
+        self.like = replace(TIERS[self.tier], seeds=sorted({record.seed for record in records}))
+        """Their tier with the seeds that there are, of which some scenarios have fewer."""
         self.missing: list[str] = []
         self.partial: list[str] = []
         """Rows that lack some of the seeds: they are shown, with the seeds that they have."""
@@ -150,10 +155,11 @@ class _Page:
         title, _, method = row.rpartition("/")
         standing = self._standing(row)
         values = standing.by_seed(quantity) if standing else {}
-        command = self._command(title.partition(",")[0], method)
+        scenario = title.partition(",")[0]
+        command = self._command(scenario, method)
         if not values:
             self.missing.append(f"{row}, {quantity}: {command}")
-        elif standing and (absent := self.seeds - {record.seed for record in standing.records}):
+        elif standing and (absent := {*self.like.seeds_of(scenario)} - {r.seed for r in standing.records}):
             self.partial.append(f"{row}, seed {', '.join(map(str, sorted(absent)))}: {command}")
         return values
 

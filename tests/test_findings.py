@@ -128,6 +128,11 @@ def test_seeds_that_one_of_two_rows_lacks_do_not_count() -> None:
     text, missing = findings("{{higher|A1/naive|A0/naive|retention}}", records)
     assert text == "1 of 2 seeds"
     assert missing == ["A1/naive, seed 2: atlantis bench --tier cpu --only A1/naive"]
+    few = three("A4", "naive", 0.1, 0.9, 0.5) + three("A1", "naive", 0.1, 0.9, 0.5, 0.4)
+    assert not findings("{{mean|A4/naive|retention}}", few)[1], "the tier has three seeds there"
+    assert findings("{{mean|A4/naive|retention}}", few[1:])[1] == [
+        "A4/naive, seed 0: atlantis bench --tier cpu --only A4/naive"
+    ]
     records += [planted("A1", "naive", 2, None)]
     text, missing = findings("{{higher|A1/naive|A0/naive|retention}}", records)
     assert text == "1 of 2 seeds" and not missing, "a failure has a record"
@@ -178,8 +183,10 @@ def test_a_place_that_means_nothing_is_an_error(wrong: str) -> None:
 
 
 def test_records_of_two_tiers_are_not_mixed() -> None:
-    with pytest.raises(UserError, match="of one tier, and these records are of cpu, gpu"):
+    with pytest.raises(UserError, match="and these records are of cpu, gpu"):
         findings("", [planted("A0", "naive", 1, (1, 1, 1)), planted("A0", "naive", 1, (1, 1, 1), tier="gpu")])
+    with pytest.raises(UserError, match="of one tier .smoke, cpu, gpu., and these records are of mine"):
+        findings("", three("A0", "naive", 0.2, tier="mine"))
 
 
 # the prose
