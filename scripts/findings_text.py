@@ -13,7 +13,10 @@ quantities.py: `map kept`, `task SLICE` (in km), `forgetting`, ...
     {{seeds|A0/naive|map kept}}                 its value in each seed, in their order
     {{seconds|A0/replay}}                       training and evaluation, as a multiple of plain fine-tuning's
     {{rate|A0/naive}}                           the learning rate, as a multiple of the scenario's: "x 2"
+    {{strength|A1/replay}}                      what trials chose
     {{variance|A1}}                             which score the first protocol's volume is ordered by, in per cent
+    {{differences|A1|naive|replay,joint}}       a row per method: the first, and the others less the first
+    {{readings|A0/naive; A3, at once/naive}}    a row per case and method: readings
     {{table|A0}}  {{sequence|A3}}               readings of all its methods; measures of continual learning
     {{advice|A1}}  {{front|A1|what it shows}}   what to use; the leaderboard's picture
     {{budgets|map kept}}                        A2: a row per method, a column per number of old pairs
@@ -35,7 +38,7 @@ from dataclasses import replace
 import numpy as np
 
 from atlantis.bench.advice import what_to_use
-from atlantis.bench.cells import conditions, percent, rate, readings_of, spec_of, with_interval
+from atlantis.bench.cells import conditions, percent, rate, readings_of, spec_of, strength, with_interval
 from atlantis.bench.leaderboard import picture_name as board_picture
 from atlantis.bench.price import clock_of, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS, is_km
@@ -51,6 +54,16 @@ from scripts.places import PLACE, fill
 
 NOT_SHOWN = "not shown"
 """Of a difference whose interval holds 0: it is not shown to be one, nor to be none."""
+
+COMPARED = {
+    "answers": "old answers, score",
+    "km_end": "error of the map (lower is better)",
+    "integration": "integration",
+    "learned world-atlantis": "learned: pairs with the world",
+    "learned atlantis-atlantis": "learned: pairs within Atlantis",
+    "volume": "volume",
+}
+"""What a table of differences has, and what it calls it."""
 
 
 def findings(prose: str, records: Sequence[BenchRecord], pictures: str = "images") -> tuple[str, list[str]]:
@@ -102,7 +115,8 @@ class _Page:
                 "sequence": self.sequence, "budgets": self.budgets, "figure": self.figure, "command": self.command,
                 "failures": self.failures, "below": self.below, "about": self.about, "rate": self.rate,
                 "variance": self.variance, "positive": self.positive, "advice": self.advice, "front": self.front,
-                "seeds": self.by_seed, "seconds": self.seconds,
+                "seeds": self.by_seed, "seconds": self.seconds, "differences": self.differences,
+                "readings": self.readings, "strength": self.strength,
             },
         )  # fmt: skip
 
@@ -140,6 +154,11 @@ class _Page:
         self._values(row, "rate")
         standing = self._standing(row)
         return rate(standing) if standing else NOT_RUN
+
+    def strength(self, row: str) -> str:
+        self._values(row, "volume")
+        standing = self._standing(row)
+        return strength(standing) if standing else NOT_RUN
 
     def variance(self, scenario: str) -> str:
         (board,) = self._of(scenario) or [None]
@@ -195,6 +214,27 @@ class _Page:
         if not any(row[0] for row in rows):
             header, rows = header[1:], [row[1:] for row in rows]
         return table(header, rows) if rows else NOT_RUN
+
+    def differences(self, title: str, reference: str, methods: str) -> str:
+        """Readings of the reference, then of each method less the reference's, seed by seed."""
+        first = f"{title}/{reference}"
+        rows = [[f"`{reference}`", *(self.mean(first, quantity) for quantity in COMPARED), self.seconds(first)]]
+        for method in methods.split(","):
+            row = f"{title}/{method}"
+            cells = [self.less(row, first, quantity) for quantity in COMPARED]
+            rows.append([f"`{method}`", *cells, self.seconds(row)])
+        return table(["", *COMPARED.values(), f"seconds, x {reference}"], rows)
+
+    def readings(self, rows: str) -> str:
+        """Readings of methods in cases; the method is named where it is not plain fine-tuning."""
+        quantities = {OLD_ANSWERS: "error of old answers", **COMPARED}
+        cells = []
+        for row in map(str.strip, rows.split(";")):
+            self._values(row, "volume")  # where there are none, it is missing
+            if standing := self._standing(row):
+                label = row.removesuffix(f"/{REFERENCES[0]}")
+                cells.append([label, *(_cell(standing, quantity) for quantity in quantities)])
+        return table(["", *quantities.values()], cells)
 
     def sequence(self, scenario: str) -> str:
         rows = [

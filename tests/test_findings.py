@@ -20,7 +20,7 @@ from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.scores import FirstScores
 from atlantis.errors import UserError
 from scripts.findings import PROSE, page
-from scripts.findings_text import PLACE, figures, findings, picture_name
+from scripts.findings_text import COMPARED, PLACE, figures, findings, picture_name
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "2026-11-24_benchmark" / "records"
@@ -140,6 +140,38 @@ def test_seeds_that_one_of_two_rows_lacks_do_not_count() -> None:
     assert text == "- A1_naive_seed2: it broke"
 
 
+def cells(text: str) -> list[list[str]]:
+    """The rows of a Markdown table, its header first."""
+    rows = [[cell.strip() for cell in line[1:-1].split("|")] for line in text.splitlines()]
+    return [rows[0], *rows[2:]]
+
+
+def test_a_table_of_differences_has_a_reference_and_what_others_differ_from_it_by() -> None:
+    records = read_records(tracked("experiments/*_benchmark_2/records/*.json"))
+    asked = "{{differences|A1|naive|distill,joint}}"
+    _, *rows = cells(findings(asked, records)[0])
+    assert [row[0] for row in rows] == ["`naive`", "`distill`", "`joint`"]
+    for i, quantity in enumerate(COMPARED, start=1):
+        first, *others = (row[i] for row in rows)
+        assert first == findings(f"{{{{mean|A1/naive|{quantity}}}}}", records)[0]
+        for method, cell in zip(("distill", "joint"), others, strict=True):
+            assert cell == findings(f"{{{{less|A1/{method}|A1/naive|{quantity}}}}}", records)[0]
+    assert [row[-1] for row in rows] == [
+        findings(f"{{{{seconds|A1/{m}}}}}", records)[0] for m in ("naive", "distill", "joint")
+    ]
+    assert findings(asked, [r for r in records if r.method != "joint"])[0].startswith("*not run*: `atlantis bench")
+
+
+def test_a_table_of_readings_has_a_row_per_case_and_names_what_was_not_run() -> None:
+    records = read_records(tracked("experiments/*_benchmark_2/records/*.json"))
+    header, *rows = cells(findings("{{readings|A1/naive; A1/distill}}", records)[0])
+    assert [row[0] for row in rows] == ["A1", "A1/distill"]
+    for quantity, label in COMPARED.items():
+        assert rows[0][header.index(label)] == findings(f"{{{{mean|A1/naive|{quantity}}}}}", records)[0]
+    text, missing = findings("{{readings|A1/naive; A3, nowhere/naive}}", records)
+    assert missing and text == "*not run*: `atlantis bench --tier cpu --only A3/naive`"
+
+
 def test_orders_of_a_seed_are_averaged() -> None:
     given: dict[str, Any] = {"variant": SEQUENCE}
     measures = ("average_skill", "forgetting", "backward_transfer", "forward_transfer")
@@ -185,7 +217,7 @@ def test_a_place_that_means_nothing_is_an_error(wrong: str) -> None:
 def test_records_of_two_tiers_are_not_mixed() -> None:
     with pytest.raises(UserError, match="and these records are of cpu, gpu"):
         findings("", [planted("A0", "naive", 1, (1, 1, 1)), planted("A0", "naive", 1, (1, 1, 1), tier="gpu")])
-    with pytest.raises(UserError, match="of one tier .smoke, cpu, gpu., and these records are of mine"):
+    with pytest.raises(UserError, match=r"of one tier .smoke, cpu, gpu., and these records are of mine"):
         findings("", three("A0", "naive", 0.2, tier="mine"))
 
 

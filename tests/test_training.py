@@ -26,6 +26,7 @@ from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import AnchorsConfig, EvaluationConfig, RunConfig, TrainingConfig
 from atlantis.tasks import Questions
 from atlantis.tasks.score import by_slice, scores_of
+from atlantis.training import run as run_folder
 from atlantis.training import step as engine
 from atlantis.training import train
 from atlantis.training.order import Order, anchored, order_of
@@ -300,6 +301,30 @@ def test_a_crash_and_a_resume_equal_an_uninterrupted_run(
     with pytest.raises(UserError, match="--resume"):
         train(config)
     assert digests(train(config, resume=True)) == digests(small_run)
+
+
+def test_a_run_that_was_killed_has_the_seconds_of_all_its_steps(
+    small_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The clocks count steps here. What is done again after the kill counts once."""
+    config, original, calls = renamed(small_config, "killed"), engine.Engine.step, []
+    run = Path(config.output_root) / "experiments" / "killed"
+    monkeypatch.setattr(run_folder, "CLOCKS", dict.fromkeys(run_folder.CLOCKS, lambda: float(len(calls))))
+
+    def kill(self: engine.Engine, *args):
+        calls.append(None)
+        if len(calls) == 7:
+            shutil.copytree(run, tmp_path / "killed")
+            raise PullThePlug
+        return original(self, *args)
+
+    monkeypatch.setattr(engine.Engine, "step", kill)
+    with pytest.raises(PullThePlug):
+        train(config)
+    shutil.rmtree(run)
+    shutil.move(tmp_path / "killed", run)  # as a kill leaves it: nothing is noted afterwards
+    record = json.loads((train(config, resume=True) / "run.json").read_text())
+    assert record["training_seconds"] == record["processor_seconds"] == record["steps"] == 20
 
 
 def test_a_run_with_anchors_resumes_among_its_early_rows(

@@ -14,8 +14,6 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +92,7 @@ def train(
             run.note(status="running", dataset=inputs.about, **origin)
             if base is not None:
                 run.note(base={"path": str(base.checkpoint), "note": base.note})
-            with _timed(run):
+            with run.timed():
                 _train(run, inputs, base)
             artifacts.refuse_moved(path)
             state.keep_newest(path, 1)
@@ -285,23 +283,6 @@ def _say_odd_lengths(settings: TrainingConfig, order: Order, total: int) -> None
             f"training.warmup_steps: {settings.warmup_steps:,}, and the run has {total:,} steps: the rate never "
             "reaches training.learning_rate"
         )
-
-
-@contextmanager
-def _timed(run: RunFolder) -> Iterator[None]:
-    """Add the seconds that pass to the run's `training_seconds`, also when it is stopped or fails.
-
-    Those that its process has of the processors are added to `processor_seconds`: other programs do not change them.
-    """
-    clocks = {"training_seconds": time.monotonic, "processor_seconds": time.process_time}
-    started = {name: clock() for name, clock in clocks.items()}
-    try:
-        yield
-    finally:
-        passed = {name: clock() - started[name] for name, clock in clocks.items()}
-        if "training_seconds" in run.record and "processor_seconds" not in run.record:
-            del passed["processor_seconds"]  # of an older run, which did not note them: they would be of a part
-        run.note(**{name: round(run.record.get(name, 0.0) + seconds, 1) for name, seconds in passed.items()})
 
 
 def _interrupted(signum: int, run: Path, step: int) -> Interrupted:

@@ -7,6 +7,9 @@ import platform
 import shlex
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,9 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.settings import RunConfig
 from atlantis.strategies.registry import code_digest
+
+CLOCKS = {"training_seconds": time.monotonic, "processor_seconds": time.process_time}
+"""What a run notes of its time: what passes, and what its process has of the processors, whatever else they do."""
 
 
 class RunFolder:
@@ -32,6 +38,7 @@ class RunFolder:
         self.metrics = path / trust.LOG
         self.record = trust.read_record(path)
         self.seals: dict[str, str] = {}
+        self._counted_from: dict[str, float] = {}
         if not (path / "config.yaml").is_file():
             if path.is_dir() and any(not artifacts.is_passing(entry.name) for entry in path.iterdir()):
                 raise UserError(f"{path}: has files but no config.yaml, so it is no run; choose another name=")
@@ -92,6 +99,22 @@ class RunFolder:
         artifacts.refuse_moved(self.path)
         self.record |= facts
         trust.write_record(self.path, self.record)
+
+    @contextmanager
+    def timed(self) -> Iterator[None]:
+        """Count the time that passes, also when the run is stopped or fails."""
+        clocks = {name: clock() - self.record.get(name, 0.0) for name, clock in CLOCKS.items()}
+        if "training_seconds" in self.record and "processor_seconds" not in self.record:
+            del clocks["processor_seconds"]  # of an older run, which did not note them: they would be of a part
+        self._counted_from = clocks
+        try:
+            yield
+        finally:
+            self.note_seconds()
+
+    def note_seconds(self) -> None:
+        """Note how long it has been trained. With every saved state, since a run that is killed goes on from there."""
+        self.note(**{name: round(CLOCKS[name]() - start, 1) for name, start in self._counted_from.items()})
 
     def finish(self) -> None:
         """Note that the run is finished, and what its log and its checkpoints are."""

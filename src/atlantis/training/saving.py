@@ -67,6 +67,7 @@ def save_state(run: RunFolder, engine: Engine, step: int, window: list[float]) -
     progress = {"step": step, "log_bytes": run.log_size(), "losses": window}
     progress |= {"origin": run.from_what, "checkpoints": run.seals}
     state.save_state(run.path, engine, progress)
+    run.note_seconds()
     if engine.device.type == "cpu":
         release_freed_memory()
 
