@@ -13,10 +13,11 @@ quantities.py: `map kept`, `task SLICE` (in km), `forgetting`, ...
     {{seeds|A0/naive|map kept}}                 its value in each seed, in their order
     {{seconds|A0/replay}}                       training and evaluation, as a multiple of plain fine-tuning's
     {{rate|A0/naive}}                           the learning rate, as a multiple of the scenario's: "x 2"
-    {{strength|A1/replay}}                      what trials chose
+    {{strength|A1/replay}}  {{trials|A1/replay}}    what trials chose; what they tried, with its volume
     {{variance|A1}}                             which score the first protocol's volume is ordered by, in per cent
     {{differences|A1|naive|replay,joint}}       a row per method: the first, and the others less the first
-    {{readings|A0/naive; A3, at once/naive}}    a row per case and method: readings
+    {{errors|A1|naive,replay}}                  a row per method: errors in km
+    {{cases|naive|A0; A3, at once}}             the same of one method, a row per case
     {{table|A0}}  {{sequence|A3}}               readings of all its methods; measures of continual learning
     {{advice|A1}}  {{front|A1|what it shows}}   what to use; the leaderboard's picture
     {{budgets|map kept}}                        A2: a row per method, a column per number of old pairs
@@ -32,13 +33,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from atlantis.bench.advice import what_to_use
-from atlantis.bench.cells import conditions, percent, rate, readings_of, spec_of, strength, with_interval
+from atlantis.bench.cells import conditions, percent, rate, readings_of, spec_of, strength, tried, with_interval
 from atlantis.bench.leaderboard import picture_name as board_picture
 from atlantis.bench.price import clock_of, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS, is_km
@@ -48,6 +50,7 @@ from atlantis.bench.standing import REFERENCES, Board, Standing, boards, differe
 from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
 from atlantis.markdown import table
+from atlantis.names import SLICES
 from atlantis.report.tables import ABSENT
 from scripts.groups import NOT_RUN
 from scripts.places import PLACE, fill
@@ -55,15 +58,24 @@ from scripts.places import PLACE, fill
 NOT_SHOWN = "not shown"
 """Of a difference whose interval holds 0: it is not shown to be one, nor to be none."""
 
+NEW_PAIRS = dict(zip(SLICES[1:], ("pairs with real cities", "pairs within the region"), strict=True))
+"""By slice, what new pairs are called."""
+
 COMPARED = {
     "answers": "old answers, score",
     "km_end": "error of the map (lower is better)",
     "integration": "integration",
-    "learned world-atlantis": "learned: pairs with the world",
-    "learned atlantis-atlantis": "learned: pairs within Atlantis",
+    **{f"{LEARNED} {name}": f"{LEARNED}: {title}" for name, title in NEW_PAIRS.items()},
     "volume": "volume",
 }
 """What a table of differences has, and what it calls it."""
+
+ERRORS = {
+    OLD_ANSWERS: "old answers",
+    **{f"task {name}": title for name, title in NEW_PAIRS.items()},
+    "km_end": "map",
+}
+"""The same of a table of errors."""
 
 
 def findings(prose: str, records: Sequence[BenchRecord], pictures: str = "images") -> tuple[str, list[str]]:
@@ -116,7 +128,8 @@ class _Page:
                 "failures": self.failures, "below": self.below, "about": self.about, "rate": self.rate,
                 "variance": self.variance, "positive": self.positive, "advice": self.advice, "front": self.front,
                 "seeds": self.by_seed, "seconds": self.seconds, "differences": self.differences,
-                "readings": self.readings, "strength": self.strength,
+                "errors": self.errors, "cases": self.cases, "strength": self.strength,
+                "trials": self.trials,
             },
         )  # fmt: skip
 
@@ -156,9 +169,15 @@ class _Page:
         return rate(standing) if standing else NOT_RUN
 
     def strength(self, row: str) -> str:
-        self._values(row, "volume")
+        return self._of_standing(row, strength)
+
+    def trials(self, row: str) -> str:
+        return self._of_standing(row, tried)
+
+    def _of_standing(self, row: str, show: Callable[[Standing], str]) -> str:
+        self._values(row, "volume")  # where there are none, it is missing
         standing = self._standing(row)
-        return strength(standing) if standing else NOT_RUN
+        return show(standing) if standing else NOT_RUN
 
     def variance(self, scenario: str) -> str:
         (board,) = self._of(scenario) or [None]
@@ -225,16 +244,21 @@ class _Page:
             rows.append([f"`{method}`", *cells, self.seconds(row)])
         return table(["", *COMPARED.values(), f"seconds, x {reference}"], rows)
 
-    def readings(self, rows: str) -> str:
-        """Readings of methods in cases; the method is named where it is not plain fine-tuning."""
-        quantities = {OLD_ANSWERS: "error of old answers", **COMPARED}
-        cells = []
-        for row in map(str.strip, rows.split(";")):
-            self._values(row, "volume")  # where there are none, it is missing
-            if standing := self._standing(row):
-                label = row.removesuffix(f"/{REFERENCES[0]}")
-                cells.append([label, *(_cell(standing, quantity) for quantity in quantities)])
-        return table(["", *quantities.values()], cells)
+    def errors(self, title: str, methods: str) -> str:
+        """Errors in km, a row per method."""
+        return self._errors({f"`{method}`": f"{title}/{method}" for method in methods.split(",")})
+
+    def cases(self, method: str, titles: str) -> str:
+        """Errors in km of one method, a row per case."""
+        return self._errors({title: f"{title}/{method}" for title in map(str.strip, titles.split(";"))})
+
+    def _errors(self, rows: Mapping[str, str]) -> str:
+        """The rows by their labels."""
+        cells = [
+            [label, *(self._of_standing(row, partial(_cell, quantity=quantity)) for quantity in ERRORS)]
+            for label, row in rows.items()
+        ]
+        return table(["", *ERRORS.values()], cells)
 
     def sequence(self, scenario: str) -> str:
         rows = [

@@ -183,13 +183,15 @@ def test_what_to_use_goes_by_what_is_at_hand() -> None:
     ]
     (board,) = boards(records)
     nothing, names, pairs = advise(board)
-    assert (nothing.permission, nothing.best.method, nothing.equals) == ("nothing old", "l2sp", ("naive",))
+    assert (nothing.permission, nothing.best.method, nothing.equals) == ("the base", "l2sp", ("naive",))
     assert nothing.less_naive is not None and nothing.less_naive.interval.low < 0
-    assert (names.permission, names.best.method, names.equals) == ("old names", "distill", ())
-    assert (pairs.permission, pairs.best.method, pairs.equals) == ("old pairs", "distill", ("replay",))
+    assert (names.permission, names.best.method, names.equals) == ("the base, old names", "distill", ())
+    assert names.others == ("naive", "l2sp")
+    assert (pairs.permission, pairs.best.method) == ("the base, old names, old pairs", "distill")
+    assert (pairs.others, pairs.equals) == (("naive", "replay", "l2sp"), ("replay",))
     (few,) = boards([record for record in records if record.method in ("naive", "joint")])
     assert advise(few) == [] and what_to_use(few) == "", "one method is no choice, and a bound is none"
-    assert "| old names | `distill` |" in page(records) and "wise" not in what_to_use(board)
+    assert "| the base, old names | `distill` |" in page(records) and "wise" not in what_to_use(board)
 
 
 def test_a_page_says_what_of_its_tier_has_no_record_yet() -> None:

@@ -15,12 +15,12 @@ from tracked import tracked
 
 from atlantis.bench.continual import SequenceErrors
 from atlantis.bench.methods import METHODS
-from atlantis.bench.record import BenchRecord, read_records, write_record
+from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.scores import FirstScores
 from atlantis.errors import UserError
 from scripts.findings import PROSE, page
-from scripts.findings_text import COMPARED, PLACE, figures, findings, picture_name
+from scripts.findings_text import COMPARED, ERRORS, PLACE, figures, findings, picture_name
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "2026-11-24_benchmark" / "records"
@@ -162,14 +162,22 @@ def test_a_table_of_differences_has_a_reference_and_what_others_differ_from_it_b
     assert findings(asked, [r for r in records if r.method != "joint"])[0].startswith("*not run*: `atlantis bench")
 
 
-def test_a_table_of_readings_has_a_row_per_case_and_names_what_was_not_run() -> None:
+def test_a_table_of_errors_has_a_row_per_method_or_case_and_names_what_was_not_run() -> None:
     records = read_records(tracked("experiments/*_benchmark_2/records/*.json"))
-    header, *rows = cells(findings("{{readings|A1/naive; A1/distill}}", records)[0])
-    assert [row[0] for row in rows] == ["A1", "A1/distill"]
-    for quantity, label in COMPARED.items():
-        assert rows[0][header.index(label)] == findings(f"{{{{mean|A1/naive|{quantity}}}}}", records)[0]
-    text, missing = findings("{{readings|A1/naive; A3, nowhere/naive}}", records)
+    _, *rows = cells(findings("{{errors|A1|naive,distill}}", records)[0])
+    for method, (label, *row) in zip(("naive", "distill"), rows, strict=True):
+        assert label == f"`{method}`"
+        assert row == [findings(f"{{{{mean|A1/{method}|{quantity}}}}}", records)[0] for quantity in ERRORS]
+    _, case = cells(findings("{{cases|naive|A1}}", records)[0])
+    assert case == ["A1", *rows[0][1:]]
+    text, missing = findings("{{cases|naive|A1; A3, nowhere}}", records)
     assert missing and text == "*not run*: `atlantis bench --tier cpu --only A3/naive`"
+
+
+def test_what_trials_tried_and_chose() -> None:
+    tried = [Trial(value=0.1, volume=0.25, volumes=[0.25]), Trial(value=3, volume=None, volumes=[None], error="full")]
+    records = three("A1", "distill", 0.2, 0.3, setting="weight", value=0.1, trials=tried)
+    assert findings("{{strength|A1/distill}}; {{trials|A1/distill}}", records)[0] == "0.1; 0.1: 0.250, 3: failed"
 
 
 def test_orders_of_a_seed_are_averaged() -> None:

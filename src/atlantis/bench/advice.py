@@ -16,20 +16,24 @@ from atlantis.markdown import table
 from atlantis.report.tables import ABSENT
 
 PERMISSIONS: dict[str, frozenset[str]] = {
-    "nothing old": frozenset({"base weights", "optimizer state"}),
-    "old names": frozenset({"base weights", "optimizer state", "old prompts"}),
-    "old pairs": frozenset({"base weights", "optimizer state", "old prompts", "old data"}),
+    "the base": frozenset({"base weights", "optimizer state"}),
+    "the base, old names": frozenset({"base weights", "optimizer state", "old prompts"}),
+    "the base, old names, old pairs": frozenset({"base weights", "optimizer state", "old prompts", "old data"}),
 }
 """What a user has beside the model and the new pairs, and what methods may then need. Each includes the one before."""
 
 
 @dataclass(frozen=True)
 class Advice:
-    """`best`: the method; `equals`: those whose paired difference from it has an interval that holds 0, or none."""
+    """`best`: the method; `others` were allowed as well.
+
+    `equals`: those of them whose paired difference from it has an interval that holds 0, or none.
+    """
 
     permission: str
     best: Standing
     less_naive: Comparison | None
+    others: tuple[str, ...]
     equals: tuple[str, ...]
 
 
@@ -53,9 +57,10 @@ def advise(board: Board) -> list[Advice]:
 
 def _advice(permission: str, allowed: list[Standing], naive: Standing | None) -> Advice:
     best = max(allowed, key=lambda standing: standing.volumes.mean())
-    equals = [standing.method for standing in allowed if standing is not best and not _is_told_from(best, standing)]
+    others = [standing for standing in allowed if standing is not best]
+    equals = [standing.method for standing in others if not _is_told_from(best, standing)]
     less_naive = compared(best, naive, "volume") if naive is not None and naive is not best else None
-    return Advice(permission, best, less_naive, tuple(equals))
+    return Advice(permission, best, less_naive, tuple(standing.method for standing in others), tuple(equals))
 
 
 def _is_told_from(one: Standing, other: Standing) -> bool:
@@ -74,9 +79,10 @@ def what_to_use(board: Board) -> str:
         row = [item.permission, f"`{item.best.method}`", shown(item.best, "volume")]
         row.append(ABSENT if item.less_naive is None else difference(item.less_naive))
         row += [shown(item.best, "answers"), shown(item.best, LEARNED), ABSENT if beside is None else f"{beside:.2f}"]
-        rows.append([*row, f"{pairs:,}" if isinstance(pairs, int) else ABSENT, ", ".join(item.equals) or "none"])
-    header = ["you have", "use", "volume", "less naive, paired", "old answers", "learned"]
-    header += ["seconds, x naive", "old pairs kept", "not told apart from it by these seeds"]
+        row.append(f"{pairs:,}" if isinstance(pairs, int) else ABSENT)
+        rows.append([*row, ", ".join(item.others), ", ".join(item.equals) or "none"])
+    header = ["you have", "best so far", "volume", "volume, less naive's", "old answers", "learned (mean)"]
+    header += ["time, x naive", "old pairs to store", "compared with", "of these not told apart from it"]
     intro = (
         "**What to use**, by the volume, of the methods that have every seed and do not keep all old pairs. A row is "
         "left out if it allows no more methods than the row before."

@@ -84,6 +84,12 @@ def strength(standing: Standing) -> str:
     return ", ".join([*values, *rates]) or ABSENT
 
 
+def tried(standing: Standing) -> str:
+    """Each value that was tried for a method's setting, and its mean volume on the development ocean."""
+    trials = standing.records[0].trials
+    return ", ".join(f"{t.value:g}: {'failed' if t.volume is None else f'{t.volume:.3f}'}" for t in trials)
+
+
 def rate(standing: Standing) -> str:
     """The learning rate, as a multiple of the scenario's."""
     return " ".join(dict.fromkeys(f"x {rate_factor(record):g}" for record in standing.records))

@@ -18,6 +18,7 @@ from atlantis.bench.cells import (
     readings_of,
     shown,
     strength,
+    tried,
     volume_less_references,
     what_orders,
 )
@@ -263,9 +264,8 @@ def _trials(of_tier: Sequence[Board]) -> str:
         for standing in board.standings:
             first = standing.records[0]
             if first.trials:
-                tried = [f"{t.value:g}: {'failed' if t.volume is None else f'{t.volume:.3f}'}" for t in first.trials]
                 chosen = ABSENT if first.value is None else f"{first.value:g}"
-                rows[standing.method] = [standing.method, first.setting or ABSENT, ", ".join(tried), chosen]
+                rows[standing.method] = [standing.method, first.setting or ABSENT, tried(standing), chosen]
     if not rows:
         return "None: every method has its default settings."
     return table(["method", "setting", "volume on the development ocean", "chosen"], list(rows.values()))
