@@ -58,7 +58,7 @@ from scripts.places import PLACE, fill
 NOT_SHOWN = "not shown"
 """Of a difference whose interval holds 0: it is not shown to be one, nor to be none."""
 
-NEW_PAIRS = dict(zip(SLICES[1:], ("pairs with real cities", "pairs within the region"), strict=True))
+NEW_PAIRS = dict(zip(SLICES[1:], ("pairs with real cities", "pairs of two new cities"), strict=True))
 """By slice, what new pairs are called."""
 
 COMPARED = {

@@ -16,6 +16,7 @@ from atlantis.data import SLICES, Dataset, overlaps
 from atlantis.data.dataset import COLUMNS, dataset_digest
 from atlantis.data.encoding import encode
 from atlantis.errors import UserError
+from atlantis.readout.evaluate import evaluation_questions
 from atlantis.settings import DatasetConfig
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import OCEANS, VirtualRegion, World
@@ -228,6 +229,33 @@ def test_every_maximum_that_is_named_can_be_had(small):
 def test_no_atlantis_is_said(kind):
     with pytest.raises(UserError, match="no virtual ones: add a region"):
         Dataset.build(World.build(regions=[]), DatasetConfig(kind=kind))
+
+
+# what a run is asked
+
+
+def test_a_run_is_asked_about_its_own_new_cities_and_not_about_those_of_its_base():
+    """A base that learned another ocean before has held-out pairs of it, which the run does not train on."""
+    seas = World.build(regions=[VirtualRegion(count=12), OCEANS["indian"]])
+    first = small_config("cross", first_virtual=5075, n_test=500)
+    second = small_config("cross", first_virtual=5087, n_test=500)
+    items, _ = evaluation_questions(seas, Dataset.build(seas, second), first, n_per_slice=500, seed=42)
+    assert (items.cities.max(1)[items.slice > 0] >= 5087).all() and (items.slice == 0).any()
+    inter = small_config("inter", first_virtual=5087, n_train=400, n_test=50)
+    items, _ = evaluation_questions(seas, Dataset.build(seas, inter), first, n_per_slice=500, seed=42)
+    assert (items.cities.min(1)[items.slice == 2] >= 5087).all()
+    assert (items.slice == 1).any(), "of a kind that the run itself does not ask"
+
+
+def test_questions_about_real_cities_are_the_runs_and_its_bases(small):
+    mixed, base = Dataset.build(small, small_config("mixed")), small_config("distance", seed=1, n_test=30)
+    asked, _ = evaluation_questions(small, mixed, base, n_per_slice=500, seed=42)
+
+    def real(split):
+        return {frozenset(row) for row in split.cities[split.slice == 0].tolist()}
+
+    theirs = real(Dataset.build(small, base).splits["test"])
+    assert real(asked) == (real(mixed.splits["test"]) | theirs) - real(mixed.splits["train"])
 
 
 # folders

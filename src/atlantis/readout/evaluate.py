@@ -46,18 +46,20 @@ def evaluation_questions(
 ) -> tuple[Questions, str]:
     """The fixed items that a run is evaluated on, the same at each step: up to `n_per_slice` of every slice and task.
 
-    They come from the dataset's test split and, for what that lacks, from the test splits of its siblings: `old`, the
-    dataset that the base was trained on, and for a mixed dataset the cross dataset it draws from. If a task still has
-    no questions about real cities, they are drawn at random, and the note that is returned beside the items says so.
+    They come from the dataset's test split and from those of its siblings: for a mixed dataset the cross dataset it
+    draws from, and `old`, the dataset that the base was trained on. What `old` asks about new cities counts only where
+    the run asks nothing of that kind, because a base may have learned other new cities before. If a task still has no
+    questions about real cities, they are drawn at random, and the note that is returned beside the items says so.
     """
     pools, note = [_held_out(dataset)], "held-out pairs of the run's dataset"
     if dataset.kind == "mixed":
-        keep = {key: getattr(dataset.config, key) for key in ("seed", "inter_ratio", "first_virtual", "order")}
+        kept = ("seed", "inter_ratio", "first_virtual", "order", "n_val", "n_test")
+        keep = {key: getattr(dataset.config, key) for key in kept}
         cross = DatasetConfig(kind="cross", n_train=max(1, dataset.config.n_cross), **keep)
         pools.append(_held_out(Dataset.build(world, cross)))
         note += ", and of the cross dataset it draws from"
     if old is not None and old != dataset.config:
-        pools.append(_held_out(Dataset.build(world, old)))
+        pools.append(_lacking(Questions.concatenate(pools), _held_out(Dataset.build(world, old))))
         note += ", and of the base's dataset"
     # A question of a sibling may be among those that this run trains on.
     pool = new_to([dataset.splits["train"]], Questions.concatenate(pools))
@@ -75,6 +77,12 @@ def evaluation_questions(
         of_slice = [np.flatnonzero((pool.slice == k) & (pool.task == i)) for k in range(len(SLICES))]
         chosen += [np.sort(rng.permutation(rows)[:n_per_slice]) for rows in of_slice]
     return pool[np.concatenate(chosen)], note
+
+
+def _lacking(own: Questions, old: Questions) -> Questions:
+    """Of a base's questions all about real cities, and of those with new ones the kinds that the run has not."""
+    kinds = {(own.tasks[i].name, k) for i, k in np.unique(np.stack([own.task, own.slice]), axis=1).T if k > 0}
+    return old[np.array([(old.tasks[i].name, k) not in kinds for i, k in zip(old.task, old.slice, strict=True)])]
 
 
 def _held_out(dataset: Dataset) -> Questions:
