@@ -1,4 +1,4 @@
-"""What methods keep and learn in the benchmark's scenario A1, from the records of an experiment."""
+"""What methods keep and learn in a case of the benchmark, which is A1 unless named; from an experiment's records."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from atlantis.bench.cells import difference, shown, spec_of
 from atlantis.bench.record import read_records
-from atlantis.bench.standing import Board, boards, compared
+from atlantis.bench.standing import Board, Standing, boards, compared
 from atlantis.errors import UserError
 from atlantis.markdown import table
 
@@ -27,25 +27,32 @@ class Methods:
         self.records = records
 
     @cached_property
+    def _boards(self) -> dict[str, Board]:
+        return {board.title: board for board in boards(read_records([self.records]))}
+
+    @property
     def board(self) -> Board:
-        for board in boards(read_records([self.records])):
-            if board.title == "A1":
-                return board
-        raise UserError(f"{self.records}: has no record of A1")
+        """That of A1."""
+        return self._boards["A1"]
 
-    def value(self, method: str, quantity: str) -> str:
-        """A quantity's mean over the seeds, and its interval."""
-        standing = self.board.of(method)
+    def _of(self, row: str) -> Standing:
+        """A method in A1, or in the case before a slash, as `A0/naive`."""
+        case, _, method = row.rpartition("/")
+        board = self._boards.get(case or "A1")
+        standing = board.of(method) if board else None
         if standing is None:
-            raise UserError(f"{self.records}: has no record of {method}")
-        return shown(standing, quantity)
+            raise UserError(f"{self.records}: has no record of {row}")
+        return standing
 
-    def less(self, method: str, other: str, quantity: str) -> str:
+    def value(self, row: str, quantity: str) -> str:
+        """A quantity's mean over the seeds, and its interval."""
+        return shown(self._of(row), quantity)
+
+    def less(self, row: str, other: str, quantity: str) -> str:
         """By how much a method is above another, seed by seed."""
-        ours, theirs = self.board.of(method), self.board.of(other)
-        comparison = None if ours is None or theirs is None else compared(ours, theirs, quantity)
+        comparison = compared(self._of(row), self._of(other), quantity)
         if comparison is None:
-            raise UserError(f"{self.records}: has no seed of both {method} and {other}")
+            raise UserError(f"{self.records}: has no seed of both {row} and {other}")
         return difference(comparison, spec_of(quantity))
 
     @property

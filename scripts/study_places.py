@@ -21,7 +21,7 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{demo|PATH|FORMAT}}            a number of the demo's record
     {{stitched|LOWER|CUT|BETWEEN}}  error in km of joined models; {{moved|BASE|CUT|TOKENS|CHANGE}}, {{place}}: how far
                                     answers go when states are changed. All three as docs/mechanism.md has them
-    {{scored|METHOD|QUANTITY}}      a score of a method in A1 of the second protocol: mean over seeds and interval
+    {{scored|METHOD|QUANTITY}}      a score of a method in A1 of the second protocol, or CASE/METHOD: mean and interval
     {{scored_less|METHOD|METHOD|QUANTITY}}    the first less the second, seed by seed
     {{scored_seeds}}                how many seeds that has
 """

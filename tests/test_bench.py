@@ -524,12 +524,13 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("warm")
 def test_the_script_writes_page_and_pictures(tmp_path: Path) -> None:
-    record = planted("naive", 1, (0.5, 0.25, 0.125))
-    write_record(tmp_path / "records", record)
+    records = [planted(method, 1, (0.5, 0.25, 0.125)) for method in ("naive", "replay")]
+    for record in records:
+        write_record(tmp_path / "records", record)
     done = run_script(str(tmp_path / "records"), "-o", str(tmp_path / "leaderboard.md"))
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "leaderboard.md").read_text(encoding="utf-8") == page([record])
-    (picture,) = re.findall(r"\]\((.*?\.png)\)", page([record]))
+    assert (tmp_path / "leaderboard.md").read_text(encoding="utf-8") == page(records)
+    (picture,) = re.findall(r"\]\((.*?\.png)\)", page(records))
     assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     done = run_script(str(tmp_path))
     assert done.returncode == 2 and done.stderr == f"error: {tmp_path}: no record (*.json) in it\n"

@@ -18,8 +18,9 @@ from scipy import stats
 from atlantis import bench
 from atlantis.bench import protocol
 from atlantis.bench.advice import advise, what_to_use
-from atlantis.bench.leaderboard import page
+from atlantis.bench.leaderboard import page, write_pictures
 from atlantis.bench.methods import METHODS
+from atlantis.bench.pareto_plot import pareto_plot
 from atlantis.bench.plan import Attempt, Plan, pairings
 from atlantis.bench.price import Clock, clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
 from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
@@ -192,6 +193,31 @@ def test_what_to_use_goes_by_what_is_at_hand() -> None:
     (few,) = boards([record for record in records if record.method in ("naive", "joint")])
     assert advise(few) == [] and what_to_use(few) == "", "one method is no choice, and a bound is none"
     assert "| the base, old names | `distill` |" in page(records) and "wise" not in what_to_use(board)
+
+
+def test_a_method_alone_is_not_the_best_and_has_no_picture(tmp_path: Path) -> None:
+    alone = [planted("naive", seed) for seed in range(3)]
+    (board,) = boards(alone)
+    assert board.best() == board.front() == [] and not write_pictures(alone, tmp_path)
+    text = page(alone)
+    assert (
+        "| naive |" in text
+        and "**naive**" not in text
+        and "![" not in text
+        and "minutes per 0.01 of volume |" not in text
+    )
+    two = [*alone, *(planted("distill", seed, kept(0.9)) for seed in range(3))]
+    assert len(write_pictures(two, tmp_path)) == 1 and "![" in page(two)
+
+
+def test_what_a_method_may_use_has_the_same_colour_in_every_picture() -> None:
+    def marks(*methods: str) -> dict[str, tuple[Any, Any]]:
+        (board,) = boards([planted(method, seed) for method in methods for seed in range(3)])
+        handles, labels = pareto_plot(board).axes[0].get_legend_handles_labels()
+        return {label: (h.get_color(), h.get_marker()) for h, label in zip(handles, labels, strict=True)}
+
+    few, many = marks("naive", "distill"), marks("naive", "replay", "l2sp", "distill")
+    assert few.items() <= many.items() and len(set(many.values())) == len(many) == 4
 
 
 def test_a_page_says_what_of_its_tier_has_no_record_yet() -> None:

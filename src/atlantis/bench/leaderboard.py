@@ -178,7 +178,7 @@ def _price(board: Board) -> str:
     header = ["method", "seconds, x naive", "old pairs kept", "minutes per 0.01 of volume", "old pairs per 0.01"]
     whose = "the process's own" if clock.name == "processor_seconds" else "by the clock"
     note = f"Seconds: {whose}, of the seeds {', '.join(map(str, sorted(clock.seeds)))}."
-    return f"{table(header, rows)}\n\n{note}" if rows else ""
+    return f"{table(header, rows)}\n\n{note}" if len(rows) > 1 else ""
 
 
 def _rounded(number: float | None) -> str:
@@ -226,7 +226,7 @@ def _continual(board: Board) -> str:
         "Unit: the untrained model's error on real cities, some 6,100 km, for every region. A skill of 0 is the "
         "untrained model's on that region."
     )
-    return f"{table(header, rows)}\n\n{note}" if rows else ""
+    return f"{table(header, rows)}\n\n{note}" if len(rows) > 1 else ""
 
 
 def _named(of_tier: Sequence[Board]) -> str:
@@ -285,7 +285,7 @@ def picture_name(board: Board) -> str:
 
 
 def write_pictures(records: Sequence[BenchRecord], folder: Path) -> list[Path]:
-    """A Pareto plot for every variant that has a score; the same records give the same bytes."""
+    """A Pareto plot for every variant with two methods or more; the same records give the same bytes."""
     from atlantis import artifacts
     from atlantis.bench.pareto_plot import pareto_plot
     from atlantis.report.style import rendered

@@ -8,6 +8,7 @@ either side is tried where the best of the five is at that end. A method without
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,11 @@ N_VALUES = 5
 
 NEEDS: tuple[Need, ...] = ("old prompts", "old data", "base weights", "optimizer state")
 MAX_BYTES = 20_000
+
+
+def uses(needs: Sequence[str]) -> str:
+    """What a method may use beside the new data, in words."""
+    return " + ".join(needs) or "nothing"
 
 
 class Method(Settings):

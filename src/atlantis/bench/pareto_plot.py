@@ -8,11 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from atlantis.bench.methods import METHODS, uses
 from atlantis.bench.quantities import KEPT_MAP, LEARNED
 from atlantis.bench.standing import Board, mean_and_interval
 from atlantis.report.style import INK, LINES, MUTED, literal, new_figure, style
 
 MARKERS = "osD^vPX*"
+GROUPS = tuple(dict.fromkeys(uses(method.needs) for method in METHODS.values()))
+"""What methods may use. A group has one colour and one mark in all pictures, before those that others enter."""
 PANELS = {
     1: ((KEPT_MAP, LEARNED), (KEPT_MAP, "integration")),
     2: (("answers", LEARNED), ("map", "integration")),
@@ -41,7 +44,7 @@ def pareto_plot(board: Board) -> Figure:
 
 
 def _panel(ax: Axes, board: Board, kept: str, quantity: str) -> None:
-    best, groups = board.best(), list(dict.fromkeys(standing.uses for standing in board.standings))
+    best, groups = board.best(), list(dict.fromkeys([*GROUPS, *(standing.uses for standing in board.standings)]))
     points: list[tuple[str, float, float, bool]] = []
     for standing in board.standings:
         if not standing.seeds:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from atlantis.bench.methods import NEEDS
+from atlantis.bench.methods import NEEDS, uses
 from atlantis.bench.quantities import FRONT, POINT, SCORES, scale_of, value
 from atlantis.bench.record import BenchRecord
 from atlantis.scales import IDENTITY, SHARE
@@ -39,7 +39,7 @@ class Standing:
 
     @property
     def uses(self) -> str:
-        return " + ".join(self.needs) or "nothing"
+        return uses(self.needs)
 
     def by_seed(self, quantity: str) -> dict[int, float]:
         """A quantity of each seed that has a score; what a seed has several of (orders) is averaged first.
@@ -139,10 +139,10 @@ class Board:
         return self.not_beaten(FRONT)
 
     def not_beaten(self, wanted: Sequence[str]) -> list[str]:
-        """Methods of which no other has means as high in all of these quantities and higher in one."""
+        """Methods of which no other has means as high in all of these quantities and higher in one. None alone."""
         scored = [standing for standing in self.standings if len(standing.seeds)]
         quantities = [q for q in wanted if all(len(standing.array(q)) == len(standing.seeds) for standing in scored)]
-        if not scored or not quantities:
+        if len(scored) < 2 or not quantities:
             return []
         kept = pareto(np.array([[standing.array(q).mean() for q in quantities] for standing in scored]))
         return [standing.method for standing, stays in zip(scored, kept, strict=True) if stays]
