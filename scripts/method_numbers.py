@@ -33,13 +33,17 @@ class Methods:
     @property
     def board(self) -> Board:
         """That of A1."""
-        return self._boards["A1"]
+        return self._board("A1")
+
+    def _board(self, case: str) -> Board:
+        if case not in self._boards:
+            raise UserError(f"{self.records}: has no record of {case}")
+        return self._boards[case]
 
     def _of(self, row: str) -> Standing:
         """A method in A1, or in the case before a slash, as `A0/naive`."""
         case, _, method = row.rpartition("/")
-        board = self._boards.get(case or "A1")
-        standing = board.of(method) if board else None
+        standing = self._board(case or "A1").of(method)
         if standing is None:
             raise UserError(f"{self.records}: has no record of {row}")
         return standing

@@ -18,12 +18,14 @@ from scipy import stats
 from atlantis import bench
 from atlantis.bench import protocol
 from atlantis.bench.advice import advise, what_to_use
+from atlantis.bench.continual import Continual, SequenceErrors
 from atlantis.bench.leaderboard import page, write_pictures
 from atlantis.bench.methods import METHODS
 from atlantis.bench.pareto_plot import pareto_plot
 from atlantis.bench.plan import Attempt, Plan, pairings
 from atlantis.bench.price import Clock, clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
 from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
+from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.scores import Numbers, scores_of
 from atlantis.bench.sensitivity import changes, least_difference, with_penalty
 from atlantis.bench.standing import boards
@@ -200,14 +202,16 @@ def test_a_method_alone_is_not_the_best_and_has_no_picture(tmp_path: Path) -> No
     (board,) = boards(alone)
     assert board.best() == board.front() == [] and not write_pictures(alone, tmp_path)
     text = page(alone)
-    assert (
-        "| naive |" in text
-        and "**naive**" not in text
-        and "![" not in text
-        and "minutes per 0.01 of volume |" not in text
-    )
+    assert "| naive |" in text and not re.search(r"\*\*naive|!\[|minutes per 0.01 of volume \|", text)
     two = [*alone, *(planted("distill", seed, kept(0.9)) for seed in range(3))]
     assert len(write_pictures(two, tmp_path)) == 1 and "![" in page(two)
+
+
+def test_a_method_alone_has_its_measures_of_a_sequence() -> None:
+    measures = Continual(average_skill=0.5, forgetting=0.25, backward_transfer=-0.2, forward_transfer=0.1)
+    of = {"scenario": "A3", "variant": SEQUENCE, "continual": measures}
+    of["sequence"] = SequenceErrors(names=["real", "Atlantis"], km=[[1.0, 2.0], [1.0, 2.0]], chance_km=[3.0, 3.0])
+    assert "| method | average skill | forgetting |" in page([planted("naive", seed, **of) for seed in range(3)])
 
 
 def test_what_a_method_may_use_has_the_same_colour_in_every_picture() -> None:

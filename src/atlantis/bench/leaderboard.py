@@ -226,7 +226,7 @@ def _continual(board: Board) -> str:
         "Unit: the untrained model's error on real cities, some 6,100 km, for every region. A skill of 0 is the "
         "untrained model's on that region."
     )
-    return f"{table(header, rows)}\n\n{note}" if len(rows) > 1 else ""
+    return f"{table(header, rows)}\n\n{note}" if rows else ""
 
 
 def _named(of_tier: Sequence[Board]) -> str:

@@ -47,7 +47,7 @@ def runs_of(tier: str, attempt: Attempt) -> Case:
     runs = []
     for run in attempt.case.runs:
         with_method = method.on(run, attempt.value, buffer)
-        limit = f"_buffer{buffer}" if with_method != method.on(run, attempt.value) else ""
+        limit = f"_buffer{buffer}" if buffer and with_method != method.on(run, attempt.value) else ""
         names[str(run.name)] = f"bench2_{tier}_{run.name}_{key}{limit}_seed{attempt.seed}"
         base = names.get(str(run.base), run.base)
         runs.append(with_method.model_copy(update={"name": names[str(run.name)], "base": base}))
