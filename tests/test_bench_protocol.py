@@ -6,6 +6,7 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
+from tracked import tracked
 
 from atlantis import bench
+from atlantis import config as configs
 from atlantis.bench import protocol
 from atlantis.bench.advice import advise, what_to_use
 from atlantis.bench.continual import Continual, SequenceErrors
@@ -24,14 +27,16 @@ from atlantis.bench.methods import METHODS
 from atlantis.bench.pareto_plot import pareto_plot
 from atlantis.bench.plan import Attempt, Plan, pairings
 from atlantis.bench.price import Clock, clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
-from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
+from atlantis.bench.record import BenchRecord, Trial, read_record, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.scores import Numbers, scores_of
 from atlantis.bench.sensitivity import changes, least_difference, with_penalty
 from atlantis.bench.standing import boards
+from atlantis.bench.taken import Taken
 from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
 from atlantis.markdown import table
+from atlantis.report.record import portable_config
 from atlantis.settings import RunConfig
 from atlantis.trust import RECORD
 
@@ -380,6 +385,111 @@ def test_new_records_do_not_go_where_those_of_the_first_protocol_are(tmp_path: P
     assert list(tmp_path.rglob("*.json")) == [file], "and nothing was begun"
     file.unlink()
     protocol.refuse_other_records(file.parent)
+
+
+# --- records that are taken over
+
+
+def of_attempts(plan: Plan, values: dict[str, float | None], **more: Any) -> list[BenchRecord]:
+    """A planted record of each attempt of a plan, with its config's digest."""
+    made = []
+    for attempt in protocol.attempts_of(plan, plan.tier.setup(plan.output_root), values):
+        case = protocol.runs_of(plan.tier.name, attempt)
+        of_case = {"scenario": case.scenario, "variant": case.variant, "value": attempt.value}
+        of_case |= {"config_digest": configs.digest(portable_config(case.runs[-1]))}
+        strategy = attempt.method.parts(attempt.value)
+        made.append(planted(attempt.method.name, attempt.seed, strategy=strategy, **(of_case | more)))
+    return made
+
+
+def trials_at(best: float, *values: float) -> list[Trial]:
+    return [Trial(value=value, volume=0.5 if value == best else 0.1, volumes=[0.5]) for value in values]
+
+
+SHARES = METHODS["replay"].values
+
+
+def test_a_strength_that_was_chosen_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = volumes_of(monkeypatch, lambda value, seed: pytest.fail("tried again") if seed >= 1_000 else None)
+    tried = trials_at(0.4, *SHARES)
+    (record, *_) = of_attempts(Plan.of("cpu", "A1/replay", tmp_path), {"replay": 0.4}, trials=tried)
+    plan = replace(Plan.of("cpu", "A0/replay", tmp_path), taken=Taken([record]))
+    assert bench.counts(plan) == (0, 5)
+    records, n_failed = bench.score(plan, lambda folder: pytest.fail("nothing is run"))
+    assert asked == [("bench2_cpu", 5)] and n_failed == 5, "the five runs of A0 are planted to fail"
+    assert all(record.value == 0.4 and record.trials == tried for record in records)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"trials": trials_at(0.4, *SHARES[1:])},
+        {"trials": [*trials_at(0.4, *SHARES), Trial(value=0.5, volume=0.1)]},
+        {"trials": [*trials_at(0.4, *SHARES[1:]), Trial(value=SHARES[0], volume=None, error="full")]},
+        {"strategy": [{"name": "replay", "share": 0.4, "buffer": 7}]},
+        {"setting": "buffer"},
+    ],
+    ids=["one is missing", "one that is not its own", "one failed", "another strategy", "another setting"],
+)
+def test_trials_of_something_else_are_not_taken(changed: dict[str, Any], tmp_path: Path) -> None:
+    given: dict[str, Any] = {"trials": trials_at(0.4, *SHARES), "value": 0.4}
+    given |= {"strategy": METHODS["replay"].parts(0.4)}
+    assert Taken([planted("replay", 1, **given)]).trials(METHODS["replay"]) == given["trials"]
+    assert Taken([planted("replay", 1, **(given | changed))]).trials(METHODS["replay"]) == []
+    own = METHODS["replay"].model_copy(update={"beyond": [0.001, 0.6]})
+    assert own.key != own.name and Taken([planted("replay", 1, **given)]).trials(own) == []
+
+
+def test_runs_that_are_equal_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A2 without old pairs is A1's plain fine-tuning, and with 20,000 its replay."""
+    asked = volumes_of(monkeypatch, lambda value, seed: None)
+    values = {"naive": None, "replay": 0.4}
+    taken = Taken(of_attempts(Plan.of("cpu", "A1/naive,replay", tmp_path), values, trials=trials_at(0.4, *SHARES)))
+    plan = replace(Plan.of("cpu", "A2", tmp_path), taken=taken)
+    assert bench.counts(plan) == (0, 6)
+    records, _ = bench.score(plan, lambda folder: pytest.fail("nothing is run"))
+    assert asked == [("bench2_cpu", 6)], "100 and 1,000 old pairs, with three seeds each"
+    scored = {(record.variant, record.method, record.old_pairs) for record in records if record.error is None}
+    assert scored == {("0", "naive", 0), ("20,000", "replay", 20_000)}
+    (all_pairs, *_) = [record for record in records if record.variant == "20,000"]
+    assert all_pairs.command.endswith("A2/replay") and all_pairs.strategy[0]["buffer"] == 20_000
+    in_folder = {record.file_name for record in read_records([plan.folder / "records"])}
+    assert in_folder == {record.file_name for record in [*records, *taken.records]}, "its page has the others beside"
+
+
+def test_a_score_that_is_there_stays(tmp_path: Path) -> None:
+    own, given = planted("naive", 1, seconds=1.0), planted("naive", 1, seconds=2.0)
+    for there, after in (
+        (own, 1.0),
+        (own.model_copy(update={"config_digest": "other"}), 2.0),
+        (own.model_copy(update={"scores": None, "numbers": None, "error": "full"}), 2.0),
+    ):
+        (tmp_path / own.file_name).unlink(missing_ok=True)
+        write_record(tmp_path, there)
+        Taken([given]).copy_to(tmp_path)
+        assert read_record(tmp_path / own.file_name).seconds == after
+
+
+def test_records_of_another_table_are_not_taken(tmp_path: Path) -> None:
+    gpu = write_record(tmp_path, planted("naive", 1, tier="gpu"))
+    with pytest.raises(UserError, match=r"--records: A1_naive_seed1\.json is of protocol 2 and the gpu tier"):
+        Taken.read([gpu], "cpu")
+    with pytest.raises(UserError, match="no such record"):
+        Taken.read([tmp_path / "empty"], "cpu")
+    tried = (trials_at(0.4, *SHARES), trials_at(0.2, *SHARES))
+    given: dict[str, Any] = {"value": 0.4, "strategy": METHODS["replay"].parts(0.4)}
+    contrary = Taken([planted("replay", seed, trials=trials, **given) for seed, trials in enumerate(tried)])
+    with pytest.raises(UserError, match=r"A1_replay_seed0\.json and A1_replay_seed1\.json have other trials of replay"):
+        contrary.trials(METHODS["replay"])
+
+
+def test_the_committed_records_are_those_of_todays_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So anybody's row needs no trials and no other row: all of them are taken over."""
+    monkeypatch.setattr("atlantis.model.fast.kernels.fast_bf16", lambda: True)
+    taken = Taken.read(tracked("experiments/*_benchmark_2/records/*.json"), "cpu")
+    for scenario, method in sorted({(record.scenario, record.method) for record in taken.records}):
+        plan = replace(Plan.of("cpu", f"{scenario}/{method}", tmp_path), taken=taken)
+        assert bench.counts(plan) == (0, 0), (scenario, method)
 
 
 # --- the page to sort and filter

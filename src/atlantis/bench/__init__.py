@@ -12,10 +12,11 @@ from atlantis.bench.plan import Plan
 from atlantis.bench.protocol import counts, score
 from atlantis.bench.record import BenchRecord, read_records
 from atlantis.bench.scenarios import SCENARIOS
+from atlantis.bench.taken import Taken
 from atlantis.bench.tiers import TIERS
 from atlantis.bench.web_page import web_page
 
 __all__ = [
-    "METHODS", "SCENARIOS", "TIERS", "BenchRecord", "Method", "Plan", "counts", "page", "read_method", "read_records",
-    "score", "web_page", "write_pictures",
+    "METHODS", "SCENARIOS", "TIERS", "BenchRecord", "Method", "Plan", "Taken", "counts", "page", "read_method",
+    "read_records", "score", "web_page", "write_pictures",
 ]  # fmt: skip

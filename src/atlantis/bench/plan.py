@@ -10,6 +10,7 @@ from pathlib import Path
 
 from atlantis.bench.methods import METHODS, Method
 from atlantis.bench.scenarios import Case
+from atlantis.bench.taken import Taken
 from atlantis.bench.tiers import TIERS, Tier
 from atlantis.errors import UserError
 
@@ -29,7 +30,7 @@ class Plan:
     """A tier, or a part of it. `entered`: by method, the file of one that is not the benchmark's own.
 
     `named`: whether scenarios and methods were both named. Such a method takes part even where the tier has it not.
-    `threads` of each run, and how many `retries` one that dies has.
+    `threads` of each run, and how many `retries` one that dies has. `taken`: records whose runs are not made again.
     """
 
     tier: Tier
@@ -41,6 +42,7 @@ class Plan:
     named: bool = False
     threads: int = 1
     retries: int = 2
+    taken: Taken = field(default_factory=Taken)
 
     @classmethod
     def of(

@@ -23,6 +23,7 @@ from atlantis.bench.plan import Attempt, Plan
 from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE, Case, Setup, development
 from atlantis.bench.scores import Numbers, folder_of, numbers_of, scores_of, sequence_of
+from atlantis.bench.taken import write_unless_there
 from atlantis.bench.tiers import DEVELOPMENT_SEEDS
 from atlantis.errors import UserError
 from atlantis.progress import heading, say
@@ -220,12 +221,39 @@ def _defaults(methods: Sequence[Method]) -> dict[str, float | None]:
 
 
 def counts(plan: Plan) -> tuple[int, int]:
-    """How many runs tune, without those beyond the five values, and how many count; without the bases."""
+    """How many runs tune, without those beyond the five values, and how many count; without the bases.
+
+    Without those, too, that records taken over have already.
+    """
     setup = plan.tier.setup(plan.output_root)
-    trials = [method.values for method in taking_part(plan, setup)] if plan.tier.tuned else []
-    attempts = attempts_of(plan, setup, _defaults(plan.methods))
-    runs = {run.name for attempt in attempts for run in runs_of(plan.tier.name, attempt).runs}
+    methods = taking_part(plan, setup)
+    taken = _taken_trials(plan, methods)
+    trials = [method.values for method in methods if method.name not in taken] if plan.tier.tuned else []
+    attempts = attempts_of(plan, setup, _defaults(methods) | _choices(taken, methods))
+    made = [attempt for attempt in attempts if _taken_over(plan, attempt) is None]
+    runs = {run.name for attempt in made for run in runs_of(plan.tier.name, attempt).runs}
     return len(DEVELOPMENT_SEEDS) * sum(map(len, trials)), len(runs)
+
+
+def _taken_trials(plan: Plan, methods: Sequence[Method]) -> dict[str, list[Trial]]:
+    """By method, the trials that records taken over have; none in a tier that does not tune."""
+    found = {method.name: plan.taken.trials(method) for method in methods if plan.tier.tuned}
+    return {name: trials for name, trials in found.items() if trials}
+
+
+def _choices(trials: Mapping[str, Sequence[Trial]], methods: Sequence[Method]) -> dict[str, float | None]:
+    defaults = _defaults(methods)
+    return {name: choose(of, defaults[name]) for name, of in trials.items()}
+
+
+def _taken_over(plan: Plan, attempt: Attempt) -> BenchRecord | None:
+    """The record of an attempt whose runs somebody has made already, be it for another scenario."""
+    case, method = runs_of(plan.tier.name, attempt), attempt.method
+    if (record := plan.taken.record(method, attempt.seed, case)) is None:
+        return None
+    of_case = {"scenario": case.scenario, "variant": case.variant, "repeat": case.repeat}
+    of_case |= {"strategy": method.parts(attempt.value, case.buffer), "command": plan.command(attempt)}
+    return record.model_copy(update=of_case | {"old_pairs": method.old_pairs(attempt.value, case.buffer)})
 
 
 def refuse_other_records(folder: Path) -> None:
@@ -249,9 +277,12 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     plan.tier.prepare(plan.output_root)
     setup = plan.tier.setup(plan.output_root)
     methods = taking_part(plan, setup)
-    trials = tune(plan, setup, methods, backend) if plan.tier.tuned else {}
+    trials = _taken_trials(plan, methods)
+    plan.taken.copy_to(plan.folder / "records")
+    if plan.tier.tuned:
+        trials |= tune(plan, setup, [method for method in methods if method.name not in trials], backend)
     defaults = _defaults(methods)
-    values = defaults | {name: choose(of, defaults[name]) for name, of in trials.items()}
+    values = defaults | _choices(trials, methods)
     failed = {name for name in trials if values[name] is None}
     for name in failed:
         say(f"{name}: every trial failed, so it is not scored: {trials[name][0].error}")
@@ -259,12 +290,18 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     for name, trial in failed_trials:
         say(f"{name}: its trial at {trial.value:g} failed, so that is not chosen: {trial.error}")
     attempts = attempts_of(plan, setup, {name: value for name, value in values.items() if name not in failed})
-    ended = _attempted(plan, setup, f"bench2_{plan.tier.name}", attempts, backend)
+    pairs = [(attempt, _taken_over(plan, attempt)) for attempt in attempts]
+    records = [record for _, record in pairs if record is not None]
+    for record in records:
+        write_unless_there(plan.folder / "records", record)
+    if plan.taken.records:
+        say(f"{len(records)} of {len(attempts)} scores are in the records given; the rest is made")
+    missing = [attempt for attempt, record in pairs if record is None]
+    ended = _attempted(plan, setup, f"bench2_{plan.tier.name}", missing, backend)
     ended += [
         Ended(attempt, attempt.case, None, f"every trial failed: {trials[attempt.method.name][0].error}")
         for attempt in attempts_of(plan, setup, {name: defaults[name] for name in failed})
     ]
-    records = []
     for outcome in ended:
         records.append(_record(plan, outcome, trials.get(outcome.attempt.method.name, []), values))
         write_record(plan.folder / "records", records[-1])

@@ -24,6 +24,10 @@ def bench(
     enter: Annotated[
         list[Path] | None, typer.Option(metavar="FILE", help="A method of your own, as YAML; repeatable.")
     ] = None,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Records of this tier, or a folder of them, that need not be made again."),
+    ] = None,
     output_root: OutputRoot = OUTPUTS,
     backend: Backend = "local",
     workers: Workers = None,
@@ -39,7 +43,7 @@ def bench(
     By the protocol of docs/benchmark.md: the strength of each method is chosen among five values, on an ocean that is
     used for nothing else, and then it runs on the tier's scenarios with their seeds. Both parts are sweeps: what is
     finished is skipped, what died goes on, a run that fails is reported and stops no other (exit code 1). Ctrl-C lets
-    the runs save their state; the same command goes on.
+    the runs save their state; the same command goes on. On another machine --records goes on, with the records so far.
 
     Writes the runs to outputs/experiments/, and to outputs/bench/TIER/: records/ (a small file per method, task and
     seed), leaderboard.md (its path is the last line printed), leaderboard.html (to sort and filter) and images/.
@@ -48,7 +52,8 @@ def bench(
     Examples:
       atlantis bench --tier smoke
       atlantis bench --tier cpu --only A1/replay
-      atlantis bench --tier cpu --only /mine --enter mine.yaml
+      atlantis bench --tier cpu --only A0/replay --records experiments/2026-11-28_benchmark_2/records
+      atlantis bench --tier cpu --only A1/mine --enter mine.yaml
       atlantis bench --tier gpu --backend ray --address auto --gpus-per-run 0.25
     """
     from atlantis import bench as benchmark
@@ -59,7 +64,8 @@ def bench(
     if only and len(only) > 1:
         raise UserError("--only: give it once, with commas in each part, such as A1,A2/naive,replay; or run it again")
     whole = benchmark.Plan.of(tier, only[0] if only else None, output_root, entered)
-    plan = replace(whole, threads=threads, retries=retries)
+    taken = benchmark.Taken.read(records or (), tier)
+    plan = replace(whole, threads=threads, retries=retries, taken=taken)
     if dry_run:
         trials, runs = benchmark.counts(plan)
         print(f"{trials} trials for tuning, {runs} runs that count")
@@ -68,12 +74,12 @@ def bench(
     def where(folder: Path) -> Any:
         return backend_of(backend, folder / "slurm", workers, gpus_per_run, address, slurm or [])
 
-    records, n_failed = benchmark.score(plan, where)
+    scored, n_failed = benchmark.score(plan, where)
     everything = benchmark.read_records([plan.folder / "records"])
     benchmark.write_pictures(everything, plan.folder / "images")
     write_text(plan.folder / "leaderboard.md", benchmark.page(everything))
     write_text(plan.folder / "leaderboard.html", benchmark.web_page(everything))
-    for record in records:
+    for record in scored:
         if record.error is not None:
             print(printable(f"failed: {record.file_name.removesuffix('.json')}: {record.error}"), file=sys.stderr)
     print(plan.folder / "leaderboard.md")
