@@ -35,7 +35,7 @@ from atlantis.bench.scores import FirstScores, Numbers, constant_km, scores_of
 from atlantis.bench.standing import boards
 from atlantis.bench.tiers import TIERS
 from atlantis.data.dataset import Dataset
-from atlantis.errors import UserError
+from atlantis.errors import Interrupted, UserError
 from atlantis.settings import RunConfig
 from atlantis.strategies.registry import known
 from atlantis.sweep import Local, Outcome, Queue
@@ -388,6 +388,16 @@ class Here:
                 yield Outcome(job.name, "done")
 
 
+class Stopping(Here):
+    """A backend that is stopped by a signal once it has trained a method's run."""
+
+    def run(self, queue: Queue) -> Iterator[Outcome]:
+        for outcome in super().run(queue):
+            yield outcome
+            if "naive" in outcome.name:
+                raise Interrupted("stopped", 2)
+
+
 class Failing:
     """A backend on which every run fails but the bases."""
 
@@ -418,6 +428,18 @@ def test_failures_are_recorded_and_not_replaced(tmp_path: Path) -> None:
     assert (replay.error or "").startswith("every trial failed") and replay.value is None
     assert [trial.volumes for trial in replay.trials] == [[None] * len(protocol.DEVELOPMENT_SEEDS)] * N_VALUES
     assert "failed: replay, seed 42: every trial failed" in page(records)
+
+
+@pytest.mark.slow
+def test_what_is_finished_has_its_record_when_the_rest_is_stopped(tmp_path: Path) -> None:
+    plan = Plan.of("smoke", "A1/naive,replay", tmp_path)
+    with pytest.raises(Interrupted):
+        bench.score(plan, lambda folder: Stopping())
+    (record,) = read_records([plan.folder / "records"])
+    assert record.method == "naive" and record.scores is not None
+    _, n_failed = bench.score(plan, lambda folder: Here())
+    naive, replay = read_records([plan.folder / "records"])
+    assert n_failed == 0 and naive == record and replay.scores is not None, "the same call goes on"
 
 
 # --- the leaderboard

@@ -73,7 +73,7 @@ def volumes_of(monkeypatch: pytest.MonkeyPatch, volume: Callable[[float, int], f
     """Plants a volume for each value and development seed; the sweeps and attempts that were asked for."""
     asked = []
 
-    def attempted(plan: Plan, setup: Any, name: str, attempts: Any, backend: Any) -> list[protocol.Ended]:
+    def attempted(plan: Plan, setup: Any, name: str, attempts: Any, *_: Any) -> list[protocol.Ended]:
         if attempts:
             asked.append((name, len(attempts)))
         ended = []
@@ -287,7 +287,7 @@ def test_a_record_has_the_strategy_and_the_old_pairs_of_its_case(
     kept_by_budget = {}
     for attempt in attempts:
         case = protocol.runs_of("cpu", attempt)
-        record = protocol._record(plan, protocol.Ended(attempt, case, numbers(), None), [], {"replay": 0.1})
+        record = protocol._write(plan, {}, {"replay": 0.1}, protocol.Ended(attempt, case, numbers(), None))
         assert record.processor_seconds == 2.0 * len(case.runs)
         kept_by_budget[record.variant] = (record.strategy[0].get("buffer"), record.old_pairs)
     assert kept_by_budget == {name: (n, n) for name, n in (("100", 100), ("1,000", 1_000), ("20,000", 20_000))}
@@ -299,7 +299,7 @@ def test_a_trial_that_failed_is_said_and_counted(
     """Its method is scored with a strength whose trials ended, and the exit code tells."""
     seen: list[float | None] = []
 
-    def ended(plan: Plan, setup: object, name: str, attempts: list[Attempt], backend: object) -> list[protocol.Ended]:
+    def ended(plan: Plan, setup: object, name: str, attempts: list[Attempt], *_: object) -> list[protocol.Ended]:
         seen.extend(attempt.value for attempt in attempts)
         return [protocol.Ended(attempt, attempt.case, None, "no luck") for attempt in attempts]
 

@@ -10,8 +10,9 @@ call therefore goes on where it was stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from atlantis.progress import heading, say
 from atlantis.report.record import portable_config, provenance
 from atlantis.settings import RunConfig
 from atlantis.sweep import Backend, Outcome
-from atlantis.sweep.plan import sweep_of
+from atlantis.sweep.plan import Planned, sweep_of
 from atlantis.trust import RECORD, checked_record
 
 BackendIn = Callable[[Path], Backend]
@@ -67,8 +68,18 @@ class Ended:
     """Of oceans that were learned one after the other."""
 
 
-def _attempted(plan: Plan, setup: Setup, name: str, attempts: Sequence[Attempt], backend: BackendIn) -> list[Ended]:
-    """A sweep of the attempts and the bases that they start from. Nothing is run for no attempt."""
+def _attempted(
+    plan: Plan,
+    setup: Setup,
+    name: str,
+    attempts: Sequence[Attempt],
+    backend: BackendIn,
+    keep: Callable[[Ended], object] | None = None,
+) -> list[Ended]:
+    """A sweep of the attempts and the bases that they start from. Nothing is run for no attempt.
+
+    `keep` gets each attempt that has its numbers as soon as the last of its runs is finished.
+    """
     if not attempts:
         return []
     heading(f"{name}: {len(attempts)} attempts")
@@ -85,9 +96,24 @@ def _attempted(plan: Plan, setup: Setup, name: str, attempts: Sequence[Attempt],
             f"{len(older):,} finished runs were made by other code, and their scores will stand beside new ones: "
             f"{', '.join(older)}; remove their folders to have them made again"
         )
-    carried_out = sweeps.carry_out(sweep, backend(sweep.folder), threads=plan.threads, retries=plan.retries)
+    record = None if keep is None else _as_they_end(attempts, cases, keep)
+    where = backend(sweep.folder)
+    carried_out = sweeps.carry_out(sweep, where, threads=plan.threads, retries=plan.retries, record=record)
     outcomes = {outcome.name: outcome for outcome in carried_out}
     return [_ended(attempt, case, outcomes) for attempt, case in zip(attempts, cases, strict=True)]
+
+
+def _as_they_end(
+    attempts: Sequence[Attempt], cases: Sequence[Case], keep: Callable[[Ended], object]
+) -> Callable[[Planned], None]:
+    """What gives `keep` the attempts whose last run a finished run is, if their numbers can be read."""
+
+    def record(run: Planned) -> None:
+        for attempt, case in zip(attempts, cases, strict=True):
+            if case.runs[-1].name == run.name and (ended := _read(attempt, case)).error is None:
+                keep(ended)
+
+    return record
 
 
 def of_other_code(runs: Iterable[RunConfig]) -> list[str]:
@@ -110,6 +136,11 @@ def _ended(attempt: Attempt, case: Case, outcomes: Mapping[str, Outcome]) -> End
     for run in case.runs:
         if not (outcome := outcomes[str(run.name)]).finished:
             return Ended(attempt, case, None, _without_here(f"{run.name}: {outcome.message}"))
+    return _read(attempt, case)
+
+
+def _read(attempt: Attempt, case: Case) -> Ended:
+    """The numbers of a case whose runs are finished, or why there are none."""
     try:
         sequence = sequence_of(case) if case.variant == SEQUENCE else None
         numbers = numbers_of(case)
@@ -230,8 +261,8 @@ def counts(plan: Plan) -> tuple[int, int]:
     taken = _taken_trials(plan, methods)
     trials = [method.values for method in methods if method.name not in taken] if plan.tier.tuned else []
     attempts = attempts_of(plan, setup, _defaults(methods) | _choices(taken, methods))
-    made = [attempt for attempt in attempts if _taken_over(plan, attempt) is None]
-    runs = {run.name for attempt in made for run in runs_of(plan.tier.name, attempt).runs}
+    _, missing = _taken_over(plan, attempts)
+    runs = {run.name for attempt in missing for run in runs_of(plan.tier.name, attempt).runs}
     return len(DEVELOPMENT_SEEDS) * sum(map(len, trials)), len(runs)
 
 
@@ -246,14 +277,19 @@ def _choices(trials: Mapping[str, Sequence[Trial]], methods: Sequence[Method]) -
     return {name: choose(of, defaults[name]) for name, of in trials.items()}
 
 
-def _taken_over(plan: Plan, attempt: Attempt) -> BenchRecord | None:
-    """The record of an attempt whose runs somebody has made already, be it for another scenario."""
-    case, method = runs_of(plan.tier.name, attempt), attempt.method
-    if (record := plan.taken.record(method, attempt.seed, case)) is None:
-        return None
-    of_case = {"scenario": case.scenario, "variant": case.variant, "repeat": case.repeat}
-    of_case |= {"strategy": method.parts(attempt.value, case.buffer), "command": plan.command(attempt)}
-    return record.model_copy(update=of_case | {"old_pairs": method.old_pairs(attempt.value, case.buffer)})
+def _taken_over(plan: Plan, attempts: Iterable[Attempt]) -> tuple[list[BenchRecord], list[Attempt]]:
+    """The records of attempts whose runs were made elsewhere, be it for another scenario; and the other attempts."""
+    records, missing = [], []
+    for attempt in attempts:
+        case, method = runs_of(plan.tier.name, attempt), attempt.method
+        if (record := plan.taken.record(method, attempt.seed, case)) is None:
+            missing.append(attempt)
+            continue
+        of_case = {"scenario": case.scenario, "variant": case.variant, "repeat": case.repeat}
+        of_case |= {"strategy": method.parts(attempt.value, case.buffer), "command": plan.command(attempt)}
+        of_case |= {"old_pairs": method.old_pairs(attempt.value, case.buffer)}
+        records.append(record.model_copy(update=of_case))
+    return records, missing
 
 
 def refuse_other_records(folder: Path) -> None:
@@ -267,45 +303,49 @@ def refuse_other_records(folder: Path) -> None:
 
 
 def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
-    """Carry out the plan and write a record of each attempt; the records, and how many of them and of trials failed.
+    """Carry out the plan; the records, and how many of them and of trials failed.
 
-    A method whose trials all failed has a record with its error for every case: its records are counted, and not its
-    trials. Raises UserError, before anything runs, if records of the first protocol or damaged ones are where the new
-    ones go.
+    The record of an attempt is written as soon as its runs are finished, that of a failure at the end. A method whose
+    trials all failed has a record with its error for every case: its records are counted, and not its trials. Raises
+    UserError, before anything runs, if records of the first protocol or damaged ones are where the new ones go.
     """
-    refuse_other_records(plan.folder / "records")
+    folder = plan.folder / "records"
+    refuse_other_records(folder)
     plan.tier.prepare(plan.output_root)
     setup = plan.tier.setup(plan.output_root)
     methods = taking_part(plan, setup)
+    plan.taken.copy_to(folder)
     trials = _taken_trials(plan, methods)
-    plan.taken.copy_to(plan.folder / "records")
     if plan.tier.tuned:
         trials |= tune(plan, setup, [method for method in methods if method.name not in trials], backend)
     defaults = _defaults(methods)
     values = defaults | _choices(trials, methods)
     failed = {name for name in trials if values[name] is None}
-    for name in failed:
-        say(f"{name}: every trial failed, so it is not scored: {trials[name][0].error}")
-    failed_trials = [(name, trial) for name in trials if name not in failed for trial in trials[name] if trial.error]
-    for name, trial in failed_trials:
-        say(f"{name}: its trial at {trial.value:g} failed, so that is not chosen: {trial.error}")
+    n_failed_trials = _say_failures(trials, failed)
     attempts = attempts_of(plan, setup, {name: value for name, value in values.items() if name not in failed})
-    pairs = [(attempt, _taken_over(plan, attempt)) for attempt in attempts]
-    records = [record for _, record in pairs if record is not None]
+    records, missing = _taken_over(plan, attempts)
     for record in records:
-        write_unless_there(plan.folder / "records", record)
+        write_unless_there(folder, record)
     if plan.taken.records:
-        say(f"{len(records)} of {len(attempts)} scores are in the records given; the rest is made")
-    missing = [attempt for attempt, record in pairs if record is None]
-    ended = _attempted(plan, setup, f"bench2_{plan.tier.name}", missing, backend)
+        say(f"{len(records)} of {len(attempts)} scores are in the records given")
+    write = partial(_write, plan, trials, values)
+    ended = _attempted(plan, setup, f"bench2_{plan.tier.name}", missing, backend, write)
     ended += [
         Ended(attempt, attempt.case, None, f"every trial failed: {trials[attempt.method.name][0].error}")
         for attempt in attempts_of(plan, setup, {name: defaults[name] for name in failed})
     ]
-    for outcome in ended:
-        records.append(_record(plan, outcome, trials.get(outcome.attempt.method.name, []), values))
-        write_record(plan.folder / "records", records[-1])
-    return records, sum(record.error is not None for record in records) + len(failed_trials)
+    records += [write(outcome) for outcome in ended]
+    return records, sum(record.error is not None for record in records) + n_failed_trials
+
+
+def _say_failures(trials: Mapping[str, Sequence[Trial]], failed: Collection[str]) -> int:
+    """Say which trials failed; how many, without those of methods that have no other, the `failed`."""
+    for name in failed:
+        say(f"{name}: every trial failed, so it is not scored: {trials[name][0].error}")
+    some = [(name, trial) for name in trials if name not in failed for trial in trials[name] if trial.error]
+    for name, trial in some:
+        say(f"{name}: its trial at {trial.value:g} failed, so that is not chosen: {trial.error}")
+    return len(some)
 
 
 def _processor_seconds(abouts: Sequence[Mapping[str, Any]]) -> float | None:
@@ -315,7 +355,10 @@ def _processor_seconds(abouts: Sequence[Mapping[str, Any]]) -> float | None:
     return sum(about["processor_seconds"] for about in abouts)
 
 
-def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, float | None]) -> BenchRecord:
+def _write(
+    plan: Plan, trials: Mapping[str, list[Trial]], values: Mapping[str, float | None], ended: Ended
+) -> BenchRecord:
+    """The record of what has ended, also written."""
     attempt, case, method = ended.attempt, ended.case, ended.attempt.method
     facts: dict[str, Any] = {}
     if ended.numbers is not None:
@@ -324,7 +367,7 @@ def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, 
         facts["processor_seconds"] = _processor_seconds(abouts)
         if ended.sequence is not None:
             facts |= {"sequence": ended.sequence, "continual": continual(ended.sequence.skills())}
-    return BenchRecord(
+    record = BenchRecord(
         protocol=2,
         tier=plan.tier.name,
         scenario=case.scenario,
@@ -336,7 +379,7 @@ def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, 
         setting=method.setting,
         value=values[method.name],
         rate=method.rate,
-        trials=trials,
+        trials=trials.get(method.name, []),
         strategy=method.parts(attempt.value, case.buffer),
         old_pairs=method.old_pairs(attempt.value, case.buffer),
         command=plan.command(attempt),
@@ -344,3 +387,5 @@ def _record(plan: Plan, ended: Ended, trials: list[Trial], values: Mapping[str, 
         error=ended.error,
         **facts,
     )
+    write_record(plan.folder / "records", record)
+    return record
