@@ -23,12 +23,12 @@ from tracked import tracked
 from atlantis import bench, cli
 from atlantis import config as configs
 from atlantis.bench import protocol, scenarios
+from atlantis.bench.choice import choose
 from atlantis.bench.continual import average_skill, backward_transfer, continual, forgetting, forward_transfer
 from atlantis.bench.leaderboard import page
 from atlantis.bench.methods import METHODS, N_VALUES, read_method
 from atlantis.bench.pareto_plot import spread
-from atlantis.bench.plan import Attempt, Plan
-from atlantis.bench.protocol import choose, runs_of
+from atlantis.bench.plan import Attempt, Plan, runs_of
 from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import DEVELOPMENT_OCEAN, SCENARIOS, Setup, development
 from atlantis.bench.scores import FirstScores, Numbers, constant_km, scores_of

@@ -6,7 +6,6 @@ import csv
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,24 @@ from scipy import stats
 from tracked import tracked
 
 from atlantis import bench
-from atlantis import config as configs
 from atlantis.bench import protocol
 from atlantis.bench.advice import advise, what_to_use
+from atlantis.bench.choice import choose
 from atlantis.bench.continual import Continual, SequenceErrors
+from atlantis.bench.given import Given, digest_of_case
 from atlantis.bench.leaderboard import page, write_pictures
 from atlantis.bench.methods import METHODS
 from atlantis.bench.pareto_plot import pareto_plot
-from atlantis.bench.plan import Attempt, Plan, pairings
+from atlantis.bench.plan import Attempt, Plan, pairings, runs_of
 from atlantis.bench.price import Clock, clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
-from atlantis.bench.record import BenchRecord, Trial, read_record, read_records, write_record
+from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.scores import Numbers, scores_of
 from atlantis.bench.sensitivity import changes, least_difference, with_penalty
 from atlantis.bench.standing import boards
-from atlantis.bench.taken import Taken
 from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
 from atlantis.markdown import table
-from atlantis.report.record import portable_config
 from atlantis.settings import RunConfig
 from atlantis.trust import RECORD
 
@@ -98,7 +96,7 @@ def test_the_best_value_at_an_end_gets_a_further_one(tmp_path: Path, monkeypatch
     trials = tuned(tmp_path, "l2sp", "freeze", "naive")
     assert [trial.value for trial in trials["l2sp"]] == [0.01, 0.03, 0.1, 0.3, 1.0, 3.0], "the largest is tried beyond"
     assert [trial.value for trial in trials["freeze"]] == [1, 2, 3, 4, 5], "there are no more blocks"
-    assert set(trials) == {"l2sp", "freeze"} and protocol.choose(trials["l2sp"], 0.1) == 3.0
+    assert set(trials) == {"l2sp", "freeze"} and choose(trials["l2sp"], 0.1) == 3.0
     assert asked == [("bench2_cpu_tuning", 2 * 5 * 3), ("bench2_cpu_tuning_further", 3)]
     first = trials["l2sp"][0]
     assert first.volumes == pytest.approx([0.5 * (0.00001 + d) for d in (-0.0001, 0.0, 0.0001)], abs=1e-4)
@@ -115,7 +113,7 @@ def test_a_value_that_fails_with_one_seed_is_not_chosen(tmp_path: Path, monkeypa
     trials = tuned(tmp_path, "l2sp")["l2sp"]
     broken = next(trial for trial in trials if trial.value == 0.1)
     assert broken.volume is None and broken.volumes[:2] == pytest.approx([0.45, 0.45]) and broken.error == "it broke"
-    assert protocol.choose(trials, 0.1) in (0.03, 0.3)
+    assert choose(trials, 0.1) in (0.03, 0.3)
 
 
 # --- what the order depends on
@@ -286,7 +284,7 @@ def test_a_record_has_the_strategy_and_the_old_pairs_of_its_case(
     monkeypatch.setattr(protocol, "provenance", lambda abouts: {})
     kept_by_budget = {}
     for attempt in attempts:
-        case = protocol.runs_of("cpu", attempt)
+        case = runs_of("cpu", attempt)
         record = protocol._write(plan, {}, {"replay": 0.1}, protocol.Ended(attempt, case, numbers(), None))
         assert record.processor_seconds == 2.0 * len(case.runs)
         kept_by_budget[record.variant] = (record.strategy[0].get("buffer"), record.old_pairs)
@@ -387,109 +385,148 @@ def test_new_records_do_not_go_where_those_of_the_first_protocol_are(tmp_path: P
     protocol.refuse_other_records(file.parent)
 
 
-# --- records that are taken over
-
-
-def of_attempts(plan: Plan, values: dict[str, float | None], **more: Any) -> list[BenchRecord]:
-    """A planted record of each attempt of a plan, with its config's digest."""
-    made = []
-    for attempt in protocol.attempts_of(plan, plan.tier.setup(plan.output_root), values):
-        case = protocol.runs_of(plan.tier.name, attempt)
-        of_case = {"scenario": case.scenario, "variant": case.variant, "value": attempt.value}
-        of_case |= {"config_digest": configs.digest(portable_config(case.runs[-1]))}
-        strategy = attempt.method.parts(attempt.value)
-        made.append(planted(attempt.method.name, attempt.seed, strategy=strategy, **(of_case | more)))
-    return made
+# --- records that were made elsewhere
 
 
 def trials_at(best: float, *values: float) -> list[Trial]:
-    return [Trial(value=value, volume=0.5 if value == best else 0.1, volumes=[0.5]) for value in values]
+    return [Trial(value=v, volume=0.5 if v == best else 0.1, volumes=[0.5 if v == best else 0.1] * 3) for v in values]
 
 
 SHARES = METHODS["replay"].values
+CHOSEN: dict[str, float | None] = {"naive": None, "replay": 0.2}
+TRIALS = trials_at(0.2, *SHARES)
+
+
+def made_elsewhere(folder: Path, only: str, **changed: Any) -> Path:
+    """A folder with a planted record of each attempt of a part of the cpu tier."""
+    plan = Plan.of("cpu", only, folder)
+    for attempt in protocol.attempts_of(plan, plan.tier.setup(folder), CHOSEN):
+        case, method = runs_of("cpu", attempt), attempt.method
+        record: dict[str, Any] = {"scenario": case.scenario, "variant": case.variant, "value": attempt.value}
+        record |= {"config_digest": digest_of_case(case), "steps": 1_800, "strategy": method.parts(attempt.value)}
+        record |= {"trials": TRIALS if method.values else []}
+        write_record(folder, planted(method.name, attempt.seed, **record).model_copy(update=changed))
+    return folder
 
 
 def test_a_strength_that_was_chosen_is_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = volumes_of(monkeypatch, lambda value, seed: pytest.fail("tried again") if seed >= 1_000 else None)
-    tried = trials_at(0.4, *SHARES)
-    (record, *_) = of_attempts(Plan.of("cpu", "A1/replay", tmp_path), {"replay": 0.4}, trials=tried)
-    plan = replace(Plan.of("cpu", "A0/replay", tmp_path), taken=Taken([record]))
-    assert bench.counts(plan) == (0, 5)
-    records, n_failed = bench.score(plan, lambda folder: pytest.fail("nothing is run"))
+    plan = Plan.of("cpu", "A0/replay", tmp_path / "here")
+    given = Given.read([made_elsewhere(tmp_path / "there", "A1/replay")], plan)
+    assert bench.counts(plan, given) == (0, 5) and bench.counts(plan) == (15, 5)
+    records, n_failed = bench.score(plan, lambda folder: pytest.fail("nothing is run"), given)
     assert asked == [("bench2_cpu", 5)] and n_failed == 5, "the five runs of A0 are planted to fail"
-    assert all(record.value == 0.4 and record.trials == tried for record in records)
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"trials": trials_at(0.4, *SHARES[1:])},
-        {"trials": [*trials_at(0.4, *SHARES), Trial(value=0.5, volume=0.1)]},
-        {"trials": [*trials_at(0.4, *SHARES[1:]), Trial(value=SHARES[0], volume=None, error="full")]},
-        {"strategy": [{"name": "replay", "share": 0.4, "buffer": 7}]},
-        {"setting": "buffer"},
-    ],
-    ids=["one is missing", "one that is not its own", "one failed", "another strategy", "another setting"],
-)
-def test_trials_of_something_else_are_not_taken(changed: dict[str, Any], tmp_path: Path) -> None:
-    given: dict[str, Any] = {"trials": trials_at(0.4, *SHARES), "value": 0.4}
-    given |= {"strategy": METHODS["replay"].parts(0.4)}
-    assert Taken([planted("replay", 1, **given)]).trials(METHODS["replay"]) == given["trials"]
-    assert Taken([planted("replay", 1, **(given | changed))]).trials(METHODS["replay"]) == []
-    own = METHODS["replay"].model_copy(update={"beyond": [0.001, 0.6]})
-    assert own.key != own.name and Taken([planted("replay", 1, **given)]).trials(own) == []
+    assert all(record.value == 0.2 and record.trials == TRIALS for record in records)
 
 
 def test_runs_that_are_equal_are_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A2 without old pairs is A1's plain fine-tuning, and with 20,000 its replay."""
     asked = volumes_of(monkeypatch, lambda value, seed: None)
-    values = {"naive": None, "replay": 0.4}
-    taken = Taken(of_attempts(Plan.of("cpu", "A1/naive,replay", tmp_path), values, trials=trials_at(0.4, *SHARES)))
-    plan = replace(Plan.of("cpu", "A2", tmp_path), taken=taken)
-    assert bench.counts(plan) == (0, 6)
-    records, _ = bench.score(plan, lambda folder: pytest.fail("nothing is run"))
+    plan = Plan.of("cpu", "A2", tmp_path / "here")
+    given = Given.read([made_elsewhere(tmp_path / "there", "A1/naive,replay")], plan)
+    assert bench.counts(plan, given) == (0, 6)
+    records, _ = bench.score(plan, lambda folder: pytest.fail("nothing is run"), given)
     assert asked == [("bench2_cpu", 6)], "100 and 1,000 old pairs, with three seeds each"
     scored = {(record.variant, record.method, record.old_pairs) for record in records if record.error is None}
     assert scored == {("0", "naive", 0), ("20,000", "replay", 20_000)}
     (all_pairs, *_) = [record for record in records if record.variant == "20,000"]
     assert all_pairs.command.endswith("A2/replay") and all_pairs.strategy[0]["buffer"] == 20_000
     in_folder = {record.file_name for record in read_records([plan.folder / "records"])}
-    assert in_folder == {record.file_name for record in [*records, *taken.records]}, "its page has the others beside"
+    every = [*records, *given.records.values()]
+    assert in_folder == {record.file_name for record in every}, "its page has the others beside"
 
 
-def test_a_score_that_is_there_stays(tmp_path: Path) -> None:
-    own, given = planted("naive", 1, seconds=1.0), planted("naive", 1, seconds=2.0)
-    for there, after in (
-        (own, 1.0),
-        (own.model_copy(update={"config_digest": "other"}), 2.0),
-        (own.model_copy(update={"scores": None, "numbers": None, "error": "full"}), 2.0),
-    ):
-        (tmp_path / own.file_name).unlink(missing_ok=True)
-        write_record(tmp_path, there)
-        Taken([given]).copy_to(tmp_path)
-        assert read_record(tmp_path / own.file_name).seconds == after
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"config_digest": "of another version"},
+        {"steps": 300},
+        {"scores": None, "numbers": None, "error": "full"},
+        {"seed": 7},
+        {"scenario": "Z9"},
+        {"method": "nonsense"},
+        {"value": 0.1},
+        {"trials": TRIALS[1:]},
+        {"trials": [*TRIALS, Trial(value=0.5, volume=0.1, volumes=[0.1] * 3)]},
+        {"trials": [*TRIALS, TRIALS[0]]},
+        {"trials": [trial.model_copy(update={"volumes": [0.1]}) for trial in TRIALS]},
+        {"trials": trials_at(0.4, *SHARES), "value": 0.4},
+    ],
+    ids=lambda changed: f"{'-'.join(changed)}",
+)
+def test_what_the_tier_does_not_have_today_is_left_out(
+    changed: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last: the best of five is at an end, and what lies beyond was not tried."""
+    given = Given.read([made_elsewhere(tmp_path, "A1/replay", **changed)], Plan.of("cpu", "A1/replay", tmp_path))
+    assert given.trials(METHODS["replay"]) == [] and given.records == {}
+    said = capsys.readouterr().err
+    assert "--records: 0 of" in said and f"such as {tmp_path}" in said
 
 
-def test_records_of_another_table_are_not_taken(tmp_path: Path) -> None:
-    gpu = write_record(tmp_path, planted("naive", 1, tier="gpu"))
-    with pytest.raises(UserError, match=r"--records: A1_naive_seed1\.json is of protocol 2 and the gpu tier"):
-        Taken.read([gpu], "cpu")
+def test_a_trial_that_failed_cannot_be_chosen_and_is_a_trial(tmp_path: Path) -> None:
+    tried = [Trial(value=SHARES[0], volume=None, volumes=[None, 0.9, 0.9], error="full"), *TRIALS[1:]]
+    given = Given.read([made_elsewhere(tmp_path, "A1/replay", trials=tried)], Plan.of("cpu", "A1", tmp_path))
+    assert given.trials(METHODS["replay"]) == tried
+
+
+def test_a_method_of_ones_own_is_always_run(tmp_path: Path) -> None:
+    plan = Plan.of("cpu", "A1/replay", tmp_path)
+    given = Given.read([made_elsewhere(tmp_path, "A1/replay")], plan)
+    own = METHODS["replay"].model_copy(update={"beyond": [0.001, 0.6]})
+    (attempt, *_) = protocol.attempts_of(plan, plan.tier.setup(tmp_path), {"replay": 0.2})
+    case = runs_of("cpu", attempt)
+    assert given.equal_run(attempt.method, attempt.seed, case) is not None and given.trials(attempt.method) == TRIALS
+    assert given.equal_run(own, attempt.seed, case) is None and given.trials(own) == []
+
+
+def test_what_was_made_here_stays(tmp_path: Path) -> None:
+    plan = Plan.of("cpu", "A1/replay", tmp_path / "here")
+    there = made_elsewhere(tmp_path / "there", "A1/naive,replay", seconds=2.0)
+    folder = plan.folder / "records"
+    made_elsewhere(folder, "A1/replay", seconds=1.0)
+    made_elsewhere(folder, "A1/naive", seconds=1.0, config_digest="of another precision")
+    (folder / "A1_replay_seed42.json").unlink()
+    given = Given.read([there], plan)
+    bench.score(plan, lambda folder: pytest.fail("nothing is run"), given)
+    seconds = {record.file_name: record.seconds for record in read_records([folder])}
+    assert seconds.pop("A1_replay_seed42.json") == 2.0 and set(seconds.values()) == {1.0}
+
+
+def test_records_of_another_table_are_refused(tmp_path: Path) -> None:
+    plan = Plan.of("cpu", "A1", tmp_path)
+    gpu = write_record(tmp_path / "gpu", planted("naive", 1, tier="gpu"))
+    with pytest.raises(UserError, match=r"gpu.A1_naive_seed1\.json: is of protocol 2 and the gpu tier"):
+        Given.read([gpu], plan)
+    with pytest.raises(UserError, match="the gpu tier makes its own bases"):
+        Given.read([gpu], Plan.of("gpu", "A1", tmp_path))
     with pytest.raises(UserError, match="no such record"):
-        Taken.read([tmp_path / "empty"], "cpu")
-    tried = (trials_at(0.4, *SHARES), trials_at(0.2, *SHARES))
-    given: dict[str, Any] = {"value": 0.4, "strategy": METHODS["replay"].parts(0.4)}
-    contrary = Taken([planted("replay", seed, trials=trials, **given) for seed, trials in enumerate(tried)])
-    with pytest.raises(UserError, match=r"A1_replay_seed0\.json and A1_replay_seed1\.json have other trials of replay"):
-        contrary.trials(METHODS["replay"])
+        Given.read([tmp_path / "empty"], plan)
+    there = made_elsewhere(tmp_path / "there", "A1/replay")
+    again = made_elsewhere(tmp_path / "again", "A1/replay")
+    assert len(Given.read([there, again, there / "A1_replay_seed42.json"], plan).records) == 5, "the same ones"
+    other = made_elsewhere(tmp_path / "other", "A1/replay", seconds=1.0)
+    with pytest.raises(UserError, match=r"other.*: .*there.* is another record of the same run; leave one"):
+        Given.read([there, other], plan)
+
+
+def test_trials_that_differ_are_refused(tmp_path: Path) -> None:
+    there = made_elsewhere(tmp_path, "A1/replay")
+    higher = [trial.model_copy(update={"volume": 0.6}) if trial.value == 0.2 else trial for trial in TRIALS]
+    made_elsewhere(tmp_path, "A0/replay", trials=higher)
+    given = Given.read([there], Plan.of("cpu", "A4", tmp_path / "here"))
+    with pytest.raises(UserError, match=r"json: has other trials of replay than .*json; leave one of them out"):
+        given.trials(METHODS["replay"])
 
 
 def test_the_committed_records_are_those_of_todays_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So anybody's row needs no trials and no other row: all of them are taken over."""
     monkeypatch.setattr("atlantis.model.fast.kernels.fast_bf16", lambda: True)
-    taken = Taken.read(tracked("experiments/*_benchmark_2/records/*.json"), "cpu")
-    for scenario, method in sorted({(record.scenario, record.method) for record in taken.records}):
-        plan = replace(Plan.of("cpu", f"{scenario}/{method}", tmp_path), taken=taken)
-        assert bench.counts(plan) == (0, 0), (scenario, method)
+    files, plan = tracked("experiments/*_benchmark_2/records/*.json"), Plan.of("cpu", output_root=tmp_path)
+    given = Given.read(files, plan)
+    assert set(given.records) == set(files)
+    for scenario, method in sorted({(record.scenario, record.method) for record in given.records.values()}):
+        assert bench.counts(Plan.of("cpu", f"{scenario}/{method}", tmp_path), given) == (0, 0), (scenario, method)
 
 
 # --- the page to sort and filter

@@ -6,17 +6,17 @@
 docs/benchmark.md is the protocol. It was fixed before any method was scored.
 """
 
+from atlantis.bench.given import Given
 from atlantis.bench.leaderboard import page, write_pictures
 from atlantis.bench.methods import METHODS, Method, read_method
 from atlantis.bench.plan import Plan
 from atlantis.bench.protocol import counts, score
 from atlantis.bench.record import BenchRecord, read_records
 from atlantis.bench.scenarios import SCENARIOS
-from atlantis.bench.taken import Taken
 from atlantis.bench.tiers import TIERS
 from atlantis.bench.web_page import web_page
 
 __all__ = [
-    "METHODS", "SCENARIOS", "TIERS", "BenchRecord", "Method", "Plan", "Taken", "counts", "page", "read_method",
+    "METHODS", "SCENARIOS", "TIERS", "BenchRecord", "Given", "Method", "Plan", "counts", "page", "read_method",
     "read_records", "score", "web_page", "write_pictures",
 ]  # fmt: skip

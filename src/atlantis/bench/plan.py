@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 from atlantis.bench.methods import METHODS, Method
 from atlantis.bench.scenarios import Case
-from atlantis.bench.taken import Taken
 from atlantis.bench.tiers import TIERS, Tier
 from atlantis.errors import UserError
 
@@ -30,7 +29,7 @@ class Plan:
     """A tier, or a part of it. `entered`: by method, the file of one that is not the benchmark's own.
 
     `named`: whether scenarios and methods were both named. Such a method takes part even where the tier has it not.
-    `threads` of each run, and how many `retries` one that dies has. `taken`: records whose runs are not made again.
+    `threads` of each run, and how many `retries` one that dies has.
     """
 
     tier: Tier
@@ -42,7 +41,6 @@ class Plan:
     named: bool = False
     threads: int = 1
     retries: int = 2
-    taken: Taken = field(default_factory=Taken)
 
     @classmethod
     def of(
@@ -96,6 +94,21 @@ class Plan:
         given = ["--enter", enter] if enter else []
         only = f"{attempt.case.scenario}/{attempt.method.name}"
         return shlex.join(["atlantis", "bench", "--tier", self.tier.name, "--only", only, *given])
+
+
+def runs_of(tier: str, attempt: Attempt) -> Case:
+    """The attempt's case with its method in every run; equal runs of two cases have one name, and are run once."""
+    method, buffer = attempt.method, attempt.case.buffer
+    key = method.key if attempt.value is None else f"{method.key}_{attempt.value:.12g}"
+    names: dict[str, str] = {}
+    runs = []
+    for run in attempt.case.runs:
+        with_method = method.on(run, attempt.value, buffer)
+        limit = f"_buffer{buffer}" if buffer and with_method != method.on(run, attempt.value) else ""
+        names[str(run.name)] = f"bench2_{tier}_{run.name}_{key}{limit}_seed{attempt.seed}"
+        base = names.get(str(run.base), run.base)
+        runs.append(with_method.model_copy(update={"name": names[str(run.name)], "base": base}))
+    return replace(attempt.case, runs=tuple(runs))
 
 
 @cache

@@ -11,24 +11,24 @@ call therefore goes on where it was stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from atlantis import config as configs
 from atlantis import sweep as sweeps
+from atlantis.bench.choice import choose, further
 from atlantis.bench.continual import SequenceErrors, continual
+from atlantis.bench.given import Given, digest_of_case
 from atlantis.bench.methods import Method
-from atlantis.bench.plan import Attempt, Plan
+from atlantis.bench.plan import Attempt, Plan, runs_of
 from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE, Case, Setup, development
 from atlantis.bench.scores import Numbers, folder_of, numbers_of, scores_of, sequence_of
-from atlantis.bench.taken import write_unless_there
 from atlantis.bench.tiers import DEVELOPMENT_SEEDS
 from atlantis.errors import UserError
 from atlantis.progress import heading, say
-from atlantis.report.record import portable_config, provenance
+from atlantis.report.record import provenance
 from atlantis.settings import RunConfig
 from atlantis.sweep import Backend, Outcome
 from atlantis.sweep.plan import Planned, sweep_of
@@ -37,23 +37,10 @@ from atlantis.trust import RECORD, checked_record
 BackendIn = Callable[[Path], Backend]
 """Where the runs of a sweep go, given the sweep's folder. Asked for once per sweep."""
 
+NONE_GIVEN = Given()
+
 
 # --- runs
-
-
-def runs_of(tier: str, attempt: Attempt) -> Case:
-    """The attempt's case with its method in every run; equal runs of two cases have one name, and are run once."""
-    method, buffer = attempt.method, attempt.case.buffer
-    key = method.key if attempt.value is None else f"{method.key}_{attempt.value:.12g}"
-    names: dict[str, str] = {}
-    runs = []
-    for run in attempt.case.runs:
-        with_method = method.on(run, attempt.value, buffer)
-        limit = f"_buffer{buffer}" if buffer and with_method != method.on(run, attempt.value) else ""
-        names[str(run.name)] = f"bench2_{tier}_{run.name}_{key}{limit}_seed{attempt.seed}"
-        base = names.get(str(run.base), run.base)
-        runs.append(with_method.model_copy(update={"name": names[str(run.name)], "base": base}))
-    return replace(attempt.case, runs=tuple(runs))
 
 
 @dataclass(frozen=True)
@@ -167,9 +154,9 @@ def tune(plan: Plan, setup: Setup, methods: Sequence[Method], backend: BackendIn
     trials = _tried(
         plan, setup, "tuning", [(method, value) for method in tuned.values() for value in method.values], backend
     )
-    beyond = {name: tuned[name].further(choose(of, tuned[name].default)) for name, of in trials.items()}
-    further = [(tuned[name], value) for name, value in beyond.items() if value is not None]
-    for name, of in _tried(plan, setup, "tuning_further", further, backend).items():
+    beyond = [(tuned[name], further(tuned[name], of)) for name, of in trials.items()]
+    wanted = [(method, value) for method, value in beyond if value is not None]
+    for name, of in _tried(plan, setup, "tuning_further", wanted, backend).items():
         trials[name] = sorted([*trials[name], *of], key=lambda trial: trial.value)
     return trials
 
@@ -205,21 +192,6 @@ def _trial(value: float, outcomes: Sequence[Ended]) -> Trial:
     return Trial(value=value, volume=mean, volumes=volumes, error=error)
 
 
-def choose(trials: Sequence[Trial], default: float | None) -> float | None:
-    """The value of the largest mean volume; None if every trial failed.
-
-    Of equals it is the one nearest to `default` in the order of the values, and of two as near the lower.
-    """
-    values = sorted(trial.value for trial in trials)
-    middle = values.index(default) if default in values else len(values) // 2
-    scored = [
-        (trial.volume, -abs(values.index(trial.value) - middle), -trial.value)
-        for trial in trials
-        if trial.volume is not None
-    ]
-    return -max(scored)[2] if scored else None
-
-
 # --- all of it
 
 
@@ -251,24 +223,24 @@ def _defaults(methods: Sequence[Method]) -> dict[str, float | None]:
     return {method.name: method.default for method in methods}
 
 
-def counts(plan: Plan) -> tuple[int, int]:
+def counts(plan: Plan, given: Given = NONE_GIVEN) -> tuple[int, int]:
     """How many runs tune, without those beyond the five values, and how many count; without the bases.
 
-    Without those, too, that records taken over have already.
+    Runs that the records `given` have the trials or the scores of are not counted.
     """
     setup = plan.tier.setup(plan.output_root)
     methods = taking_part(plan, setup)
-    taken = _taken_trials(plan, methods)
-    trials = [method.values for method in methods if method.name not in taken] if plan.tier.tuned else []
-    attempts = attempts_of(plan, setup, _defaults(methods) | _choices(taken, methods))
-    _, missing = _taken_over(plan, attempts)
+    trials = _given_trials(given, methods)
+    untried = [method.values for method in methods if method.name not in trials] if plan.tier.tuned else []
+    attempts = attempts_of(plan, setup, _defaults(methods) | _choices(trials, methods))
+    _, missing = _divided(plan, attempts, given)
     runs = {run.name for attempt in missing for run in runs_of(plan.tier.name, attempt).runs}
-    return len(DEVELOPMENT_SEEDS) * sum(map(len, trials)), len(runs)
+    return len(DEVELOPMENT_SEEDS) * sum(map(len, untried)), len(runs)
 
 
-def _taken_trials(plan: Plan, methods: Sequence[Method]) -> dict[str, list[Trial]]:
-    """By method, the trials that records taken over have; none in a tier that does not tune."""
-    found = {method.name: plan.taken.trials(method) for method in methods if plan.tier.tuned}
+def _given_trials(given: Given, methods: Sequence[Method]) -> dict[str, list[Trial]]:
+    """By method, of those that have any."""
+    found = {method.name: given.trials(method) for method in methods}
     return {name: trials for name, trials in found.items() if trials}
 
 
@@ -277,12 +249,12 @@ def _choices(trials: Mapping[str, Sequence[Trial]], methods: Sequence[Method]) -
     return {name: choose(of, defaults[name]) for name, of in trials.items()}
 
 
-def _taken_over(plan: Plan, attempts: Iterable[Attempt]) -> tuple[list[BenchRecord], list[Attempt]]:
-    """The records of attempts whose runs were made elsewhere, be it for another scenario; and the other attempts."""
+def _divided(plan: Plan, attempts: Iterable[Attempt], given: Given) -> tuple[list[BenchRecord], list[Attempt]]:
+    """The records of attempts whose runs were made elsewhere, as this scenario's; and the attempts that are left."""
     records, missing = [], []
     for attempt in attempts:
         case, method = runs_of(plan.tier.name, attempt), attempt.method
-        if (record := plan.taken.record(method, attempt.seed, case)) is None:
+        if (record := given.equal_run(method, attempt.seed, case)) is None:
             missing.append(attempt)
             continue
         of_case = {"scenario": case.scenario, "variant": case.variant, "repeat": case.repeat}
@@ -302,20 +274,22 @@ def refuse_other_records(folder: Path) -> None:
             )
 
 
-def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
+def score(plan: Plan, backend: BackendIn, given: Given = NONE_GIVEN) -> tuple[list[BenchRecord], int]:
     """Carry out the plan; the records, and how many of them and of trials failed.
 
-    The record of an attempt is written as soon as its runs are finished, that of a failure at the end. A method whose
-    trials all failed has a record with its error for every case: its records are counted, and not its trials. Raises
-    UserError, before anything runs, if records of the first protocol or damaged ones are where the new ones go.
+    What the records `given` have is not made again, and all of them are written beside the new ones. A record is
+    written as soon as its runs are finished, that of a failure at the end. A method whose trials all failed has a
+    record with its error for every case: its records are counted, and not its trials. Raises UserError, before anything
+    runs, if records of the first protocol or damaged ones are where the new ones go, or if given ones differ in their
+    trials.
     """
     folder = plan.folder / "records"
     refuse_other_records(folder)
     plan.tier.prepare(plan.output_root)
     setup = plan.tier.setup(plan.output_root)
     methods = taking_part(plan, setup)
-    plan.taken.copy_to(folder)
-    trials = _taken_trials(plan, methods)
+    trials = _given_trials(given, methods)
+    given.copy_to(folder)
     if plan.tier.tuned:
         trials |= tune(plan, setup, [method for method in methods if method.name not in trials], backend)
     defaults = _defaults(methods)
@@ -323,11 +297,9 @@ def score(plan: Plan, backend: BackendIn) -> tuple[list[BenchRecord], int]:
     failed = {name for name in trials if values[name] is None}
     n_failed_trials = _say_failures(trials, failed)
     attempts = attempts_of(plan, setup, {name: value for name, value in values.items() if name not in failed})
-    records, missing = _taken_over(plan, attempts)
+    records, missing = _divided(plan, attempts, given)
     for record in records:
-        write_unless_there(folder, record)
-    if plan.taken.records:
-        say(f"{len(records)} of {len(attempts)} scores are in the records given")
+        write_record(folder, record)
     write = partial(_write, plan, trials, values)
     ended = _attempted(plan, setup, f"bench2_{plan.tier.name}", missing, backend, write)
     ended += [
@@ -383,7 +355,7 @@ def _write(
         strategy=method.parts(attempt.value, case.buffer),
         old_pairs=method.old_pairs(attempt.value, case.buffer),
         command=plan.command(attempt),
-        config_digest=configs.digest(portable_config(case.runs[-1])),
+        config_digest=digest_of_case(case),
         error=ended.error,
         **facts,
     )

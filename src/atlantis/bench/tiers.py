@@ -72,6 +72,11 @@ class Tier:
     steps: Mapping[str, int] = field(default_factory=dict)
     one_order: bool = False
 
+    @property
+    def makes_bases(self) -> bool:
+        """Whether its runs start from bases that it makes first; else they are shipped."""
+        return self.pretrained or self.name == "smoke"
+
     def methods_of(self, scenario: str) -> list[str]:
         """Names of the benchmark's methods that take part in a scenario, in the order of `METHODS`."""
         names = self.fewer.get(scenario, self.methods)

@@ -26,7 +26,9 @@ def bench(
     ] = None,
     records: Annotated[
         list[Path] | None,
-        typer.Option(metavar="PATH", help="Records of this tier, or a folder of them, that need not be made again."),
+        typer.Option(
+            metavar="PATH", help="Records of this tier, or a folder: what they have is not made again; repeatable."
+        ),
     ] = None,
     output_root: OutputRoot = OUTPUTS,
     backend: Backend = "local",
@@ -43,7 +45,7 @@ def bench(
     By the protocol of docs/benchmark.md: the strength of each method is chosen among five values, on an ocean that is
     used for nothing else, and then it runs on the tier's scenarios with their seeds. Both parts are sweeps: what is
     finished is skipped, what died goes on, a run that fails is reported and stops no other (exit code 1). Ctrl-C lets
-    the runs save their state; the same command goes on. On another machine --records goes on, with the records so far.
+    the runs save their state; the same command goes on. With --records it goes on from the records of another machine.
 
     Writes the runs to outputs/experiments/, and to outputs/bench/TIER/: records/ (a small file per method, task and
     seed), leaderboard.md (its path is the last line printed), leaderboard.html (to sort and filter) and images/.
@@ -64,17 +66,17 @@ def bench(
     if only and len(only) > 1:
         raise UserError("--only: give it once, with commas in each part, such as A1,A2/naive,replay; or run it again")
     whole = benchmark.Plan.of(tier, only[0] if only else None, output_root, entered)
-    taken = benchmark.Taken.read(records or (), tier)
-    plan = replace(whole, threads=threads, retries=retries, taken=taken)
+    plan = replace(whole, threads=threads, retries=retries)
+    given = benchmark.Given.read(records or (), plan)
     if dry_run:
-        trials, runs = benchmark.counts(plan)
+        trials, runs = benchmark.counts(plan, given)
         print(f"{trials} trials for tuning, {runs} runs that count")
         return
 
     def where(folder: Path) -> Any:
         return backend_of(backend, folder / "slurm", workers, gpus_per_run, address, slurm or [])
 
-    scored, n_failed = benchmark.score(plan, where)
+    scored, n_failed = benchmark.score(plan, where, given)
     everything = benchmark.read_records([plan.folder / "records"])
     benchmark.write_pictures(everything, plan.folder / "images")
     write_text(plan.folder / "leaderboard.md", benchmark.page(everything))
