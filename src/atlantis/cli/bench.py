@@ -54,7 +54,7 @@ def bench(
     Examples:
       atlantis bench --tier smoke
       atlantis bench --tier cpu --only A1/replay
-      atlantis bench --tier cpu --only A0/replay --records experiments/2026-11-28_benchmark_2/records
+      atlantis bench --tier cpu --records experiments/2026-11-28_benchmark_2/records
       atlantis bench --tier cpu --only A1/mine --enter mine.yaml
       atlantis bench --tier gpu --backend ray --address auto --gpus-per-run 0.25
     """
