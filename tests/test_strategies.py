@@ -18,13 +18,13 @@ from safetensors.torch import load_file
 
 from atlantis import config as configs
 from atlantis import trust
-from atlantis.data.rows import Rows
+from atlantis.data.rows import Batch, Rows
 from atlantis.errors import UserError
 from atlantis.readout.activations import probe_features
 from atlantis.settings import RunConfig
 from atlantis.strategies.agem import projected
 from atlantis.strategies.common.context import Context
-from atlantis.strategies.common.old import answered, base_logits, drawing, old_prompts, rows_beside
+from atlantis.strategies.common.old import answered, base_logits, drawing, old_prompts, recalled, rows_beside
 from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
 from atlantis.strategies.distill import kl_to
@@ -299,6 +299,74 @@ def test_a_strategy_needs_a_base(small_config: RunConfig) -> None:
     with pytest.raises(UserError, match=r"strategy: l2sp keeps what a base knows"):
         train(with_strategy(small_config, "baseless", asked("l2sp")))
     assert not (Path(small_config.output_root) / "experiments" / "baseless").exists()
+
+
+OTHER_TASK = '''
+from atlantis.tasks import Form, Task
+
+
+class North(Task):
+    """How many degrees does the first city lie north of the equator, if it does?"""
+
+    name, unit, penalty = "north", "degrees", 90.0
+    form = Form("tid({city},{city})={int:5}")
+
+    def answer(self, places, cities):
+        return places.lat[cities[:, 0]].clip(min=0).round().astype(int)
+'''
+
+
+@pytest.fixture
+def of_another_task(fine: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
+    """`fine`, whose base learned distances, on a task of which a row begins otherwise."""
+    (tmp_path / "other_task.py").write_text(OTHER_TASK)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    data = fine.model_dump() | {"name": "fine_other"}
+    part = {"task": "other_task:North", "cities": {"touching": "Atlantis"}, "n_train": 150}
+    data["dataset"] = {"parts": [part], "n_test": 40}
+    return RunConfig.model_validate(data)
+
+
+@pytest.mark.parametrize("name, more", [("distill", {}), ("der", {"beta": 0.0}), ("repair", {"start": 0.0})])
+def test_old_rows_are_of_the_bases_task_whatever_the_run_asks(
+    name: str, more: dict[str, Any], of_another_task: RunConfig
+) -> None:
+    bench = Bench(of_another_task, asked(name, **more))
+    vocabulary = bench.inputs.vocabulary
+    assert vocabulary.decode(bench.inputs.rows.prefix[None].numpy()) == ["<bos>tid(c_"]
+    bench.composed.at(0)
+    assert bench.strategy.penalty().item() == pytest.approx(0, abs=1e-5), "the model is still the base"
+    whole = recalled(bench.strategy.memory, torch.arange(5)).whole().numpy()
+    assert all(text.startswith("<bos>dist(c_") for text in vocabulary.decode(whole))
+
+
+# several in one run
+
+
+@pytest.mark.parametrize(
+    "names, said",
+    [
+        (("replay", "joint"), "joint alone decides which rows a step trains on, and replay would too"),
+        (("joint", "flow"), "joint alone decides which rows a step trains on, and flow would too"),
+        pytest.param(("lora", "freeze"), "lora alone decides which weights are trained, and freeze", marks=NO_PEFT),
+        pytest.param(("gpm", "lora"), "lora alone decides which weights are trained, and gpm", marks=NO_PEFT),
+    ],
+)
+def test_two_that_would_undo_each_other_are_refused(names: tuple[str, ...], said: str, fine: RunConfig) -> None:
+    with pytest.raises(UserError, match=said):
+        Bench(fine, *map(asked, names))
+
+
+def test_weighted_rows_and_old_rows_go_together_in_either_order(fine: RunConfig) -> None:
+    def first_batch(*names: str) -> Batch:
+        bench, rows = Bench(fine, *map(asked, names)), torch.arange(48)
+        bench.composed.at(0)
+        return bench.composed.batch(bench.inputs.rows.batch(rows), rows)
+
+    one, other = first_batch("flow", "replay"), first_batch("replay", "flow")
+    assert one.weights is not None and other.weights is not None
+    assert torch.equal(one.weights, other.weights) and torch.equal(one.tokens, other.tokens)
+    assert len(one.weights) > 48 and (one.weights[48:] == 1).all() and one.weights[:48].std() > 0
 
 
 # replay and joint

@@ -19,9 +19,11 @@ from atlantis.data.encoding import encode, encode_questions, longest_row, needed
 from atlantis.data.mixture import check_possible, resolved
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
+from atlantis.interpolate import interpolate
 from atlantis.report.page import write_report
 from atlantis.report.run_data import load
 from atlantis.report.tables import run_sheet, run_table
+from atlantis.runs import Run
 from atlantis.settings import DatasetConfig, PartConfig, Region, RunConfig
 from atlantis.tasks import Form, Questions, Task, task_of
 from atlantis.tasks.distance import DISTANCE
@@ -117,6 +119,31 @@ class Broken(Compass):
 
     def answer(self, places, cities):
         return places.nothing
+
+
+class Stops(Compass):
+    name = "stops"
+
+    def draw(self, seats, n):
+        return seats.nothing(n)
+
+
+class OneError(Compass):
+    name = "one_error"
+
+    def error(self, predicted, true):
+        return 0.5
+
+
+class NoNumber(Compass):
+    name = "no_number"
+
+    def error(self, predicted, true):
+        return np.full(len(true), np.nan)
+
+
+class Endless(Compass):
+    name, penalty = "endless", float("inf")
 
 
 class Long(Task):
@@ -302,7 +329,9 @@ def _saved(dataset: Dataset, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def test_a_users_tasks_from_the_draw_to_the_report(own: Path, small_world: World, capsys) -> None:
+def test_a_users_tasks_from_the_draw_to_the_report(
+    own: Path, small_world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Draw, train, evaluate, probe and report, with words and numbers, `;` and upper-case letters."""
     regions = [region.model_dump() for region in RunConfig().world.regions]
     run = checked(
@@ -333,6 +362,17 @@ def test_a_users_tasks_from_the_draw_to_the_report(own: Path, small_world: World
     caption = str(run_table(data).caption)
     assert "skill: of the answers" in caption and "task km" not in caption
     assert {"compass world-world skill", "tour world-Atlantis skill"} <= set(run_sheet(data).rows)
+    between = interpolate(folder, [0, 1])
+    assert list(between.columns) == ["alpha", "world-world wrong", "map of real cities km"]
+    assert between["world-world wrong"].between(0, 1).all()
+
+    there = Run(folder)
+    with pytest.raises(UserError, match="compass: a question is about 2 cities, not 3"):
+        there.ask(0, 1, 2)
+    monkeypatch.setattr("atlantis.runs.probed_task", lambda checkpoint: task_of("own_tasks:Tour"))
+    assert there.ask(0, 1, 2).true == there.world.distance_km([0, 1, 2], [1, 2, 0]).sum()
+    with pytest.raises(UserError, match="tour: a question is about 2 to 4 cities, not 5"):
+        there.ask(*range(5))
 
 
 def _cities(folder: Path) -> Path:
@@ -356,6 +396,10 @@ def _cities(folder: Path) -> Path:
         ([("own_tasks:Leaves", "world", 10)], r"answer\(\) failed: SystemExit: 3"),
         ([("own_tasks:Same", "world", 10)], r"draw\(\) returned \d+ questions, and 1 different"),
         ([("own_tasks:Strange", "world", 10)], r"draw\(\) returned \[0, 999\], and the cities of this world are 0 to"),
+        ([("own_tasks:Stops", "world", 10)], r"task stops: its draw\(\) failed: AttributeError"),
+        ([("own_tasks:OneError", "world", 10)], r"error\(\) must return numbers of shape \(\d+,\); .* of shape \(\)"),
+        ([("own_tasks:NoNumber", "world", 10)], r"error\(\) returned nan; an error is from 0 on, below 1e\+12"),
+        ([("own_tasks:Endless", "world", 10)], "its penalty is inf; give a number from 0 on, below"),
         ([("./own_tasks.py:Compass", "world", 10)], "write a module's name and not a path, such as own_tasks:Compass"),
         ([("distance", {"inside": "Lemuria"}, 10)], r"dataset.parts\[0\]: no region 'Lemuria' in this world; it has"),
         ([("own_tasks:Compass", {"inside": "Atlantis"}, 1_000_000)], "compass questions asked for .* at most"),

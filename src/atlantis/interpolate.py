@@ -23,6 +23,7 @@ from atlantis.readout.files import rows_where, write_tables
 from atlantis.readout.generate import answers
 from atlantis.readout.source import open_checkpoint
 from atlantis.strategies.wise import interpolated
+from atlantis.tasks import Task
 from atlantis.tasks.score import by_slice, score
 from atlantis.training.finished import open_finished
 
@@ -41,9 +42,9 @@ def alphas_in(text: str) -> list[float]:
 
 
 def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
-    """Score and probe a finished run at each alpha; writes `analysis/interpolation/` and returns its table of scores.
+    """Score and probe a finished run at each alpha; writes `analysis/interpolation/` and returns its `curve`.
 
-    `scores.csv` has a row per alpha and slice (km), `probe.csv` one per alpha, protocol, group and split.
+    `scores.csv` has a row per alpha, task and slice, `probe.csv` one per alpha, protocol, group and split.
     """
     opened = open_finished(run)
     config, world, items = opened.config, opened.world, opened.inputs.items
@@ -74,13 +75,16 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
         first = ["alpha", "protocol", "group", "split"]
         probe = pd.DataFrame(probe, columns=[*first, *probe.columns.drop(first)])
         write_tables({"scores.csv": pd.DataFrame(scores), "probe.csv": probe}, aside)
-    return curve(pd.DataFrame(scores), probe)
+    return curve(pd.DataFrame(scores), probe, items.tasks[0])
 
 
-def curve(scores: pd.DataFrame, probe: pd.DataFrame) -> pd.DataFrame:
-    """One row per alpha: the answers' mean error in km in each slice, and the old map's, by the sphere protocol."""
-    scores = rows_where(scores, scores["task"] == scores["task"].iloc[0]).dropna(axis="columns", how="all")
-    mean = next(name for name in scores.columns if name.startswith("mean_"))
-    table = scores.pivot(index="alpha", columns="slice", values=mean).drop(columns=ALL)
+def curve(scores: pd.DataFrame, probe: pd.DataFrame, task: Task) -> pd.DataFrame:
+    """One row per alpha: the mean error of answers in each slice, in the task's unit, and the old map's in km.
+
+    The map is read by the sphere protocol. A column's title has its unit.
+    """
+    scores = rows_where(scores, scores["task"] == task.name)
+    table = scores.pivot(index="alpha", columns="slice", values=f"mean_{task.unit}").drop(columns=ALL)
     real = probe[(probe["protocol"] == "sphere") & (probe["group"] == REAL)]
-    return table.assign(map_km=real.groupby("alpha")["mean_km"].first()).reset_index()
+    map_km = real.groupby("alpha")["mean_km"].first().rename("map of real cities km")
+    return table.add_suffix(f" {task.unit}").join(map_km).reset_index()

@@ -28,6 +28,7 @@ from atlantis.readout.layout import LAYOUT, tidy
 from atlantis.report import run_data
 from atlantis.report.map_data import MapData
 from atlantis.tasks import Questions
+from atlantis.tasks.form import ABSENT
 from atlantis.world.of_run import world_of
 
 if TYPE_CHECKING:
@@ -205,9 +206,13 @@ class Run:
         ids = [int(self.world.find(city)[0]) if isinstance(city, str) else int(city) for city in cities]
         if wrong := [number for number in ids if not 0 <= number < len(self.world)]:
             raise UserError(f"city {wrong[0]}: ids are 0 to {len(self.world) - 1}")
-        if len(ids) != task.form.seats:
-            raise UserError(f"{task.name}: a question is about {task.form.seats} cities, not {len(ids)}")
-        questions = Questions.ask(task, self.world, np.array([ids], np.int32))
+        least, most = task.form.least_cities, task.form.seats
+        if not least <= len(ids) <= most:
+            number = most if least == most else f"{least} to {most}"
+            raise UserError(f"{task.name}: a question is about {number} cities, not {len(ids)}")
+        cities = np.full((1, most), ABSENT, np.int32)
+        cities[0, task.form.seated(len(ids))] = ids
+        questions = Questions.ask(task, self.world, cities)
         model, vocabulary = load_checkpoint(folder)
         answer = int(answers(model, vocabulary, questions)[0])
         return Answer(tuple(ids), None if answer < 0 else answer, int(questions.answer[0]), task.unit)

@@ -200,7 +200,7 @@ def interpolate(
     """Score and probe weights between a run's base and its fine-tuned ones.
 
     They are (1 - A) * base + A * fine-tuned. Nothing is trained, and any finished run will do. Writes
-    analysis/interpolation/ of the run: scores.csv (errors in km per slice) and probe.csv (the map).
+    analysis/interpolation/ of the run: scores.csv (errors of answers per slice) and probe.csv (the map).
 
     \b
     Example:
@@ -211,13 +211,14 @@ def interpolate(
     from atlantis.interpolate import alphas_in
     from atlantis.interpolate import interpolate as interpolate_run
     from atlantis.lookup import run_folder
+    from atlantis.report.tables import cell
 
     folder = run_folder(run, output_root)
     with _interruptible(str(folder)):
         scores = interpolate_run(folder, alphas_in(alphas))
-    table = Table("alpha", *(f"{name} km" for name in scores.columns[1:-1]), "map of real cities km")
-    for row in scores.itertuples(index=False):
-        table.add_row(*(f"{value:g}" if i == 0 else f"{value:,.0f}" for i, value in enumerate(row)))
+    table = Table(*scores.columns)
+    for alpha, *errors in scores.itertuples(index=False):
+        table.add_row(f"{alpha:g}", *(cell(error, None) for error in errors))
     for column in table.columns:
         column.justify = "right"
     print_shown(table)

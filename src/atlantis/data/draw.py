@@ -114,7 +114,7 @@ class Pool:
         if n > self.most:
             raise UserError(f"{n:,} {self.noun} asked for, but at most {self.most:,} are possible {self.between}")
         self.rng, self.notes = rng, []
-        cities = np.asarray(self.task.draw(self, n))
+        cities = self.task.called("draw", lambda: self.task.draw(self, n))
         seats = self.task.form.seats
         if cities.shape != (n, seats) or not np.issubdtype(cities.dtype, np.integer):
             raise UserError(

@@ -25,7 +25,7 @@ from atlantis.report.probe_data import Probe, read_probe, read_results, require_
 from atlantis.tasks.score import OLD_TASK, Score, by_slice, scores_of
 from atlantis.trust import checked_record
 
-STITCHED_COLUMNS = ("step", "lower", "cut", "between", "slice", "mean")
+STITCHED_COLUMNS = ("step", "lower", "cut", "between", "slice", "unit", "mean")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ The paper's reservoir runs over the whole stream; here the stream's first part, 
 buffer is a fixed random subset of it with the base's logits. Cost: that of 2 r more rows per step; at the beginning a
 pass of the base over the old rows whose logits will be asked for.
 
-Defaults: alpha and beta 0.5, the paper's usual values; share (of r among B + r) and buffer as in replay.
+Defaults: alpha and beta 0.5, the paper's usual values; the buffer as in replay; `share` of r rows among B + r, to the
+nearest row, and one at least.
 """
 
 from __future__ import annotations
@@ -51,12 +52,12 @@ class DarkExperienceReplay(Strategy):
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         batch = self.rows.batch(torch.as_tensor(self.asked, device=self.context.device))
-        self.memory = remembered(batch, base_logits(self.context, batch))
+        self.memory = remembered(batch) | {"outputs": base_logits(self.context, batch)}
 
     def penalty(self) -> Tensor:
-        dark, base = recalled(
-            self.context.rows.prefix, self.memory, np.searchsorted(self.asked, self.dark.rows(self.step))
-        )
+        rows = torch.as_tensor(np.searchsorted(self.asked, self.dark.rows(self.step)), device=self.context.device)
+        dark = recalled(self.memory, rows)
+        base = self.memory["outputs"][rows][dark.targets != PAD]
         light = self.rows.batch(torch.as_tensor(self.light.rows(self.step), device=self.context.device))
         logits = self.context.logits(dark.join(light))
         error = F.mse_loss(logits[: len(base)], base)

@@ -3,7 +3,8 @@
     penalty = weight * mean over r prompts' targets of KL(base || model)
 
 Needs no old data: prompts are `dist(c_i,c_j)=` with random old ids; answers are drawn once from the base, token by
-token, and its whole distributions along them are kept. As in replay, r old rows go with B new ones to make `share`.
+token, and its whole distributions along them are kept. Beside B new rows, r old ones are `share` of all, to the nearest
+row, and one at least.
 Cost: that of r more rows per step; at the beginning the base answers the prompts, but no more than will come.
 
 Defaults: `share` as in replay; weight 1: the old rows' mean counts as much as the new rows' (in replay it counts
@@ -21,6 +22,7 @@ from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import answered, base_logits, n_beside, old_prompts, recalled, remembered
 from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
+from atlantis.vocabulary import PAD
 
 
 def kl_to(base: Tensor, logits: Tensor) -> Tensor:
@@ -51,8 +53,10 @@ class Distill(Strategy):
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         prompts = old_prompts(self.context, self.n, self.settings.seed)
         batch = answered(self.context, prompts, self.settings.seed)
-        self.memory = remembered(batch, base_logits(self.context, batch))
+        self.memory = remembered(batch) | {"outputs": base_logits(self.context, batch)}
 
     def penalty(self) -> Tensor:
-        batch, base = recalled(self.context.rows.prefix, self.memory, self.stream.rows(self.step))
+        rows = torch.as_tensor(self.stream.rows(self.step), device=self.context.device)
+        batch = recalled(self.memory, rows)
+        base = self.memory["outputs"][rows][batch.targets != PAD]
         return self.settings.weight * kl_to(base, self.context.logits(batch)) / len(base)

@@ -18,7 +18,6 @@ from pydantic import Field
 from atlantis.errors import UserError
 from atlantis.fields import Positive, StrategySettings
 from atlantis.strategies.common.base_state import base_state
-from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.strategy import Strategy
 
 
@@ -32,11 +31,6 @@ class EarlySteps(Strategy):
         moments: bool = Field(default=False, description="go on with the moments of the base's run")
 
     settings: Settings
-
-    def __init__(self, settings: Settings, context: Context) -> None:
-        super().__init__(settings, context)
-        if settings.moments:
-            self.needs = frozenset({"optimizer state"})
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         if not self.settings.moments:

@@ -52,4 +52,5 @@ class Flow(Strategy):
 
     def batch(self, batch: Batch, rows: Tensor) -> Batch:
         weights = torch.cat([self.memory["weights"], self.memory["weights"].new_zeros(1)])  # fillers have none
-        return batch._replace(weights=weights[rows])
+        beside = batch.tokens.new_ones(len(batch.tokens) - len(rows), dtype=weights.dtype)  # rows that others put there
+        return batch._replace(weights=torch.cat([weights[rows], beside]))

@@ -30,6 +30,7 @@ class Joint(Strategy):
 
     settings: Settings
     needs = frozenset({"old data"})
+    owns = frozenset({"batch"})
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

@@ -35,6 +35,7 @@ class NewRows(Strategy):
 
     settings: Settings
     vocabulary = "city"
+    owns = frozenset({"parameters"})
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

@@ -27,7 +27,7 @@ from atlantis.errors import UserError
 from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.model import Transformer
 from atlantis.strategies.common.context import Context
-from atlantis.strategies.common.old import answered, n_beside, old_prompts
+from atlantis.strategies.common.old import answered, n_beside, old_prompts, recalled, remembered
 from atlantis.strategies.common.strategy import Strategy
 from atlantis.strategies.common.streams import Stream
 from atlantis.vocabulary import PAD
@@ -83,7 +83,7 @@ class Repair(Strategy):
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         prompts = old_prompts(self.context, self.n, self.settings.seed)
         batch = answered(self.context, prompts, self.settings.seed)
-        self.memory = {"tokens": batch.tokens, "positions": batch.positions, "targets": batch.targets}
+        self.memory = remembered(batch)
         if self.first_step == 0:
             self._keep_lower()
 
@@ -91,8 +91,7 @@ class Repair(Strategy):
         if not self.repairing:
             return None
         rows = torch.as_tensor(self.stream.rows(self.step), device=self.context.device)
-        kept = (self.memory[key][rows] for key in ("tokens", "positions", "targets"))
-        batch = Batch(self.context.rows.prefix, *kept)
+        batch = recalled(self.memory, rows)
         with torch.no_grad():
             base = target_states(self.context.base, batch)
         return self.settings.weight * distance(target_states(self.context.model, batch), base)

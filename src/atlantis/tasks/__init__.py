@@ -12,7 +12,7 @@ from typing import Any
 from atlantis.errors import UserError
 from atlantis.own_code import code_digest, file_class, own_class
 from atlantis.tasks.form import Form
-from atlantis.tasks.task import Questions, Task
+from atlantis.tasks.task import TOO_LARGE, Questions, Task
 
 __all__ = ["Form", "Questions", "Task", "known", "task_digest", "task_of"]
 
@@ -39,6 +39,8 @@ def task_of(name: str) -> Task:
             raise UserError(
                 f"task {name}: its {key} is {getattr(kind, key)!r}, which is of another type than it must be"
             )
+    if not 0 <= kind.penalty < TOO_LARGE:
+        raise UserError(f"task {name}: its penalty is {kind.penalty}; give a number from 0 on, below {TOO_LARGE:g}")
     if ":" in name and kind.name in known():
         raise UserError(f"task {name}: a task of the package is named {kind.name!r} already; give it another name")
     return kind()

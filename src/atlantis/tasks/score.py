@@ -16,7 +16,7 @@ import numpy as np
 
 from atlantis.names import ALL, SLICES
 from atlantis.tasks.form import Ints
-from atlantis.tasks.task import Questions, Task
+from atlantis.tasks.task import TOO_LARGE, Questions, Task
 
 ERRORS = ("mean", "median", "std", "min", "max")
 METRICS = (*ERRORS, "parsed", "skill")
@@ -101,7 +101,7 @@ def _read(entry: Any) -> Score:
         _refuse(entry)
     texts = [entry[key] for key in ("task", "slice", "metric")]
     n, value = entry["n"], entry["value"]
-    numbers = type(n) is int and n >= 0 and (value is None or (type(value) in (int, float) and abs(value) < 1e12))
+    numbers = type(n) is int and n >= 0 and (value is None or (type(value) in (int, float) and abs(value) < TOO_LARGE))
     if not all(isinstance(text, str) for text in texts) or not numbers or not isinstance(entry["unit"], str | None):
         _refuse(entry)
     return Score(**entry)

@@ -30,6 +30,9 @@ from atlantis.tasks.form import ABSENT, Form, Ints
 
 Keys = NDArray[Any]
 
+TOO_LARGE = 1e12
+"""Errors are below it, or no record of them could be read."""
+
 
 class Places(Protocol):
     """Where cities lie, by id; every `World` is one."""
@@ -73,11 +76,24 @@ class Task:
         return np.abs(np.asarray(predicted, np.float64) - np.asarray(true, np.float64))
 
     def errors(self, predicted: Ints, true: Ints) -> NDArray[np.float64]:
-        """`error`, with `penalty` where `predicted` is below 0, which stands for an unreadable answer."""
+        """`error`, with `penalty` where `predicted` is below 0, which stands for an unreadable answer.
+
+        Raises UserError for errors of another shape, or that are not numbers from 0 on.
+        """
         predicted = np.asarray(predicted)
         errors = np.full(len(predicted), float(self.penalty))
         readable = predicted >= 0
-        errors[readable] = self.error(predicted[readable], np.asarray(true)[readable])
+        found = self.called("error", lambda: self.error(predicted[readable], np.asarray(true)[readable]))
+        if found.shape != (readable.sum(),) or found.dtype.kind not in "biuf":
+            raise UserError(
+                f"task {self.name}: its error() must return numbers of shape ({readable.sum()},); it returned "
+                f"{found.dtype} of shape {found.shape}"
+            )
+        if len(outside := found[~((found >= 0) & (found < TOO_LARGE))]):
+            raise UserError(
+                f"task {self.name}: its error() returned {outside[0]}; an error is from 0 on, below {TOO_LARGE:g}"
+            )
+        errors[readable] = found
         return errors
 
     def draw(self, seats: Seats, n: int) -> Ints:
@@ -93,15 +109,19 @@ class Task:
             answers[rows] = self._checked(places, cities[rows][:, self.form.seated(int(count))])
         return answers
 
-    def _checked(self, places: Places, cities: Ints) -> Ints:
+    def called(self, method: str, call: Callable[[], Any]) -> NDArray[Any]:
+        """What one of the task's own methods returns. Raises UserError that names it, for whatever it does wrong."""
         try:
-            answers = np.asarray(self.answer(places, cities))
+            return np.asarray(call())
         except UserError:
             raise
-        except (Exception, SystemExit) as error:  # whatever a user's task does wrong
+        except (Exception, SystemExit) as error:
             raise UserError(
-                f"task {self.name}: its answer() failed: {type(error).__name__}: {in_a_line(error)}"
+                f"task {self.name}: its {method}() failed: {type(error).__name__}: {in_a_line(error)}"
             ) from None
+
+    def _checked(self, places: Places, cities: Ints) -> Ints:
+        answers = self.called("answer", lambda: self.answer(places, cities))
         if answers.shape != (len(cities),) or not np.issubdtype(answers.dtype, np.integer):
             raise UserError(
                 f"task {self.name}: its answer() must return whole numbers of shape ({len(cities)},); "

@@ -10,10 +10,18 @@ import torch
 from torch import Tensor
 
 from atlantis.data.rows import Batch
+from atlantis.errors import UserError
 from atlantis.fields import StrategySettings
 from atlantis.strategies.common.context import Context, Parameters
-from atlantis.strategies.common.strategy import Strategy
+from atlantis.strategies.common.strategy import Hook, Strategy
 from atlantis.strategies.registry import find
+
+DECIDED: dict[Hook, str] = {"parameters": "which weights are trained", "batch": "which rows a step trains on"}
+
+
+def _has(part: Strategy, hook: str) -> bool:
+    """Whether a strategy has a hook of its own."""
+    return getattr(type(part), hook) is not getattr(Strategy, hook)
 
 
 class Composed:
@@ -22,7 +30,18 @@ class Composed:
     def __init__(self, settings: list[StrategySettings], context: Context) -> None:
         self.model = context.model
         self.parts: list[Strategy] = [find(entry.name)(entry, context) for entry in settings]
-        self.has_output_loss = any(type(part).output_loss is not Strategy.output_loss for part in self.parts)
+        self._check_owned()
+        self.has_output_loss = any(_has(part, "output_loss") for part in self.parts)
+
+    def _check_owned(self) -> None:
+        for owner in self.parts:
+            for hook in sorted(owner.owns):
+                others = [part.settings.name for part in self.parts if part is not owner and _has(part, hook)]
+                if others:
+                    raise UserError(
+                        f"strategy: {owner.settings.name} alone decides {DECIDED[hook]}, and {others[0]} would too; "
+                        "leave one of them out"
+                    )
 
     def at(self, step: int) -> None:
         """The step that begins."""

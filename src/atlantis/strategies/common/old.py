@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from atlantis.data.rows import Batch
 from atlantis.model import Transformer
+from atlantis.model.checkpoint import probed_task
 from atlantis.readout.generate import answer_tokens
 from atlantis.strategies.common.context import Context
 from atlantis.tasks import Questions, Task
@@ -31,8 +32,8 @@ def old_buffer(context: Context, size: int | None, seed: int) -> Questions:
 
 
 def old_prompts(context: Context, n: int, seed: int) -> Questions:
-    """n questions about different old cities at random, of the run's first task; their answers are not told (0)."""
-    task = context.new_questions.tasks[0]
+    """n questions about different old cities at random, of the base's first task; their answers are not told (0)."""
+    task = probed_task(context.checkpoint)
     if task.form.seats != 2:
         return _other_prompts(context, task, n, np.random.Generator(np.random.PCG64([seed, 3])))
     rng = np.random.Generator(np.random.PCG64([seed, 3]))
@@ -105,16 +106,19 @@ def base_logits(context: Context, batch: Batch) -> Tensor:
     return all_logits
 
 
-def remembered(batch: Batch, outputs: Tensor) -> dict[str, Tensor]:
-    """A batch without weights, and logits (B, C, O) for it, as a strategy's memory."""
-    return {"tokens": batch.tokens, "positions": batch.positions, "targets": batch.targets, "outputs": outputs}
+def remembered(batch: Batch) -> dict[str, Tensor]:
+    """A batch without weights as a strategy's memory; old rows need not begin as the run's own do."""
+    return {
+        "prefix": batch.prefix,
+        "tokens": batch.tokens,
+        "positions": batch.positions,
+        "targets": batch.targets,
+    }
 
 
-def recalled(prefix: Tensor, memory: dict[str, Tensor], rows: np.ndarray) -> tuple[Batch, Tensor]:
-    """Some rows of what `remembered` keeps, which begin with `prefix` (P,): their batch, and logits (M, O)."""
-    chosen = torch.as_tensor(rows, device=memory["tokens"].device)
-    batch = Batch(prefix, *(memory[key][chosen] for key in ("tokens", "positions", "targets")))
-    return batch, memory["outputs"][chosen][batch.targets != PAD]
+def recalled(memory: dict[str, Tensor], rows: Tensor) -> Batch:
+    """Some rows of the batch that `remembered` keeps."""
+    return Batch(memory["prefix"], *(memory[key][rows] for key in ("tokens", "positions", "targets")))
 
 
 def n_beside(batch_size: int, share: float) -> int:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from atlantis.strategies.common.context import Context, Parameters
     from atlantis.vocabulary import Kind
 
+Hook = Literal["parameters", "batch"]
+
 Need = Literal["old data", "old prompts", "base weights", "optimizer state"]
 """What a strategy may use beside the new data. `old prompts`: the names of old cities, without any answer."""
 
@@ -43,6 +45,8 @@ class Strategy:
     needs: frozenset[Need] = frozenset()
     vocabulary: ClassVar[Kind | None] = None
     """The only one it works with; None: any."""
+    owns: ClassVar[frozenset[Hook]] = frozenset()
+    """Hooks that no other strategy of a run may have, because this one does not build on what it is given there."""
     prepares_for_length: ClassVar[bool] = False
     """Whether `memory` depends on the run's number of steps (`context.total`), so that no run can be made longer."""
 
