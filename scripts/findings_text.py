@@ -16,8 +16,8 @@ quantities.py: `map kept`, `task SLICE` (in km), `forgetting`, ...
     {{strength|A1/replay}}  {{trials|A1/replay}}    what trials chose; what they tried, with its volume
     {{variance|A1}}                             which score the first protocol's volume is ordered by, in per cent
     {{differences|A1|naive|replay,joint}}       a row per method: the first, and the others less the first
-    {{errors|A1|naive,replay}}                  a row per method: errors in km
-    {{cases|naive|A0; A3, at once}}             the same of one method, a row per case
+    {{errors|A1|naive,replay}}                  a row per method: errors in km, and rows to compare them with
+    {{cases|naive|A0; A3, at once}}             errors of one method, and what it learned, a row per case
     {{table|A0}}  {{sequence|A3}}               readings of all its methods; measures of continual learning
     {{advice|A1}}  {{front|A1|what it shows}}   what to use; the leaderboard's picture
     {{budgets|map kept}}                        A2: a row per method, a column per number of old pairs
@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -43,7 +43,7 @@ from atlantis.bench.advice import what_to_use
 from atlantis.bench.cells import conditions, percent, rate, readings_of, spec_of, strength, tried, with_interval
 from atlantis.bench.leaderboard import picture_name as board_picture
 from atlantis.bench.price import clock_of, seconds_beside
-from atlantis.bench.quantities import LEARNED, MEASURES, OLD_ANSWERS, is_km
+from atlantis.bench.quantities import LEARNED, MEASURES, OF_CONSTANT, OLD_ANSWERS, OLD_ANSWERS_START, is_km
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.scenarios import BUDGETS
 from atlantis.bench.standing import REFERENCES, Board, Standing, boards, difference_interval, mean_and_interval
@@ -76,6 +76,19 @@ ERRORS = {
     "km_end": "map",
 }
 """The same of a table of errors."""
+
+YARDSTICKS = {
+    "the base": {OLD_ANSWERS: OLD_ANSWERS_START, "km_end": "km_start"},
+    "one answer to everything": {quantity: quantity + OF_CONSTANT for quantity in ERRORS if quantity != "km_end"},
+}
+"""Rows to compare with: which quantities stand for those of `ERRORS`."""
+
+OF_CASES = {
+    OLD_ANSWERS: "old answers",
+    "km_end": "map",
+    **{f"{LEARNED} {name}": f"{LEARNED}: {title}" for name, title in NEW_PAIRS.items()},
+}
+"""Of a table of cases. Between them a constant's error differs, so km of new answers cannot be compared."""
 
 
 def findings(prose: str, records: Sequence[BenchRecord], pictures: str = "images") -> tuple[str, list[str]]:
@@ -161,7 +174,7 @@ class _Page:
         if standing is None or board is None:
             return NOT_RUN
         beside = seconds_beside(standing, board.of(REFERENCES[0]), clock_of(board))
-        return ABSENT if beside is None else f"{beside:.2f}"
+        return ABSENT if beside is None else f"{beside:.1f}"
 
     def rate(self, row: str) -> str:
         self._values(row, "rate")
@@ -245,20 +258,23 @@ class _Page:
         return table(["", *COMPARED.values(), f"seconds, x {reference}"], rows)
 
     def errors(self, title: str, methods: str) -> str:
-        """Errors in km, a row per method."""
-        return self._errors({f"`{method}`": f"{title}/{method}" for method in methods.split(",")})
+        """Errors in km, a row per method, under what they may be compared with."""
+        named = methods.split(",")
+        rows = [self._row(label, f"{title}/{named[0]}", ERRORS, instead) for label, instead in YARDSTICKS.items()]
+        rows += [self._row(f"`{method}`", f"{title}/{method}", ERRORS) for method in named]
+        return table(["", *ERRORS.values()], rows)
 
     def cases(self, method: str, titles: str) -> str:
-        """Errors in km of one method, a row per case."""
-        return self._errors({title: f"{title}/{method}" for title in map(str.strip, titles.split(";"))})
+        """Errors in km of one method, and what it learned, a row per case."""
+        rows = [self._row(title, f"{title}/{method}", OF_CASES) for title in map(str.strip, titles.split(";"))]
+        return table(["", *OF_CASES.values()], rows)
 
-    def _errors(self, rows: Mapping[str, str]) -> str:
-        """The rows by their labels."""
-        cells = [
-            [label, *(self._of_standing(row, partial(_cell, quantity=quantity)) for quantity in ERRORS)]
-            for label, row in rows.items()
-        ]
-        return table(["", *ERRORS.values()], cells)
+    def _row(
+        self, label: str, row: str, quantities: Iterable[str], instead: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """The quantities of a row; of those in its place that `instead` names, and no others, where it is given."""
+        asked = [quantity if instead is None else instead.get(quantity) for quantity in quantities]
+        return [label, *(self._of_standing(row, partial(_cell, quantity=name)) if name else ABSENT for name in asked)]
 
     def sequence(self, scenario: str) -> str:
         rows = [

@@ -30,7 +30,7 @@ from atlantis.bench.price import Clock, clock_of, minutes_per_point, old_pairs, 
 from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.scores import Numbers, scores_of
-from atlantis.bench.sensitivity import changes, least_difference, with_penalty
+from atlantis.bench.sensitivity import changes, least_differences, with_penalty
 from atlantis.bench.standing import boards
 from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
@@ -160,17 +160,18 @@ def test_the_least_difference_is_where_an_interval_begins_to_leave_0_out() -> No
     for seed in range(5):
         records += [planted("naive", seed, kept(0.3)), planted("l2sp", seed, kept(float(rng.uniform(0.4, 0.6))))]
     (board,) = boards(records)
-    least = least_difference(board, "naive")
-    assert least is not None and least[1] == 5
+    least = least_differences(board, "naive")
+    assert list(least) == ["l2sp"]
+    size = least["l2sp"]
     differences = board.compared_with("naive")["l2sp"].differences
-    low, high = stats.t.interval(0.95, 4, loc=least[0], scale=stats.sem(differences))
-    assert low == pytest.approx(0, abs=1e-12) and high == pytest.approx(2 * least[0])
-    assert least[0] / differences.std(ddof=1) == pytest.approx(1.24, abs=0.005), "as docs/benchmark.md says"
+    low, high = stats.t.interval(0.95, 4, loc=size, scale=stats.sem(differences))
+    assert low == pytest.approx(0, abs=1e-12) and high == pytest.approx(2 * size)
+    assert size / differences.std(ddof=1) == pytest.approx(1.24, abs=0.005), "as docs/benchmark.md says"
     assert stats.t.ppf(0.975, 9) / np.sqrt(10) == pytest.approx(0.72, abs=0.005), "and for ten"
     for n, size in ((5, 1.7), (10, 1.0)):  # and what is found in four of five cases
         power = stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, size * np.sqrt(n))
         assert power == pytest.approx(0.8, abs=0.02)
-    assert least_difference(boards(records[:2])[0], "naive") is None
+    assert least_differences(boards(records[:2])[0], "naive") == {}
 
 
 # --- advice
@@ -350,7 +351,9 @@ def test_the_page_has_scores_front_and_price() -> None:
     assert first[2:4] == ["0.3", "0.500"] and first[4].startswith("0.820 (")
     assert [row[1] for row in rows if row[1].endswith(" *")] == ["**distill** *"], "the front of answers and learned"
     assert (
-        "With 3 seeds and the spread" in text and "| without answers |" in text and "minutes per 0.01 of volume" in text
+        "has an interval without 0 from this size on: " in text
+        and "| without answers |" in text
+        and "minutes per 0.01 of volume" in text
     )
     assert "first protocol" in text and "Rate" not in text
     with pytest.raises(UserError, match="no records"):

@@ -23,7 +23,7 @@ from atlantis.bench.leaderboard import page
 from atlantis.bench.quantities import continual_of, is_km, scale_of, value
 from atlantis.bench.record import BenchRecord, read_records
 from atlantis.bench.scenarios import SEQUENCE
-from atlantis.bench.standing import boards
+from atlantis.bench.standing import boards, mean_and_interval
 from atlantis.bench.tiers import SHIPPED_CITY, TIERS, WARM_START
 from atlantis.errors import UserError
 from atlantis.settings import ProbeConfig
@@ -60,6 +60,22 @@ def test_readings_by_hand() -> None:
     expected |= {"learned world-atlantis": 0.9, "learned atlantis-atlantis": -0.5, "learned": 0.2}
     expected |= {"volume with answers": 0.5 * 0.25 * 0.2 * 0.5, "volume": 0.75 * 0.45 * 0.5, "task world-world": 200.0}
     assert {name: value(record, name) for name in expected} == pytest.approx(expected)
+
+
+def test_a_constants_error_and_one_regions_integration() -> None:
+    record = planted(answers_skill_start=0.99, ratio={"Atlantis": 4.0, "Mu": 0.5})
+    assert value(record, "task world-world of a constant") == pytest.approx(5_000), "50 km are a hundredth of it"
+    assert value(record, "task world-atlantis of a constant") == 2_000
+    regions = [value(record, f"integration {name}") for name in ("Atlantis", "Mu", "Hiva")]
+    assert regions == [0.25, 1.0, None] and scale_of("integration Mu") is scale_of("integration")
+    assert value(planted(), "task world-world of a constant") is None, "the first protocol has no skill at the start"
+
+
+def test_no_interval_reaches_beyond_the_antipode() -> None:
+    values = np.array([300.0, 6_000.0, 7_000.0])
+    _, low, high = mean_and_interval(values, "task world-world")
+    assert 0 < low < 300 and high == pytest.approx(20_015, abs=1)
+    assert mean_and_interval(values, "rate")[2] < 20_015
 
 
 def test_what_is_worse_than_a_constant_is_not_cut_before_the_mean() -> None:

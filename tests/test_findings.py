@@ -19,8 +19,9 @@ from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE
 from atlantis.bench.scores import FirstScores
 from atlantis.errors import UserError
+from atlantis.report.tables import ABSENT
 from scripts.findings import PROSE, page
-from scripts.findings_text import COMPARED, ERRORS, PLACE, figures, findings, picture_name
+from scripts.findings_text import COMPARED, ERRORS, OF_CASES, PLACE, figures, findings, picture_name
 
 ROOT = Path(__file__).parents[1]
 RECORDS = ROOT / "experiments" / "2026-11-24_benchmark" / "records"
@@ -164,12 +165,15 @@ def test_a_table_of_differences_has_a_reference_and_what_others_differ_from_it_b
 
 def test_a_table_of_errors_has_a_row_per_method_or_case_and_names_what_was_not_run() -> None:
     records = read_records(tracked("experiments/*_benchmark_2/records/*.json"))
-    _, *rows = cells(findings("{{errors|A1|naive,distill}}", records)[0])
+    _, base, constant, *rows = cells(findings("{{errors|A1|naive,distill}}", records)[0])
+    assert base[0] == "the base" and base[2:4] == [ABSENT, ABSENT] and constant[0] == "one answer to everything"
+    for cell, quantity in ((base[1], "task world-world at the start"), (base[4], "km_start")):
+        assert cell == findings(f"{{{{mean|A1/naive|{quantity}}}}}", records)[0]
     for method, (label, *row) in zip(("naive", "distill"), rows, strict=True):
         assert label == f"`{method}`"
         assert row == [findings(f"{{{{mean|A1/{method}|{quantity}}}}}", records)[0] for quantity in ERRORS]
     _, case = cells(findings("{{cases|naive|A1}}", records)[0])
-    assert case == ["A1", *rows[0][1:]]
+    assert case == ["A1", *(findings(f"{{{{mean|A1/naive|{quantity}}}}}", records)[0] for quantity in OF_CASES)]
     text, missing = findings("{{cases|naive|A1; A3, nowhere}}", records)
     assert missing and text == "*not run*: `atlantis bench --tier cpu --only A3/naive`"
 

@@ -210,9 +210,9 @@ class Run:
         if not least <= len(ids) <= most:
             number = most if least == most else f"{least} to {most}"
             raise UserError(f"{task.name}: a question is about {number} cities, not {len(ids)}")
-        cities = np.full((1, most), ABSENT, np.int32)
-        cities[0, task.form.seated(len(ids))] = ids
-        questions = Questions.ask(task, self.world, cities)
+        asked = np.full((1, most), ABSENT, np.int32)
+        asked[0, task.form.seated(len(ids))] = ids
+        questions = Questions.ask(task, self.world, asked)
         model, vocabulary = load_checkpoint(folder)
         answer = int(answers(model, vocabulary, questions)[0])
         return Answer(tuple(ids), None if answer < 0 else answer, int(questions.answer[0]), task.unit)

@@ -27,7 +27,7 @@ from atlantis.bench.plan import pairings
 from atlantis.bench.price import clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES
 from atlantis.bench.record import BenchRecord
-from atlantis.bench.sensitivity import changes, least_difference
+from atlantis.bench.sensitivity import changes, least_differences
 from atlantis.bench.standing import REFERENCES, Board, boards
 from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
@@ -73,10 +73,10 @@ below, a constant answer is better.
 seed is higher than one of the reference.
 
 **The table of prices.** First, the seconds of training and evaluation, as a multiple of plain fine-tuning's in the same
-seed. They were not measured side by side, so they are rough. Below the table stands whether they are the process's own,
-so that other work on the machine is not counted, and of which seeds. The page on speed has
-[ratios measured side by side](performance.md#strategies-against-forgetting). Then the old pairs that must be kept at
-hand, and both for a hundredth of volume.
+seed. They were not measured side by side, and records may be of several machines, so they are rough. Below the table
+stands whether they are the process's own, so that other work on the machine is not counted, and of which seeds. The
+page on speed has [ratios measured side by side](performance.md#strategies-against-forgetting). Then the old pairs that
+must be kept at hand, and both for a hundredth of volume.
 
 The first protocol's page is [leaderboard_1.md](leaderboard_1.md)."""
 
@@ -155,10 +155,11 @@ def _firmness(board: Board) -> str:
     lines = []
     if order := what_orders(board):
         lines.append(order)
-    if least := least_difference(board, REFERENCES[0]):
+    if least := least_differences(board, REFERENCES[0]):
+        sizes = ", ".join(f"{name} {size:.3f}" for name, size in least.items())
         lines.append(
-            f"With {least[1]} seeds and the spread of these records, a mean difference of volume from {REFERENCES[0]} "
-            f"has an interval without 0 from {least[0]:.3f} on."
+            f"By the spread of its own seeds, a method's mean difference of volume from {REFERENCES[0]} has an "
+            f"interval without 0 from this size on: {sizes}."
         )
     if found := changes(board):
         lines.append("How firm the order is, of the methods that have every seed: Kendall's tau with their order.")
@@ -172,7 +173,7 @@ def _price(board: Board) -> str:
     for standing in board.standings:
         if standing.seeds:
             beside, pairs = seconds_beside(standing, naive, clock), old_pairs(standing)
-            row = [standing.method, ABSENT if beside is None else f"{beside:.2f}"]
+            row = [standing.method, ABSENT if beside is None else f"{beside:.1f}"]
             row.append(f"{pairs:,}" if isinstance(pairs, int) else pairs or ABSENT)
             rows.append([*row, _rounded(minutes_per_point(standing, clock)), _rounded(pairs_per_point(standing))])
     header = ["method", "seconds, x naive", "old pairs kept", "minutes per 0.01 of volume", "old pairs per 0.01"]
@@ -182,7 +183,7 @@ def _price(board: Board) -> str:
 
 
 def _rounded(number: float | None) -> str:
-    return ABSENT if number is None else f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
+    return ABSENT if number is None else f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
 
 
 # --- both protocols'

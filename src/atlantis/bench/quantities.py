@@ -6,6 +6,8 @@ Beside a record's scores (scores.py) stand readings that do not saturate and hid
 
     map kept            min(1, E_start / E_end), E the error of a probe fitted anew on real cities, held out from it
     answers kept        min(1, A_start / A_end), A the error of the answers to held-out pairs of real cities
+    integration REGION  the same for one region as `integration`, which is their mean
+    task SLICE          E, in km; "task SLICE of a constant" is E_constant
     learned SLICE       1 - E / E_constant on held-out new pairs of one kind: 0 as good as a constant, below 0: worse
     learned             their mean, cut nowhere
     volume with answers map kept x answers kept x learned (0 where it is below) x integration
@@ -21,7 +23,7 @@ from collections.abc import Callable
 from atlantis.bench.chance import measured_answers_km, measured_chance_km
 from atlantis.bench.continual import Continual, above_chance
 from atlantis.bench.record import BenchRecord
-from atlantis.bench.scores import DAMAGE, OLD, REAL, FirstScores, Numbers, Scores, learned
+from atlantis.bench.scores import DAMAGE, OLD, REAL, FirstScores, Numbers, Scores, integration, learned
 from atlantis.bench.tiers import SHIPPED_CITY, WARM_START
 from atlantis.errors import UserError
 from atlantis.scales import BELOW_ONE, IDENTITY, LOG, SHARE, Scale
@@ -39,6 +41,9 @@ MOVED = "turned or shifted"
 OLD_ANSWERS = f"task {OLD}"
 """What the model answers to pairs of real cities: the task that was learned first."""
 OLD_ANSWERS_START = f"{OLD_ANSWERS} at the start"
+OF_CONSTANT = " of a constant"
+"""Behind `task SLICE`: the error of the best answer that does not look at the question."""
+INTEGRATION = "integration"
 
 POINT = {1: (KEPT_MAP, KEPT_ANSWERS, LEARNED, "integration"), 2: ("map", "answers", LEARNED, "integration")}
 """By protocol, what methods are compared by side by side: no other is as good in all and better in one."""
@@ -61,7 +66,8 @@ def scale_of(quantity: str) -> Scale:
     """The scale on which a quantity has no bound, for intervals."""
     if quantity == LEARNED or quantity.startswith(f"{LEARNED} "):
         return BELOW_ONE
-    if quantity in (*_ALL_SCORES, "volume", KEPT_MAP, KEPT_ANSWERS, WITH_ANSWERS):
+    of_a_region = quantity.startswith(f"{INTEGRATION} ")
+    if of_a_region or quantity in (*_ALL_SCORES, "volume", KEPT_MAP, KEPT_ANSWERS, WITH_ANSWERS):
         return SHARE
     # Of the measures of a sequence, a unit is the real cities' chance, and an ocean's skill may be above 1.
     return LOG if is_km(quantity) else IDENTITY
@@ -120,6 +126,18 @@ def _learned(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores
     return sum(of_slices.values()) / len(of_slices) if of_slices else None
 
 
+def _constant(name: str) -> Reader:
+    """Of a slice. That of old answers is not in a record: it follows from the error at the start, and its skill."""
+
+    def read(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores) -> float | None:
+        if name != OLD:
+            return numbers.constant_km.get(name)
+        start, skill = numbers.answers_km_start, numbers.answers_skill_start
+        return None if start is None or skill is None else start / (1 - skill)
+
+    return read
+
+
 def _volume(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores) -> float | None:
     point = [read(record, numbers, scores) for read in (_map_kept, _answers_kept, _learned)]
     names = [reading for reading in point if reading is not None]
@@ -157,12 +175,21 @@ def _reader(quantity: str) -> Reader:
         return lambda record, numbers, scores: _damage(numbers.damage, quantity)
     if quantity in MEASURES:
         return _measure(quantity)
+    if kind == INTEGRATION and argument:
+        return lambda record, numbers, scores: _of_region(numbers.ratio, argument)
+    if kind == "task" and argument.endswith(OF_CONSTANT):
+        return _constant(argument.removesuffix(OF_CONSTANT))
     if kind == "task" and argument:
         return lambda record, numbers, scores: numbers.task_km.get(argument)
     if kind == LEARNED and argument:
         return lambda record, numbers, scores: learned(numbers).get(argument)
-    names = ", ".join([*_READINGS, *_ALL_SCORES, *KM, *DAMAGE, MOVED, *MEASURES, "task SLICE", f"{LEARNED} SLICE"])
+    names = ", ".join([*_READINGS, *_ALL_SCORES, *KM, *DAMAGE, MOVED, *MEASURES, "task SLICE"])
+    names += f", task SLICE{OF_CONSTANT}, {LEARNED} SLICE, {INTEGRATION} REGION"
     raise UserError(f"no quantity {quantity!r}; there are {names}")
+
+
+def _of_region(ratios: dict[str, float], region: str) -> float | None:
+    return integration(ratios[region]) if region in ratios else None
 
 
 def _damage(parts: dict[str, float], quantity: str) -> float | None:

@@ -106,8 +106,13 @@ def scores_of(numbers: Numbers) -> Scores:
         map=min(1.0, numbers.km_start / numbers.km_end) if numbers.skill_start > 0 else 0.0,
         answers=float(np.clip(end / start, 0, 1)) if start > 0 else 0.0,
         acquisition=float(np.clip(np.mean(list(learned(numbers).values())), 0, 1)) if numbers.constant_km else 0.0,
-        integration=float(np.mean([1 / max(1.0, ratio) for ratio in numbers.ratio.values()])),
+        integration=float(np.mean([integration(ratio) for ratio in numbers.ratio.values()])),
     )
+
+
+def integration(ratio: float) -> float:
+    """Of one region: 1 where its places are found as well as real ones that are left out, 0.5 where half as well."""
+    return 1 / max(1.0, ratio)
 
 
 def learned(numbers: Numbers) -> dict[str, float]:

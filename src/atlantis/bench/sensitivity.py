@@ -88,16 +88,16 @@ def with_penalty(numbers: Numbers, factor: float) -> Numbers | None:
     return numbers.model_copy(update={"task_km": km, "answers_skill_end": skill_end})
 
 
-def least_difference(board: Board, reference: str) -> tuple[float, int] | None:
-    """Of the volume: the least mean difference from `reference` whose 95 % interval leaves 0 out; and its n of seeds.
+def least_differences(board: Board, reference: str) -> dict[str, float]:
+    """Of the volume, by method: the least mean difference from `reference` whose 95 % interval leaves 0 out.
 
-    Half the width of Student's t interval, with the standard deviation of the paired differences, pooled over methods.
-    None for fewer than two seeds.
+    Half the width of Student's t interval, with the standard deviation of the method's paired differences. Ascending,
+    of the methods that have the most seeds; none for fewer than two seeds.
     """
-    of_methods = [comparison.differences for comparison in board.compared_with(reference).values()]
-    n = max((len(differences) for differences in of_methods), default=0)
+    of_methods = {name: comparison.differences for name, comparison in board.compared_with(reference).items()}
+    n = max(map(len, of_methods.values()), default=0)
     if n < 2:
-        return None
-    pooled = [differences.var(ddof=1) for differences in of_methods if len(differences) == n]
+        return {}
     t = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
-    return t * float(np.sqrt(np.mean(pooled) / n)), n
+    least = {name: t * float(d.std(ddof=1)) / n**0.5 for name, d in of_methods.items() if len(d) == n}
+    return dict(sorted(least.items(), key=lambda item: item[1]))

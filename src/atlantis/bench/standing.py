@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from atlantis.bench.methods import NEEDS, uses
-from atlantis.bench.quantities import FRONT, POINT, SCORES, scale_of, value
+from atlantis.bench.quantities import FRONT, POINT, SCORES, is_km, scale_of, value
 from atlantis.bench.record import BenchRecord
 from atlantis.scales import IDENTITY, SHARE
+from atlantis.sphere import HALF_CIRCUMFERENCE_KM
 from atlantis.statistics import Interval, hypervolume, pareto, probability_of_improvement, seed_interval
 
 REFERENCES = ("naive", "replay_1pct")
@@ -165,8 +166,10 @@ class Board:
 
 
 def mean_and_interval(values: np.ndarray, quantity: str) -> tuple[float, float, float]:
-    """Mean over seeds (n,) of a quantity, and its interval; NaN where there is none."""
+    """Mean over seeds (n,) of a quantity, and its interval; NaN where there is none. No error is larger than can be."""
     interval = seed_interval(values, scale_of(quantity))
+    if is_km(quantity):
+        interval = interval.within(0, HALF_CIRCUMFERENCE_KM)
     return float(values.mean()), interval.low, interval.high
 
 
