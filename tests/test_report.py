@@ -532,12 +532,12 @@ def test_where_the_answers_went_is_a_table(run, tmp_path):
     (copy / "analysis" / "stitching").mkdir(parents=True)
     file = copy / "analysis" / "stitching" / "stitched.csv"
     rows = [
-        (20, "tuned", cut, kind, group, km)
+        (20, "tuned", cut, kind, group, "km", km)
         for group, factor in (("world-world", 1), ("world-atlantis", 7))
         for kind, base in (("nothing", 100), ("affine", 50))
         for cut, km in ((-1, base * factor), (0, 2 * base * factor))
     ]
-    rows += [(20, "base", 0, "affine", "world-world", 900), (10, "tuned", 0, "affine", "world-world", 1)]
+    rows += [(20, "base", 0, "affine", "world-world", "km", 900), (10, "tuned", 0, "affine", "world-world", "km", 1)]
     pd.DataFrame(rows, columns=run_data.STITCHED_COLUMNS).to_csv(file, index=False)
     shown = page_data.data_of(load(copy), [])["answers"]
     assert shown["step"] == 20
