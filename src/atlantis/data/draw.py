@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, permutations
+from itertools import chain, combinations, permutations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -303,8 +303,8 @@ class Pool:
         """All rows of different cities, each in one order drawn at random where the order does not matter."""
         everything = np.concatenate([ids, self.inside]) if touching else ids
         unordered = self.task.symmetric or self.order == "smaller_first"
-        rows = np.array(list((combinations if unordered else permutations)(everything.tolist(), size)), np.int64)
-        rows = rows.reshape(-1, size)
+        listed = (combinations if unordered else permutations)(everything.tolist(), size)
+        rows = np.fromiter(chain.from_iterable(listed), np.int64).reshape(-1, size)  # there may be millions
         if self.task.symmetric:
             # `combinations` has the smaller id first. Real ids are smaller than virtual ones, so that order would
             # give away which city is which.
