@@ -69,13 +69,16 @@ def test_a_constants_error_and_one_regions_integration() -> None:
     regions = [value(record, f"integration {name}") for name in ("Atlantis", "Mu", "Hiva")]
     assert regions == [0.25, 1.0, None] and scale_of("integration Mu") is scale_of("integration")
     assert value(planted(), "task world-world of a constant") is None, "the first protocol has no skill at the start"
+    exact = planted(answers_skill_start=1.0, answers_km_start=0.0)
+    assert value(exact, "task world-world of a constant") is None, "what is no error has no multiple"
 
 
 def test_no_interval_reaches_beyond_the_antipode() -> None:
     values = np.array([300.0, 6_000.0, 7_000.0])
     _, low, high = mean_and_interval(values, "task world-world")
     assert 0 < low < 300 and high == pytest.approx(20_015, abs=1)
-    assert mean_and_interval(values, "rate")[2] < 20_015
+    mean, _, high = mean_and_interval(values + 40_000, "task world-world")
+    assert mean < high == 47_000, "an answer of five digits can be beyond"
 
 
 def test_what_is_worse_than_a_constant_is_not_cut_before_the_mean() -> None:

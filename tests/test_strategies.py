@@ -357,6 +357,12 @@ def test_two_that_would_undo_each_other_are_refused(names: tuple[str, ...], said
         Bench(fine, *map(asked, names))
 
 
+def test_two_that_remember_old_rows_are_saved(fine: RunConfig) -> None:
+    run = train(with_strategy(fine, "two_memories", asked("distill"), asked("repair")))
+    memory = load_file(run / "state" / "state-6" / "state.safetensors")
+    assert {"strategy.0.prefix", "strategy.1.prefix"} <= memory.keys()
+
+
 def test_weighted_rows_and_old_rows_go_together_in_either_order(fine: RunConfig) -> None:
     def first_batch(*names: str) -> Batch:
         bench, rows = Bench(fine, *map(asked, names)), torch.arange(48)

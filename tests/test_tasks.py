@@ -135,6 +135,20 @@ class OneError(Compass):
         return 0.5
 
 
+class AList(Compass):
+    name = "a_list"
+
+    def error(self, predicted, true):
+        return [float(a != b) for a, b in zip(predicted, true, strict=True)]
+
+
+class OneByOne(Compass):
+    name = "one_by_one"
+
+    def error(self, predicted, true):
+        return np.vectorize(lambda a, b: float(a != b))(predicted, true)
+
+
 class NoNumber(Compass):
     name = "no_number"
 
@@ -409,6 +423,16 @@ def _cities(folder: Path) -> Path:
 def test_impossible_parts_are_refused(own: Path, small_world: World, given: Any, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         check_possible(checked(DatasetConfig, parts(*given)), small_world)
+
+
+@pytest.mark.parametrize("name", ["AList", "OneByOne"])
+def test_an_error_may_be_written_as_one_likes(name: str, own: Path, small_world: World) -> None:
+    check_possible(checked(DatasetConfig, parts((f"own_tasks:{name}", "world", 10))), small_world)
+    task = task_of(f"own_tasks:{name}")
+    assert task.errors(np.array([1, 2, -1]), np.array([1, 3, 0])).tolist() == [0, 1, 1]
+    assert task.errors(np.array([-1, -1]), np.array([1, 3])).tolist() == [1, 1], "none is readable"
+    questions = Questions.of(task, np.arange(8).reshape(4, 2), np.array([0, 1, 1, 2]))
+    assert by_slice(score(np.full(4, 1), questions), task.name)["all"]["mean_wrong"] == 0.5
 
 
 def test_rows_that_outgrow_the_context_are_refused(own: Path) -> None:

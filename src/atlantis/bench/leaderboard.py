@@ -183,7 +183,7 @@ def _price(board: Board) -> str:
 
 
 def _rounded(number: float | None) -> str:
-    return ABSENT if number is None else f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
+    return ABSENT if number is None else f"{number:,.0f}" if number >= 10 else f"{number:.2g}"
 
 
 # --- both protocols'

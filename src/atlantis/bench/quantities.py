@@ -133,7 +133,7 @@ def _constant(name: str) -> Reader:
         if name != OLD:
             return numbers.constant_km.get(name)
         start, skill = numbers.answers_km_start, numbers.answers_skill_start
-        return None if start is None or skill is None else start / (1 - skill)
+        return start / (1 - skill) if start is not None and skill is not None and skill < 1 else None
 
     return read
 

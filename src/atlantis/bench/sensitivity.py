@@ -92,11 +92,12 @@ def least_differences(board: Board, reference: str) -> dict[str, float]:
     """Of the volume, by method: the least mean difference from `reference` whose 95 % interval leaves 0 out.
 
     Half the width of Student's t interval, with the standard deviation of the method's paired differences. Ascending,
-    of the methods that have the most seeds; none for fewer than two seeds.
+    of the methods that have the most seeds. One whose difference has no interval is left out.
     """
-    of_methods = {name: comparison.differences for name, comparison in board.compared_with(reference).items()}
+    compared = board.compared_with(reference)
+    of_methods = {name: c.differences for name, c in compared.items() if c.interval.exists}
     n = max(map(len, of_methods.values()), default=0)
-    if n < 2:
+    if not n:
         return {}
     t = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1))
     least = {name: t * float(d.std(ddof=1)) / n**0.5 for name, d in of_methods.items() if len(d) == n}

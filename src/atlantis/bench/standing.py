@@ -166,10 +166,13 @@ class Board:
 
 
 def mean_and_interval(values: np.ndarray, quantity: str) -> tuple[float, float, float]:
-    """Mean over seeds (n,) of a quantity, and its interval; NaN where there is none. No error is larger than can be."""
+    """Mean over seeds (n,) of a quantity, and its interval; NaN where there is none.
+
+    Of errors in km it ends at half the circumference, unless a value is beyond: an answer can be, a place cannot.
+    """
     interval = seed_interval(values, scale_of(quantity))
     if is_km(quantity):
-        interval = interval.within(0, HALF_CIRCUMFERENCE_KM)
+        interval = interval.within(0, max(HALF_CIRCUMFERENCE_KM, values.max()))
     return float(values.mean()), interval.low, interval.high
 
 

@@ -23,6 +23,7 @@ from atlantis.errors import UserError
 from atlantis.settings import STUDY_SIZES
 from atlantis.tasks import Questions, Task, task_of
 from atlantis.tasks.distance import DISTANCE
+from atlantis.tasks.score import score
 
 if TYPE_CHECKING:
     from atlantis.settings import DatasetConfig
@@ -225,7 +226,7 @@ def check_possible(config: DatasetConfig, world: World) -> None:
         _check_sizes(world, config, part)
         if part.task.name != DISTANCE.name:  # another may be somebody's own, or new
             trial, _ = part.pool(world, config).ask(min(TRIAL, sum(part.sizes)), streams(config.seed, "trial"))
-            part.task.errors(np.roll(trial.answer, 1), trial.answer)
+            score(np.roll(trial.answer, 1), trial)
 
 
 def _check_sizes(world: World, config: DatasetConfig, part: Part) -> None:

@@ -52,7 +52,8 @@ class Batch(NamedTuple):
 
     def is_alike(self, other: Batch) -> bool:
         """Whether both have the same prefix and as many columns, as all batches of one task have."""
-        return self.prefix is other.prefix and [x.shape[1] for x in self[1:4]] == [x.shape[1] for x in other[1:4]]
+        same = self.prefix is other.prefix or torch.equal(self.prefix, other.prefix)
+        return same and [x.shape[1] for x in self[1:4]] == [x.shape[1] for x in other[1:4]]
 
     def widened(self, n_prefix: int, width: int, n_targets: int) -> Batch:
         """The same rows, of whose prefix only the first tokens are shared, filled up to so many columns."""

@@ -73,8 +73,8 @@ def constant_error(task: Task, seen: Ints, true: Ints) -> float:
         return float(np.abs(true - np.median(seen)).mean())
     values = np.unique(seen)
     values = values[np.unique(np.linspace(0, len(values) - 1, CANDIDATES).round().astype(int))]
-    best = min(values, key=lambda value: task.error(np.full_like(seen, value), seen).mean())
-    return float(task.error(np.full_like(true, best), true).mean())
+    best = min(values, key=lambda value: task.errors(np.full_like(seen, value), seen).mean())
+    return float(task.errors(np.full_like(true, best), true).mean())
 
 
 def scores_of(row: Mapping[str, Any]) -> list[Score]:

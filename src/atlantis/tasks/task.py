@@ -83,6 +83,8 @@ class Task:
         predicted = np.asarray(predicted)
         errors = np.full(len(predicted), float(self.penalty))
         readable = predicted >= 0
+        if not readable.any():
+            return errors
         found = self.called("error", lambda: self.error(predicted[readable], np.asarray(true)[readable]))
         if found.shape != (readable.sum(),) or found.dtype.kind not in "biuf":
             raise UserError(

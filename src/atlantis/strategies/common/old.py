@@ -109,7 +109,7 @@ def base_logits(context: Context, batch: Batch) -> Tensor:
 def remembered(batch: Batch) -> dict[str, Tensor]:
     """A batch without weights as a strategy's memory; old rows need not begin as the run's own do."""
     return {
-        "prefix": batch.prefix,
+        "prefix": batch.prefix.clone(),  # else two strategies of a run share it, which no file of a state can hold
         "tokens": batch.tokens,
         "positions": batch.positions,
         "targets": batch.targets,
