@@ -86,5 +86,5 @@ def curve(scores: pd.DataFrame, probe: pd.DataFrame, task: Task) -> pd.DataFrame
     scores = rows_where(scores, scores["task"] == task.name)
     table = scores.pivot(index="alpha", columns="slice", values=f"mean_{task.unit}").drop(columns=ALL)
     real = probe[(probe["protocol"] == "sphere") & (probe["group"] == REAL)]
-    map_km = real.groupby("alpha")["mean_km"].first().rename("map of real cities km")
-    return table.add_suffix(f" {task.unit}").join(map_km).reset_index()
+    map_km = {"map of real cities km": real.groupby("alpha")["mean_km"].first()}
+    return table.add_suffix(f" {task.unit}").assign(**map_km).reset_index()

@@ -100,7 +100,7 @@ def answers_sheet(run: Run) -> Sheet:
     columns: dict[str, Any] = {"cut after block": wide.index.to_series().replace(-1, "embedding").astype(str)}
     for lower, title in titles.items():
         columns |= {f"{title}: {way}": wide[lower, kind] for kind, way in ways.items() if (lower, kind) in wide}
-    digits: dict[str, int | None] = dict.fromkeys(list(columns)[1:], KM if (table["unit"] == "km").all() else None)
+    digits: dict[str, int | None] = dict.fromkeys(list(columns)[1:], KM if set(table["unit"]) == {"km"} else None)
     return Sheet(pd.DataFrame(columns).reset_index(drop=True), digits, "where the answers went")
 
 
