@@ -271,6 +271,11 @@ def test_other_encodings_are_told(read: Callable[..., CityFile]) -> None:
         assert file.cities["name"].tolist() == ["Москва", "Санкт-Петербург"]
 
 
+def test_a_tab_in_quotes_is_no_column_where_the_last_one_is_empty(read: Callable[..., CityFile]) -> None:
+    file = read('country\tnote\tname\tlat\tlon\televation\nCI\ta\tA\t5\t-4\t\nCI\t"a\tb"\tB\t6\t-5\t\n', "f.tsv")
+    assert rows(file, "name", "lon", "lat") == [("A", -4.0, 5.0), ("B", -5.0, 6.0)]
+
+
 def test_a_pair_of_lone_quotes_swallows_no_lines(read: Callable[..., CityFile]) -> None:
     file = read('name\tlat\tlon\n"A\t1\t2\nB\t3\t4\nC"\t5\t6\n"D"\t7\t8\n')
     assert file.cities["name"].tolist() == ['"A', "B", 'C"', '"D"']

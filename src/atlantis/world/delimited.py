@@ -126,8 +126,19 @@ def _quotes_are_letters(text: str) -> bool:
     width = lines[0].rstrip("\t").count("\t")
     if any(not line.rstrip("\t").count("\t") <= width <= line.count("\t") for line in lines):
         return False
-    fields = (field for line in lines if '"' in line for field in line.split("\t"))
+    quoted = [line for line in lines if '"' in line]
+    if all(_enclosed_width(line) == lines[0].count("\t") + 1 for line in quoted):
+        return False  # a field that holds a tab, in a line that ends in an empty one
+    fields = (field for line in quoted for field in line.split("\t"))
     return any(field.startswith('"') != field.endswith('"') or field == '"' for field in fields)
+
+
+def _enclosed_width(line: str) -> int | None:
+    """How many fields a tab-separated line has if quotes enclose; None if they do not close on it."""
+    try:
+        return len(next(csv.reader([line], delimiter="\t", strict=True)))
+    except csv.Error:
+        return None
 
 
 def _quoted_records(text: str, delimiter: str, source: str, start: int) -> tuple[list[tuple[str, ...]], list[int]]:
