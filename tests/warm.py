@@ -44,8 +44,13 @@ socket.send_fds(server, [len(asked).to_bytes(8, "big")], [0, 1, 2])
 server.sendall(asked)
 answers = server.makefile("rb")
 pid = int(answers.readline())
+def pass_on(number, frame):
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        pass  # it has just ended, and its exit code is on the way
 for number in numbers:
-    signal.signal(number, lambda number, frame: os.kill(pid, number))
+    signal.signal(number, pass_on)
 signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
 code = int(answers.readline())
 if code < 0:
