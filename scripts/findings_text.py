@@ -33,14 +33,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
 from atlantis.bench.advice import what_to_use
-from atlantis.bench.cells import conditions, percent, rate, readings_of, spec_of, strength, tried, with_interval
+from atlantis.bench.cells import (
+    conditions,
+    multiple,
+    percent,
+    rate,
+    readings_of,
+    spec_of,
+    strength,
+    tried,
+    with_interval,
+)
 from atlantis.bench.leaderboard import picture_name as board_picture
 from atlantis.bench.price import clock_of, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OF_CONSTANT, OLD_ANSWERS, OLD_ANSWERS_START, is_km
@@ -174,7 +184,7 @@ class _Page:
         if standing is None or board is None:
             return NOT_RUN
         beside = seconds_beside(standing, board.of(REFERENCES[0]), clock_of(board))
-        return ABSENT if beside is None else f"{beside:.1f}"
+        return multiple(beside)
 
     def rate(self, row: str) -> str:
         self._values(row, "rate")
@@ -260,7 +270,8 @@ class _Page:
     def errors(self, title: str, methods: str) -> str:
         """Errors in km, a row per method, under what they may be compared with."""
         named = methods.split(",")
-        rows = [self._row(label, f"{title}/{named[0]}", ERRORS, instead) for label, instead in YARDSTICKS.items()]
+        first = f"{title}/{named[0]}"
+        rows = [self._row(label, first, map(instead.get, ERRORS)) for label, instead in YARDSTICKS.items()]
         rows += [self._row(f"`{method}`", f"{title}/{method}", ERRORS) for method in named]
         return table(["", *ERRORS.values()], rows)
 
@@ -269,12 +280,10 @@ class _Page:
         rows = [self._row(title, f"{title}/{method}", OF_CASES) for title in map(str.strip, titles.split(";"))]
         return table(["", *OF_CASES.values()], rows)
 
-    def _row(
-        self, label: str, row: str, quantities: Iterable[str], instead: Mapping[str, str] | None = None
-    ) -> list[str]:
-        """The quantities of a row; of those in its place that `instead` names, and no others, where it is given."""
-        asked = [quantity if instead is None else instead.get(quantity) for quantity in quantities]
-        return [label, *(self._of_standing(row, partial(_cell, quantity=name)) if name else ABSENT for name in asked)]
+    def _row(self, label: str, row: str, quantities: Iterable[str | None]) -> list[str]:
+        """The quantities of a row, after its label; an empty cell for None."""
+        cells = (self._of_standing(row, partial(_cell, quantity=name)) if name else ABSENT for name in quantities)
+        return [label, *cells]
 
     def sequence(self, scenario: str) -> str:
         rows = [

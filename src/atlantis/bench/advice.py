@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from atlantis.bench.cells import difference, shown
+from atlantis.bench.cells import difference, multiple, shown
 from atlantis.bench.price import clock_of, old_pairs, seconds_beside
 from atlantis.bench.quantities import LEARNED
 from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, compared
@@ -78,7 +78,7 @@ def what_to_use(board: Board) -> str:
         beside, pairs = seconds_beside(item.best, naive, clock), old_pairs(item.best)
         row = [item.permission, f"`{item.best.method}`", shown(item.best, "volume")]
         row.append(ABSENT if item.less_naive is None else difference(item.less_naive))
-        row += [shown(item.best, "answers"), shown(item.best, LEARNED), ABSENT if beside is None else f"{beside:.1f}"]
+        row += [shown(item.best, "answers"), shown(item.best, LEARNED), multiple(beside)]
         row.append(f"{pairs:,}" if isinstance(pairs, int) else ABSENT)
         rows.append([*row, ", ".join(item.others), ", ".join(item.equals) or "none"])
     header = ["you have", "best so far", "volume", "volume, less naive's", "old answers", "learned (mean)"]

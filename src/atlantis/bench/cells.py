@@ -50,6 +50,11 @@ def difference(comparison: Comparison, spec: str = ".3f") -> str:
     return with_interval((comparison.difference, low, high), f"+{spec}")
 
 
+def multiple(ratio: float | None) -> str:
+    """How many times as long: to a tenth, since times of runs that were not made side by side say no more."""
+    return ABSENT if ratio is None else f"{ratio:.1f}"
+
+
 def kinds(board: Board) -> list[str]:
     """The kinds of new pairs that the board's runs were trained on."""
     numbers = [

@@ -14,6 +14,7 @@ from atlantis.bench.cells import (
     conditions,
     difference,
     km_before_and_after,
+    multiple,
     rate,
     readings_of,
     shown,
@@ -173,7 +174,7 @@ def _price(board: Board) -> str:
     for standing in board.standings:
         if standing.seeds:
             beside, pairs = seconds_beside(standing, naive, clock), old_pairs(standing)
-            row = [standing.method, ABSENT if beside is None else f"{beside:.1f}"]
+            row = [standing.method, multiple(beside)]
             row.append(f"{pairs:,}" if isinstance(pairs, int) else pairs or ABSENT)
             rows.append([*row, _rounded(minutes_per_point(standing, clock)), _rounded(pairs_per_point(standing))])
     header = ["method", "seconds, x naive", "old pairs kept", "minutes per 0.01 of volume", "old pairs per 0.01"]

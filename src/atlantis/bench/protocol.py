@@ -73,7 +73,8 @@ def _attempted(
     cases = [runs_of(plan.tier.name, attempt) for attempt in attempts]
     runs: dict[str, RunConfig] = {}
     for run in (run for case in cases for run in case.runs):
-        assert runs.setdefault(str(run.name), run) == run, f"{run.name}: two cases have runs of this name that differ"
+        first = runs.setdefault(str(run.name), run)
+        assert run == first, f"{run.name}: two cases have runs of this name that differ"
     base_names = {run.base for run in runs.values()}
     bases = [base for base in plan.tier.bases(setup, _seeds(attempts)) if base.name in base_names]
     factors: list[dict[str, Any]] = [{} for _ in bases]
