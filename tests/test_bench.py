@@ -329,6 +329,21 @@ def test_parts_of_a_tier(tmp_path: Path) -> None:
     assert bench.counts(Plan.of("cpu", "A1/naive,replay,l2sp", tmp_path)) == (2 * 5 * 3, 3 * 5)
     assert bench.counts(Plan.of("cpu", "A7/new_rows", tmp_path)) == (5 * 3, 3), "three seeds in A7"
     assert bench.counts(Plan.of("cpu", "A0/joint", tmp_path)) == (0, 5), "nothing to tune"
+    assert bench.counts(Plan.of("cpu", "A0/joint", tmp_path, seeds=[46, 42])) == (0, 2)
+    with pytest.raises(UserError, match="--seed 41: the cpu tier has the seeds 42, 43, 44, 45, 46; give some"):
+        Plan.of("cpu", seeds=[42, 41])
+    with pytest.raises(UserError, match="--seed 46: A7 of the cpu tier has the seeds 42, 43, 44"):
+        Plan.of("cpu", "A7", seeds=[46])
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_precision_that_is_asked_for_does_not_depend_on_the_processor(
+    fast: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("atlantis.model.fast.kernels.fast_bf16", lambda: fast)
+    for precision, expected in ((None, "bf16" if fast else "auto"), ("bf16", "bf16"), ("fp32", "fp32")):
+        tier = Plan.of("cpu", precision=precision).tier
+        assert tier.setup(tmp_path).config.training.precision == expected
 
 
 def test_what_no_task_accepts_is_refused_before_anything_runs(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from tracked import tracked
 from atlantis import bench
 from atlantis.bench import protocol
 from atlantis.bench.advice import advise, what_to_use
+from atlantis.bench.cells import what_differs_by_seed
 from atlantis.bench.choice import choose
 from atlantis.bench.continual import Continual, SequenceErrors
 from atlantis.bench.given import Given, digest_of_case
@@ -26,11 +27,11 @@ from atlantis.bench.leaderboard import page, write_pictures
 from atlantis.bench.methods import METHODS
 from atlantis.bench.pareto_plot import pareto_plot
 from atlantis.bench.plan import Attempt, Plan, pairings, runs_of
-from atlantis.bench.price import Clock, clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
+from atlantis.bench.price import Clock, clock_of, minutes_per_point, pairs_per_point, seconds_beside
 from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import SEQUENCE
-from atlantis.bench.scores import Numbers, scores_of
-from atlantis.bench.sensitivity import changes, least_differences, with_penalty
+from atlantis.bench.scores import Numbers, Scores, scores_of
+from atlantis.bench.sensitivity import changes, choices, least_differences, with_penalty
 from atlantis.bench.standing import boards
 from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
@@ -138,6 +139,45 @@ def test_the_order_turns_where_the_score_that_makes_it_is_left_out() -> None:
     assert changes(boards(records[:2])[0]) == [], "two methods have no order to speak of"
 
 
+def test_what_keeps_everything_orders_nothing() -> None:
+    """`joint` alone differs in answers; without it the map orders the volume. From seed to seed it is the map too."""
+    records = []
+    for seed in (1, 2, 3):
+        for method, km in (("naive", 200.0), ("l2sp", 150.0), ("distill", 120.0)):
+            records.append(planted(method, seed, kept(0.5, km + seed)))
+        records.append(planted("joint", seed, kept(0.9, 110.0), old_pairs="all"))
+    (board,) = boards(records)
+    assert board.without_shares() == ["joint"] and board.variance_shares()["map"] == pytest.approx(1)
+    assert board.seed_shares("naive") == pytest.approx({"map": 1, "answers": 0, "acquisition": 0, "integration": 0})
+    assert board.seed_shares("joint") == {}, "equal seeds differ by nothing"
+    assert "naive map 100 %" in what_differs_by_seed(board) and "joint" not in what_differs_by_seed(board)
+
+
+def test_a_method_that_lacks_a_seed_beats_nobody() -> None:
+    """With its one lucky seed `l2sp` would be bold, and `naive` beaten."""
+    records = [planted("naive", seed, kept(0.3)) for seed in (1, 2)]
+    records += [planted("distill", seed, kept(0.2)) for seed in (1, 2)]
+    records.append(planted("l2sp", 1, kept(0.9, 101.0)))
+    (board,) = boards(records)
+    assert [standing.method for standing in board.complete()] == ["naive", "distill"]
+    assert board.best() == board.front() == ["naive"]
+
+
+def test_what_another_volume_would_have_chosen() -> None:
+    """The larger value has the better answers, the smaller the better map; without answers the smaller is chosen."""
+    small = Scores(map=0.9, answers=0.1, acquisition=1.0, integration=1.0)
+    large = Scores(map=0.5, answers=0.9, acquisition=1.0, integration=1.0)
+    tried = [
+        Trial(value=value, volume=of.volume, volumes=[of.volume], scores=[of])
+        for value, of in ((1.0, small), (2.0, large))
+    ]
+    assert choose(tried, 1.0) == 2.0
+    names = ("map", "answers", "acquisition", "integration")
+    assert choices(tried, 1.0, names) == {"map": 2.0, "answers": 1.0, "acquisition": 2.0, "integration": 2.0}
+    old = [trial.model_copy(update={"scores": []}) for trial in tried]
+    assert choices(old, 1.0, names) is None, "a trial of before says only its volume"
+
+
 @given(st.floats(0, 1), st.floats(0, 1))
 def test_a_penalty_that_is_halved_counts_half(readable: float, factor: float) -> None:
     """Answers of 1,000 km where they can be read, and the penalty where not: recomputed from the mixture."""
@@ -168,6 +208,7 @@ def test_the_least_difference_is_where_an_interval_begins_to_leave_0_out() -> No
     assert low == pytest.approx(0, abs=1e-12) and high == pytest.approx(2 * size)
     assert size / differences.std(ddof=1) == pytest.approx(1.24, abs=0.005), "as docs/benchmark.md says"
     assert stats.t.ppf(0.975, 9) / np.sqrt(10) == pytest.approx(0.72, abs=0.005), "and for ten"
+    assert stats.t.ppf(0.975, 2) / np.sqrt(3) == pytest.approx(2.48, abs=0.005), "and for three"
     for n, size in ((5, 1.7), (10, 1.0)):  # and what is found in four of five cases
         power = stats.nct.sf(stats.t.ppf(0.975, n - 1), n - 1, size * np.sqrt(n))
         assert power == pytest.approx(0.8, abs=0.02)
@@ -255,7 +296,7 @@ def test_prices_are_per_hundredth_of_volume() -> None:
     assert naive is not None and replay is not None
     clock = clock_of(board)
     assert clock.name == "seconds" and seconds_beside(replay, naive, clock) == pytest.approx(2.0)
-    assert seconds_beside(naive, None, clock) is None and (old_pairs(naive), old_pairs(replay)) == (0, 20_000)
+    assert seconds_beside(naive, None, clock) is None and (naive.old_pairs, replay.old_pairs) == (0, 20_000)
     own = [record.model_copy(update={"processor_seconds": 10.0 * record.seed}) for record in records[:3]]
     own += [record.model_copy(update={"processor_seconds": 30.0 * record.seed}) for record in records[3:5]]
     (timed,) = boards([*own, records[5]])
@@ -268,9 +309,9 @@ def test_prices_are_per_hundredth_of_volume() -> None:
     assert minutes_per_point(naive, clock) == pytest.approx(62 / 60 / (volume * 100))
     assert pairs_per_point(replay) == pytest.approx(20_000 / (volume * 100)) and pairs_per_point(naive) == 0
     (joint,) = boards([planted("joint", 1)])[0].standings
-    assert old_pairs(joint) == "all" and pairs_per_point(joint) is None
+    assert joint.old_pairs == "all" and pairs_per_point(joint) is None
     (silent,) = boards([planted("replay", 1, old_pairs=None)])[0].standings
-    assert old_pairs(silent) is None and pairs_per_point(silent) is None
+    assert silent.old_pairs is None and pairs_per_point(silent) is None
 
 
 def test_a_record_has_the_strategy_and_the_old_pairs_of_its_case(

@@ -278,8 +278,8 @@ def test_what_orders_the_volume() -> None:
     assert boards([planted(m) for m in methods])[0].variance_shares() == {}, "and equal ones none at all"
     nothing = planted("mas", scores=dict(zip(names, (0.9, 0.0, 0.4), strict=True)))
     (board,) = boards([*records, nothing])
-    assert board.variance_shares()["integration"] == pytest.approx(1) and board.with_a_zero() == ["mas"]
-    assert what_orders(board).endswith("A score of 0 has no logarithm: without mas.")
+    assert board.variance_shares()["integration"] == pytest.approx(1) and board.without_shares() == ["mas"]
+    assert what_orders(board).endswith("Without mas: a score of 0, which has no logarithm, or all old pairs.")
     assert "logarithm" not in what_orders(boards(records)[0]) and what_orders(boards(records[:2])[0]) == ""
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from atlantis.bench.cells import difference, multiple, shown
-from atlantis.bench.price import clock_of, old_pairs, seconds_beside
+from atlantis.bench.price import clock_of, seconds_beside
 from atlantis.bench.quantities import LEARNED
+from atlantis.bench.sensitivity import Change, changes_among
 from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, compared
 from atlantis.markdown import table
 from atlantis.report.tables import ABSENT
@@ -27,7 +28,8 @@ PERMISSIONS: dict[str, frozenset[str]] = {
 class Advice:
     """`best`: the method; `others` were allowed as well.
 
-    `equals`: those of them whose paired difference from it has an interval that holds 0, or none.
+    `equals`: those of them whose paired difference from it has an interval that holds 0, or none. `turns`: what makes
+    another the first of them all, of the changes of sensitivity.py.
     """
 
     permission: str
@@ -35,6 +37,15 @@ class Advice:
     less_naive: Comparison | None
     others: tuple[str, ...]
     equals: tuple[str, ...]
+    turns: tuple[Change, ...]
+
+    @property
+    def in_words(self) -> str:
+        """Which other method is first, and after which change."""
+        changes: dict[str, list[str]] = {}
+        for turn in self.turns:
+            changes.setdefault(turn.first, []).append(turn.change)
+        return "; ".join(f"`{method}` {', '.join(of_method)}" for method, of_method in changes.items()) or "none"
 
 
 def advise(board: Board) -> list[Advice]:
@@ -43,24 +54,25 @@ def advise(board: Board) -> list[Advice]:
     A method that lacks a seed of the board has no part in it, nor has one that keeps all old pairs. There is no advice
     for a permission that allows no more methods than the one before it, nor for fewer than two methods.
     """
-    seeds = {seed for standing in board.standings for seed in standing.seeds}
-    complete = [s for s in board.standings if set(s.seeds) == seeds and not s.failed and old_pairs(s) != "all"]
+    complete = [standing for standing in board.complete() if standing.old_pairs != "all"]
     advice: list[Advice] = []
     n_before = 1
     for permission, needs in PERMISSIONS.items():
         allowed = [standing for standing in complete if needs.issuperset(standing.needs)]
         if len(allowed) > n_before:
-            advice.append(_advice(permission, allowed, board.of(REFERENCES[0])))
+            advice.append(_advice(permission, allowed, board))
             n_before = len(allowed)
     return advice
 
 
-def _advice(permission: str, allowed: list[Standing], naive: Standing | None) -> Advice:
+def _advice(permission: str, allowed: list[Standing], board: Board) -> Advice:
+    naive = board.of(REFERENCES[0])
     best = max(allowed, key=lambda standing: standing.volumes.mean())
     others = [standing for standing in allowed if standing is not best]
     equals = [standing.method for standing in others if not _is_told_from(best, standing)]
     less_naive = compared(best, naive, "volume") if naive is not None and naive is not best else None
-    return Advice(permission, best, less_naive, tuple(standing.method for standing in others), tuple(equals))
+    turns = tuple(change for change in changes_among(allowed, board.scores) if change.first != best.method)
+    return Advice(permission, best, less_naive, tuple(standing.method for standing in others), tuple(equals), turns)
 
 
 def _is_told_from(one: Standing, other: Standing) -> bool:
@@ -75,16 +87,23 @@ def what_to_use(board: Board) -> str:
         return ""
     naive, clock, rows = board.of(REFERENCES[0]), clock_of(board), []
     for item in advice:
-        beside, pairs = seconds_beside(item.best, naive, clock), old_pairs(item.best)
+        beside, pairs = seconds_beside(item.best, naive, clock), item.best.old_pairs
         row = [item.permission, f"`{item.best.method}`", shown(item.best, "volume")]
         row.append(ABSENT if item.less_naive is None else difference(item.less_naive))
         row += [shown(item.best, "answers"), shown(item.best, LEARNED), multiple(beside)]
         row.append(f"{pairs:,}" if isinstance(pairs, int) else ABSENT)
-        rows.append([*row, ", ".join(item.others), ", ".join(item.equals) or "none"])
+        rows.append([*row, ", ".join(item.others), ", ".join(item.equals) or "none", item.in_words])
     header = ["you have", "best so far", "volume", "volume, less naive's", "old answers", "learned (mean)"]
-    header += ["time, x naive", "old pairs to store", "compared with", "of these not told apart from it"]
+    header += [
+        "time, x naive",
+        "old pairs to store",
+        "compared with",
+        "of these not told apart from it",
+        "another is first",
+    ]
     intro = (
         "**What to use**, by the volume, of the methods that have every seed and do not keep all old pairs. A row is "
-        "left out if it allows no more methods than the row before."
+        "left out if it allows no more methods than the row before. The last column says which other method is first "
+        "without a score, without a seed, or with half of the penalty for an answer that cannot be read."
     )
     return f"{intro}\n\n{table(header, rows)}"

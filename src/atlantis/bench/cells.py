@@ -14,7 +14,7 @@ from atlantis.bench.quantities import (
     is_km,
     rate_factor,
 )
-from atlantis.bench.record import BenchRecord
+from atlantis.bench.record import BenchRecord, Trial
 from atlantis.bench.standing import REFERENCES, Board, Comparison, Standing, mean_and_interval
 from atlantis.names import SLICES
 from atlantis.report.tables import ABSENT
@@ -90,9 +90,16 @@ def strength(standing: Standing) -> str:
 
 
 def tried(standing: Standing) -> str:
-    """Each value that was tried for a method's setting, and its mean volume on the development ocean."""
-    trials = standing.records[0].trials
-    return ", ".join(f"{t.value:g}: {'failed' if t.volume is None else f'{t.volume:.3f}'}" for t in trials)
+    """Each value that was tried for a method's setting, its mean volume on the development ocean, and each seed's."""
+    return ", ".join(f"{trial.value:g}: {_volumes(trial)}" for trial in standing.records[0].trials)
+
+
+def _volumes(trial: Trial) -> str:
+    """The mean volume of a trial and, in brackets, that of each seed where there are several."""
+    if trial.volume is None:
+        return "failed"
+    of_seeds = ", ".join("failed" if volume is None else f"{volume:.3f}" for volume in trial.volumes)
+    return f"{trial.volume:.3f} [{of_seeds}]" if len(trial.volumes) > 1 else f"{trial.volume:.3f}"
 
 
 def rate(standing: Standing) -> str:
@@ -112,11 +119,26 @@ def what_orders(board: Board) -> str:
     """What the volume's order comes from, as a sentence, and which methods have no part in it; "" for no order."""
     if not (shares := board.variance_shares()):
         return ""
-    without = board.with_a_zero()
-    left_out = f" A score of 0 has no logarithm: without {', '.join(without)}." if without else ""
+    without = board.without_shares()
+    left_out = (
+        f" Without {', '.join(without)}: a score of 0, which has no logarithm, or all old pairs." if without else ""
+    )
     return (
         f"What orders the volume, as shares of the variance of log scores between methods: {percent(shares)}.{left_out}"
     )
+
+
+def what_differs_by_seed(board: Board) -> str:
+    """What the volume of each method differs by from seed to seed, as a sentence; "" where no method has shares."""
+    of_methods = {s.method: board.seed_shares(s.method) for s in board.standings}
+    lines = [f"{method} {percent(dict([_largest(shares)]))}" for method, shares in of_methods.items() if shares]
+    if not lines:
+        return ""
+    return f"What a method's volume differs by from seed to seed, the largest share of the same: {'; '.join(lines)}."
+
+
+def _largest(shares: dict[str, float]) -> tuple[str, float]:
+    return max(shares.items(), key=lambda item: item[1])
 
 
 def km_before_and_after(standing: Standing) -> str:

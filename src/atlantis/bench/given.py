@@ -46,7 +46,7 @@ class Given:
         found = _read_all(paths, plan.tier.name)
         today = {file: record for file, record in found.items() if _is_of_today(plan, setup, record)}
         left = [str(file) for file in found if file not in today]
-        others = f"; left out are failures and other settings (precision is one), such as {left[0]}" if left else ""
+        others = f"; left out are failures and other settings (see --precision), such as {left[0]}" if left else ""
         say(f"--records: {len(today)} of {len(found)} are scores of runs as this tier has them here{others}")
         folder = plan.folder / "records"
         own = _read_all([folder], plan.tier.name) if any(folder.glob("*.json")) else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
 from atlantis.bench import first_page
@@ -21,14 +21,16 @@ from atlantis.bench.cells import (
     strength,
     tried,
     volume_less_references,
+    what_differs_by_seed,
     what_orders,
 )
 from atlantis.bench.hypotheses import DATE, HYPOTHESES, Tested, in_words, judged
+from atlantis.bench.methods import METHODS
 from atlantis.bench.plan import pairings
-from atlantis.bench.price import clock_of, minutes_per_point, old_pairs, pairs_per_point, seconds_beside
+from atlantis.bench.price import clock_of, minutes_per_point, pairs_per_point, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES
 from atlantis.bench.record import BenchRecord
-from atlantis.bench.sensitivity import changes, least_differences
+from atlantis.bench.sensitivity import changes, choices, least_differences
 from atlantis.bench.standing import REFERENCES, Board, boards
 from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
@@ -67,8 +69,8 @@ and integration, and one of them higher. A star (*): none is as high in answers 
 front for who wants old answers kept and new ones learned. A seed with a failed run has no number and is counted as
 failed.
 
-**The pictures.** A mark is filled where the table has bold. A bar is the interval. What is learned is drawn from 0 up:
-below, a constant answer is better.
+**The pictures.** On the left a mark is filled if the method is on the front, on the right where the table has bold. A
+bar is the interval. What is learned is drawn from 0 up: below, a constant answer is better.
 
 **The table of differences.** The volume's paired differences from two references, seed by seed, and the chance that a
 seed is higher than one of the reference.
@@ -111,6 +113,7 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
                 parts.append(f"![What the methods keep and learn in {board.title}]({pictures}/{picture_name(board)})")
             parts += [*(section(board) for section in sections), _continual(board), _failures(board)]
         parts += ["### Trials", _trials(of_tier), "### Commands", _commands(of_tier)]
+        parts += ["### Commits", _commits([record for record in records if record.tier == tier])]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -141,7 +144,19 @@ def _not_scored(tier: str, of_tier: Sequence[Board]) -> str:
             absent.setdefault(scenario, []).append(method)
     heading = f"**Not scored yet** with every seed. `atlantis bench --tier {tier}` goes on, and no order here is final."
     lines = [f"- {scenario}: {', '.join(methods)}" for scenario, methods in absent.items()]
-    return "\n".join([heading, "", *lines]) if lines else ""
+    missing = "\n".join([heading, "", *lines]) if lines else ""
+    return "\n\n".join(part for part in (missing, _not_in_tier(tier, {method for _, method, _ in scored})) if part)
+
+
+def _not_in_tier(tier: str, scored: Collection[str]) -> str:
+    """The benchmark's methods that take part in no scenario of the tier, and have no record; "" if there are none."""
+    taking_part = {method for _, method in pairings(tier)} | set(scored)
+    if not pairings(tier) or not (others := [name for name in METHODS if name not in taking_part]):
+        return ""
+    return (
+        f"**Not in this tier:** {', '.join(others)}. Nothing here is said about them. "
+        f"`--only A1/{others[0]}` makes a row of one."
+    )
 
 
 def _differences(board: Board) -> str:
@@ -153,9 +168,7 @@ def _differences(board: Board) -> str:
 
 def _firmness(board: Board) -> str:
     """What the order depends on, and which difference the seeds can show."""
-    lines = []
-    if order := what_orders(board):
-        lines.append(order)
+    lines = [line for line in (what_orders(board), what_differs_by_seed(board)) if line]
     if least := least_differences(board, REFERENCES[0]):
         sizes = ", ".join(f"{name} {size:.3f}" for name, size in least.items())
         lines.append(
@@ -173,7 +186,7 @@ def _price(board: Board) -> str:
     naive, clock, rows = board.of(REFERENCES[0]), clock_of(board), []
     for standing in board.standings:
         if standing.seeds:
-            beside, pairs = seconds_beside(standing, naive, clock), old_pairs(standing)
+            beside, pairs = seconds_beside(standing, naive, clock), standing.old_pairs
             row = [standing.method, multiple(beside)]
             row.append(f"{pairs:,}" if isinstance(pairs, int) else pairs or ABSENT)
             rows.append([*row, _rounded(minutes_per_point(standing, clock)), _rounded(pairs_per_point(standing))])
@@ -210,9 +223,8 @@ def _readings(board: Board) -> str:
 def _about(records: Sequence[BenchRecord]) -> str:
     """Seeds, device and version, and how little the seeds say."""
     seeds, devices, versions = conditions(records)
-    commits = sorted({record.commit for record in records if record.commit})
     lines = [f"Seeds {', '.join(map(str, seeds))}. Device: {'; '.join(devices) or ABSENT}."]
-    lines.append(f"PyTorch {', '.join(versions) or ABSENT}. Commits: {', '.join(commits) or ABSENT}.")
+    lines.append(f"PyTorch {', '.join(versions) or ABSENT}. [Commits](#commits).")
     return " ".join(lines + ([SMALL] if records[0].tier != "gpu" else []))
 
 
@@ -260,22 +272,62 @@ def _failures(board: Board) -> str:
 
 
 def _trials(of_tier: Sequence[Board]) -> str:
-    """What tuning saw, and what it chose."""
+    """What tuning saw, what it chose, and what it would have chosen without a score."""
     rows = {}
     for board in of_tier:
         for standing in board.standings:
             first = standing.records[0]
             if first.trials:
                 chosen = ABSENT if first.value is None else f"{first.value:g}"
-                rows[standing.method] = [standing.method, first.setting or ABSENT, tried(standing), chosen]
+                row = [standing.method, first.setting or ABSENT, tried(standing), chosen, _chosen_without(first, board)]
+                rows[standing.method] = row
     if not rows:
         return "None: every method has its default settings."
-    return table(["method", "setting", "volume on the development ocean", "chosen"], list(rows.values()))
+    header = ["method", "setting", "volume on the development ocean", "chosen", "chosen without a score"]
+    note = (
+        "Volumes are means over the development seeds; each seed's stands in brackets. The last column has the values "
+        "that the other three scores would choose; trials from before 2026-11-29 do not tell."
+    )
+    return f"{table(header, list(rows.values()))}\n\n{note}"
+
+
+def _chosen_without(record: BenchRecord, board: Board) -> str:
+    """By score that is left out, a value other than the record's; "none" where there is no such."""
+    default = METHODS[record.method].default if record.method in METHODS else None
+    found = choices(record.trials, default, board.scores)
+    if found is None:
+        return ABSENT
+    others = [f"{value:g} ({name})" for name, value in found.items() if value is not None and value != record.value]
+    return ", ".join(others) or "none"
 
 
 def _commands(of_tier: Sequence[Board]) -> str:
     commands = [standing.records[0].command for board in of_tier for standing in board.standings]
-    return "What makes a row again, its trials included:\n\n```\n" + "\n".join(dict.fromkeys(commands)) + "\n```"
+    lines = "\n".join(dict.fromkeys(commands))
+    return (
+        "What makes a row again, its trials included. `--seed 42` makes one seed of it. With `--records` and the "
+        f"record of another seed it has no trials, and takes minutes.\n\n```\n{lines}\n```"
+    )
+
+
+def _commits(records: Sequence[BenchRecord]) -> str:
+    """By commit and version, the scores that were made with it: methods by scenario, with their seeds."""
+    rows: dict[tuple[str, str], dict[str, dict[str, list[int]]]] = {}
+    for record in records:
+        made_with = (record.commit or ABSENT, (record.versions or {}).get("atlantis", ABSENT))
+        seeds = rows.setdefault(made_with, {}).setdefault(record.scenario, {}).setdefault(record.method, [])
+        seeds += [record.seed] if record.seed not in seeds else []
+    cells = [[commit, version, _seeds_of(scenarios)] for (commit, version), scenarios in sorted(rows.items())]
+    note = "A plus: with changes that were not committed. Scores of equal runs, such as A2's of A1, have their commit."
+    return f"{table(['commit', 'atlantis', 'scores'], cells)}\n\n{note}"
+
+
+def _seeds_of(scenarios: dict[str, dict[str, list[int]]]) -> str:
+    return "; ".join(
+        f"{scenario}: "
+        + ", ".join(f"{method} {' '.join(map(str, sorted(of)))}" for method, of in sorted(methods.items()))
+        for scenario, methods in sorted(scenarios.items())
+    )
 
 
 # --- pictures

@@ -1,8 +1,9 @@
 """Who takes part: a strategy, or several together, and the values of its strength that are tried.
 
 All methods train at the scenario's learning rate, but for those that are there to show what another rate does. A
-strength has five values, about evenly spaced on a log scale; the middle one stands where nothing is tuned. One more on
-either side is tried where the best of the five is at that end. A method without a strength has no trials.
+strength has five values, about evenly spaced on a log scale, or on a plain one where it is a share of a way or a number
+of blocks; the middle one stands where nothing is tuned. One more on either side is tried where the best of the five is
+at that end. A method without a strength has no trials.
 """
 
 from __future__ import annotations
@@ -178,10 +179,9 @@ def _weighed(name: str, weight: float) -> Method:
     return _tuned(name, "weight", (low, lower, middle, higher, high), beyond)
 
 
-def _together(called: str, *names: str, setting: str, values: Values, beyond: Beyond) -> Method:
-    """Several strategies at once."""
-    strategies = [{"name": name} for name in names]
-    return Method(name=called, strategy=strategies, setting=setting, values=list(values), beyond=list(beyond))
+def _together(called: str, *strategies: dict[str, Any], setting: str, values: Values, beyond: Beyond) -> Method:
+    """Several strategies at once: of one the strength is tried, the others have that of their own trials."""
+    return Method(name=called, strategy=list(strategies), setting=setting, values=list(values), beyond=list(beyond))
 
 
 SHARES: Values = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -219,9 +219,10 @@ METHODS: dict[str, Method] = {
         _weighed("fixed_mean", 1.0),
         _weighed("repair", 10.0),
         _tuned("new_rows", "factor", (2.0, 6.0, 20.0, 60.0, 200.0), (0.6, 600.0)),
-        _together("replay_l2sp", "replay", "l2sp", setting="1.weight", values=(0.01, 0.03, 0.1, 0.3, 1.0),
-                  beyond=(0.003, 3.0)),
-        _together("distill_wise", "distill", "wise", setting="1.alpha", values=SHARES, beyond=(0.03, 0.97)),
+        _together("replay_l2sp", {"name": "replay", "share": 0.6}, {"name": "l2sp"}, setting="1.weight",
+                  values=(0.01, 0.03, 0.1, 0.3, 1.0), beyond=(0.003, 3.0)),
+        _together("distill_wise", {"name": "distill"}, {"name": "wise"}, setting="1.alpha", values=SHARES,
+                  beyond=(0.03, 0.97)),
     )
 }  # fmt: skip
 """By name. `mas` begins at the strategy's own weight, which is 1/460 of the paper's (docs/strategies.md)."""

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from atlantis.bench.methods import METHODS, uses
-from atlantis.bench.quantities import KEPT_MAP, LEARNED
+from atlantis.bench.quantities import FRONT, KEPT_MAP, LEARNED
 from atlantis.bench.standing import Board, mean_and_interval
 from atlantis.report.style import INK, LINES, MUTED, literal, new_figure, style
 
@@ -18,7 +18,7 @@ GROUPS = tuple(dict.fromkeys(uses(method.needs) for method in METHODS.values()))
 """What methods may use. A group has one colour and one mark in all pictures, before those that others enter."""
 PANELS = {
     1: ((KEPT_MAP, LEARNED), (KEPT_MAP, "integration")),
-    2: (("answers", LEARNED), ("map", "integration")),
+    2: (FRONT, ("map", "integration")),
 }
 """By protocol: what lies along a panel, and what goes up."""
 LINE_HEIGHT = 0.05
@@ -28,23 +28,24 @@ LINE_HEIGHT = 0.05
 def pareto_plot(board: Board) -> Figure:
     """What is kept against what is learned, and against integration; means, intervals, open where another is better.
 
-    In the first protocol what is kept is the map; in the second the old answers, and the map beside integration. What
-    is learned is drawn from 0 up: below, a constant answer is better.
+    In the first protocol what is kept is the map; in the second the old answers, and the map beside integration. There
+    the first panel's filled marks are the front of the two that it shows; else they are those that no other beats in
+    all scores. What is learned is drawn from 0 up: below, a constant answer is better.
     """
     panels = PANELS[board.protocol]
     with style():
         figure = new_figure(f"{board.title} ({board.tier} tier)", (11.0, 5.0))
         axes = figure.subplots(1, 2, sharex=len({kept for kept, _ in panels}) == 1)
         for ax, (kept, quantity) in zip(axes, panels, strict=True):
-            _panel(ax, board, kept, quantity)
+            _panel(ax, board, kept, quantity, board.front() if (kept, quantity) == FRONT else board.best())
         handles, labels = axes[0].get_legend_handles_labels()
         shown = dict(zip(labels, handles, strict=True))
         figure.legend(shown.values(), shown.keys(), title="may use", loc="outside lower left", ncols=4)
     return figure
 
 
-def _panel(ax: Axes, board: Board, kept: str, quantity: str) -> None:
-    best, groups = board.best(), list(dict.fromkeys([*GROUPS, *(standing.uses for standing in board.standings)]))
+def _panel(ax: Axes, board: Board, kept: str, quantity: str, unbeaten: Sequence[str]) -> None:
+    groups = list(dict.fromkeys([*GROUPS, *(standing.uses for standing in board.standings)]))
     points: list[tuple[str, float, float, bool]] = []
     for standing in board.standings:
         if not standing.seeds:
@@ -58,7 +59,7 @@ def _panel(ax: Axes, board: Board, kept: str, quantity: str) -> None:
         y, y_ends = max(y, 0.0), np.maximum(y_ends, 0.0)
         ax.plot(x_ends, [y, y], color=colour, lw=0.8, alpha=0.6)  # no interval is NaN, and draws nothing
         ax.plot([x, x], y_ends, color=colour, lw=0.8, alpha=0.6)
-        filled = standing.method in best
+        filled = standing.method in unbeaten
         ax.plot(x, y, marker, color=colour, mfc=colour if filled else "white", ms=7 if filled else 6, ls="", zorder=3)
         ax.plot([], [], marker, color=colour, ms=7, ls="", label=standing.uses)  # the legend's, always filled
         points.append((standing.method, x, y, filled))

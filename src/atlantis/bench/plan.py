@@ -49,14 +49,23 @@ class Plan:
         only: str | None = None,
         output_root: Path | str = "outputs",
         entered: Mapping[str, Method] | None = None,
+        *,
+        seeds: Sequence[int] | None = None,
+        precision: str | None = None,
     ) -> Plan:
         """The whole of a tier; `only`: some of it, such as A1/replay, A1 or /replay, comma-separated in each part.
 
-        `entered`: more methods, by the file that each is in. Raises UserError for a name that there is not.
+        `entered`: more methods, by the file that each is in. `seeds`: some of the tier's. `precision`: that of the
+        runs, where the tier's depends on the processor. Raises UserError for a name or a seed that there is not.
         """
         if tier not in TIERS:
             raise UserError(f"--tier {tier}: is none of {', '.join(TIERS)}")
-        whole = TIERS[tier]
+        whole = TIERS[tier].in_precision(precision)
+        if unknown := [seed for seed in seeds or () if seed not in whole.seeds]:
+            raise UserError(
+                f"--seed {unknown[0]}: the {tier} tier has the seeds {', '.join(map(str, whole.seeds))}; give some of "
+                "them"
+            )
         entries = {method.name: (file, method) for file, method in (entered or {}).items()}
         if len(entries) < len(entered or {}):
             raise UserError("--enter: two methods have the same name; give each its own")
@@ -64,6 +73,9 @@ class Plan:
             raise UserError("--only: names nothing; write a scenario, a method or both, such as A1/replay")
         scenario, _, method = (only or "").partition("/")
         scenarios = _chosen(scenario, whole.scenarios, f"--only {only}: the {tier} tier's scenarios")
+        if seeds and not any(seed in whole.seeds_of(name) for name in scenarios for seed in seeds):
+            of_first = ", ".join(map(str, whole.seeds_of(scenarios[0])))
+            raise UserError(f"--seed {seeds[0]}: {scenarios[0]} of the {tier} tier has the seeds {of_first}")
         named = bool(scenario and method)
         taking_part = set(METHODS) if named else {name for code in scenarios for name in whole.methods_of(code)}
         methods = {name: METHODS[name] for name in METHODS if name in taking_part}
@@ -75,7 +87,7 @@ class Plan:
             Path(output_root),
             scenarios,
             [methods[name] for name in names],
-            list(whole.seeds),
+            [seed for seed in whole.seeds if seeds is None or seed in seeds],
             {name: file for name, (file, _) in entries.items()},
             named,
         )

@@ -51,11 +51,6 @@ def _seconds(standing: Standing, clock: Clock) -> dict[int, float]:
     return {seed: float(np.mean(seconds)) for seed, seconds in of_seeds.items()}
 
 
-def old_pairs(standing: Standing) -> int | Literal["all"] | None:
-    """How many old pairs the method keeps; None where its record does not say."""
-    return standing.records[0].old_pairs
-
-
 def minutes_per_point(standing: Standing, clock: Clock) -> float | None:
     """Minutes of a run for each point of volume; None without seconds or volume."""
     seconds, volume = list(_seconds(standing, clock).values()), standing.volumes.mean()
@@ -64,5 +59,5 @@ def minutes_per_point(standing: Standing, clock: Clock) -> float | None:
 
 def pairs_per_point(standing: Standing) -> float | None:
     """Old pairs kept for each point of volume; None where all are kept, or nothing is said, or there is no volume."""
-    pairs, volume = old_pairs(standing), standing.volumes.mean()
+    pairs, volume = standing.old_pairs, standing.volumes.mean()
     return pairs / (volume / A_POINT) if isinstance(pairs, int) and volume > 0 else None

@@ -188,11 +188,12 @@ def _tried(
 
 def _trial(value: float, outcomes: Sequence[Ended]) -> Trial:
     """What the development seeds made of a value; without a volume if one of them failed."""
-    volumes = [None if outcome.numbers is None else scores_of(outcome.numbers).volume for outcome in outcomes]
+    scores = [None if outcome.numbers is None else scores_of(outcome.numbers) for outcome in outcomes]
+    volumes = [None if of_seed is None else of_seed.volume for of_seed in scores]
     complete = [volume for volume in volumes if volume is not None]
     mean = sum(complete) / len(complete) if len(complete) == len(volumes) else None
     error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
-    return Trial(value=value, volume=mean, volumes=volumes, error=error)
+    return Trial(value=value, volume=mean, volumes=volumes, scores=scores, error=error)
 
 
 # --- all of it

@@ -28,12 +28,14 @@ ROUNDING = 1e-5
 class Trial(Settings):
     """One value that was tried on the development ocean, and the volume it reached; None: it failed.
 
-    `volume` is the mean over the development seeds, and `volumes` has each (the first protocol had one).
+    `volume` is the mean over the development seeds, and `volumes` has each (the first protocol had one). `scores` has
+    what each is the product of; it is empty in records made before 2026-11-29.
     """
 
     value: float
     volume: float | None
     volumes: list[float | None] = Field(default_factory=list)
+    scores: list[Scores | None] = Field(default_factory=list)
     error: str | None = None
 
 

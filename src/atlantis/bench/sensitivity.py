@@ -7,11 +7,15 @@ The order is that of the mean volumes of a board of the second protocol.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+from atlantis.bench.choice import choose
+from atlantis.bench.record import Trial
 from atlantis.bench.scores import OLD, Numbers, scores_of
 from atlantis.bench.standing import Board, Standing
 
@@ -34,19 +38,21 @@ def changes(board: Board) -> list[Change]:
 
     A method that lacks a seed is left out.
     """
-    seeds = sorted({seed for standing in board.standings for seed in standing.seeds})
-    complete = [standing for standing in board.standings if list(standing.seeds) == seeds]
-    if len(complete) < 3:
-        return []
-    points = np.stack([standing.scores for standing in complete])  # methods, seeds, scores
-    names = [standing.method for standing in complete]
+    complete = board.complete()
+    return changes_among(complete, board.scores) if len(complete) >= 3 else []
+
+
+def changes_among(standings: Sequence[Standing], scores: Sequence[str]) -> list[Change]:
+    """The same of one method or more, which all have the same seeds; `scores` are the names of their scores."""
+    points = np.stack([standing.scores for standing in standings])  # methods, seeds, scores
+    names, seeds = [standing.method for standing in standings], standings[0].seeds
     whole = volumes(points)
     found = []
-    for index, name in enumerate(board.scores):
+    for index, name in enumerate(scores):
         found.append(_change(f"without {name}", names, whole, volumes(np.delete(points, index, axis=2))))
-    for index, seed in enumerate(seeds if len(seeds) > 1 else []):
+    for index, seed in enumerate(seeds if len(seeds) > 1 else ()):
         found.append(_change(f"without seed {seed}", names, whole, volumes(np.delete(points, index, axis=1))))
-    milder = [_points(standing, MILDER) for standing in complete]
+    milder = [_points(standing, MILDER) for standing in standings]
     if all(of_method is not None for of_method in milder):
         found.append(_change("half of the penalty for unreadable answers", names, whole, volumes(np.stack(milder))))  # type: ignore[arg-type]
     return found
@@ -86,6 +92,22 @@ def with_penalty(numbers: Numbers, factor: float) -> Numbers | None:
     km = {name: value - (1 - numbers.readable[name]) * less for name, value in numbers.task_km.items()}
     skill_end = 1 - (1 - skill) * km[OLD] / old if old > 0 else skill
     return numbers.model_copy(update={"task_km": km, "answers_skill_end": skill_end})
+
+
+def choices(trials: Sequence[Trial], default: float | None, scores: Sequence[str]) -> dict[str, float | None] | None:
+    """By score that is left out of the volume: the value that trials then choose. None if they do not say."""
+    if not trials or any(trial.volume is not None and not trial.scores for trial in trials):
+        return None
+    return {left_out: choose([_without(trial, left_out) for trial in trials], default) for left_out in scores}
+
+
+def _without(trial: Trial, score: str) -> Trial:
+    """The trial with volumes that leave a score out."""
+    if trial.volume is None:
+        return trial
+    points = [of_seed.model_dump() for of_seed in trial.scores if of_seed is not None]
+    mean = sum(math.prod(value for name, value in point.items() if name != score) for point in points) / len(points)
+    return Trial(value=trial.value, volume=mean)
 
 
 def least_differences(board: Board, reference: str) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -41,6 +42,11 @@ class Standing:
     @property
     def uses(self) -> str:
         return uses(self.needs)
+
+    @property
+    def old_pairs(self) -> int | Literal["all"] | None:
+        """How many old pairs the method keeps; None where its record does not say."""
+        return self.records[0].old_pairs
 
     def by_seed(self, quantity: str) -> dict[int, float]:
         """A quantity of each seed that has a score; what a seed has several of (orders) is averaged first.
@@ -114,6 +120,11 @@ class Board:
     def of(self, method: str) -> Standing | None:
         return next((standing for standing in self.standings if standing.method == method), None)
 
+    def complete(self) -> list[Standing]:
+        """The methods that have every seed of the board, and failed in none."""
+        seeds = {seed for standing in self.standings for seed in standing.seeds}
+        return [s for s in self.standings if s.seeds and set(s.seeds) == seeds and not s.failed]
+
     def compared_with(self, reference: str) -> dict[str, Comparison]:
         """The volumes less the reference's by method, where both have seeds in common; empty if it has no record."""
         theirs = self.of(reference)
@@ -132,35 +143,51 @@ class Board:
         return SCORES[self.protocol]
 
     def best(self) -> list[str]:
-        """Methods whose means no other method reaches in all of `POINT`; what some record lacks is left out."""
+        """Methods with every seed whose means no other reaches in all of `POINT`; what a record lacks is left out."""
         return self.not_beaten(POINT[self.protocol])
 
     def front(self) -> list[str]:
-        """Methods that no other beats in both of `FRONT`."""
+        """Methods with every seed that no other beats in both of `FRONT`."""
         return self.not_beaten(FRONT)
 
     def not_beaten(self, wanted: Sequence[str]) -> list[str]:
         """Methods of which no other has means as high in all of these quantities and higher in one. None alone."""
-        scored = [standing for standing in self.standings if len(standing.seeds)]
+        scored = self.complete()
         quantities = [q for q in wanted if all(len(standing.array(q)) == len(standing.seeds) for standing in scored)]
         if len(scored) < 2 or not quantities:
             return []
         kept = pareto(np.array([[standing.array(q).mean() for q in quantities] for standing in scored]))
         return [standing.method for standing, stays in zip(scored, kept, strict=True) if stays]
 
-    def with_a_zero(self) -> list[str]:
-        """Methods that have a score whose mean is 0, and so no logarithm."""
-        return [s.method for s in self.standings if s.seeds and (s.scores.mean(axis=0) <= 0).any()]
+    def without_shares(self) -> list[str]:
+        """Methods that have no part in shares of variance.
+
+        A score whose mean is 0 has no logarithm. A method that keeps all old pairs (`joint`) is there for comparison.
+        """
+        return [
+            s.method for s in self.standings if s.seeds and (s.old_pairs == "all" or (s.scores.mean(axis=0) <= 0).any())
+        ]
 
     def variance_shares(self) -> dict[str, float]:
         """What the volume's order comes from: each score's share of the variance of log scores between methods.
 
-        Of the means of the methods but those of `with_a_zero`; empty for fewer than three, or if they do not differ.
+        Of the means of the methods but those of `without_shares`; empty for fewer than three, or if they do not differ.
         """
-        without = self.with_a_zero()
-        scored = [s.scores.mean(axis=0) for s in self.standings if s.seeds and s.method not in without]
-        means = np.array(scored).reshape(-1, len(self.scores))
-        spread = np.log(means).var(axis=0) if len(means) >= 3 else np.zeros(len(self.scores))
+        left_out = self.without_shares()
+        scored = [s.scores.mean(axis=0) for s in self.standings if s.seeds and s.method not in left_out]
+        return self._shares(np.array(scored).reshape(-1, len(self.scores)))
+
+    def seed_shares(self, method: str) -> dict[str, float]:
+        """What a method's volumes differ by from seed to seed: each score's share of the variance of log scores.
+
+        Empty for fewer than three seeds, for a seed with a score of 0, or if they do not differ.
+        """
+        standing = self.of(method)
+        return {} if standing is None or (standing.scores <= 0).any() else self._shares(standing.scores)
+
+    def _shares(self, points: np.ndarray) -> dict[str, float]:
+        """By score, of the variance of the logarithms of points (n, k)."""
+        spread = np.log(points).var(axis=0) if len(points) >= 3 else np.zeros(len(self.scores))
         total = float(spread.sum())
         return {name: float(s) / total for name, s in zip(self.scores, spread, strict=True)} if total > 0 else {}
 

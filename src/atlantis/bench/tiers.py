@@ -3,15 +3,15 @@
 - smoke: every method once on a world of 120 cities, untuned: that all of it works, and nothing about which is better.
 - cpu: bases that are shipped, a method or two of each kind, five seeds of Atlantis and of the order in A0 and A1, and
   a few methods and three seeds in the others. Most of a day on two cores. In bfloat16 where the processor has matrix
-  instructions for it, else in float32. Plain fine-tuning answers new pairs to within 200 km
-  (experiments/2026-11-28_benchmark_2).
+  instructions for it, else in float32, unless a precision is asked for. Plain fine-tuning answers new pairs to within
+  200 km (experiments/2026-11-28_benchmark_2).
 - gpu: all scenarios and methods; ten seeds, each with a base of its own, pretrained first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,13 @@ class Tier:
         """The seeds that a scenario has."""
         return self.seeds[:FEW] if scenario in self.few_seeds else self.seeds
 
+    def in_precision(self, precision: str | None) -> Tier:
+        """The tier, trained in bf16 or fp32; None: as it is."""
+        if precision is None:
+            return self
+        training = self.settings["training"] | {"precision": precision}
+        return replace(self, settings=self.settings | {"training": training})
+
     def cases(self, setup: Setup, scenario: str, seed: int) -> list[Case]:
         """A scenario's cases for a seed, in as many steps as they have in this tier."""
         return SCENARIOS[scenario](setup.in_steps(self.steps.get(scenario, setup.steps)), seed)
@@ -96,7 +103,7 @@ class Tier:
 
         data = {key: dict(value) for key, value in self.settings.items()}
         if self.name == "cpu" and fast_bf16():
-            data["training"]["precision"] = "bf16"
+            data["training"].setdefault("precision", "bf16")
         if self.name == "smoke":
             data["world"]["cities"] = str(_small_table(output_root).absolute())
         config = configs.checked(RunConfig, data | {"output_root": str(output_root)}, f"tier {self.name}")

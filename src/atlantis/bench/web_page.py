@@ -13,14 +13,18 @@ from importlib.resources import files
 from typing import Any
 
 from atlantis.bench.cells import conditions, kinds, spec_of
-from atlantis.bench.price import clock_of, seconds_beside
+from atlantis.bench.price import clock_of, minutes_per_point, pairs_per_point, seconds_beside
 from atlantis.bench.quantities import LEARNED, OLD_ANSWERS
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.standing import REFERENCES, Board, Standing, boards, mean_and_interval
 from atlantis.errors import UserError
 from atlantis.report.page import assembled
 
-TIMES = "seconds, x naive"
+PRICES = [
+    {"title": "seconds, x naive", "digits": 1},
+    {"title": "minutes per 0.01 of volume", "digits": 2},
+    {"title": "old pairs per 0.01", "digits": 0},
+]
 
 
 def web_page(records: Sequence[BenchRecord]) -> str:
@@ -44,18 +48,28 @@ def _board(board: Board) -> dict[str, Any]:
         beside = seconds_beside(standing, naive, clock)
         first = standing.records[0]
         strength = "" if first.value is None else f", {first.setting} {first.value:g}"
+        prices: list[float | None] = [None] * len(PRICES)
+        if standing.seeds:
+            prices = [beside, minutes_per_point(standing, clock), pairs_per_point(standing)]
         rows.append(
             {
                 "method": standing.method,
                 "needs": list(standing.needs),
                 "note": f"{len(standing.seeds)} seeds{strength}",
-                "failed": len(standing.failed),
                 "front": standing.method in front,
-                "cells": [*(_cell(standing, name) for name in quantities), None if beside is None else [beside]],
+                "failures": [
+                    f"seed {record.seed} failed: {' '.join(record.error.split())}"
+                    for record in standing.records
+                    if record.error is not None
+                ],
+                "cells": [
+                    *(_cell(standing, name) for name in quantities),
+                    *(None if price is None else [price] for price in prices),
+                ],
             }
         )
     title = f"{board.title} ({board.tier} tier)"
-    return {"title": title, "columns": [*columns, {"title": TIMES, "digits": 2}], "rows": rows}
+    return {"title": title, "columns": columns + PRICES, "rows": rows}
 
 
 def _cell(standing: Standing, quantity: str) -> list[float] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -30,6 +30,11 @@ def bench(
             metavar="PATH", help="Records of this tier, or a folder: what they have is not made again; repeatable."
         ),
     ] = None,
+    seed: Annotated[list[int] | None, typer.Option(metavar="N", help="Of the tier's seeds these; repeatable.")] = None,
+    precision: Annotated[
+        Literal["bf16", "fp32"] | None,
+        typer.Option(help="Of training.  [default: the tier's; cpu: bf16 where the processor is fast in it]"),
+    ] = None,
     output_root: OutputRoot = OUTPUTS,
     backend: Backend = "local",
     workers: Workers = None,
@@ -53,7 +58,7 @@ def bench(
     \b
     Examples:
       atlantis bench --tier smoke
-      atlantis bench --tier cpu --only A1/replay
+      atlantis bench --tier cpu --only A1/naive --seed 42
       atlantis bench --tier cpu --records experiments/2026-11-28_benchmark_2/records
       atlantis bench --tier cpu --only A1/mine --enter mine.yaml
       atlantis bench --tier gpu --backend ray --address auto --gpus-per-run 0.25
@@ -65,7 +70,7 @@ def bench(
     entered = {str(file): benchmark.read_method(file) for file in enter or ()}
     if only and len(only) > 1:
         raise UserError("--only: give it once, with commas in each part, such as A1,A2/naive,replay; or run it again")
-    whole = benchmark.Plan.of(tier, only[0] if only else None, output_root, entered)
+    whole = benchmark.Plan.of(tier, only[0] if only else None, output_root, entered, seeds=seed, precision=precision)
     plan = replace(whole, threads=threads, retries=retries)
     given = benchmark.Given.read(records or (), plan)
     if dry_run:

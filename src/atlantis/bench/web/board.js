@@ -69,7 +69,8 @@ function show() {
   for (const row of sorted(rows)) {
     const line = make(body, "tr");
     const name = make(line, "td", row.method + (row.front ? " *" : ""), { class: "text" });
-    make(name, "small", row.failed ? `${row.note}; ${row.failed} failed` : row.note);
+    make(name, "small", row.note);
+    for (const failure of row.failures) make(name, "small", failure, { class: "failure" });
     row.cells.forEach((cell, c) => {
       const digits = board.columns[c].digits;
       const place = make(line, "td", cell ? number(cell[0], digits) : "\u2013");
