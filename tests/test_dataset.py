@@ -15,8 +15,9 @@ from atlantis import artifacts
 from atlantis.data import SLICES, Dataset, overlaps
 from atlantis.data.dataset import COLUMNS, dataset_digest
 from atlantis.data.encoding import encode
+from atlantis.data.mixture import check_possible
 from atlantis.errors import UserError
-from atlantis.readout.evaluate import evaluation_questions
+from atlantis.readout.evaluate import evaluation_questions, shared_questions
 from atlantis.settings import DatasetConfig
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import OCEANS, VirtualRegion, World
@@ -239,23 +240,56 @@ def test_a_run_is_asked_about_its_own_new_cities_and_not_about_those_of_its_base
     seas = World.build(regions=[VirtualRegion(count=12), OCEANS["indian"]])
     first = small_config("cross", first_virtual=5075, n_test=500)
     second = small_config("cross", first_virtual=5087, n_test=500)
-    items, _ = evaluation_questions(seas, Dataset.build(seas, second), first, n_per_slice=500, seed=42)
+    of_base = shared_questions(seas, first, seas)
+    items, _ = evaluation_questions(seas, Dataset.build(seas, second), of_base, n_per_slice=500, seed=42)
     assert (items.cities.max(1)[items.slice > 0] >= 5087).all() and (items.slice == 0).any()
     inter = small_config("inter", first_virtual=5087, n_train=400, n_test=50)
-    items, _ = evaluation_questions(seas, Dataset.build(seas, inter), first, n_per_slice=500, seed=42)
+    items, _ = evaluation_questions(seas, Dataset.build(seas, inter), of_base, n_per_slice=500, seed=42)
     assert (items.cities.min(1)[items.slice == 2] >= 5087).all()
     assert (items.slice == 1).any(), "of a kind that the run itself does not ask"
 
 
 def test_questions_about_real_cities_are_the_runs_and_its_bases(small):
     mixed, base = Dataset.build(small, small_config("mixed")), small_config("distance", seed=1, n_test=30)
-    asked, _ = evaluation_questions(small, mixed, base, n_per_slice=500, seed=42)
+    asked, _ = evaluation_questions(small, mixed, shared_questions(small, base, small), n_per_slice=500, seed=42)
 
     def real(split):
         return {frozenset(row) for row in split.cities[split.slice == 0].tolist()}
 
     theirs = real(Dataset.build(small, base).splits["test"])
     assert real(asked) == (real(mixed.splits["test"]) | theirs) - real(mixed.splits["train"])
+
+
+def test_a_mixed_run_is_asked_as_much_as_a_cross_run():
+    """A mixed dataset has no test pairs of its own: those of the cross dataset it draws from are asked."""
+    world = World.build()
+    mixed = Dataset.build(world, DatasetConfig(kind="mixed"))
+    base = shared_questions(world, DatasetConfig(kind="distance"), world)
+    items, note = evaluation_questions(world, mixed, base, n_per_slice=512, seed=42)
+    assert items.counts() == {"world-world": 512, "world-atlantis": 512, "atlantis-atlantis": 461}
+    assert "of the cross dataset it draws from" in note
+    trained = set(mixed.splits["train"].keys()["distance"].tolist())
+    assert not trained & set(items.keys()["distance"].tolist())
+
+
+@pytest.mark.parametrize("n_cross", [0, 140])
+def test_a_mixed_dataset_that_can_be_built_can_be_evaluated(small, n_cross):
+    config = small_config("mixed", n_distance=40, n_cross=n_cross, n_val=10, n_test=40)
+    check_possible(config, small)
+    items, _ = evaluation_questions(small, Dataset.build(small, config), None, n_per_slice=500, seed=42)
+    assert len(items) and (n_cross == 0 or items.counts()["world-atlantis"] > 0)
+
+
+def test_of_a_base_in_another_world_only_what_both_worlds_have_is_asked():
+    """The base learned Atlantis beside the real cities; the run has none, fewer, or another region under its ids."""
+    theirs = World.build(regions=[VirtualRegion(count=100)])
+    config = DatasetConfig(kind="cross", n_train=5_000, n_test=500, inter_ratio=0.2)
+    held_out = Dataset.build(theirs, config).splits["test"]
+    for regions, n_shared in (([], 0), ([VirtualRegion(count=10)], 10), ([OCEANS["indian"]], 0), ([VirtualRegion()], 100)):
+        world = World.build(regions=regions)
+        asked = shared_questions(world, config, theirs)
+        about = held_out.cities.max(axis=1) < world.n_real + n_shared
+        assert asked == held_out[about] and about.all() == (n_shared == 100)
 
 
 # folders

@@ -16,6 +16,7 @@ from atlantis.names import SLICES
 from atlantis.tasks import Form, Questions, Task
 from atlantis.tasks.distance import DISTANCE
 from atlantis.tasks.task import question_keys
+from atlantis.world import World
 from tests.distances import distances, drawn
 
 
@@ -229,6 +230,30 @@ def test_atlantis_from_a_first_city_on():
             virtual_ids(world, wrong)
     with pytest.raises(UserError, match="no virtual ones: add a region"):
         virtual_ids(Line(50, 0))
+
+
+def test_the_smaller_id_is_first_also_where_a_real_region_is_touched():
+    """The region's ids lie among the others: neither seat may say which city it is."""
+    world = World.build()
+    pool = Pool(DISTANCE, world, Where("touching", "Japan"), order="smaller_first")
+    questions, _ = pool.ask(3_000, streams(0, "distance touching Japan"))
+    assert (questions.cities[:, 0] < questions.cities[:, 1]).all()
+    inside = np.isin(questions.cities, world.ids_of("Japan"))
+    first = inside[inside.sum(axis=1) == 1, 0].mean()
+    assert 0.3 < first < 0.7, "by the ids' chance alone"
+
+
+@pytest.mark.parametrize("share", [0.3, 0.6])  # drawn one by one, and from a list of all
+def test_a_virtual_city_may_be_first_whatever_share_is_drawn(share):
+    class Ordered(Northward):
+        def draw(self, seats, n):
+            return seats.take(n)
+
+    world = Line(20, 10)
+    pool = Pool(Ordered(), world, Where("touching"), inter_ratio=0.0, order="smaller_first")  # type: ignore[arg-type]
+    questions, _ = pool.ask(int(share * pool.most), streams(3, "northward"))
+    first = world.is_virtual[questions.cities[:, 0]].mean()
+    assert 0.3 < first < 0.7
 
 
 class Northward(Task):

@@ -391,6 +391,9 @@ def test_a_run_without_its_file_is_interpolated_and_built_upon(copy: Path) -> No
     assert base is not None and base.folder == copy
     past = Past(base, config, world, lambda run, made: Dataset.build(made, run.dataset).splits["train"])
     assert len(past.questions()) == 300 and len(past.city_ids()) == world.n_real == 60
+    real = {"parts": [{"task": "distance", "cities": {"inside": world.regions[0]}, "n_train": 10}]}
+    past.runs = [config.model_copy(update={"dataset": type(config.dataset).model_validate(real)})]
+    assert len(past.city_ids()) == 60, "a real region names no virtual city"
     assert list(interpolate(copy, [0, 1])["alpha"]) == [0, 1]
 
 

@@ -89,8 +89,8 @@ PARTS_HELD_OUT = (128, 10_000)
 class Region(Settings):
     """Cities of a region: `inside` it, or `touching` it (some of them inside); `virtual` is all virtual cities."""
 
-    inside: str | None = None
-    touching: str | None = None
+    inside: Annotated[str, Field(min_length=1)] | None = None
+    touching: Annotated[str, Field(min_length=1)] | None = None
 
     @model_validator(mode="after")
     def _either(self) -> Self:
@@ -152,13 +152,6 @@ class DatasetConfig(Settings):
             study = (self.n_distance + self.n_cross, *study[1:])
         numbers = (self.n_train, self.n_val, self.n_test)
         return tuple(s if a is None else a for a, s in zip(numbers, study, strict=True))  # type: ignore[return-value]
-
-    @property
-    def names_virtual(self) -> bool:
-        """Whether it asks about a region, which the real cities alone do not have."""
-        if self.parts is None:
-            return self.kind != "distance"
-        return any(part.cities != "world" for part in self.parts)
 
     @model_validator(mode="before")
     @classmethod
@@ -347,7 +340,7 @@ class RunConfig(Settings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.dataset.names_virtual and self.dataset.parts is None and not self.world.regions:
+        if self.dataset.kind in ("inter", "cross", "mixed") and not self.world.regions:
             raise ValueError(f"dataset.kind is {self.dataset.kind}, which needs a virtual region in world.regions")
         if max(self.probe.layers) >= self.model.n_layers:
             raise ValueError(

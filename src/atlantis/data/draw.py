@@ -248,6 +248,7 @@ class Pool:
         heads = raw_numbers(self.rng.order, len(lower)) >> np.uint64(63) == 1  # the top bit of a draw is the coin
         if self.order == "smaller_first":
             heads &= self.world.is_virtual[lower] != self.world.is_virtual[upper]
+            lower, upper = np.minimum(lower, upper), np.maximum(lower, upper)  # a real region has ids among the others
         cities = np.empty((len(lower), 2), np.int32)
         cities[:, 0], cities[:, 1] = np.where(heads, upper, lower), np.where(heads, lower, upper)
         return cities
@@ -305,7 +306,7 @@ class Pool:
         unordered = self.task.symmetric or self.order == "smaller_first"
         listed = (combinations if unordered else permutations)(everything.tolist(), size)
         rows = np.fromiter(chain.from_iterable(listed), np.int64).reshape(-1, size)  # there may be millions
-        if self.task.symmetric:
+        if unordered:
             # `combinations` has the smaller id first. Real ids are smaller than virtual ones, so that order would
             # give away which city is which.
             turns = np.argsort(raw_numbers(self.rng.order, rows.size).reshape(rows.shape), axis=1)

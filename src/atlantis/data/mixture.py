@@ -5,8 +5,9 @@
     cross     at least one in Atlantis, a share of them with both      100,000 / 128 / 10,000
     mixed     training pairs of distance (old data) and of cross       120,000 / 128 / -
 
-Validation and test are cut first, training last: a larger training split begins with the smaller one of the same seed
-and held-out sizes (unless either takes more than half of all questions).
+Validation and test are cut first, training last. A larger training split begins with the smaller one of the same seed
+and held-out sizes, unless either takes more than half of all questions. That is not so where questions touch a region
+(cross): their order depends on how many there are, so two sizes have different splits, and overlap.
 """
 
 from __future__ import annotations
@@ -205,6 +206,20 @@ def new_to(others: Sequence[Questions], questions: Questions) -> Questions:
             fresh &= ~np.isin(mine, other[task.name]) if task.name in other else True
         kept[rows] = fresh
     return questions[kept]
+
+
+def held_out_cross(world: World, config: DatasetConfig) -> Questions:
+    """Held-out pairs of the cross dataset that a mixed one draws from: its test split, or else its validation split."""
+    none = Part(DISTANCE, Where("touching"), (0, 0, 0))
+    cross = next((part for part in parts_of(config) if part.where.kind == "touching"), none)
+    splits, _ = _drawn(world, config, _alone(world, config, cross))
+    return splits["test"] if len(splits["test"]) else splits["validation"]
+
+
+def names_virtual(world: World, config: DatasetConfig) -> bool:
+    """Whether some of its questions may name a virtual city of the world."""
+    pools = [part.pool(world, config) for part in parts_of(config) if part.where.kind != "world"]
+    return any(bool(world.is_virtual[pool.inside].any()) for pool in pools)
 
 
 def _drawn(world: World, config: DatasetConfig, part: Part) -> tuple[Splits, list[str]]:

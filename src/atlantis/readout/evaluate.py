@@ -12,7 +12,7 @@ import torch
 from atlantis.data.dataset import Dataset
 from atlantis.data.draw import Where
 from atlantis.data.encoding import check_symbols
-from atlantis.data.mixture import Part, new_to
+from atlantis.data.mixture import Part, held_out_cross, new_to
 from atlantis.data.rows import Rows
 from atlantis.data.streams import streams
 from atlantis.errors import UserError
@@ -42,24 +42,22 @@ def mean_loss(model: Transformer, rows: Rows) -> float:
 
 
 def evaluation_questions(
-    world: World, dataset: Dataset, old: DatasetConfig | None, n_per_slice: int, seed: int
+    world: World, dataset: Dataset, old: Questions | None, n_per_slice: int, seed: int
 ) -> tuple[Questions, str]:
     """The fixed items that a run is evaluated on, the same at each step: up to `n_per_slice` of every slice and task.
 
     They come from the dataset's test split and from those of its siblings: for a mixed dataset the cross dataset it
-    draws from, and `old`, the dataset that the base was trained on. What `old` asks about new cities counts only where
-    the run asks nothing of that kind, because a base may have learned other new cities before. If a task still has no
-    questions about real cities, they are drawn at random, and the note that is returned beside the items says so.
+    draws from, and `old`, the held-out questions of the dataset that the base was trained on (`shared_questions`). What
+    `old` asks about new cities counts only where the run asks nothing of that kind, because a base may have learned
+    other new cities before. If a task still has no questions about real cities, they are drawn at random, and the note
+    that is returned beside the items says so.
     """
     pools, note = [_held_out(dataset)], "held-out pairs of the run's dataset"
     if dataset.kind == "mixed":
-        kept = ("seed", "inter_ratio", "first_virtual", "order", "n_val", "n_test")
-        keep = {key: getattr(dataset.config, key) for key in kept}
-        cross = DatasetConfig(kind="cross", n_train=max(1, dataset.config.n_cross), **keep)
-        pools.append(_held_out(Dataset.build(world, cross)))
+        pools.append(held_out_cross(world, dataset.config))
         note += ", and of the cross dataset it draws from"
-    if old is not None and old != dataset.config:
-        pools.append(_lacking(Questions.concatenate(pools), _held_out(Dataset.build(world, old))))
+    if old is not None and len(old):
+        pools.append(_lacking(Questions.concatenate(pools), old))
         note += ", and of the base's dataset"
     # A question of a sibling may be among those that this run trains on.
     pool = new_to([dataset.splits["train"]], Questions.concatenate(pools))
@@ -77,6 +75,15 @@ def evaluation_questions(
         of_slice = [np.flatnonzero((pool.slice == k) & (pool.task == i)) for k in range(len(SLICES))]
         chosen += [np.sort(rng.permutation(rows)[:n_per_slice]) for rows in of_slice]
     return pool[np.concatenate(chosen)], note
+
+
+def shared_questions(world: World, config: DatasetConfig, of: World) -> Questions:
+    """Held-out questions of a dataset of the world `of`, about cities that have the same ids and places in `world`."""
+    held_out = _held_out(Dataset.build(of, config))
+    n = min(len(world), len(of))
+    same = (world.lon[:n] == of.lon[:n]) & (world.lat[:n] == of.lat[:n]) & (world.is_virtual[:n] == of.is_virtual[:n])
+    shared = np.append(np.pad(same, (0, len(of) - n)), True)  # the last is for ABSENT, which is -1
+    return held_out[np.flatnonzero(shared[held_out.cities].all(axis=1))]
 
 
 def _lacking(own: Questions, old: Questions) -> Questions:

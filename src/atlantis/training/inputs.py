@@ -14,7 +14,7 @@ from atlantis.data.mixture import resolved
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.progress import say
-from atlantis.readout.evaluate import evaluation_questions
+from atlantis.readout.evaluate import evaluation_questions, shared_questions
 from atlantis.settings import DatasetConfig, RunConfig
 from atlantis.tasks import Questions
 from atlantis.training.base import Base, base_digests
@@ -60,8 +60,8 @@ def load_inputs(config: RunConfig, world: World, base: Base | None, strict: bool
     dataset = saved_dataset(config.dataset, world, config.output_root, strict)
     for note in dataset.notes:
         say(note)
-    old = base.config.dataset if base is not None and base.config is not None else None
-    items, note = evaluation_questions(world, dataset, old, config.evaluation.n_items, config.evaluation.seed)
+    n_items, seed = config.evaluation.n_items, config.evaluation.seed
+    items, note = evaluation_questions(world, dataset, _questions_of_base(world, dataset, base), n_items, seed)
     device = choose_device(config.training.device)
     vocabulary = Vocabulary(config.tokenizer.kind, len(world), _symbols_version(dataset, items, base))
     questions, validation = dataset.splits["train"], dataset.splits.get("validation")
@@ -69,6 +69,21 @@ def load_inputs(config: RunConfig, world: World, base: Base | None, strict: bool
     rows, parts = Rows(questions, vocabulary, device), config.dataset.parts
     tasks = ["distance"] if parts is None else list(dict.fromkeys(part.task for part in parts))
     return Inputs(world, vocabulary, dataset, questions, rows, validation, items, note, tasks)
+
+
+def _questions_of_base(world: World, dataset: Dataset, base: Base | None) -> Questions | None:
+    """Held-out questions of the base's dataset, about cities that both worlds have; None where they are not known."""
+    if base is None or base.config is None:
+        return None
+    try:
+        theirs = world_of(base.folder or base.checkpoint, base.config)
+        config = resolved(base.config.dataset, theirs)
+        if dataset_digest(config, theirs.digest) == dataset.digest:
+            return None
+        return shared_questions(world, config, theirs)
+    except UserError as error:
+        say(f"the base's dataset is left out of the evaluation: {error}")
+        return None
 
 
 def _symbols_version(dataset: Dataset, items: Questions, base: Base | None) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from atlantis.data.mixture import names_virtual
 from atlantis.errors import UserError
 from atlantis.settings import RunConfig
 from atlantis.tasks import Questions
@@ -46,7 +47,8 @@ class Past:
     def city_ids(self) -> np.ndarray:
         """Ids (n,) of the cities that the base has learned: the real ones, and virtual ones if a run asked for them."""
         made = zip(self.runs, self._folders, strict=True)
-        worlds = [world_of(folder, run) for run, folder in made if run.dataset.names_virtual]
+        asked = [(run, world_of(folder, run)) for run, folder in made if run.dataset.kind != "distance"]
+        worlds = [world for run, world in asked if names_virtual(world, run.dataset)]
         return np.arange(max([self.world.n_real, *map(len, worlds)]))
 
     def questions(self) -> Questions:
@@ -61,7 +63,7 @@ class Past:
 
     def _world_of(self, run: RunConfig, folder: Path) -> World:
         world = world_of(folder, run)
-        n = len(world) if run.dataset.names_virtual else world.n_real
+        n = len(world) if names_virtual(world, run.dataset) else world.n_real
         if n > len(self.world) or not np.array_equal(world.lon[:n], self.world.lon[:n]):
             raise UserError(
                 f"strategy: {run.name} was trained on cities that are not the first of this run's world; "
