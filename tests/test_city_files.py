@@ -17,9 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet
 
 from atlantis.errors import UserError
 from atlantis.world import World
@@ -489,6 +491,8 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "JSON without a list": ('{"a": 1}', "holds no list of cities"),
     "JSON of many objects": ("[" + "{}," * 4_000_000 + "{}]", "more than 4,000,000 objects and lists"),
     "JSON, deep": ("[" * 100_000, "nested too deeply"),
+    "JSON without a place": (json.dumps([{"name": "A", "geometry": ""}] * 3), "no record has a place"),
+    "half of a character": (json.dumps([{"name": "\ud800", "lat": "1", "lon": "2"}]), "half of a character"),
     "HTML": ("<html><body>404</body></html>", "is HTML or XML"),
     "metres": (H + "A,6250000,261000\n", "is a latitude outside -90 to 90 degrees; these look like metres of a map"),
     "the wrong letter": (H + "A,48N,2N\n", "line 2, column 'lon': '2N' is not a number"),
@@ -508,6 +512,20 @@ def test_what_is_refused(read: Callable[..., CityFile], kind: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)) as caught:
         read(content)
     assert "mine.csv" in str(caught.value)
+
+
+def test_two_columns_of_one_name_in_parquet_are_refused(tmp_path: Path) -> None:
+    columns = pa.schema([("name", pa.string()), ("lat", pa.float64()), ("lat", pa.float64()), ("lon", pa.float64())])
+    table = pa.Table.from_arrays([pa.array(["A"]), *(pa.array([1.0]) for _ in range(3))], schema=columns)
+    parquet.write_table(table, tmp_path / "mine.parquet")
+    with pytest.raises(UserError, match="two columns are called 'lat'; give each a name of its own"):
+        read_cities(tmp_path / "mine.parquet")
+
+
+def test_what_stands_for_nothing_is_no_region(read: Callable[..., CityFile]) -> None:
+    """pandas writes "nan" for a region that is missing."""
+    file = read("name,lat,lon,region\nA,48.85,2.35,nan\nB,35.68,139.69,Mine\nC,35.6,139.6,None\n")
+    assert list(file.cities["region"]) == ["Western Europe", "Mine", "Japan"]
 
 
 # --- any table, in any dress

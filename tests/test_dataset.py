@@ -285,7 +285,12 @@ def test_of_a_base_in_another_world_only_what_both_worlds_have_is_asked():
     theirs = World.build(regions=[VirtualRegion(count=100)])
     config = DatasetConfig(kind="cross", n_train=5_000, n_test=500, inter_ratio=0.2)
     held_out = Dataset.build(theirs, config).splits["test"]
-    for regions, n_shared in (([], 0), ([VirtualRegion(count=10)], 10), ([OCEANS["indian"]], 0), ([VirtualRegion()], 100)):
+    for regions, n_shared in (
+        ([], 0),
+        ([VirtualRegion(count=10)], 10),
+        ([OCEANS["indian"]], 0),
+        ([VirtualRegion()], 100),
+    ):
         world = World.build(regions=regions)
         asked = shared_questions(world, config, theirs)
         about = held_out.cities.max(axis=1) < world.n_real + n_shared

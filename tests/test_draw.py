@@ -299,6 +299,13 @@ def test_a_task_that_keeps_too_few_is_told_how_many():
         pool.ask(200, streams(3, "northward"))
 
 
+def test_some_are_asked_where_a_task_keeps_fewer():
+    pool = Pool(Northward(), Line(20, 0), Where("world"))  # type: ignore[arg-type]
+    some = pool.ask_up_to(512, 3, "northward")
+    assert len(some) == 190, "of 380 it keeps just half"
+    assert len(Pool(DISTANCE, Line(20, 0), Where("world")).ask_up_to(512, 3, "d")) == 190  # type: ignore[arg-type]
+
+
 def test_too_many_pairs_are_refused():
     world = Line(20, 10)
     with pytest.raises(UserError, match="191 distance pairs asked for, but at most 190 are possible between 20 real"):

@@ -140,6 +140,17 @@ def test_the_slopes_interval_covers() -> None:
     assert 0.90 <= held / 400 <= 0.98
 
 
+def test_the_slopes_interval_covers_where_a_rows_values_hang_together() -> None:
+    """Each row has a slope of its own: three values of it are no three rows."""
+    rng, held = np.random.default_rng(0), 0
+    for _ in range(400):
+        x = rng.normal(size=(60, 3))
+        value, interval = slope_interval(x, (0.5 + 0.5 * rng.normal(size=(60, 1))) * x)
+        assert interval.n == 60
+        held += interval.low <= 0.5 <= interval.high
+    assert 0.91 <= held / 400 <= 0.98
+
+
 def test_triples_name_no_city_twice(world: World) -> None:
     vocabulary = Vocabulary("characters", len(world))
     rng = np.random.Generator(np.random.PCG64(0))

@@ -295,6 +295,21 @@ def test_another_machines_claim_is_watched_before_it_is_removed(
     assert time.monotonic() - begun >= 0.3 and claims(tmp_path) == []
 
 
+def test_who_has_flock_outwaits_a_machine_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command is a new process, which has watched nobody before: it must wait, or it would be refused for ever."""
+    monkeypatch.setattr(leases, "WATCH_S", 0.3)
+    run = tmp_path / "run"
+    run.mkdir()
+    claim = another(run / ".lock")
+    os.utime(claim.path, (time.time() - 7200, time.time() - 7200))
+    begun = time.monotonic()
+    with artifacts.lock(run):
+        assert time.monotonic() - begun >= 0.3 and not claim.path.exists()
+    another(run / ".lock", 78)
+    with pytest.raises(UserError, match="pid 78 on farhost"), artifacts.lock(run):
+        pass
+
+
 def test_a_lease_is_touched_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(leases, "BEAT_S", 0.02)
     with leases.held(tmp_path / ".lock"):

@@ -13,7 +13,7 @@ import atlantis
 from atlantis import Run, World, artifacts
 from atlantis.cli import main
 from atlantis.errors import Interrupted, UserError
-from atlantis.readout.files import write_tables
+from atlantis.readout.files import read_table, write_tables
 from atlantis.readout.layout import LAYOUT
 from atlantis.settings import RunConfig, TrainingConfig
 from atlantis.training import loop
@@ -69,6 +69,15 @@ def test_every_table_of_analysis_has_one_layout(small_run: Path, tmp_path: Path)
     (copy / "analysis" / "layers" / "layers.csv").write_text("damaged")
     with pytest.raises(UserError, match=r"layers.csv: has been changed.*--table` makes it anew"):
         _ = run.layers
+
+
+@pytest.mark.parametrize("name", ["nan", "NaN", "NA", "01", "1e3", "True"])
+def test_a_region_may_be_called_anything(name: str, tmp_path: Path) -> None:
+    table = pd.DataFrame({"group": [name, "real"], "split": ["", "test"], "mean_km": [np.nan, 2.0]})
+    write_tables({"a.csv": table}, tmp_path)
+    read = read_table(tmp_path / "a.csv", no_number=("", "nan", "NaN"))
+    assert read["group"].tolist() == [name, "real"] and read["split"].tolist() == ["", "test"]
+    assert np.isnan(read["mean_km"][0]) and read["mean_km"][1] == 2.0
 
 
 def test_the_tables_of_a_stitching_and_of_interventions(tmp_path: Path) -> None:

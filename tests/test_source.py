@@ -9,7 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BloomConfig,
+    BloomForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import facts_of, save_checkpoint
@@ -47,6 +56,8 @@ def save_theirs(folder: Path, ours: Path, architecture: str) -> Path:
     elif architecture == "llama":
         sizes = {"hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2}
         model = LlamaForCausalLM(LlamaConfig(vocab_size=44, intermediate_size=32, max_position_embeddings=32, **sizes))
+    elif architecture == "bloom":  # has no largest position
+        model = BloomForCausalLM(BloomConfig(vocab_size=44, hidden_size=16, n_layer=3, n_head=2))
     else:
         model = GPT2LMHeadModel(GPT2Config(vocab_size=44, n_embd=16, n_layer=3, n_head=2, n_positions=32))
     model.save_pretrained(folder)
@@ -55,12 +66,16 @@ def save_theirs(folder: Path, ours: Path, architecture: str) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["characters", "city"])
-def test_a_folder_saved_by_transformers_reads_as_ours_does(kind: str, world: World, tmp_path: Path) -> None:
+def test_a_folder_saved_by_transformers_reads_as_ours_does(
+    kind: str, world: World, thirty_cities: Path, tmp_path: Path
+) -> None:
     ours = save_ours(tmp_path / "ours", world, kind)
     theirs = save_theirs(tmp_path / "theirs", ours, "qwen2")
     mine, foreign = open_source(ours, world), open_source(theirs, world)
     assert mine.layers == ["embedding", "0", "1", "2", "norm"] and foreign.layers == ["embedding", "0", "1", "norm"]
     assert foreign.vocabulary == mine.vocabulary
+    fewer = open_source(theirs, World.build(thirty_cities, regions=[]))
+    assert np.array_equal(fewer.states(np.array([3]), ["0"], 2), foreign.states(np.array([3]), ["0"], 2))
     ids = np.array([37, 0, 12, 9])
     found = [source.states(ids, foreign.layers, 2) for source in (mine, foreign)]
     np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
@@ -69,7 +84,7 @@ def test_a_folder_saved_by_transformers_reads_as_ours_does(kind: str, world: Wor
         pd.testing.assert_frame_equal(readings[0][protocol].dynamics, readings[1][protocol].dynamics, rtol=1e-3)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+@pytest.mark.parametrize("architecture", ["llama", "gpt2", "bloom"])
 def test_any_architecture_can_be_probed(architecture: str, world: World, tmp_path: Path) -> None:
     folder = save_theirs(tmp_path / "theirs", save_ours(tmp_path / "ours", world), architecture)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)

@@ -253,6 +253,7 @@ def test_names_stay_as_they_are(tmp_path_factory: pytest.TempPathFactory, cities
     pd.DataFrame(cities, columns=["name", "lon", "lat"]).assign(id=range(len(cities))).to_csv(path, index=False)
     world = World.build(path, regions=[])
     assert world.cities["name"].tolist() == [name for name, _, _ in cities]
+    assert all(k in world.find(f" {name}") for k, (name, _, _) in enumerate(cities))
     np.testing.assert_allclose(world.lon, [lon for _, lon, _ in cities], atol=0.51e-5)
     again = path.with_name("again.csv")
     again.write_bytes(world.csv_bytes)

@@ -139,17 +139,19 @@ def mean_over_cities(values: ArrayLike, scale: Scale = IDENTITY, cell: ArrayLike
 
 
 def slope_interval(x: ArrayLike, y: ArrayLike) -> tuple[float, Interval]:
-    """Slope through the origin of y (n,) on x (n,), least squares, and its 95 % interval by Student's t.
+    """Slope through the origin of y on x, least squares, and its 95 % interval by Student's t; both (n,) or (n, d).
 
-    The error allows for a spread of y that differs from row to row (White, 1980, with n / (n - 1)).
+    The error allows for a spread of y that differs from row to row (White, 1980, with n / (n - 1)). The d values of a
+    row may depend on each other: the row counts once (Liang and Zeger, 1986).
     """
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    size = float(x @ x)
+    x, y = (np.asarray(values, dtype=np.float64) for values in (x, y))
+    x, y = (values[:, None] if values.ndim == 1 else values for values in (x, y))
+    size = float((x * x).sum())
     if len(x) < FEWEST_VALUES or size == 0:
         why = _few(len(x)) if len(x) < FEWEST_VALUES else "all values are the same"
         return NAN, Interval(NAN, NAN, len(x), why)
-    slope = float(x @ y) / size
-    error = np.sqrt(len(x) / (len(x) - 1) * ((x * (y - slope * x)) ** 2).sum()) / size
+    slope = float((x * y).sum()) / size
+    error = np.sqrt(len(x) / (len(x) - 1) * ((x * (y - slope * x)).sum(axis=1) ** 2).sum()) / size
     return slope, _around(np.float64(slope), error, len(x) - 1, IDENTITY, len(x))
 
 

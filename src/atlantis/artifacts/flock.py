@@ -48,8 +48,7 @@ def held(path: Path, descriptor: int, record: bool = False) -> Iterator[None]:
     try:
         if record:
             _write(descriptor)
-        if holder := leases.holder(path):
-            raise Busy(holder)
+        leases.wait_for_the_doubtful(path)
         yield
     finally:
         if record:

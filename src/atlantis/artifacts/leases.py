@@ -201,6 +201,19 @@ def holder(path: Path) -> str | None:
     return None
 
 
+def wait_for_the_doubtful(path: Path) -> None:
+    """Return once nobody has, or is about to take, the lock of `path`; what seems to be gone is watched until it is.
+
+    Raises Busy for a process that lives.
+    """
+    doubted: set[Path] = set()
+    while others := _others(path, None, doubted):
+        for claim in others:
+            if life(claim) is Life.ALIVE:
+                raise Busy(claim.holder)
+        time.sleep(POLL_S)
+
+
 def clear(folder: Path, of: re.Pattern[str]) -> None:
     """Remove the claims of the dead in `folder` to whatever has a name like `of`."""
     for path in sorted(Path(folder).glob(".*.lease-*")):

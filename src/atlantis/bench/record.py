@@ -110,7 +110,7 @@ class BenchRecord(Settings):
     @property
     def file_name(self) -> str:
         parts = [self.scenario, self.variant, str(self.repeat or ""), self.method, f"seed{self.seed}"]
-        return "_".join(re.sub(r"[^\w+=-]+", "-", part) for part in parts if part) + ".json"
+        return "_".join(re.sub(r"[^\w.+=-]+", "-", part) for part in parts if part) + ".json"
 
 
 def write_record(folder: Path, record: BenchRecord) -> Path:

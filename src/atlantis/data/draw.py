@@ -21,7 +21,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from atlantis.data.streams import Streams, distinct, raw_numbers, shuffled, unrank_product, unrank_triangular
+from atlantis.data.streams import (
+    Streams,
+    distinct,
+    raw_numbers,
+    shuffled,
+    streams,
+    unrank_product,
+    unrank_triangular,
+)
 from atlantis.errors import UserError
 from atlantis.tasks.form import ABSENT, Ints
 from atlantis.tasks.task import Questions, Task, question_keys
@@ -124,6 +132,20 @@ class Pool:
         if type(self.task).draw is not Task.draw:
             self._check_drawn(cities)
         return Questions.ask(self.task, self.world, cities.astype(np.int32, copy=False)), self.notes
+
+    def ask_up_to(self, n: int, seed: int, stream: str) -> Questions:
+        """At most n different questions, from the streams of a name; n of them wherever they are possible.
+
+        Where a task of somebody's own keeps too few, half as many are tried, and again. Raises UserError as `ask`.
+        """
+        n = min(n, self.most)
+        while True:
+            try:
+                return self.ask(n, streams(seed, stream))[0]
+            except UserError:
+                if type(self.task).draw is Task.draw or n <= 1:
+                    raise
+                n //= 2
 
     def _check_drawn(self, cities: Ints) -> None:
         """UserError for rows of a task's own that name a city that is not there, or one and the same question twice."""

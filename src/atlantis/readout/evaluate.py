@@ -14,7 +14,6 @@ from atlantis.data.draw import Where
 from atlantis.data.encoding import check_symbols
 from atlantis.data.mixture import Part, held_out_cross, new_to
 from atlantis.data.rows import Rows
-from atlantis.data.streams import streams
 from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.checkpoint import check_dataset, load_checkpoint
@@ -65,8 +64,7 @@ def evaluation_questions(
         if any((pool.slice[rows] == 0).any() for this, rows in pool.by_task() if this is task):
             continue
         part = Part(task, Where("world"), (0, 0, 0))
-        real = part.pool(world, dataset.config)
-        drawn, _ = real.ask(min(2 * n_per_slice, real.most), streams(seed, part.stream()))
+        drawn = part.pool(world, dataset.config).ask_up_to(2 * n_per_slice, seed, part.stream())
         pool = Questions.concatenate([pool, drawn])
         note += "; world-world pairs at random, some of which the base may have been trained on"
     rng = np.random.Generator(np.random.PCG64(seed))

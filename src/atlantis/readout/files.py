@@ -15,6 +15,9 @@ from atlantis.names import OLD_PROTOCOLS
 Tables = dict[str, pd.DataFrame]
 """By file name. Those of a run have a column `step`."""
 
+TEXTS = ("name", "region", "group", "split", "variant")
+"""Columns that hold what users call their cities and regions, and so may hold anything."""
+
 
 def analysis_folder(run: Path, name: str) -> Path:
     """Where a run has, or will have, the results of a protocol or of `map`.
@@ -37,10 +40,12 @@ def write_tables(tables: Tables, folder: Path) -> None:
 
 
 def read_table(file: Path, no_number: Sequence[str] = ("",)) -> pd.DataFrame:
-    """One of them. `no_number` is what stands in a CSV for a missing number; a region may be called "NA"."""
+    """One of them. `no_number` is what stands in a CSV for a missing number; a region may be called "nan", or "01"."""
     if file.suffix == ".parquet":
         return pd.read_parquet(file)
-    return pd.read_csv(file, keep_default_na=False, na_values=[*no_number])
+    columns = pd.read_csv(file, nrows=0).columns
+    missing = {str(column): [*no_number] for column in columns if column not in TEXTS}
+    return pd.read_csv(file, keep_default_na=False, na_values=missing, dtype=dict.fromkeys(TEXTS, str))
 
 
 def rows_where(table: pd.DataFrame, mask: ArrayLike) -> pd.DataFrame:

@@ -364,7 +364,7 @@ class Scene:
                 own, true = ((pair[0][rows], pair[1][rows]) for pair in (self.own, self.true))
                 values = effects(self.task, given[rows], own, true) | {
                     "length": (float(np.linalg.norm(delta[rows], axis=1).mean() / whole), NO_INTERVAL),
-                    "reading": slope_interval(displacement[rows].ravel(), moved[rows].ravel()),
+                    "reading": slope_interval(displacement[rows], moved[rows]),
                 }
                 yield from _rows({"tokens": name, "change": change, "group": group}, values)
 

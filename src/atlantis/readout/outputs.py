@@ -8,7 +8,6 @@ from jaxtyping import Float
 
 from atlantis.data.draw import Pool, Where
 from atlantis.data.rows import Rows
-from atlantis.data.streams import streams
 from atlantis.model import Transformer
 from atlantis.model.fast.shared import shared_logits
 from atlantis.tasks import Questions, Task
@@ -21,8 +20,7 @@ N_PROMPTS = 512
 
 def old_prompts(world: World, seed: int, task: Task = DISTANCE) -> Questions:
     """Questions about real cities drawn at random: what a model knew before it met the virtual ones."""
-    real = Pool(task, world, Where("world"))
-    return real.ask(min(N_PROMPTS, real.most), streams(seed, "old prompts"))[0]
+    return Pool(task, world, Where("world")).ask_up_to(N_PROMPTS, seed, "old prompts")
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ Transformers gives the last block's output after the final norm only, so there i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -125,7 +126,8 @@ def _read_ours(
 def _theirs(folder: Path, world: World) -> Source:
     model, tokenizer = _load(folder)
     vocabulary, token_of = _tokens(folder, tokenizer, world)
-    n_inputs, context = model.get_input_embeddings().num_embeddings, model.config.max_position_embeddings
+    n_inputs = model.get_input_embeddings().num_embeddings
+    context = getattr(model.config, "max_position_embeddings", math.inf)  # Bloom, MPT and Mamba have no such limit
     longest = probe_prompt(DISTANCE.form, vocabulary, np.array([len(world) - 1]))[0].shape[1]
     if n_inputs <= token_of.max() or context < longest:
         raise UserError(
@@ -167,7 +169,8 @@ def _tokens(folder: Path, tokenizer: Any, world: World) -> tuple[Vocabulary, np.
     id_of_text = tokenizer.get_vocab()
     kind = "city" if "c_0" in id_of_text else "characters"
     if kind == "city":
-        _check_cities(folder, next(i for i in range(len(world) + 1) if f"c_{i}" not in id_of_text), world)
+        n_known = next((i for i in range(len(world)) if f"c_{i}" not in id_of_text), len(world))
+        _check_cities(folder, n_known, world)
     vocabulary = Vocabulary(kind, len(world))
     texts = [*vocabulary.symbols, *(f"c_{i}" for i in range(len(world)) if kind == "city")]
     token_of = np.array([id_of_text.get(text, -1) for text in texts])

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from atlantis.progress import say
 from atlantis.world.columns import Columns, find_columns, plain
 from atlantis.world.containers import read_table
-from atlantis.world.countries import countries_of
+from atlantis.world.countries import NOTHING, countries_of
 from atlantis.world.degrees import places_of
 from atlantis.world.nearest import NEAR_KM, exchanged, nearest_regions
 from atlantis.world.parts import refuse_parts, strange_places
@@ -31,7 +31,7 @@ from atlantis.world.virtual import rounded
 
 SHIPPED = Path(__file__).with_name("cities.csv")
 
-_WITHOUT_CONTROLS = re.compile(r"[^\x00-\x1f\x7f-\x9f]*")
+_WITHOUT_CONTROLS = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udfff]*")
 MAX_LENGTH = 200
 """Characters of a name."""
 _CODE = re.compile(r"(?P<sure>0\d|[A-Z]{2}-[A-Z0-9]{1,3})|[A-Z]{0,2}\d{1,3}", re.ASCII)
@@ -142,7 +142,7 @@ def _cities_of(table: TextTable) -> CityFile:
 def _texts(table: TextTable, index: int) -> list[str]:
     """A column of words, which must be fit to be printed."""
     texts = table.column(index)
-    table.require(index, texts, _WITHOUT_CONTROLS.fullmatch, "holds a control character")
+    table.require(index, texts, _WITHOUT_CONTROLS.fullmatch, "holds a control character, or half of a character")
     table.require(index, texts, lambda text: len(text) <= MAX_LENGTH, f"is longer than {MAX_LENGTH}")
     return list(map(str.strip, texts))
 
@@ -229,7 +229,7 @@ def _own_regions(table: TextTable, index: int, country: list[str], unused: dict[
     elif any(country) and nested and len(parts) >= max(MANY_PARTS, len(set(country)) + 1):
         unused[index] = "parts of countries, not regions of the world"
     else:
-        return _texts(table, index)
+        return ["" if text.lower() in NOTHING else text for text in _texts(table, index)]
     return None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from typing import Any
 
 from atlantis.errors import UserError
@@ -134,6 +135,8 @@ def _table(flat: list[dict[str, str]], source: str) -> TextTable:
         if len(lines) < len(flat):
             notes.append(f"left out {len(flat) - len(lines):,} without a place")
             flat = [fields for fields in flat if fields.get(GEOMETRY)]
+        if not flat:
+            raise UserError(f"{source}: no record has a place; a geometry is a point of two numbers")
     if len(header) > MAX_COLUMNS or len(header) * len(flat) > 20 * MAX_ROWS:
         # Records that share no keys would make a table much larger than the file.
         header = [key for key in header if role_of(key) is not None]
@@ -161,6 +164,9 @@ def read_parquet(data: bytes, source: str, limit: int) -> TextTable:
         size = sum(file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
         if file.metadata.num_rows > MAX_ROWS or size > 4 * limit:
             raise UserError(f"{source}: {file.metadata.num_rows:,} rows, more than a world can have")
+        twice = [name for name, n in Counter(file.schema_arrow.names).items() if n > 1]
+        if twice:
+            raise UserError(f"{source}: two columns are called {twice[0]!r}; give each a name of its own")
         columns = [field for field in file.schema_arrow if _is_flat(field.type) or field.name == GEOMETRY]
         columns = [field for field in columns if role_of(field.name) or file.metadata.num_columns <= 100]
         table = file.read(columns=[field.name for field in columns])

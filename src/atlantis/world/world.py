@@ -209,15 +209,15 @@ class World:
         return {region: np.flatnonzero(names == region) for region in self.regions}
 
     def find(self, name: str) -> NDArray[np.int64]:
-        """Ids of all cities of this name, the most populous first; capitals and small letters are the same.
+        """Ids of all cities of this name, the most populous first; capitals and spaces around it make no difference.
 
         Raises UserError, with the nearest name, if there is none.
         """
         names = self._table["name"].astype(str)
-        folded = names.str.casefold().to_numpy()
-        ids = np.flatnonzero(folded == name.casefold())
+        folded, wanted = names.str.strip().str.casefold().to_numpy(), name.strip().casefold()
+        ids = np.flatnonzero(folded == wanted)
         if not len(ids):
-            close = difflib.get_close_matches(name.casefold(), folded.tolist(), n=1)
+            close = difflib.get_close_matches(wanted, folded.tolist(), n=1)
             nearest = f"; did you mean {names[int(np.flatnonzero(folded == close[0])[0])]}?" if close else ""
             raise UserError(f"{name}: no city of this name in this world{nearest}")
         populations = self._table["population"].to_numpy()[ids]
