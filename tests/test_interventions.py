@@ -145,7 +145,7 @@ def test_the_slopes_interval_covers_where_a_rows_values_hang_together() -> None:
     rng, held = np.random.default_rng(0), 0
     for _ in range(400):
         x = rng.normal(size=(60, 3))
-        value, interval = slope_interval(x, (0.5 + 0.5 * rng.normal(size=(60, 1))) * x)
+        _, interval = slope_interval(x, (0.5 + 0.5 * rng.normal(size=(60, 1))) * x)
         assert interval.n == 60
         held += interval.low <= 0.5 <= interval.high
     assert 0.91 <= held / 400 <= 0.98
