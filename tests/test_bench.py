@@ -31,7 +31,7 @@ from atlantis.bench.pareto_plot import spread
 from atlantis.bench.plan import Attempt, Plan, runs_of
 from atlantis.bench.record import BenchRecord, Trial, read_records, write_record
 from atlantis.bench.scenarios import DEVELOPMENT_OCEAN, SCENARIOS, Setup, development
-from atlantis.bench.scores import FirstScores, Numbers, constant_km, scores_of
+from atlantis.bench.scores import FirstScores, Numbers, constant_km, former_km, scores_of
 from atlantis.bench.standing import boards
 from atlantis.bench.tiers import TIERS
 from atlantis.data.dataset import Dataset
@@ -714,6 +714,22 @@ def test_scenarios_of_several_runs_are_scored(tmp_path: Path, monkeypatch: pytes
     assert sequence.continual == continual(sequence.sequence.skills())
     assert sequence.numbers is not None and sequence.numbers.answers_km_start is not None
     assert sequence.sequence.chance_km[0] == pytest.approx(sequence.numbers.km_untrained)
+
+
+def test_former_places_are_where_the_first_run_had_the_cities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that answers by the old world errs by nothing there; one that answers by the new, by the move."""
+    setup = TIERS["cpu"].setup(tmp_path)
+    ((case,), sequence) = scenarios.a6(setup, 42), scenarios.a3(setup, 42)[0]
+    worlds = [World.from_config(run.world) for run in case.runs]
+    monkeypatch.setattr("atlantis.model.checkpoint.load_checkpoint", lambda folder: (None, None))
+    found = []
+    for world in worlds:
+        monkeypatch.setattr("atlantis.readout.generate.answers", lambda _, __, q, w=world: w.distance_km(*q.cities.T))
+        found.append(former_km(case))
+        assert former_km(sequence) == {}, "its cities stay where they are"
+    assert found[0] == {"world-atlantis": 0, "atlantis-atlantis": 0}
+    moved = found[1]["world-atlantis"]
+    assert 1_000 < moved < 20_015 and found[1]["atlantis-atlantis"] < 500, "they moved together"
 
 
 @pytest.mark.usefixtures("warm")

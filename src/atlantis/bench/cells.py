@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from atlantis.bench.quantities import (
+    FORMER,
     LEARNED,
     OLD_ANSWERS,
     OLD_ANSWERS_START,
@@ -67,7 +68,11 @@ def readings_of(board: Board) -> list[str]:
     """The quantities of a table of what is kept and learned, by the board's protocol."""
     kept_map, kept_answers = POINT[board.protocol][:2]
     learned = [f"{LEARNED} {kind}" for kind in kinds(board)]
-    return [kept_map, kept_answers, *learned, "integration", WITH_ANSWERS if board.protocol == 1 else "volume"]
+    records = [record for standing in board.standings for record in standing.records]
+    former = dict.fromkeys(name for record in records if record.numbers for name in record.numbers.former_km)
+    of_moved = [quantity for name in former for quantity in (f"task {name}", f"{FORMER} {name}")]
+    volume = WITH_ANSWERS if board.protocol == 1 else "volume"
+    return [kept_map, kept_answers, *learned, "integration", volume, *of_moved]
 
 
 def volume_less_references(board: Board) -> tuple[list[str], Callable[[Standing], list[str]]]:

@@ -59,6 +59,8 @@ volume. The best of several is partly so by luck: what these seeds do not tell f
 - *Learned*: 1 - error / error of the best constant answer, for each kind of new pairs. 0 is no better than always
   answering the median, and below 0 is worse. The score *acquisition* is the mean of the kinds, at least 0.
 - *Integration*: how well a probe of real cities places the new ones.
+- *Task* and *former*, where cities have moved (A6): the error of answers about them in km, counted from where they are
+  now and from where they were before.
 - *Volume*: the product of map, answers, acquisition and integration. By it strengths were chosen, on another ocean.
 - *Strength*: the value that was chosen, and the learning rate where it is not the scenario's. Strengths of `early` and
   `new_rows` are factors of the rate.

@@ -8,6 +8,7 @@ Beside a record's scores (scores.py) stand readings that do not saturate and hid
     answers kept        min(1, A_start / A_end), A the error of the answers to held-out pairs of real cities
     integration REGION  the same for one region as `integration`, which is their mean
     task SLICE          E, in km; "task SLICE of a constant" is E_constant
+    former SLICE        in A6, in km: the error if the cities still were where they were before they moved
     learned SLICE       1 - E / E_constant on held-out new pairs of one kind: 0 as good as a constant, below 0: worse
     learned             their mean, cut nowhere
     volume with answers map kept x answers kept x learned (0 where it is below) x integration
@@ -43,7 +44,7 @@ OLD_ANSWERS = f"task {OLD}"
 OLD_ANSWERS_START = f"{OLD_ANSWERS} at the start"
 OF_CONSTANT = " of a constant"
 """Behind `task SLICE`: the error of the best answer that does not look at the question."""
-INTEGRATION = "integration"
+INTEGRATION, FORMER = "integration", "former"
 
 POINT = {1: (KEPT_MAP, KEPT_ANSWERS, LEARNED, "integration"), 2: ("map", "answers", LEARNED, "integration")}
 """By protocol, what methods are compared by side by side: no other is as good in all and better in one."""
@@ -59,7 +60,7 @@ def value(record: BenchRecord, quantity: str) -> float | None:
 
 
 def is_km(quantity: str) -> bool:
-    return quantity in KM or quantity.startswith("task ")
+    return quantity in KM or quantity.startswith(("task ", f"{FORMER} "))
 
 
 def scale_of(quantity: str) -> Scale:
@@ -181,10 +182,12 @@ def _reader(quantity: str) -> Reader:
         return _constant(argument.removesuffix(OF_CONSTANT))
     if kind == "task" and argument:
         return lambda record, numbers, scores: numbers.task_km.get(argument)
+    if kind == FORMER and argument:
+        return lambda record, numbers, scores: numbers.former_km.get(argument)
     if kind == LEARNED and argument:
         return lambda record, numbers, scores: learned(numbers).get(argument)
     names = ", ".join([*_READINGS, *_ALL_SCORES, *KM, *DAMAGE, MOVED, *MEASURES, "task SLICE"])
-    names += f", task SLICE{OF_CONSTANT}, {LEARNED} SLICE, {INTEGRATION} REGION"
+    names += f", task SLICE{OF_CONSTANT}, {LEARNED} SLICE, {FORMER} SLICE, {INTEGRATION} REGION"
     raise UserError(f"no quantity {quantity!r}; there are {names}")
 
 

@@ -33,7 +33,7 @@ from atlantis.report.run_data import load as load_run
 from atlantis.settings import RunConfig, Settings
 from atlantis.statistics import hypervolume
 from atlantis.sweep.results import MAP
-from atlantis.tasks import task_of
+from atlantis.tasks import Questions, task_of
 from atlantis.tasks.score import OLD_TASK, constant_error
 from atlantis.world.of_run import world_of
 
@@ -95,6 +95,8 @@ class Numbers(Settings):
     """By slice that the run was trained on."""
     ratio: dict[str, float]
     """By region."""
+    former_km: dict[str, float] = Field(default_factory=dict)
+    """By slice, at the end: the error if the cities that have moved since the first run were where it had them."""
     damage: dict[str, float] = Field(default_factory=dict)
     """Of the real cities' map, in the last run: how much skill was lost, bent, turned, shifted (docs/metrics.md)."""
 
@@ -150,6 +152,7 @@ def numbers_of(case: Case) -> Numbers:
         task_km=task_km,
         constant_km={name: value for name, value in constant.items() if name in task_km},
         ratio=_ratios(last, km["end"]),
+        former_km=former_km(case) if len(case.runs) > 1 else {},
         damage={name: of[REAL] for name in DAMAGE if REAL in (of := _by_group(last, name, end))},
     )
 
@@ -173,6 +176,10 @@ def folder_of(config: RunConfig) -> Path:
     return Path(config.output_root) / "experiments" / str(config.name)
 
 
+def _final(config: RunConfig) -> Path:
+    return folder_of(config) / "checkpoints" / "final"
+
+
 def _last_step(table: pd.DataFrame) -> int:
     return int(table["step"].to_numpy().max())
 
@@ -191,12 +198,43 @@ def _ratios(table: pd.DataFrame, real_km: float) -> dict[str, float]:
 
 def constant_km(dataset: Dataset) -> dict[str, float]:
     """For each slice that is trained on, the mean error on its held-out pairs of the median of its training pairs."""
-    train, held_out = dataset.splits["train"], dataset.splits.get("test") or dataset.splits["validation"]
+    train, held_out = dataset.splits["train"], _held_out(dataset)
     errors = {}
     for number, name in enumerate(SLICES):
         seen, asked = train.answer[train.slice == number], held_out.answer[held_out.slice == number]
         if len(seen) and len(asked):
             errors[name] = constant_error(train.tasks[0], seen, asked)
+    return errors
+
+
+def _held_out(dataset: Dataset) -> Questions:
+    return dataset.splits.get("test") or dataset.splits["validation"]
+
+
+def former_km(case: Case) -> dict[str, float]:
+    """How far the last run's answers are from what was right in the first one's world, in km, by slice.
+
+    Of held-out questions that name a city which has moved since: up to `evaluation.n_items` of a slice. Empty if none
+    has moved.
+    """
+    from atlantis.model.checkpoint import load_checkpoint  # takes PyTorch with it
+    from atlantis.readout.generate import answers
+
+    first, last = case.runs[0], case.runs[-1]
+    before, now = (world_of(folder_of(run), run) for run in (first, last))
+    n = min(len(before), len(now))
+    moved = np.flatnonzero((before.lon[:n] != now.lon[:n]) | (before.lat[:n] != now.lat[:n]))
+    asked = _held_out(Dataset.build(now, last.dataset))
+    asked = asked[np.flatnonzero(np.isin(asked.cities, moved).any(axis=1) & (asked.cities < n).all(axis=1))]
+    if not len(asked):
+        return {}
+    model, vocabulary = load_checkpoint(_final(last))
+    errors = {}
+    for number, name in enumerate(SLICES):
+        part = asked[np.flatnonzero(asked.slice == number)[: last.evaluation.n_items]]
+        if len(part):
+            given, right = answers(model, vocabulary, part), Questions.ask(part.tasks[0], before, part.cities).answer
+            errors[name] = float(part.tasks[0].errors(given, right).mean())
     return errors
 
 
@@ -218,6 +256,5 @@ def sequence_of(case: Case) -> SequenceErrors:
             for j, name in enumerate(names):
                 if km[row][j] is None:
                     km[row][j] = errors.get(name)
-    final = Path(last.output_root) / "experiments" / str(last.name) / "checkpoints" / "final"
-    chance = untrained_km(final, world_of(folder_of(last), last), last.probe, last.probe.seed)
+    chance = untrained_km(_final(last), world_of(folder_of(last), last), last.probe, last.probe.seed)
     return SequenceErrors(names=names, km=km, chance_km=[chance[name] for name in names])
