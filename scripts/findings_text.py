@@ -20,6 +20,9 @@ quantities.py: `map kept`, `task SLICE` (in km), `forgetting`, ...
     {{cases|naive|A0; A3, at once}}             errors of one method, and what it learned, a row per case
     {{table|A0}}  {{sequence|A3}}               readings of all its methods; measures of continual learning
     {{advice|A1}}  {{front|A1|what it shows}}   what to use; the leaderboard's picture
+    {{firm|A1; A0}}  {{power|A1}}               what turns the advice; the least difference that the seeds can show
+    {{unbeaten|A1}}  {{tuned|A1}}               the front of old answers and learned; the methods that have trials
+    {{noise|A1|replay,distill}}                 the score that a method's volume differs by most from seed to seed
     {{budgets|map kept}}                        A2: a row per method, a column per number of old pairs
     {{figure|A0|what it shows}}                 the picture of a scenario: several with `+`, as A4+A6+A7
     {{command|A0}}  {{failures}}  {{below|A1}}  what makes it again; what failed; who is below naive in every seed
@@ -39,7 +42,7 @@ from functools import partial
 
 import numpy as np
 
-from atlantis.bench.advice import what_to_use
+from atlantis.bench.advice import advise, what_to_use
 from atlantis.bench.cells import (
     conditions,
     multiple,
@@ -56,6 +59,7 @@ from atlantis.bench.price import clock_of, seconds_beside
 from atlantis.bench.quantities import LEARNED, MEASURES, OF_CONSTANT, OLD_ANSWERS, OLD_ANSWERS_START, is_km
 from atlantis.bench.record import BenchRecord
 from atlantis.bench.scenarios import BUDGETS
+from atlantis.bench.sensitivity import least_differences
 from atlantis.bench.standing import REFERENCES, Board, Standing, boards, difference_interval, mean_and_interval
 from atlantis.bench.tiers import TIERS
 from atlantis.errors import UserError
@@ -152,7 +156,8 @@ class _Page:
                 "variance": self.variance, "positive": self.positive, "advice": self.advice, "front": self.front,
                 "seeds": self.by_seed, "seconds": self.seconds, "differences": self.differences,
                 "errors": self.errors, "cases": self.cases, "strength": self.strength,
-                "trials": self.trials,
+                "trials": self.trials, "firm": self.firm, "power": self.power, "unbeaten": self.unbeaten,
+                "tuned": self.tuned, "noise": self.noise,
             },
         )  # fmt: skip
 
@@ -312,6 +317,33 @@ class _Page:
 
     def advice(self, scenario: str) -> str:
         return "\n\n".join(what_to_use(board) for board in self._of(scenario)) or NOT_RUN
+
+    def firm(self, titles: str) -> str:
+        """What to use in several cases, and what makes another method first."""
+        rows = []
+        for title in map(str.strip, titles.split(";")):
+            for item in advise(self.boards[title]) if title in self.boards else ():
+                equals = ", ".join(f"`{method}`" for method in item.equals) or "none"
+                rows.append([title, item.permission, f"`{item.best.method}`", equals, item.in_words])
+        header = ["case", "you have", "largest volume", "not told apart from it", "another is first without"]
+        return table(header, rows) if rows else NOT_RUN
+
+    def power(self, title: str) -> str:
+        """The least mean difference of volume from plain fine-tuning whose interval leaves 0 out, by method."""
+        least = least_differences(self.boards[title], REFERENCES[0]) if title in self.boards else {}
+        return ", ".join(f"`{method}` {size:.3f}" for method, size in least.items()) or NOT_RUN
+
+    def unbeaten(self, title: str) -> str:
+        return ", ".join(f"`{method}`" for method in self.boards[title].front()) if title in self.boards else NOT_RUN
+
+    def tuned(self, title: str) -> str:
+        standings = self.boards[title].standings if title in self.boards else ()
+        return ", ".join(sorted(f"`{s.method}`" for s in standings if s.records[0].trials)) or NOT_RUN
+
+    def noise(self, title: str, methods: str) -> str:
+        shares = {method: self.boards[title].seed_shares(method) for method in methods.split(",")}
+        largest = {method: max(of.items(), key=lambda item: item[1]) for method, of in shares.items() if of}
+        return ", ".join(f"`{method}` {percent(dict([share]))}" for method, share in largest.items()) or NOT_RUN
 
     def front(self, scenario: str, caption: str) -> str:
         pictures = [f"![{caption}]({self.pictures}/{board_picture(board)})" for board in self._of(scenario)]

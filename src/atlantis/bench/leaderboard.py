@@ -281,16 +281,18 @@ def _trials(of_tier: Sequence[Board]) -> str:
             first = standing.records[0]
             if first.trials:
                 chosen = ABSENT if first.value is None else f"{first.value:g}"
-                row = [standing.method, first.setting or ABSENT, tried(standing), chosen, _chosen_without(first, board)]
-                rows[standing.method] = row
+                row = [standing.method, first.setting or ABSENT, tried(standing), chosen]
+                rows[standing.method] = row if first.protocol == 1 else [*row, _chosen_without(first, board)]
     if not rows:
         return "None: every method has its default settings."
-    header = ["method", "setting", "volume on the development ocean", "chosen", "chosen without a score"]
+    header = ["method", "setting", "volume on the development ocean", "chosen"]
+    if of_tier[0].protocol == 1:
+        return table(header, list(rows.values()))
     note = (
         "Volumes are means over the development seeds; each seed's stands in brackets. The last column has the values "
         "that the other three scores would choose; trials from before 2026-11-29 do not tell."
     )
-    return f"{table(header, list(rows.values()))}\n\n{note}"
+    return f"{table([*header, 'chosen without a score'], list(rows.values()))}\n\n{note}"
 
 
 def _chosen_without(record: BenchRecord, board: Board) -> str:
