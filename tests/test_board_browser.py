@@ -53,10 +53,27 @@ def test_methods_are_kept_by_what_they_may_use(board: Tab) -> None:
 def test_numbers_have_their_intervals_and_scenarios_their_tables(board: Tab) -> None:
     cell = board.run("[...table.tBodies[0].rows].find((r) => r.textContent.startsWith('distill')).cells[2].textContent")
     assert cell.startswith("0.820") and " to " in cell
-    assert "1.50" in board.run("[...table.tBodies[0].rows].map((row) => row.textContent).join(' ')"), "seconds, x naive"
+    headings = board.run("[...table.querySelectorAll('th')].map((cell) => cell.textContent)")
+    for method, times, n_old in (("distill", 1.5, 0), ("replay", 1.0, 20_000)):
+        row = f"[...table.tBodies[0].rows].find((r) => r.textContent.startsWith({method!r})).cells"
+        prices = dict(zip(headings, board.run(f"[...{row}].map((cell) => cell.textContent)"), strict=True))
+        points = 100 * float(prices["volume"][:5])
+        assert prices["seconds, x naive"] == f"{times:.1f}"
+        assert float(prices["minutes per 0.01 of volume"]) == pytest.approx(times / points, abs=0.006)
+        assert float(prices["old pairs per 0.01"].replace(",", "")) == pytest.approx(n_old / points, rel=0.01)
     board.run("choice.value = [...choice.options].find((o) => o.text.startsWith('A0')).value; show()")
     assert [name.removesuffix(" *") for name in methods(board)] == ["naive"]
     quiet(board)
+
+
+def test_a_failure_says_why(tab: Tab, tmp_path: Path) -> None:
+    failed = planted("replay", 2, scores=None, numbers=None, error="it ran\nout of <memory>")
+    records = [*three_methods(), *(planted("naive", seed) for seed in (8, 9)), failed]
+    records = [r for r in records if (r.method, r.seed) != ("replay", 2) or r.error]
+    (tmp_path / "leaderboard.html").write_text(bench.web_page(records), encoding="utf-8")
+    tab.open(tmp_path / "leaderboard.html", ready="typeof order !== 'undefined'")
+    assert "seed 2 failed: it ran out of <memory>" in tab.run("table.textContent")
+    quiet(tab)
 
 
 def test_it_keeps_the_rules_of_accessibility(board: Tab) -> None:
