@@ -226,7 +226,7 @@ def test_a_wrong_override_is_named(tmp_path, override, message):
         (["dataset.kind=cross", "dataset.parts=[{n_train: 5}]"], "dataset.kind=cross dataset.parts=[{", "a kind alone"),
         (["dataset.parts=[distance]"], "dataset.parts=[distance]: dataset.parts.0: ", "must be a group of keys"),
         (["dataset.parts={n_train: 5}"], "dataset.parts={n_train: 5}: must be a list", "n_train"),
-        (["dataset.parts=[{n_train: 5, n_tst: 1}]"], "dataset.parts=[", "did you mean dataset.n_test?"),
+        (["dataset.parts=[{n_train: 5, n_tst: 1}]"], "dataset.parts=[", "did you mean dataset.parts.n_test?"),
         (["dataset.parts=[{n_train: 5, citys: world}]"], "dataset.parts=[", "did you mean dataset.parts.cities?"),
         (["dataset.kind=mixed", "dataset.n_train=7"], "dataset.kind=mixed dataset.n_train=7: dataset: n", ""),
         (["model.n_heads=3"], "model.n_heads=3: model: ", "hidden_size (128) must be a multiple"),

@@ -13,7 +13,7 @@ from atlantis.data.draw import Pool, Where, virtual_ids
 from atlantis.data.streams import distinct, shuffled, streams, unrank_triangular
 from atlantis.errors import UserError
 from atlantis.names import SLICES
-from atlantis.tasks import Form, Questions, Task
+from atlantis.tasks import Form, Questions, Task, task_of
 from atlantis.tasks.distance import DISTANCE
 from atlantis.tasks.task import question_keys
 from atlantis.world import World
@@ -291,6 +291,54 @@ def test_a_task_keeps_some_of_what_is_drawn(task, kept, n):
     touching, _ = Pool(task, world, Where("touching"), inter_ratio=0.25).ask(40, streams(3, "t"))  # type: ignore[arg-type]
     assert touching.counts() == {"world-world": 0, "world-atlantis": 30, "atlantis-atlantis": 10}
     assert kept(np.diff(touching.cities)).all()
+
+
+class Inside(Task):
+    """Does the first city lie between two others, or the extremes of three? Words, and one of two numbers of cities."""
+
+    name, unit, penalty = "inside", "wrong answers", 1.0
+    form = Form("inside({city};{cities:2-3})={word:n|y}")
+    balanced = True
+
+    def answer(self, places, cities):
+        others = cities[:, 1:]
+        return ((others.min(axis=1) < cities[:, 0]) & (cities[:, 0] < others.max(axis=1))).astype(int)
+
+
+@pytest.mark.parametrize("where", ["world", "inside", "touching"])
+def test_a_balanced_task_has_as_many_of_each_word(where):
+    """In every beginning of what is drawn, and among questions of each number of cities."""
+    pool = Pool(Inside(), Line(20, 10), Where(where))  # type: ignore[arg-type]
+    questions, _ = pool.ask(400, streams(3, "inside"))
+    n_cities = (questions.cities >= 0).sum(axis=1)
+    for n in (3, 4):
+        assert (questions.answer[n_cities == n]).mean() == 0.5
+    assert abs(questions.answer[:100].mean() - 0.5) < 0.15
+    assert len(np.unique(question_keys(Inside(), questions.cities))) == 400
+    if where != "touching":
+        assert (questions.answer[:7] == [0, 1, 0, 1, 0, 1, 0]).all()
+        larger, _ = pool.ask(800, streams(3, "inside"))
+        assert (larger.cities[:400] == questions.cities).all(), "a larger draw begins with the smaller one"
+
+
+@pytest.mark.parametrize("where", ["world", "inside"])
+def test_a_larger_draw_begins_with_the_smaller_one_whatever_the_number_of_cities(where):
+    class Unbalanced(Inside):
+        balanced = False
+
+    pool = Pool(Unbalanced(), Line(20, 10), Where(where))  # type: ignore[arg-type]
+    smaller, larger = (pool.ask(n, streams(3, "inside"))[0] for n in (200, 600))
+    assert (larger.cities[:200] == smaller.cities).all()
+
+
+def test_only_words_can_be_balanced(tmp_path, monkeypatch):
+    (tmp_path / "numbers_balanced.py").write_text(
+        "from atlantis.tasks.distance import Distance\nclass Mine(Distance):\n    name, balanced = 'mine', True\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match="it is balanced, and its form has no words"):
+        task_of("numbers_balanced:Mine")
 
 
 def test_a_task_that_keeps_too_few_is_told_how_many():

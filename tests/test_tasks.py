@@ -16,7 +16,7 @@ from atlantis import tasks
 from atlantis.config import checked
 from atlantis.data.dataset import Dataset, dataset_digest
 from atlantis.data.encoding import encode, encode_questions, longest_row, needed_by, prefix, probe_text, read_answers
-from atlantis.data.mixture import check_possible, resolved
+from atlantis.data.mixture import check_possible, parts_of, resolved
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.interpolate import interpolate
@@ -287,6 +287,46 @@ def test_scores_of_old_records_are_read_and_others_refused() -> None:
 
 
 # parts and a user's own tasks
+
+
+def test_a_part_may_say_how_many_are_held_out(small_world: World) -> None:
+    """One part is for tests only; the others share what is left, by their training questions."""
+    touching = {"touching": "Atlantis"}
+    config = checked(
+        DatasetConfig,
+        {
+            "parts": [
+                {"task": "distance", "n_train": 60},
+                {"task": "distance", "cities": {"inside": "Atlantis"}, "n_train": 0, "n_val": 0, "n_test": 9},
+                {"task": "distance", "cities": touching, "n_train": 20},
+            ],
+            "n_val": 8,
+            "n_test": 29,
+        },
+    )
+    assert [part.sizes for part in parts_of(config)] == [(60, 6, 15), (0, 0, 9), (20, 2, 5)]
+    splits = Dataset.build(small_world, config).splits
+    assert len(splits["train"]) == 80 and splits["test"].counts()["atlantis-atlantis"] >= 9
+    assert dataset_digest(config, "w") != dataset_digest(
+        checked(DatasetConfig, config.model_dump() | {"n_test": 30}), "w"
+    )
+    own = {"n_val": 1, "n_test": 2}
+    alone = checked(DatasetConfig, {"parts": [{"n_train": 5} | own, {"n_train": 4, "cities": touching} | own]})
+    assert alone.sizes == (9, 2, 4), "all say it, so the dataset has their sum"
+
+
+@pytest.mark.parametrize(
+    "given, problem",
+    [
+        ([{"n_train": 0}], "n_train is 0, so give n_val or n_test"),
+        ([{"n_train": 0, "n_test": 5}], "no part has training questions"),
+        ([{"n_train": 5, "n_test": 25}, {"n_train": 5, "cities": {"inside": "Atlantis"}}], "n_test is 24, but"),
+        ([{"n_train": 5, "n_test": 20, "n_val": 8}], "n_test is 24, but its parts have 20; leave it out"),
+    ],
+)  # fmt: skip
+def test_numbers_of_parts_that_do_not_add_up_are_refused(given: Any, problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        checked(DatasetConfig, {"parts": given, "n_val": 8, "n_test": 24})
 
 
 def test_a_preset_is_its_parts(small_world: World) -> None:

@@ -25,7 +25,7 @@ MAX_CITIES = 1_000_000
 digits."""
 
 SLICES = ("world-world", "world-atlantis", "atlantis-atlantis")
-"""Slices by the number of virtual cities in a pair: 0, 1, 2 ("atlantis" stands for every virtual region)."""
+"""Slices of questions: none, some or all of whose cities are virtual ("atlantis" stands for every virtual region)."""
 
 PROTOCOLS = ("degrees", "sphere")
 """Of the linear probe: longitude and latitude fitted as they are, or the place on the unit sphere."""
@@ -43,7 +43,7 @@ RESERVED = frozenset({REAL, OLD, ALL, ANSWERS, *SLICES, *PROTOCOLS, *OLD_PROTOCO
 """Names of ours, in small letters. None is the name of a region, however that is written."""
 
 TASK_COLUMNS = "task "
-"""How the names begin of the columns of answers, among which a table has a column for each region."""
+"""Columns of answers begin with this; a region, which may have a column of its own, must not."""
 
 
 def protocol_named(name: str) -> str:

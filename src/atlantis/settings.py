@@ -82,7 +82,7 @@ STUDY_SIZES = {  # train, validation, test; SPEC: Datasets
 }
 
 
-PARTS_HELD_OUT = (128, 10_000)
+PARTS_HELD_OUT = {"n_val": 128, "n_test": 10_000}
 """Validation and test questions of a dataset of parts, where nothing was said."""
 
 
@@ -104,7 +104,15 @@ class PartConfig(Settings):
 
     task: str = Field(default="distance", description="a task's name, or my_module:MyTask")
     cities: Literal["world"] | Region = "world"
-    n_train: Positive
+    n_train: Count = Field(description="0: for validation and test only")
+    n_val: Count | None = Field(default=None, description="of the dataset's; null: a share of what is left of them")
+    n_test: Count | None = Field(default=None, description="of the dataset's; null: a share of what is left of them")
+
+    @model_validator(mode="after")
+    def _has_questions(self) -> Self:
+        if not (self.n_train or self.n_val or self.n_test):
+            raise ValueError("n_train is 0, so give n_val or n_test; a part needs some questions")
+        return self
 
     @field_validator("cities", mode="before")
     @classmethod
@@ -145,13 +153,21 @@ class DatasetConfig(Settings):
     def sizes(self) -> tuple[int, int, int]:
         """Numbers of questions for train, validation, test; the study's where nothing was said."""
         if self.parts is not None:
-            study = (sum(part.n_train for part in self.parts), *PARTS_HELD_OUT)
+            study = (sum(part.n_train for part in self.parts), *map(self._held_out, ("n_val", "n_test")))
         else:
-            study = STUDY_SIZES.get(self.kind, (0, *PARTS_HELD_OUT))  # parts that are missing are refused below
+            study = STUDY_SIZES.get(
+                self.kind, (0, *PARTS_HELD_OUT.values())
+            )  # parts that are missing are refused below
         if self.kind == "mixed":
             study = (self.n_distance + self.n_cross, *study[1:])
         numbers = (self.n_train, self.n_val, self.n_test)
         return tuple(s if a is None else a for a, s in zip(numbers, study, strict=True))  # type: ignore[return-value]
+
+    def _held_out(self, key: Literal["n_val", "n_test"]) -> int:
+        """Validation or test questions of all parts, where the dataset says nothing: the parts' own, or enough."""
+        own = [getattr(part, key) for part in self.parts or ()]
+        total = sum(n for n in own if n is not None)
+        return total if None not in own else max(PARTS_HELD_OUT[key], total)
 
     @model_validator(mode="before")
     @classmethod
@@ -179,6 +195,13 @@ class DatasetConfig(Settings):
             )
         if self.parts and self.sizes[0] != (total := sum(part.n_train for part in self.parts)):
             raise ValueError(f"n_train is {self.n_train}, but its parts have {total}; leave it out beside parts")
+        if self.parts and self.sizes[0] == 0:
+            raise ValueError("no part has training questions; give one of them an n_train above 0")
+        for key, all_parts in zip(("n_val", "n_test"), self.sizes[1:], strict=True) if self.parts else ():
+            own = [getattr(part, key) for part in self.parts or ()]
+            total = sum(n for n in own if n is not None)
+            if total > all_parts or (None not in own and total < all_parts):
+                raise ValueError(f"{key} is {all_parts}, but its parts have {total}; leave it out beside parts")
         return self
 
 

@@ -5,7 +5,8 @@
 - Rows of more cities, or whose order matters, are drawn city by city; a row that names a city twice, or that has been
   drawn before, is skipped.
 - Integers come from the raw stream of PCG64, which NumPy keeps the same in every version; its samplers it may change.
-- The stream is read in order and repeats are skipped, so a larger draw begins with the smaller one.
+- The stream is read in order and repeats are skipped, so a larger draw begins with the smaller one. Rows of another
+  number of cities, and of another word where a task is balanced, take turns and have streams of their own.
 - Which cities, which split and which city first have streams of their own.
 """
 
@@ -41,7 +42,7 @@ Order = Literal["fair", "smaller_first"]
 Keep = Callable[[Ints], NDArray[np.bool_]]
 
 FRUITLESS = 200
-"""After so many rounds without a new row that a task keeps, it keeps too few."""
+"""Rounds without a new row after which a draw gives up."""
 
 
 # which cities
@@ -164,15 +165,33 @@ class Pool:
             )
 
     def take(self, n: int, keep: Keep | None = None) -> Ints:
-        """The cities (n, k) of n different questions. Rows (m, cities) for which `keep` is false are left out."""
-        if self.of_pairs and keep is None:
+        """The cities (n, k) of n different questions. Rows (m, cities) for which `keep` is false are left out.
+
+        Numbers of cities take turns and, of a task that is `balanced`, so do the words of the answers. Each has streams
+        of its own.
+        """
+        if self.of_pairs and keep is None and not self.task.balanced:
             return self._pairs(n)
-        form, sizes = self.task.form, self.sizes
+        form, rng = self.task.form, self.rng
+        words = range(form.n_answers) if self.task.balanced else (None,)
+        kinds = [(size, word) for size in self.sizes for word in words]
         cities = np.full((n, form.seats), ABSENT, np.int32)
-        for i, size in enumerate(sizes):
-            rows = np.arange(i, n, len(sizes))
-            cities[rows[:, None], form.seated(size)] = self._of_size(size, len(rows), keep)
+        for i, ((size, word), own) in enumerate(zip(kinds, rng.several(len(kinds)), strict=True)):
+            rows, self.rng = np.arange(i, n, len(kinds)), own
+            cities[rows[:, None], form.seated(size)] = self._of_size(size, len(rows), self._keeping(word, keep))
+        self.rng = rng
         return cities
+
+    def _keeping(self, word: int | None, keep: Keep | None) -> Keep | None:
+        """What keeps rows that have this word as their answer, of those that `keep` keeps; None: any."""
+        if word is None:
+            return keep
+
+        def keeps(rows: Ints) -> NDArray[np.bool_]:
+            right = self.task.checked_alike(self.world, rows) == word
+            return right if keep is None else right & keep(rows)
+
+        return keeps
 
     # how many there are
 

@@ -76,8 +76,9 @@ class Part:
 
 
 def parts_of(config: DatasetConfig) -> list[Part]:
-    """The parts of a dataset. Of several, each has the share of the held-out splits that it has of the training split.
+    """The parts of a dataset.
 
+    Of several, each has the share of the held-out splits that it has of the training split, unless it says how many.
     Raises UserError for an unknown task, and for a mixed dataset without any training pairs.
     """
     if config.kind == "mixed":
@@ -91,22 +92,31 @@ def parts_of(config: DatasetConfig) -> list[Part]:
         requests = [("distance", Where(kinds[config.kind]), config.sizes[0])]  # type: ignore[arg-type]
     else:
         requests = [(part.task, _where(part.cities), part.n_train) for part in config.parts]
-    left, n_left, parts = config.sizes, config.sizes[0], []
+    n_trains, unsaid = [n_train for _, _, n_train in requests], [None] * len(requests)
+    _, total_val, total_test = config.sizes
+    n_vals = _shared_out(total_val, n_trains, [part.n_val for part in config.parts or ()] or unsaid)
+    n_tests = _shared_out(total_test, n_trains, [part.n_test for part in config.parts or ()] or unsaid)
+    parts = []
     for i, (name, where, n_train) in enumerate(requests):
         try:
             task = task_of(name)
         except UserError as error:
             raise UserError(f"dataset.parts[{i}].{error}" if config.parts else str(error)) from None
-        if i == len(requests) - 1:
-            sizes = left
-        else:
-            sizes = (n_train, round(left[1] * n_train / n_left), round(left[2] * n_train / n_left))
-        parts.append(Part(task, where, sizes, i if config.parts else None))
-        # A share of what is left, and for the last part all of it: rounded shares of the whole need not add up to it.
-        left = (left[0] - sizes[0], left[1] - sizes[1], left[2] - sizes[2])
-        n_left -= n_train
+        parts.append(Part(task, where, (n_train, n_vals[i], n_tests[i]), i if config.parts else None))
     _check_names(parts)
     return [part for part in parts if sum(part.sizes)]
+
+
+def _shared_out(total: int, n_trains: Sequence[int], own: Sequence[int | None]) -> list[int]:
+    """Of `total` held-out questions those of each part: its own number, or its share of the rest, by its training."""
+    left = total - sum(n for n in own if n is not None)
+    n_left = sum(n_train for n_train, n in zip(n_trains, own, strict=True) if n is None)
+    shares = []
+    for n_train, n in zip(n_trains, own, strict=True):
+        # A share of what is left, so that the last part has all of it: rounded shares of the whole need not add up.
+        shares.append((round(left * n_train / n_left) if n_left else 0) if n is None else n)
+        left, n_left = (left - shares[-1], n_left - n_train) if n is None else (left, n_left)
+    return shares
 
 
 def _where(cities: object) -> Where:
@@ -262,7 +272,7 @@ def _check_sizes(world: World, config: DatasetConfig, part: Part) -> None:
 
 
 def _alone(world: World, config: DatasetConfig, part: Part) -> Part:
-    """The part as the study's dataset of its kind has it, made larger where the part needs it.
+    """The dataset that this part is the beginning of: the study's of its kind, made larger where the part needs it.
 
     A world too small for the study's numbers has just the part's own.
     """

@@ -56,7 +56,10 @@ class Batch(NamedTuple):
         return same and [x.shape[1] for x in self[1:4]] == [x.shape[1] for x in other[1:4]]
 
     def widened(self, n_prefix: int, width: int, n_targets: int) -> Batch:
-        """The same rows, of whose prefix only the first tokens are shared, filled up to so many columns."""
+        """The same rows with a shorter shared prefix: the rest of it moves into `tokens`.
+
+        `tokens` are padded to `width` columns, `positions` and `targets` to `n_targets`.
+        """
         suffix = self.prefix[n_prefix:].expand(len(self.tokens), -1)
         tokens = torch.cat([suffix, self.tokens], dim=1)
         tokens = functional.pad(tokens, (0, width - tokens.shape[1]), value=PAD)

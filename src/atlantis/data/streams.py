@@ -18,6 +18,12 @@ class Streams(NamedTuple):
     split: np.random.Generator
     order: np.random.Generator
 
+    def several(self, n: int) -> list[Streams]:
+        """These streams, and n - 1 others that are independent of them and of each other."""
+        generators = [stream.bit_generator for stream in self]
+        others = [[np.random.Generator(g.jumped(i)) for g in generators] for i in range(1, n)]  # type: ignore[attr-defined]
+        return [self, *(Streams(*made) for made in others)]
+
 
 def streams(seed: int, kind: str) -> Streams:
     """The streams of a dataset kind and seed: the same in every process and on every machine."""

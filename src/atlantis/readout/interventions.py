@@ -303,8 +303,9 @@ class Scene:
     """Of A, of B and to fit on: behind the embedding and each block but the last (n, S, D)."""
     places: tuple[np.ndarray, np.ndarray, np.ndarray]
     own: tuple[np.ndarray, np.ndarray]
-    """The model's answers about A and about B, unchanged; `true`: the right ones."""
+    """The model's answers about A and about B, unchanged."""
     true: tuple[np.ndarray, np.ndarray]
+    """The right ones."""
 
     @classmethod
     def of(

@@ -41,6 +41,8 @@ def task_of(name: str) -> Task:
             )
     if not 0 <= kind.penalty < TOO_LARGE:
         raise UserError(f"task {name}: its penalty is {kind.penalty}; give a number from 0 on, below {TOO_LARGE:g}")
+    if kind.balanced and not kind.form.words:
+        raise UserError(f"task {name}: it is balanced, and its form has no words that could be as many; leave it out")
     if ":" in name and kind.name in known():
         raise UserError(f"task {name}: a task of the package is named {kind.name!r} already; give it another name")
     return kind()
@@ -57,6 +59,11 @@ def _shipped(name: str) -> type[Task]:
 def task_digest(name: str) -> Any:
     """What stands for a task in a dataset's digest: its name and the digest of its source.
 
-    Of distance the name alone, as in datasets from before there were other tasks; tests hold its rows.
+    Of distance the name alone, as in datasets from before there were other tasks; tests hold its rows. Rows with
+    different numbers of cities are drawn in another way since 2026-11-29, which the digest says as well.
     """
-    return name if name == "distance" else [name, code_digest(type(task_of(name)))]
+    if name == "distance":
+        return name
+    task = task_of(name)
+    varies = task.form.least_cities < task.form.seats
+    return [name, code_digest(type(task)), *(["2026-11-29"] if varies else [])]

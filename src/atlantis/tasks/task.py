@@ -49,6 +49,9 @@ class Places(Protocol):
 class Seats(Protocol):
     """The cities that a dataset's part allows, as `Task.draw` gets them."""
 
+    @property
+    def world(self) -> Places: ...
+
     def take(self, n: int, keep: Callable[[Ints], NDArray[np.bool_]] | None = None) -> Ints: ...
 
 
@@ -63,6 +66,8 @@ class Task:
     """The error that an answer counts with when it cannot be read."""
     symmetric: ClassVar[bool] = False
     """Whether the same cities in another order are the same question."""
+    balanced: ClassVar[bool] = False
+    """Whether each word is the answer to as many questions as any other, in every split. For forms with words."""
 
     def answer(self, places: Places, cities: Ints) -> Ints:
         """The answers (n,) to questions about cities (n, k): whole numbers; of words, their places in the form's list.
@@ -99,7 +104,12 @@ class Task:
         return errors
 
     def draw(self, seats: Seats, n: int) -> Ints:
-        """The cities (n, k) of n different questions; `seats.take(n, keep)` takes those that `keep` is true for."""
+        """The cities (n, k) of n different questions; `seats.take(n, keep)` takes those that `keep` is true for.
+
+        Splits are cut from them in order, the held-out ones first: any beginning must be like the whole. So questions
+        of several calls of `take` are to be mixed, each with the same shares of them as before. A larger n should begin
+        with a smaller one.
+        """
         return seats.take(n)
 
     def checked_answers(self, places: Places, cities: Ints) -> NDArray[np.int32]:
@@ -108,7 +118,7 @@ class Task:
         answers = np.empty(len(cities), np.int32)
         for count in np.unique(counts):
             rows = counts == count
-            answers[rows] = self._checked(places, cities[rows][:, self.form.seated(int(count))])
+            answers[rows] = self.checked_alike(places, cities[rows][:, self.form.seated(int(count))])
         return answers
 
     def called(self, method: str, call: Callable[[], Any]) -> NDArray[Any]:
@@ -122,7 +132,8 @@ class Task:
                 f"task {self.name}: its {method}() failed: {type(error).__name__}: {in_a_line(error)}"
             ) from None
 
-    def _checked(self, places: Places, cities: Ints) -> Ints:
+    def checked_alike(self, places: Places, cities: Ints) -> Ints:
+        """The same for rows (n, k) that all have k cities and no empty seat."""
         answers = self.called("answer", lambda: self.answer(places, cities))
         if answers.shape != (len(cities),) or not np.issubdtype(answers.dtype, np.integer):
             raise UserError(

@@ -34,12 +34,14 @@ class Inputs:
     vocabulary: Vocabulary
     dataset: Dataset
     questions: Questions
-    """The training questions, and `rows`, the same as tokens."""
+    """The training questions."""
     rows: Rows
+    """The same as tokens."""
     validation: Rows | None
     items: Questions
-    """What the run is evaluated on, and `source`, where these come from, in words."""
+    """What the run is evaluated on."""
     source: str
+    """Where these come from, in words."""
     tasks: list[str]
     """The names of its tasks, as the config has them."""
 

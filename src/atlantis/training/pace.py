@@ -13,8 +13,8 @@ from atlantis.progress import duration, for_log, say
 from atlantis.training.run import RunFolder
 
 TIMED_STEPS, TIMED_S = 10, 2.0
-DAY_S = 86_400
 """The time left is told once so many steps, or so many seconds of them, have been measured."""
+DAY_S = 86_400
 
 
 class Pace:

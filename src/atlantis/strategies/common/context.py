@@ -32,8 +32,9 @@ class Context:
     model: Transformer
     """That learns."""
     new_questions: Questions
-    """The training questions, and `rows`, the same as tokens."""
+    """The training questions."""
     rows: Rows
+    """The same as tokens."""
     checkpoint: Path
     """The base's, in its run's folder if it has one."""
     load_base: Callable[[], Transformer]

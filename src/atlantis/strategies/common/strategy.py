@@ -75,7 +75,10 @@ class Strategy:
         return batch
 
     def output_loss(self, logits: Tensor, batch: Batch) -> Tensor | None:
-        """Added to the loss, summed over M targets like that; logits (M, O). Called for each part of a batch."""
+        """A term for the summed loss over this part's M targets, from their logits (M, O); None for none.
+
+        It is divided by the batch's number of targets afterwards. Called for each part of a batch.
+        """
         return None
 
     def penalty(self) -> Tensor | None:
