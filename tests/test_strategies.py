@@ -939,10 +939,13 @@ def test_interpolate_a_finished_run(
 
 def test_the_page_has_every_strategy_and_what_it_may_use() -> None:
     page = (Path(__file__).parents[1] / "docs" / "strategies.md").read_text(encoding="utf-8")
-    rows = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line.startswith("| `")
-    ]
-    allowed = {cells[0].strip("`"): cells[2] for cells in rows if len(cells) == 4}
+    listed, own = (
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in part.splitlines() if line.startswith("| `")]
+        for part in page.split("## Your own")
+    )
+    hooks = [name for name, value in vars(Strategy).items() if callable(value) and not name.startswith("_")]
+    assert [cells[0].strip("`") for cells in own] == [name for name in hooks if name != "Settings"]
+    allowed = {cells[0].strip("`"): cells[2] for cells in listed if len(cells) == 4}
     assert set(allowed) == set(known())
     for name, text in allowed.items():
         needs = find(name).needs
