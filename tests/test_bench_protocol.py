@@ -596,7 +596,7 @@ def test_the_web_page_asks_for_nothing_and_refuses_the_first_protocol(tmp_path: 
 
 
 def test_a_resumed_tier_names_the_runs_of_other_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from atlantis.training.run import code_digests
+    from atlantis.training.provenance import code_digests
 
     now = code_digests(RunConfig())
     runs = [RunConfig(name=name, output_root=str(tmp_path)) for name in ("same", "older", "ancient", "missing")]

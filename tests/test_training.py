@@ -24,11 +24,12 @@ from atlantis.artifacts import is_complete
 from atlantis.errors import Interrupted, UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import AnchorsConfig, EvaluationConfig, RunConfig, TrainingConfig
+from atlantis.strategies.registry import known
 from atlantis.tasks import Questions
 from atlantis.tasks.score import by_slice, scores_of
+from atlantis.training import provenance, train
 from atlantis.training import run as run_folder
 from atlantis.training import step as engine
-from atlantis.training import train
 from atlantis.training.order import Order, anchored, order_of
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
 from atlantis.training.state import state_steps
@@ -549,3 +550,16 @@ def test_tensorboard_gets_what_the_log_has(small_config: RunConfig) -> None:
 def test_a_tracker_that_is_not_installed_is_named(small_config: RunConfig) -> None:
     with pytest.raises(UserError, match=r"trackers: .*aim"):
         train(renamed(small_config, "untracked").model_copy(update={"trackers": ["aim"]}))
+
+
+def test_what_only_shows_or_starts_takes_no_part_in_training() -> None:
+    """Else a change of it would make other numbers under the same digest. Two only write text."""
+    modules = ["training.loop", "training.inputs", "readout.evaluate", *(f"strategies.{name}" for name in known())]
+    code = f"import sys, {', '.join(f'atlantis.{name}' for name in modules)}; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    package, not_counted = Path(provenance.__file__).parents[1], set(provenance.NOT_COUNTED)
+    assert all((package / name).exists() for name in not_counted)
+    only_write = {"__init__.py", "markdown.py", "progress.py"}
+    names = {f"atlantis.{name.removesuffix('.py')}" for name in not_counted - only_write}
+    assert not names & {".".join(module.split(".")[:2]) for module in done.stdout.split()}

@@ -85,10 +85,10 @@ def _refused(trial: Path, work: Callable[[], int], difference: str) -> list[str]
 
 def _other_source(*arguments: str) -> Callable[[], int]:
     def work() -> int:
-        from atlantis.training import run as run_module
+        from atlantis.training import provenance
 
-        code = run_module.code_digests
-        run_module.code_digests = lambda config: code(config) | {"atlantis": "0123456789ab"}
+        code = provenance.code_digests
+        provenance.code_digests = lambda config: code(config) | {"atlantis": "0123456789ab"}
         return cli.main(list(arguments))
 
     return work
@@ -96,10 +96,10 @@ def _other_source(*arguments: str) -> Callable[[], int]:
 
 def _other_torch(*arguments: str) -> Callable[[], int]:
     def work() -> int:
-        from atlantis.training import run as run_module
+        from atlantis.training import provenance
 
-        code = run_module.code_digests
-        run_module.code_digests = lambda config: code(config) | {"torch": "1.0.0"}
+        code = provenance.code_digests
+        provenance.code_digests = lambda config: code(config) | {"torch": "1.0.0"}
         return cli.main(list(arguments))
 
     return work

@@ -108,7 +108,7 @@ def _as_they_end(
 
 def of_other_code(runs: Iterable[RunConfig]) -> list[str]:
     """The names of the runs that are there already and whose numbers other sources than today's have computed."""
-    from atlantis.training.run import code_digests  # takes PyTorch with it
+    from atlantis.training.provenance import code_digests  # takes PyTorch with it
 
     older, now = [], code_digests(RunConfig())["atlantis"]
     for run in runs:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -18,7 +16,7 @@ from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.settings import RunConfig
-from atlantis.strategies.registry import code_digest
+from atlantis.training import provenance
 
 CLOCKS = {"training_seconds": time.monotonic, "processor_seconds": time.process_time}
 """What a run notes of its time: what passes, and what its process has of the processors, whatever else they do."""
@@ -75,7 +73,7 @@ class RunFolder:
     def changed_since(self) -> list[str]:
         """The user's own strategies in the config whose code is another now than when the run was begun."""
         before = self.record.get("code", {})
-        return [name for name, digest in _own_code(self.config).items() if before.get(name, digest) != digest]
+        return [name for name, digest in provenance.own_code(self.config).items() if before.get(name, digest) != digest]
 
     def begin(self) -> None:
         """Write the config and the record's first facts, unless they are there."""
@@ -87,9 +85,9 @@ class RunFolder:
                 name=self.path.name,
                 command=shlex.join(["atlantis", *sys.argv[1:]]) if sys.argv else "",
                 created=_now(),
-                versions=_versions(),
-                commit=_commit(),
-                seeds=_seeds(self.config),
+                versions=provenance.versions(),
+                commit=provenance.commit(),
+                seeds=provenance.seeds_of(self.config),
             )
         if "config" not in self.record:
             self.note(config=trust.config_facts(self.config), config_digest=trust.config_digest(self.config))
@@ -163,7 +161,7 @@ class RunFolder:
 
         `fork` allows other code, and is recorded. Other data are never allowed.
         """
-        code = code_digests(self.config)
+        code = provenance.code_digests(self.config)
         if data := _difference(self.record.get("digests", {}), digests):
             raise UserError(
                 f"{self.path}: was begun with other data; bring that back, or choose another name=. The difference:\n  "
@@ -181,9 +179,6 @@ class RunFolder:
         )
 
 
-NOT_COUNTED = ("report", "cli", "bench", "show.py", "study.py", "progress.py", "__main__.py", "__init__.py")
-"""Sources that only show or ask; other code in them leaves a run's numbers as they are."""
-
 FOLDERS = ("checkpoints", "state", "analysis", "analysis/figures", "report")
 
 
@@ -191,58 +186,6 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
-    from importlib.metadata import version
-
-    packages = ("torch", "transformers", "numpy", "scikit-learn", "pandas")
-    versions = {
-        "atlantis": artifacts.version(),
-        "python": platform.python_version(),
-        "platform": f"{platform.system()} {platform.machine()}",
-    }
-    return versions | {package: version(package) for package in packages}
-
-
 def _difference(before: dict[str, str], now: dict[str, str]) -> list[str]:
     """A line for each fact that was recorded and is another now."""
     return [f"{key}: {before[key]} -> {value}" for key, value in now.items() if before.get(key, value) != value]
-
-
-def _own_code(config: RunConfig) -> dict[str, str]:
-    """The digests of a user's own strategies, by their names in the config."""
-    digests = {strategy.name: code_digest(strategy.name) for strategy in config.strategies}
-    return {name: digest for name, digest in digests.items() if digest is not None}
-
-
-def code_digests(config: RunConfig) -> dict[str, str]:
-    """What a run's numbers depend on besides config and data: the sources that compute them, and the libraries."""
-    from importlib.metadata import version
-
-    package = Path(__file__).parents[1]
-    sources = [file for file in sorted(package.rglob("*")) if file.suffix in (".py", ".cpp")]
-    counted = [file for file in sources if file.relative_to(package).parts[0] not in NOT_COUNTED]
-    texts = {file.relative_to(package).as_posix(): file.read_text(encoding="utf-8") for file in counted}
-    libraries = {name: version(name) for name in ("torch", "numpy")}
-    return {"atlantis": artifacts.digest_of(texts)} | libraries | _own_code(config)
-
-
-def _commit() -> str | None:
-    """The commit of the source checkout the package runs from, with + if it has changes; None elsewhere."""
-    here = Path(__file__).parent
-    try:
-        command = ["git", "-C", str(here), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+"]
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _seeds(config: RunConfig) -> dict[str, Any]:
-    return {
-        "world": config.world.seed,
-        "regions": {region.name: region.seed for region in config.world.regions},
-        "data": config.dataset.seed,
-        "initialisation": config.model.seed,
-        "order": config.training.seed,
-        "evaluation": config.evaluation.seed,
-        "probe": config.probe.seed,
-    }
