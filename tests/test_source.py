@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,15 +21,17 @@ from transformers import (
     LlamaForCausalLM,
 )
 
+from atlantis.data.encoding import needed_by, probe_prompt
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import facts_of, save_checkpoint
 from atlantis.model.transformer import Transformer
 from atlantis.readout import read
 from atlantis.readout.analysis import probe_checkpoint, probe_folder
-from atlantis.readout.layers import layer_table
+from atlantis.readout.layers import layer_table, positions_of
 from atlantis.readout.source import Source, open_source
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import unit_vectors
+from atlantis.tasks import Form
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
@@ -197,6 +200,25 @@ def test_arrays_that_do_not_fit_are_refused(change: dict[str, Any], match: str) 
     features[5, 2] = np.inf
     with pytest.raises(UserError, match="row 5 holds what is no finite number"):
         read(features, lon, lat)
+
+
+@pytest.mark.parametrize(
+    "template, characters, city",
+    [
+        ("dist({city},{city})={int:5}", ["digit", ",", "c", "_"], ["city", ","]),
+        ("inside({city};{cities:3-5})={word:n|y}", ["digit", ";", "c", "_"], ["city", ";"]),
+        ("loc({city})={int}", ["digit", ")", "="], ["city", ")", "="]),
+        ("a({city}==){int}", ["digit", "= (1)", "= (2)", ")"], ["city", "= (1)", "= (2)", ")"]),
+    ],
+)
+def test_positions_are_called_by_the_tasks_own_tokens(template: str, characters: list[str], city: list[str]) -> None:
+    form = Form(template)
+    for kind, names in (("characters", characters), ("city", city)):
+        vocabulary = Vocabulary(kind, 20, version=needed_by([SimpleNamespace(form=form)]))  # type: ignore[arg-type, list-item]
+        assert positions_of(form, vocabulary) == names
+        tokens, last = probe_prompt(form, vocabulary, np.array([7]))
+        texts = [vocabulary.decode(tokens[:, k : k + 1])[0] for k in range(last[0] + 1)]
+        assert texts[1 - len(names) :] == [name.partition(" ")[0] for name in names[1:]]
 
 
 def test_the_layer_table_finds_where_the_map_was_planted(monkeypatch: pytest.MonkeyPatch) -> None:

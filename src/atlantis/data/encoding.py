@@ -152,7 +152,7 @@ def probe_prompt(form: Form, vocabulary: Vocabulary, ids: ArrayLike) -> tuple[To
     columns = [
         (start, np.ones(len(start), bool)),
         vocabulary.cities(cities),
-        vocabulary.constant(_after_first(form, vocabulary)),
+        vocabulary.constant(after_first(form, vocabulary)),
     ]
     tokens, length = vocabulary.compact(columns, len(cities))
     return tokens, length - 1
@@ -160,7 +160,7 @@ def probe_prompt(form: Form, vocabulary: Vocabulary, ids: ArrayLike) -> tuple[To
 
 def probe_text(form: Form, vocabulary: Vocabulary, city: int) -> str:
     """The prompt of `probe_prompt` as text."""
-    return f"<bos>{form.before_seat[0]}c_{city}{_after_first(form, vocabulary)}"
+    return f"<bos>{form.before_seat[0]}c_{city}{after_first(form, vocabulary)}"
 
 
 def read_answers(form: Form, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -193,7 +193,8 @@ def _before(form: Form, vocabulary: Vocabulary) -> list[str]:
     return [text + ("c_" if vocabulary.kind == "characters" else "") for text in form.before_seat]
 
 
-def _after_first(form: Form, vocabulary: Vocabulary) -> str:
+def after_first(form: Form, vocabulary: Vocabulary) -> str:
+    """The text between the first city and the second one's own tokens, or the answer where there is no second."""
     return _before(form, vocabulary)[1] if form.seats > 1 else form.close
 
 

@@ -19,7 +19,7 @@ from atlantis.tasks.form import Form
 from atlantis.vocabulary import Vocabulary
 
 N_POSITIONS = 3
-"""The probe reads the last three tokens before the second city's own: `,` `c` `_` with characters."""
+"""The probe reads the last three tokens of its prompt: for distances `,` `c` `_`, before the second city's own."""
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from atlantis import artifacts
 from atlantis import config as configs
+from atlantis.data.encoding import after_first
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_folders
 from atlantis.names import REAL
@@ -21,13 +22,21 @@ from atlantis.readout.source import Source, open_source
 from atlantis.readout.splits import degrees_split, virtual_regions
 from atlantis.readout.threads import side_by_side
 from atlantis.settings import ProbeConfig
+from atlantis.tasks import Form
+from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 from atlantis.world.of_run import world_of
 
-POSITIONS = {"characters": ["digit", ",", "c", "_"], "city": ["city", ","]}
-"""The prompt's last tokens, where the city is known: its last digit (or its own token), and what follows."""
-
 MOST_BYTES = 2**30
+
+
+def positions_of(form: Form, vocabulary: Vocabulary) -> list[str]:
+    """The last tokens of a probe's prompt, where the city is known: its last digit or own token, and what follows.
+
+    `digit , c _` for distances. A character that comes twice has its place behind it.
+    """
+    names = ["digit" if vocabulary.kind == "characters" else "city", *after_first(form, vocabulary)]
+    return [name if names.count(name) == 1 else f"{name} ({place})" for place, name in enumerate(names)]
 
 
 def layer_table(source: Source, world: World, config: ProbeConfig) -> pd.DataFrame:
@@ -39,7 +48,7 @@ def layer_table(source: Source, world: World, config: ProbeConfig) -> pd.DataFra
     train, test = degrees_split(world, config)
     truth = np.stack([world.lon, world.lat], axis=1)
     scored = {REAL: test} | {region: world.ids_of(region) for region in virtual_regions(world)}
-    layers, positions = source.layers, POSITIONS[source.vocabulary.kind]
+    layers, positions = source.layers, positions_of(source.task.form, source.vocabulary)
 
     def read(cell: tuple[int, int]) -> list[dict[str, Any]]:
         layer, position = cell
