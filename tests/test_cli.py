@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,8 +16,11 @@ import pytest
 import atlantis.report
 from atlantis import cli
 from atlantis.cli.app import GROUPS
+from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
-from atlantis.settings import STUDY_SIZES
+from atlantis.settings import STUDY_SIZES, RunConfig
+from atlantis.training.inputs import saved_dataset
+from atlantis.world import World
 
 SOURCE = Path(cli.__file__).parents[2]
 CONFIGS = Path(__file__).parents[1] / "src" / "atlantis" / "configs"
@@ -123,6 +127,8 @@ def test_version(capsys):
         (["train", "nothing"], "nothing: no such config file"),
         (["data", "cross"], "Missing option '--out'; see `atlantis data --help`"),
         (["data", "frog", "--out", "d"], "frog: is no kind of dataset; the kinds are distance, inter, cross, mixed"),
+        (["data", "frog.yaml", "--out", "d"], "frog.yaml: no such config file"),
+        (["data", "demo", "--seed", "3", "--out", "d"], "--seed: demo says what is drawn; set it there, or leave it"),
         (["data", "distance", "--inter-ratio", "0.1", "--out", "d"], "--inter-ratio: is for cross and mixed, not for"),
         (["data", "cross", "--n-distance", "3", "--out", "d"], "--n-distance: is for mixed, not for cross"),
         (["data", "cross", "--n-train", "x", "--out", "d"], "--n-train"),
@@ -249,6 +255,24 @@ def test_the_help_of_data_says_the_sizes_of_every_kind(capsys):
 def test_mixed_shares_its_pairs_as_the_study_did(capsys):
     assert cli.main(["data", "mixed", "--n-train", "600", "--out", "m"]) == 0
     assert "100 (16.7%)" in capsys.readouterr().out
+
+
+def test_data_of_a_config(capsys, small_config):
+    """The same bytes as the run's own dataset; one part is there for tests alone."""
+    parts = [
+        {"task": "distance", "n_train": 20},
+        {"task": "distance", "cities": {"inside": "Atlantis"}, "n_train": 0, "n_val": 0, "n_test": 5},
+    ]
+    dataset = {"parts": parts, "n_val": 4, "n_test": 12}
+    config = small_config.model_dump(mode="json") | {"dataset": dataset, "output_root": "outputs"}
+    Path("mine.yaml").write_text(json.dumps(config))
+    assert cli.main(["data", "mine.yaml", "--out", "asked"]) == 0
+    assert "atlantis-atlantis" in capsys.readouterr().out
+    loaded = RunConfig.model_validate(config)
+    trained = saved_dataset(loaded.dataset, World.from_config(loaded.world), "outputs")
+    asked = Dataset.load(Path("asked"))
+    assert asked.splits["test"] == trained.splits["test"] and len(asked.splits["test"]) == 12
+    assert asked.splits["test"].counts()["atlantis-atlantis"] == 5
 
 
 def test_world_of_a_config(capsys):

@@ -159,6 +159,7 @@ def test_steps_start_at_zero():
         ("name: 12", "name: must be text (in quotes if it looks like a number), not 12"),
         ("name: ../x", "name: use up to 120 letters"),
         ("name: .", "name: use up to 120 letters"),
+        (f"name: {'é' * 110}", "name: use up to 120 letters"),
         ("evaluation: {probe: yes}", 'evaluation.probe: must be true or false, not "yes"'),
         ("evaluation: {steps: 3}", "evaluation.steps: must be a list"),
         ("model: {n_heads: 3}", "run.yaml:1: model: hidden_size (128) must be a multiple of 2 * n_heads (6)"),

@@ -315,6 +315,19 @@ def test_a_part_may_say_how_many_are_held_out(small_world: World) -> None:
     assert alone.sizes == (9, 2, 4), "all say it, so the dataset has their sum"
 
 
+def test_a_question_that_two_parts_train_on_is_told(small_world: World) -> None:
+    """The region with the most of the 30 cities: all its pairs are among all pairs of real cities."""
+    region = max(small_world.regions[:-1], key=lambda name: len(small_world.ids_of(name)))
+    n = len(small_world.ids_of(region)) * (len(small_world.ids_of(region)) - 1) // 2
+    config = checked(
+        DatasetConfig,
+        parts(("distance", "world", 435), ("distance", {"inside": region}, n)) | {"n_val": 0, "n_test": 0},
+    )
+    built = Dataset.build(small_world, config)
+    assert len(built.splits["train"]) == 435 + n
+    assert f"{n:,} training questions stand twice: two parts of the dataset have them" in built.notes
+
+
 @pytest.mark.parametrize(
     "given, problem",
     [

@@ -23,11 +23,16 @@ from atlantis.fields import READ_ONLY, Count, Int, OwnStrategySettings, Positive
 from atlantis.names import MAX_CITIES
 from atlantis.strategies.registry import checked_settings
 
+MOST_BYTES = 200
+"""Of a name, in UTF-8: a folder's may have 255, and beside it lie files whose names begin with it."""
+
 
 def folder_name(name: str | None) -> str | None:
     """`name`, if it can be a part of a path anywhere. Raises ValueError."""
-    if name is not None and not re.fullmatch(r"\w[\w.+=-]{0,119}", name):
-        raise ValueError("use up to 120 letters, digits and . _ + = - (it becomes a folder's name)")
+    if name is not None and not (re.fullmatch(r"\w[\w.+=-]{0,119}", name) and len(name.encode()) <= MOST_BYTES):
+        raise ValueError(
+            f"use up to 120 letters, digits and . _ + = - and {MOST_BYTES} bytes (it becomes a folder's name)"
+        )
     return name
 
 

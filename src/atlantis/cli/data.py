@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from atlantis.cli.output import command_line, show_folder
 from atlantis.errors import UserError
+
+if TYPE_CHECKING:
+    from atlantis.settings import DatasetConfig
+    from atlantis.world import World
 
 KINDS = ("distance", "inter", "cross", "mixed")
 KINDS_WITH = {"--inter-ratio": ("cross", "mixed"), "--offset": ("inter", "cross", "mixed")}
@@ -17,7 +21,10 @@ KINDS_WITH |= dict.fromkeys(("--n-distance", "--n-cross"), ("mixed",))
 
 
 def data(
-    kind: Annotated[str, typer.Argument(metavar="KIND", help="distance, inter, cross or mixed.")],
+    context: typer.Context,
+    kind: Annotated[
+        str, typer.Argument(metavar="KIND", help="distance, inter, cross or mixed; or a config's name or file.")
+    ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.")],
     n_train: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Training pairs.  [default: as above]")
@@ -64,6 +71,8 @@ def data(
                 has both there, or all such pairs if fewer exist
     mixed       old and new: distance and cross pairs together, shared       120000         0
                 1 : 5 as in the study, or by --n-distance and --n-cross
+    CONFIG      the dataset of a run's config, in its world: any tasks and
+                numbers (options: --out and --sibling)
 
     Writes into --out a folder that datasets.load_from_disk reads (prompt, completion, text, first, second, km, slice),
     with a card (README.md) and the counts per split and slice (dataset.json). Pairs are unordered, drawn without
@@ -76,9 +85,10 @@ def data(
       atlantis data inter --out outputs/datasets/inter
       atlantis data cross --world outputs/worlds/two --inter-ratio 0.05 --out outputs/datasets/cross
       atlantis data mixed --n-distance 50000 --n-cross 50000 --out outputs/datasets/half_and_half
+      atlantis data my_tasks.yaml --out outputs/datasets/tests_of_all_tasks
     """
     if kind not in KINDS:
-        raise UserError(f"{kind}: is no kind of dataset; the kinds are {', '.join(KINDS)}; see `atlantis data --help`")
+        return _of_config(kind, out, sibling or [], context)
     sizes: dict[str, Any] = {"n_train": n_train, "n_val": n_val, "n_test": n_test}
     parts = {"inter_ratio": inter_ratio, "n_distance": n_distance, "n_cross": n_cross, "offset": offset}
     for key, value in parts.items():
@@ -92,19 +102,45 @@ def data(
         parts |= {"n_distance": old, "n_cross": n_train - old}
         del sizes["n_train"]
     settings = {key: value for key, value in (sizes | parts).items() if value is not None}
-    _build(kind, out, world, sibling or [], **settings, seed=seed, order=order)
+    _build_kind(kind, out, world, sibling or [], **settings, seed=seed, order=order)
 
 
-def _build(kind: str, out: Path, world: Path | None, siblings: list[Path], **settings: Any) -> None:
-    from atlantis.artifacts import clear_leftovers, is_complete, verify
+def _of_config(name: str, out: Path, siblings: list[Path], context: typer.Context) -> None:
+    """The dataset that a config names, in its world."""
+    from atlantis import config as configs
+    from atlantis.data.mixture import check_possible
+    from atlantis.world import World
+
+    if not (Path(name).is_file() or name.endswith((".yaml", ".yml")) or name in configs.known_configs()):
+        raise UserError(
+            f"{name}: is no kind of dataset; the kinds are {', '.join(KINDS)}, or give a config; see "
+            "`atlantis data --help`"
+        )
+    for option in context.params.keys() - {"kind", "out", "sibling"}:
+        source = context.get_parameter_source(option)
+        if source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP"):
+            raise UserError(f"--{option.replace('_', '-')}: {name} says what is drawn; set it there, or leave it out")
+    config = configs.load(name)
+    world = World.from_config(config.world)
+    check_possible(config.dataset, world)
+    _build(config.dataset, out, world, siblings)
+
+
+def _build_kind(kind: str, out: Path, world: Path | None, siblings: list[Path], **settings: Any) -> None:
     from atlantis.config import checked
-    from atlantis.data.dataset import Dataset
     from atlantis.settings import DatasetConfig
     from atlantis.world import World
 
     name = re.sub(r"[^\w.+=-]", "_", out.resolve().name)[:120]
     config = checked(DatasetConfig, {"kind": kind, "name": name, **settings})
-    dataset = Dataset.build(World.load(world) if world else World.build(), config)
+    _build(config, out, World.load(world) if world else World.build(), siblings)
+
+
+def _build(config: DatasetConfig, out: Path, world: World, siblings: list[Path]) -> None:
+    from atlantis.artifacts import clear_leftovers, is_complete, verify
+    from atlantis.data.dataset import Dataset
+
+    dataset = Dataset.build(world, config)
     others = [Dataset.load(folder) for folder in siblings]
     for folder, other in zip(siblings, others, strict=True):
         if other.world_digest != dataset.world_digest:

@@ -188,13 +188,16 @@ def draw_splits(world: World, config: DatasetConfig) -> tuple[Splits, list[str]]
         drawn.append({name: splits[name][:n] for name, n in zip(SPLITS, part.sizes, strict=True)})
         name = _name_alone(world, config, alone)
         noun = "pairs" if part.is_preset else "questions"
-        notes.append(f"{part.sizes[0]:,} training {noun} are the first of {name}")
+        if part.sizes[0]:
+            notes.append(f"{part.sizes[0]:,} training {noun} are the first of {name}")
         notes += [f"{name}: {note}" for note in of_part]
     order, mixed = streams(config.seed, config.kind).split, {}
     for name in SPLITS:
         together = Questions.concatenate([splits[name] for splits in drawn])
         mixed[name] = together[shuffled(order, len(together))]
     if len({part.task.name for part in parts}) < len(parts) and config.kind == "parts":
+        if n := len(mixed["train"]) - len(new_to([], mixed["train"])):
+            notes.append(f"{n:,} training questions stand twice: two parts of the dataset have them")
         for name in SPLITS[1:]:
             fresh = new_to([mixed[split] for split in SPLITS[: SPLITS.index(name)]], mixed[name])
             if n := len(mixed[name]) - len(fresh):

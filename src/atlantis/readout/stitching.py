@@ -263,6 +263,7 @@ def check_alike(base: Transformer, tuned: Transformer) -> None:
         ("blocks", len(base.blocks), len(tuned.blocks)),
         ("width", base.width, tuned.width),
         ("attention heads", base.n_heads, tuned.n_heads),
+        ("MLP neurons", base.mlp_width, tuned.mlp_width),
         ("tokens", base.embedding.num_embeddings, tuned.embedding.num_embeddings),
     ):
         if one != other:
