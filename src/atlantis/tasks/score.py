@@ -19,7 +19,6 @@ from atlantis.tasks.form import Ints
 from atlantis.tasks.task import TOO_LARGE, Questions, Task
 
 ERRORS = ("mean", "median", "std", "min", "max")
-METRICS = (*ERRORS, "parsed", "skill")
 OLD_TASK, OLD_UNIT = "distance", "km"
 """Of records that were written before there was a second task."""
 CANDIDATES = 200
