@@ -45,6 +45,7 @@ import numpy as np
 from atlantis.bench.advice import advise, what_to_use
 from atlantis.bench.cells import (
     conditions,
+    largest_share,
     multiple,
     percent,
     rate,
@@ -325,7 +326,7 @@ class _Page:
             for item in advise(self.boards[title]) if title in self.boards else ():
                 equals = ", ".join(f"`{method}`" for method in item.equals) or "none"
                 rows.append([title, item.permission, f"`{item.best.method}`", equals, item.in_words])
-        header = ["case", "you have", "largest volume", "not told apart from it", "another is first without"]
+        header = ["case", "you have", "largest volume", "not told apart from it", "what makes another method first"]
         return table(header, rows) if rows else NOT_RUN
 
     def power(self, title: str) -> str:
@@ -341,9 +342,9 @@ class _Page:
         return ", ".join(sorted(f"`{s.method}`" for s in standings if s.records[0].trials)) or NOT_RUN
 
     def noise(self, title: str, methods: str) -> str:
-        shares = {method: self.boards[title].seed_shares(method) for method in methods.split(",")}
-        largest = {method: max(of.items(), key=lambda item: item[1]) for method, of in shares.items() if of}
-        return ", ".join(f"`{method}` {percent(dict([share]))}" for method, share in largest.items()) or NOT_RUN
+        board = self.boards.get(title)
+        largest = {method: largest_share(board, method) if board else "" for method in methods.split(",")}
+        return ", ".join(f"`{method}` {share}" for method, share in largest.items() if share) or NOT_RUN
 
     def front(self, scenario: str, caption: str) -> str:
         pictures = [f"![{caption}]({self.pictures}/{board_picture(board)})" for board in self._of(scenario)]

@@ -139,6 +139,25 @@ def test_the_order_turns_where_the_score_that_makes_it_is_left_out() -> None:
     assert changes(boards(records[:2])[0]) == [], "two methods have no order to speak of"
 
 
+def test_runs_of_two_precisions_share_no_folder(tmp_path: Path) -> None:
+    plan = Plan.of("cpu", "A1/naive", tmp_path, seeds=[42], precision="fp32")
+    (attempt,) = protocol.attempts_of(plan, plan.tier.setup(tmp_path), {"naive": None})
+    assert plan.command(attempt).endswith("--only A1/naive --precision fp32")
+    (run,) = runs_of("cpu", attempt).runs
+    folder = tmp_path / "experiments" / str(run.name)
+    folder.mkdir(parents=True)
+    training = run.training.model_copy(update={"precision": "bf16"})
+    other = run.model_copy(update={"training": training}).model_dump(mode="json")
+    (folder / "config.yaml").write_text(json.dumps(other))
+    with pytest.raises(UserError, match="was begun in precision bf16, and fp32 is wanted; give another --output-root"):
+        bench.score(plan, lambda folder: pytest.fail("nothing is run"))
+
+
+def test_a_seed_that_a_scenario_lacks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such run with seed 45; the seeds of scenarios are .*A7 42, 43, 44"):
+        bench.counts(Plan.of("cpu", "/new_rows", tmp_path, seeds=[45]))
+
+
 def test_what_keeps_everything_orders_nothing() -> None:
     """`joint` alone differs in answers; without it the map orders the volume. From seed to seed it is the map too."""
     records = []

@@ -1,6 +1,7 @@
 """Sampling: exact unranking, no repeats, every subset as likely as another, a fair coin, and what is refused."""
 
 import math
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -329,6 +330,38 @@ def test_a_larger_draw_begins_with_the_smaller_one_whatever_the_number_of_cities
     pool = Pool(Unbalanced(), Line(20, 10), Where(where))  # type: ignore[arg-type]
     smaller, larger = (pool.ask(n, streams(3, "inside"))[0] for n in (200, 600))
     assert (larger.cities[:200] == smaller.cities).all()
+
+
+def test_a_balanced_task_may_be_asked_for_more_than_there_is():
+    """Ten cities lie at each end of the line: of one word there are fewer questions than of the other."""
+
+    class Low(Task):
+        name, unit, penalty, balanced = "low", "wrong answers", 1.0, True
+        form = Form("low({city})={word:n|y}")
+
+        def answer(self, places, cities):
+            return (cities[:, 0] < 4).astype(int)
+
+    pool = Pool(Low(), Line(20, 0), Where("world"))  # type: ignore[arg-type]
+    assert sorted(pool.ask_up_to(512, 3, "low").answer) == [0] * 3 + [1] * 2, "20 cities, 10, 5: of 5 there are enough"
+    with pytest.raises(UserError, match=r"it keeps 4, and 10 are asked for \(it is balanced, so as many .* each of n, y"):
+        pool.ask(20, streams(3, "low"))
+
+
+def test_a_task_may_take_twice():
+    """What a second call takes goes on where the first one stopped: it has hardly a question of the first."""
+
+    class Twice(Inside):
+        def draw(self, seats, n):
+            first, second = seats.take(n // 2), seats.take(n - n // 2)
+            self.shared = len(set(map(tuple, first)) & set(map(tuple, second)))
+            both = np.stack([first, second], axis=1).reshape(n, -1)
+            return np.concatenate([both[np.sort(np.unique(both, axis=0, return_index=True)[1])], seats.take(n)])[:n]
+
+    task = Twice()
+    with suppress(UserError):  # two calls may share a question, by chance
+        Pool(task, Line(20, 10), Where("world")).ask(100, streams(3, "inside"))  # type: ignore[arg-type]
+    assert task.shared < 5
 
 
 def test_only_words_can_be_balanced(tmp_path, monkeypatch):

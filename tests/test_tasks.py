@@ -310,9 +310,22 @@ def test_a_part_may_say_how_many_are_held_out(small_world: World) -> None:
     assert dataset_digest(config, "w") != dataset_digest(
         checked(DatasetConfig, config.model_dump() | {"n_test": 30}), "w"
     )
+    small = {"parts": [{"n_train": 1_000, "n_test": 10_000}, {"n_train": 1_000, "cities": touching}]}
+    assert checked(DatasetConfig, small).sizes == (2_000, 128, 20_000), "who says nothing is not left without"
+    tests_only = {"parts": [{"n_train": 9, "n_val": 10, "n_test": 0}, {"n_train": 0, "n_test": 50, "cities": touching}]}
+    assert checked(DatasetConfig, tests_only).sizes == (9, 10, 50)
+    assert "n_val" not in checked(DatasetConfig, small).model_dump()["parts"][1], "as before there was such a number"
     own = {"n_val": 1, "n_test": 2}
     alone = checked(DatasetConfig, {"parts": [{"n_train": 5} | own, {"n_train": 4, "cities": touching} | own]})
     assert alone.sizes == (9, 2, 4), "all say it, so the dataset has their sum"
+
+
+def test_a_part_for_tests_alone_may_be_a_preset_in_a_small_world(small_world: World) -> None:
+    touching = {"task": "distance", "cities": {"touching": "virtual"}, "n_train": 0, "n_val": 5, "n_test": 20}
+    config = checked(DatasetConfig, {"parts": [{"n_train": 200, "n_val": 5, "n_test": 20}, touching]})
+    check_possible(config, small_world)
+    built = Dataset.build(small_world, config)
+    assert built.splits["test"].counts()["world-world"] == 20 and len(built.splits["test"]) == 40
 
 
 def test_a_question_that_two_parts_train_on_is_told(small_world: World) -> None:

@@ -16,6 +16,7 @@ from pydantic import (
     TypeAdapter,
     ValidationInfo,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -113,6 +114,11 @@ class PartConfig(Settings):
     n_val: Count | None = Field(default=None, description="of the dataset's; null: a share of what is left of them")
     n_test: Count | None = Field(default=None, description="of the dataset's; null: a share of what is left of them")
 
+    @model_serializer(mode="wrap")
+    def _as_it_was_said(self, dump: Any) -> dict[str, Any]:
+        """Without the numbers that it leaves to the dataset: so what was made before there were any stays the same."""
+        return {key: value for key, value in dump(self).items() if value is not None}
+
     @model_validator(mode="after")
     def _has_questions(self) -> Self:
         if not (self.n_train or self.n_val or self.n_test):
@@ -170,9 +176,21 @@ class DatasetConfig(Settings):
 
     def _held_out(self, key: Literal["n_val", "n_test"]) -> int:
         """Validation or test questions of all parts, where the dataset says nothing: the parts' own, or enough."""
-        own = [getattr(part, key) for part in self.parts or ()]
-        total = sum(n for n in own if n is not None)
-        return total if None not in own else max(PARTS_HELD_OUT[key], total)
+        return self._own(key) + (PARTS_HELD_OUT[key] if self._sharing(key) else 0)
+
+    def _check_total(self, key: Literal["n_val", "n_test"], total: int) -> None:
+        """ValueError if the parts' own numbers are more than all, or if nothing takes up the rest."""
+        own = self._own(key)
+        if self.parts and (own > total or (own < total and not self._sharing(key))):
+            raise ValueError(f"{key} is {total}, but its parts have {own}; leave it out beside parts")
+
+    def _own(self, key: Literal["n_val", "n_test"]) -> int:
+        """Of the parts that say how many."""
+        return sum(getattr(part, key) or 0 for part in self.parts or ())
+
+    def _sharing(self, key: Literal["n_val", "n_test"]) -> bool:
+        """Whether some part takes a share of what is left: one that trains, and does not say how many."""
+        return any(part.n_train and getattr(part, key) is None for part in self.parts or ())
 
     @model_validator(mode="before")
     @classmethod
@@ -202,11 +220,9 @@ class DatasetConfig(Settings):
             raise ValueError(f"n_train is {self.n_train}, but its parts have {total}; leave it out beside parts")
         if self.parts and self.sizes[0] == 0:
             raise ValueError("no part has training questions; give one of them an n_train above 0")
-        for key, all_parts in zip(("n_val", "n_test"), self.sizes[1:], strict=True) if self.parts else ():
-            own = [getattr(part, key) for part in self.parts or ()]
-            total = sum(n for n in own if n is not None)
-            if total > all_parts or (None not in own and total < all_parts):
-                raise ValueError(f"{key} is {all_parts}, but its parts have {total}; leave it out beside parts")
+        _, n_val, n_test = self.sizes
+        self._check_total("n_val", n_val)
+        self._check_total("n_test", n_test)
         return self
 
 

@@ -135,15 +135,17 @@ def what_orders(board: Board) -> str:
 
 def what_differs_by_seed(board: Board) -> str:
     """What the volume of each method differs by from seed to seed, as a sentence; "" where no method has shares."""
-    of_methods = {s.method: board.seed_shares(s.method) for s in board.standings}
-    lines = [f"{method} {percent(dict([_largest(shares)]))}" for method, shares in of_methods.items() if shares]
+    largest = {s.method: largest_share(board, s.method) for s in board.standings}
+    lines = [f"{method} {share}" for method, share in largest.items() if share]
     if not lines:
         return ""
     return f"What a method's volume differs by from seed to seed, the largest share of the same: {'; '.join(lines)}."
 
 
-def _largest(shares: dict[str, float]) -> tuple[str, float]:
-    return max(shares.items(), key=lambda item: item[1])
+def largest_share(board: Board, method: str) -> str:
+    """The score that a method's volume differs by most from seed to seed, and its share; "" where there are none."""
+    shares = board.seed_shares(method)
+    return percent(dict([max(shares.items(), key=lambda item: item[1])])) if shares else ""
 
 
 def km_before_and_after(standing: Standing) -> str:

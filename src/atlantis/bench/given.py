@@ -62,11 +62,11 @@ class Given:
         if not _is_the_benchmarks(method):
             return []
         of_method = {file: record.trials for file, record in self.records.items() if record.method == method.name}
-        first = next(iter(of_method), None)
+        fullest = max(of_method, key=lambda file: sum(len(trial.scores) for trial in of_method[file]), default=None)
         for file, trials in of_method.items():
-            if first is not None and trials != of_method[first]:
-                raise UserError(f"{file}: has other trials of {method.name} than {first}; leave one of them out")
-        return [] if first is None else of_method[first]
+            if fullest is not None and _without_scores(trials) != _without_scores(of_method[fullest]):
+                raise UserError(f"{file}: has other trials of {method.name} than {fullest}; leave one of them out")
+        return [] if fullest is None else of_method[fullest]
 
     def equal_run(self, method: Method, seed: int, case: Case) -> BenchRecord | None:
         """The record of equal runs, even if of another scenario; `case` has its method in its runs."""
@@ -81,6 +81,11 @@ class Given:
         for record in self.records.values():
             if not (folder / record.file_name).exists():
                 write_record(folder, record)
+
+
+def _without_scores(trials: Iterable[Trial]) -> list[Trial]:
+    """Which older records do not have."""
+    return [trial.model_copy(update={"scores": []}) for trial in trials]
 
 
 def digest_of_case(case: Case) -> str:

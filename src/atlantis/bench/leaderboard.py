@@ -226,7 +226,7 @@ def _about(records: Sequence[BenchRecord]) -> str:
     """Seeds, device and version, and how little the seeds say."""
     seeds, devices, versions = conditions(records)
     lines = [f"Seeds {', '.join(map(str, seeds))}. Device: {'; '.join(devices) or ABSENT}."]
-    lines.append(f"PyTorch {', '.join(versions) or ABSENT}. [Commits](#commits).")
+    lines.append(f"PyTorch {', '.join(versions) or ABSENT}. Commits stand at the end.")
     return " ".join(lines + ([SMALL] if records[0].tier != "gpu" else []))
 
 

@@ -29,6 +29,7 @@ class Plan:
     """A tier, or a part of it. `entered`: by method, the file of one that is not the benchmark's own.
 
     `named`: whether scenarios and methods were both named. Such a method takes part even where the tier has it not.
+    `precision`: what was asked for, None for the tier's own.
     `threads` of each run, and how many `retries` one that dies has.
     """
 
@@ -39,6 +40,7 @@ class Plan:
     seeds: list[int]
     entered: Mapping[str, str] = field(default_factory=dict)
     named: bool = False
+    precision: str | None = None
     threads: int = 1
     retries: int = 2
 
@@ -90,6 +92,7 @@ class Plan:
             [seed for seed in whole.seeds if seeds is None or seed in seeds],
             {name: file for name, (file, _) in entries.items()},
             named,
+            precision,
         )
 
     def takes(self, scenario: str, method: Method) -> bool:
@@ -104,6 +107,7 @@ class Plan:
         """What makes the row of an attempt's method on its scenario."""
         enter = self.entered.get(attempt.method.name)
         given = ["--enter", enter] if enter else []
+        given += ["--precision", self.precision] if self.precision else []
         only = f"{attempt.case.scenario}/{attempt.method.name}"
         return shlex.join(["atlantis", "bench", "--tier", self.tier.name, "--only", only, *given])
 

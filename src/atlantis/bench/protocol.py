@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from atlantis import config as configs
 from atlantis import sweep as sweeps
 from atlantis.bench.choice import choose, further
 from atlantis.bench.continual import SequenceErrors, continual
@@ -80,6 +81,7 @@ def _attempted(
     factors: list[dict[str, Any]] = [{} for _ in bases]
     scenarios = {str(run.name): case.scenario for case in cases for run in case.runs}
     factors += [{"seed": run.training.seed, "scenario": scenarios[name]} for name, run in runs.items()]
+    refuse_other_precision(runs.values())
     sweep = sweep_of(name, [*bases, *runs.values()], factors)
     if older := of_other_code(list(runs.values())):
         say(
@@ -116,6 +118,20 @@ def of_other_code(runs: Iterable[RunConfig]) -> list[str]:
         if (folder / RECORD).is_file() and checked_record(folder).get("code", {}).get("atlantis", now) != now:
             older.append(str(run.name))
     return older
+
+
+def refuse_other_precision(runs: Iterable[RunConfig]) -> None:
+    """UserError if a run that is there was made in another precision: one folder has one of each name."""
+    for run in runs:
+        file = folder_of(run) / "config.yaml"
+        if not file.is_file():
+            continue
+        there = configs.load(file, own_code=False).training.precision
+        if there != run.training.precision:
+            raise UserError(
+                f"{file.parent}: was begun in precision {there}, and {run.training.precision} is wanted; give another "
+                "--output-root, or the same --precision"
+            )
 
 
 def _seeds(attempts: Iterable[Attempt]) -> list[int]:
@@ -215,6 +231,9 @@ def attempts_of(plan: Plan, setup: Setup, values: Mapping[str, float | None]) ->
 def taking_part(plan: Plan, setup: Setup) -> list[Method]:
     """The methods that some case of the plan accepts. Raises UserError if there is none."""
     accepted = {attempt.method.name for attempt in attempts_of(plan, setup, _defaults(plan.methods))}
+    if not accepted and len(plan.seeds) < len(plan.tier.seeds):
+        seeds = "; ".join(f"{name} {', '.join(map(str, plan.tier.seeds_of(name)))}" for name in plan.scenarios)
+        raise UserError(f"no such run with seed {', '.join(map(str, plan.seeds))}; the seeds of scenarios are {seeds}")
     if not accepted:
         raise UserError(
             f"no task in {', '.join(plan.scenarios)} accepts {', '.join(method.name for method in plan.methods)}; "

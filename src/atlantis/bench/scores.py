@@ -224,6 +224,8 @@ def former_km(case: Case) -> dict[str, float]:
     before, now = (world_of(folder_of(run), run) for run in (first, last))
     n = min(len(before), len(now))
     moved = np.flatnonzero((before.lon[:n] != now.lon[:n]) | (before.lat[:n] != now.lat[:n]))
+    if not len(moved):
+        return {}
     asked = _held_out(Dataset.build(now, last.dataset))
     asked = asked[np.flatnonzero(np.isin(asked.cities, moved).any(axis=1) & (asked.cities < n).all(axis=1))]
     if not len(asked):

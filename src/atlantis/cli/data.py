@@ -128,10 +128,10 @@ def _of_config(name: str, out: Path, siblings: list[Path], context: typer.Contex
 
 def _build_kind(kind: str, out: Path, world: Path | None, siblings: list[Path], **settings: Any) -> None:
     from atlantis.config import checked
-    from atlantis.settings import DatasetConfig
+    from atlantis.settings import MOST_BYTES, DatasetConfig
     from atlantis.world import World
 
-    name = re.sub(r"[^\w.+=-]", "_", out.resolve().name)[:120]
+    name = re.sub(r"[^\w.+=-]", "_", out.resolve().name)[:120].encode()[:MOST_BYTES].decode(errors="ignore")
     config = checked(DatasetConfig, {"kind": kind, "name": name, **settings})
     _build(config, out, World.load(world) if world else World.build(), siblings)
 

@@ -38,7 +38,7 @@ from atlantis.data.mixture import SPLITS, draw_splits, resolved, tasks_of
 from atlantis.errors import UserError
 from atlantis.names import SLICES
 from atlantis.reading import read_json
-from atlantis.settings import DatasetConfig, PartConfig
+from atlantis.settings import DatasetConfig
 from atlantis.tasks import Questions, Task, task_digest
 from atlantis.tasks.form import ABSENT
 from atlantis.tasks.task import Keys
@@ -187,11 +187,12 @@ def dataset_digest(config: DatasetConfig, world_digest: str) -> str:
     if config.kind in ("cross", "mixed", "parts"):
         request["inter_ratio"] = config.inter_ratio
     if config.order != "fair":
-        request["order"] = config.order
+        # Since 2026-11-29 beside a real region, and of a task whose order counts, the smaller id is first as well.
+        request["order"] = config.order if config.parts is None else f"{config.order} 2026-11-29"
     if config.kind == "mixed":
         request |= {"n_distance": config.n_distance, "n_cross": config.n_cross}
     if config.parts is not None:
-        request["parts"] = [_part_record(part) | {"task": task_digest(part.task)} for part in config.parts]
+        request["parts"] = [part.model_dump(mode="json") | {"task": task_digest(part.task)} for part in config.parts]
     return artifacts.digest_of({"format": FORMAT, "config": request, "world": world_digest})
 
 
@@ -223,15 +224,7 @@ def _config_record(config: DatasetConfig) -> dict[str, Any]:
         del content["order"]
     if config.parts is None:
         del content["parts"]
-    else:
-        content["parts"] = [_part_record(part) for part in config.parts]
     return content
-
-
-def _part_record(part: PartConfig) -> dict[str, Any]:
-    """A part without the numbers that it leaves to the dataset."""
-    unsaid = {key for key in ("n_val", "n_test") if getattr(part, key) is None}
-    return part.model_dump(mode="json", exclude=unsaid)
 
 
 def _columns(tasks: Sequence[Task]) -> dict[str, str]:

@@ -104,6 +104,8 @@ class Pool:
         )
         self.notes: list[str] = []
         """What must be said of the last draw."""
+        self._turns: list[Streams] = []
+        """Of a draw: the streams of each number of cities and word."""
 
     @property
     def of_pairs(self) -> bool:
@@ -122,7 +124,7 @@ class Pool:
         """
         if n > self.most:
             raise UserError(f"{n:,} {self.noun} asked for, but at most {self.most:,} are possible {self.between}")
-        self.rng, self.notes = rng, []
+        self.rng, self.notes, self._turns = rng, [], []
         cities = self.task.called("draw", lambda: self.task.draw(self, n))
         seats = self.task.form.seats
         if cities.shape != (n, seats) or not np.issubdtype(cities.dtype, np.integer):
@@ -144,7 +146,8 @@ class Pool:
             try:
                 return self.ask(n, streams(seed, stream))[0]
             except UserError:
-                if type(self.task).draw is Task.draw or n <= 1:
+                keeps_all = type(self.task).draw is Task.draw and not self.task.balanced
+                if keeps_all or n <= 1:
                     raise
                 n //= 2
 
@@ -176,7 +179,8 @@ class Pool:
         words = range(form.n_answers) if self.task.balanced else (None,)
         kinds = [(size, word) for size in self.sizes for word in words]
         cities = np.full((n, form.seats), ABSENT, np.int32)
-        for i, ((size, word), own) in enumerate(zip(kinds, rng.several(len(kinds)), strict=True)):
+        self._turns = self._turns or rng.several(len(kinds))
+        for i, ((size, word), own) in enumerate(zip(kinds, self._turns, strict=True)):
             rows, self.rng = np.arange(i, n, len(kinds)), own
             cities[rows[:, None], form.seated(size)] = self._of_size(size, len(rows), self._keeping(word, keep))
         self.rng = rng
@@ -322,9 +326,11 @@ class Pool:
             fruitless = 0 if len(together) > len(rows) else fruitless + 1
             rows = together
         if len(rows) < n:
+            words = ", ".join(self.task.form.words)
+            why = f" (it is balanced, so as many are needed of each of {words})" if self.task.balanced else ""
             raise UserError(
                 f"task {self.task.name}: of its questions with {size} cities it keeps {len(rows):,}, and {n:,} are "
-                "asked for; ask for fewer"
+                f"asked for{why}; ask for fewer, or about other cities"
             )
         return rows[:n]
 

@@ -281,12 +281,14 @@ def _alone(world: World, config: DatasetConfig, part: Part) -> Part:
     """
     study = tuple(max(pair) for pair in zip(STUDY_SIZES[part.kind], part.sizes, strict=True))
     most = part.pool(world, config).most
+    if part.task.balanced:  # of one word there may be far fewer: just what is needed, with the study's held-out ones
+        study, most = (part.sizes[0], *study[1:]), most // (4 * part.task.form.n_answers)
     return replace(part, sizes=study if sum(study) <= most else part.sizes)
 
 
 def _name_alone(world: World, config: DatasetConfig, part: Part) -> str:
     """What a dataset of this part alone is called."""
-    if not part.is_preset:
+    if not part.is_preset or not part.sizes[0]:
         return f"{part.stream()}, seed {config.seed}"
     sizes = dict(zip(SIZE_KEYS, part.sizes, strict=True))
     kind = config.model_copy(update={"kind": part.kind, "parts": None, "name": None, **sizes})
