@@ -582,6 +582,16 @@ def test_trials_that_differ_are_refused(tmp_path: Path) -> None:
         given.trials(METHODS["replay"])
 
 
+def test_trials_of_before_there_were_scores_are_the_same_trials(tmp_path: Path) -> None:
+    """And those with scores are taken, whichever record has them."""
+    scores = [Scores(map=1.0, answers=1.0, acquisition=1.0, integration=0.5)] * 3
+    fuller = [trial.model_copy(update={"scores": scores}) for trial in TRIALS]
+    there = made_elsewhere(tmp_path, "A1/replay")
+    made_elsewhere(tmp_path, "A0/replay", trials=fuller)
+    given = Given.read([there], Plan.of("cpu", "A4", tmp_path / "here"))
+    assert given.trials(METHODS["replay"]) == fuller
+
+
 def test_the_committed_records_are_those_of_todays_tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So anybody's row needs no trials and no other row: all of them are taken over."""
     monkeypatch.setattr("atlantis.model.fast.kernels.fast_bf16", lambda: True)
