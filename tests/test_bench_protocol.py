@@ -154,7 +154,7 @@ def test_runs_of_two_precisions_share_no_folder(tmp_path: Path) -> None:
 
 
 def test_a_seed_that_a_scenario_lacks_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such run with seed 45; the seeds of scenarios are .*A7 42, 43, 44"):
+    with pytest.raises(UserError, match=r"no such run with seed 45; the seeds of scenarios are .*A7 42, 43, 44"):
         bench.counts(Plan.of("cpu", "/new_rows", tmp_path, seeds=[45]))
 
 
