@@ -166,9 +166,8 @@ class DatasetConfig(Settings):
         if self.parts is not None:
             study = (sum(part.n_train for part in self.parts), *map(self._held_out, ("n_val", "n_test")))
         else:
-            study = STUDY_SIZES.get(
-                self.kind, (0, *PARTS_HELD_OUT.values())
-            )  # parts that are missing are refused below
+            # Parts that are missing are refused below.
+            study = STUDY_SIZES.get(self.kind, (0, *PARTS_HELD_OUT.values()))
         if self.kind == "mixed":
             study = (self.n_distance + self.n_cross, *study[1:])
         numbers = (self.n_train, self.n_val, self.n_test)

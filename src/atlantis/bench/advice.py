@@ -94,13 +94,8 @@ def what_to_use(board: Board) -> str:
         row.append(f"{pairs:,}" if isinstance(pairs, int) else ABSENT)
         rows.append([*row, ", ".join(item.others), ", ".join(item.equals) or "none", item.in_words])
     header = ["you have", "best so far", "volume", "volume, less naive's", "old answers", "learned (mean)"]
-    header += [
-        "time, x naive",
-        "old pairs to store",
-        "compared with",
-        "of these not told apart from it",
-        "another is first",
-    ]
+    header += ["time, x naive", "old pairs to store", "compared with", "of these not told apart from it"]
+    header.append("another is first")
     intro = (
         "**What to use**, by the volume, of the methods that have every seed and do not keep all old pairs. A row is "
         "left out if it allows no more methods than the row before. The last column says which other method is first "

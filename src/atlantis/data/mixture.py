@@ -92,10 +92,10 @@ def parts_of(config: DatasetConfig) -> list[Part]:
         requests = [("distance", Where(kinds[config.kind]), config.sizes[0])]  # type: ignore[arg-type]
     else:
         requests = [(part.task, _where(part.cities), part.n_train) for part in config.parts]
-    n_trains, unsaid = [n_train for _, _, n_train in requests], [None] * len(requests)
+    n_trains, said = [n_train for _, _, n_train in requests], config.parts or [None] * len(requests)
     _, total_val, total_test = config.sizes
-    n_vals = _shared_out(total_val, n_trains, [part.n_val for part in config.parts or ()] or unsaid)
-    n_tests = _shared_out(total_test, n_trains, [part.n_test for part in config.parts or ()] or unsaid)
+    n_vals = _shared_out(total_val, n_trains, [part and part.n_val for part in said])
+    n_tests = _shared_out(total_test, n_trains, [part and part.n_test for part in said])
     parts = []
     for i, (name, where, n_train) in enumerate(requests):
         try:
