@@ -225,6 +225,18 @@ def test_who_has_flock_honours_a_lease(tmp_path: Path, holder: subprocess.Popen[
         pass
 
 
+def test_who_asks_whether_a_folder_is_in_use_keeps_nobody_out(tmp_path: Path) -> None:
+    with artifacts.lock(tmp_path):
+        pass
+    with open(tmp_path / ".lock", "rb") as asking:
+        fcntl.flock(asking, fcntl.LOCK_SH)
+        with pytest.raises(UserError, match="another process"), artifacts.lock(tmp_path):
+            pass
+        threading.Timer(flock.MOMENT, lambda: fcntl.flock(asking, fcntl.LOCK_UN)).start()
+        with artifacts.lock(tmp_path):
+            pass
+
+
 def test_who_has_a_lease_honours_the_holder_of_flock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = tmp_path / "run"
     with artifacts.lock(run):

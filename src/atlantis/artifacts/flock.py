@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -28,6 +29,11 @@ REFUSED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EI
 """How file systems say that they have no flock."""
 
 LONGEST = 512
+
+MOMENT = 0.02
+"""Seconds until a lock is tried again that was refused: who asks whether it is held (is_held) holds it for an instant."""
+
+TRIES = 5
 
 _said = False
 
@@ -88,15 +94,19 @@ def _flock(descriptor: int, shared: bool) -> bool:
     if fcntl is None:
         raise UserError("atlantis runs on Linux and macOS, and this system has no locks of theirs; on Windows use WSL")
     kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-    try:
-        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise Busy(_text(descriptor) or "unknown") from None
-    except OSError as error:
-        if error.errno not in REFUSED:
-            raise
-        return False
-    return True
+    for attempt in range(1 if shared else TRIES):
+        if attempt:
+            time.sleep(MOMENT)
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            if error.errno not in REFUSED:
+                raise
+            return False
+    raise Busy(_text(descriptor) or "unknown")
 
 
 def _write(descriptor: int) -> None:

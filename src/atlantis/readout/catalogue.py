@@ -115,7 +115,7 @@ PROBES = [
            reading="the same"),
     Metric("lon_mae", "map", "lon error", DEGREES, "low", panel=None, course=False,
            what="mean absolute error of longitude",
-           reading="0: exact. A degree is 111 km at the equator"),
+           reading="0: exact. A degree is 111 km at the equator. Near 180° it counts the long way round"),
     Metric("lat_mae", "map", "lat error", DEGREES, "low", panel=None, course=False,
            what="mean absolute error of latitude",
            reading="0: exact. A degree is 111 km"),
