@@ -28,7 +28,7 @@ from atlantis.readout.catalogue import METRICS, Metric
 from atlantis.readout.files import rows_where
 from atlantis.readout.integration import find_islands, mean_gap_km
 from atlantis.report.map_data import MapData
-from atlantis.report.run_data import Run, load
+from atlantis.report.run_data import RunData, load
 from atlantis.report.tables import cell, run_sheet
 from atlantis.world import World
 from checks.benchmarks.page import read_records
@@ -44,7 +44,7 @@ PAGE, DEMO_PAGE = (ROOT / "docs" / name for name in ("metrics.md", "demo.md"))
 # --- the record
 
 
-def record_of(run: Run) -> dict[str, Any]:
+def record_of(run: RunData) -> dict[str, Any]:
     """What the pages say about a run, by name. Raises UserError for a run whose measures cannot be read."""
     if run.map is None or not run.map.knows_shift:
         raise UserError(

@@ -27,7 +27,7 @@ from atlantis.artifacts import write_bytes, write_text
 from atlantis.errors import UserError
 from atlantis.report.figures import pictures
 from atlantis.report.page import page, write_report
-from atlantis.report.run_data import Run, load
+from atlantis.report.run_data import RunData, load
 from tests.chromium import CHROMIUM, Tab
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -72,7 +72,7 @@ def make_page(name: str, runs: Sequence[Path]) -> None:
     take_pictures(file, {f"page_{name}": (1280, 1180, False)})
 
 
-def portable(run: Run) -> Run:
+def portable(run: RunData) -> RunData:
     """Without the folders of the machine that it was made on, in its config and its command."""
     config = re.sub(r"^output_root: /.*$", "output_root: outputs", run.config, flags=re.MULTILINE)
     config = re.sub(r"^base_config: .*\n", "", config, flags=re.MULTILINE)

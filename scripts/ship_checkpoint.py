@@ -41,7 +41,7 @@ from scripts.hub_card import completed
 FILES = ("config.json", "model.safetensors", "vocabulary.json", "atlantis.json")
 
 
-def card(run: run_data.Run, name: str, how: str) -> str:
+def card(run: run_data.RunData, name: str, how: str) -> str:
     """The card's Markdown."""
     degrees, sphere = run.probe("degrees"), run.probe("sphere")
     curve = degrees.group("real")

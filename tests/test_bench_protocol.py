@@ -342,7 +342,7 @@ def test_a_record_has_the_strategy_and_the_old_pairs_of_its_case(
     monkeypatch.setattr(
         protocol, "checked_record", lambda folder: {"device": {"name": "CPU"}, "processor_seconds": 2.0}
     )
-    monkeypatch.setattr(protocol, "provenance", lambda abouts: {})
+    monkeypatch.setattr(protocol, "made_with", lambda abouts: {})
     kept_by_budget = {}
     for attempt in attempts:
         case = runs_of("cpu", attempt)

@@ -53,19 +53,19 @@ def planted_step(self, *arguments):
 
 
 def planted_loss(self, batch):
-    total, count = loss(self, batch)
+    total = loss(self, batch)
     if what == "faults" and rank == 1:
         if n_steps == 20 + 6:  # the first run's 20 steps, and 6 of the next
-            return total * float("nan"), count
+            return total * float("nan")
         if n_steps > 20 + 6 and len(batch.tokens) > 10:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
-    return total, count
+    return total
 
 
 def faults():
     for name, resume in (("stopped", False), ("stopped", True), ("diverged", False), ("too_large", False)):
         try:
-            train(configs.load(config, [f"name={name}"]), resume)
+            train(configs.load(config, [f"name={name}"]), resume=resume)
         except (Interrupted, NotFinite) as stop:
             print(stop, file=sys.stderr)
     return 0

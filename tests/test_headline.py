@@ -14,7 +14,7 @@ from atlantis.readout.files import rows_where
 from atlantis.report.export import region_rows, variant_rows
 from atlantis.report.headline import ELSEWHERE, headlines
 from atlantis.report.panels import panel_rows, panel_scale, panels, regions_of
-from atlantis.report.run_data import Run, load
+from atlantis.report.run_data import RunData, load
 from atlantis.report.seeds import mean_panels
 from atlantis.scales import BELOW_ONE, IDENTITY, LOG
 from atlantis.statistics import seed_interval
@@ -25,11 +25,11 @@ EARLIER = Path(__file__).parents[1] / "experiments" / "2026-11-28_demo" / "recor
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory) -> Run:
+def run(tmp_path_factory) -> RunData:
     return load(make_run(tmp_path_factory.mktemp("runs") / "run", name="run", with_map=True))
 
 
-def with_skills(run: Run, **skills: tuple[float, float]) -> Run:
+def with_skills(run: RunData, **skills: tuple[float, float]) -> RunData:
     """The same with these skills at the first step and at the last."""
     assert run.map is not None
     measures = run.map.measures.copy()
@@ -65,7 +65,7 @@ def test_without_measures_it_is_about_the_studys_probe(run):
     assert headlines([replace(run, map=None, probes={})]) == []
 
 
-def about_seed(run: Run, seed: int, rate: float = 1) -> Run:
+def about_seed(run: RunData, seed: int, rate: float = 1) -> RunData:
     return replace(run, name=f"s{seed}", about={"config": {"rate": rate, "training.seed": seed}, "seeds": {"a": seed}})
 
 

@@ -76,7 +76,7 @@ def test_on_the_map_or_off_it(world: World, islands: list[Island]) -> None:
         cosine = (placed.virtual * true).sum(1) / np.linalg.norm(placed.virtual, axis=1)
         km, cell = 6371 * np.arccos(cosine.clip(-1, 1)), cells_of(*places(world, True), REGION_CELLS)
         around = mean_over_cities(km, LOG, cell)
-        return Estimate(float(km.mean()), around.low, around.high, len(km)), mean_of_islands(placed.reference)
+        return Estimate(float(km.mean()), around.low, around.high, len(km)), mean_of_islands(placed.island_km)
 
     on_it = ratio(*km(virtual))
     assert 0.8 < on_it.value < 1.25 and on_it.low < on_it.value < on_it.high and on_it.n == 12
@@ -91,9 +91,9 @@ def test_islands_are_really_left_out(world: World, islands: list[Island]) -> Non
     x = np.random.default_rng(1).normal(size=(len(y), 6))
     x[island.left_out, :3] = 100 * y[island.left_out]
     placed = place_unseen(x, y, lon, lat, x[:1], [island])
-    assert placed.reference[0] > 3_000
+    assert placed.island_km[0] > 3_000
     told = place_unseen(x, y, lon, lat, x[:1], [island._replace(left_out=island.left_out[:2])])
-    assert told.reference[0] < 1_000
+    assert told.island_km[0] < 1_000
 
 
 @pytest.mark.filterwarnings("error")

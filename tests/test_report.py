@@ -425,7 +425,7 @@ def test_the_page_is_small(run, n):
     placed = many.drop(columns=["radial_km", "tangential_km"])
     probes = {name: run_data.Probe(name, degrees.dynamics, placed) for name in ("degrees", "sphere", "frozen")}
     probes["shifted"] = run_data.Probe("shifted", degrees.dynamics, many)
-    large = run_data.Run(**{**vars(loaded), "probes": probes})
+    large = run_data.RunData(**{**vars(loaded), "probes": probes})
     assert len(page.page([large])) < 350_000 + 1_285 * n
 
 

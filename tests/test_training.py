@@ -30,6 +30,7 @@ from atlantis.tasks.score import by_slice, scores_of
 from atlantis.training import provenance, train
 from atlantis.training import run as run_folder
 from atlantis.training import step as engine
+from atlantis.training.finished import open_finished
 from atlantis.training.order import Order, anchored, order_of
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
 from atlantis.training.state import state_steps
@@ -186,6 +187,12 @@ def test_a_base_that_is_missing_is_made_first(small_config: RunConfig, tmp_path:
     run = train(fine, build_base=True)
     assert (tmp_path / "out" / "experiments" / "made_first" / "checkpoints" / "final").is_dir()
     assert json.loads((run / "run.json").read_text())["base"]["path"].endswith("made_first/checkpoints/final")
+
+    shutil.rmtree(tmp_path / "out" / "experiments" / "made_first")
+    (tmp_path / "first.yaml").write_text(configs.dump(renamed(base, "made_first"), tmp_path))
+    with pytest.raises(UserError, match="made_first"):  # reading a run trains nothing
+        open_finished(run)
+    assert not (tmp_path / "out" / "experiments" / "made_first").exists()
 
 
 def test_the_city_vocabulary_grows_with_the_world(small_config: RunConfig) -> None:

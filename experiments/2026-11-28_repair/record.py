@@ -8,7 +8,7 @@ from atlantis.bench.protocol import runs_of
 from atlantis.bench.record import BenchRecord, write_record
 from atlantis.bench.scores import folder_of, numbers_of, scores_of
 from atlantis.config import digest
-from atlantis.report.record import portable_config, provenance
+from atlantis.report.record import made_with, portable_config
 from atlantis.sweep.results import MAP
 from atlantis.trust import checked_record
 
@@ -27,6 +27,6 @@ if __name__ == "__main__":
             old_pairs=method.old_pairs(method.default),
             strategy=method.parts(method.default), command=COMMAND,
             config_digest=digest(portable_config(made.runs[0])), scores=scores_of(numbers), numbers=numbers,
-            **provenance([checked_record(folder_of(run)) for run in made.runs]),
+            **made_with([checked_record(folder_of(run)) for run in made.runs]),
         )  # fmt: skip
         print(write_record(Path(__file__).with_name("records"), record))

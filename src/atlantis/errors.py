@@ -39,6 +39,11 @@ class PartFailed(UserError):
     """Some of the work could not be done; the rest is done and written. The command line exits with code 1."""
 
 
+def without_remedy(message: object) -> str:
+    """What is wrong, without what to do about it: a message of ours is "what is wrong; what to do"."""
+    return str(message).partition(";")[0]
+
+
 def in_a_line(error: BaseException) -> str:
     """The first line of an error's message, shortened; its type's name where it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0][:120]

@@ -18,7 +18,7 @@ from atlantis.errors import UserError
 from atlantis.model.checkpoint import load_checkpoint
 from atlantis.names import ALL, REAL
 from atlantis.progress import bar
-from atlantis.readout.analysis import READERS
+from atlantis.readout.analysis import readings_of
 from atlantis.readout.files import rows_where, write_tables
 from atlantis.readout.generate import answers
 from atlantis.readout.source import open_checkpoint
@@ -64,8 +64,7 @@ def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
                 for part, values in by_slice(of_answers, name).items()
             ]
             features = source.features(world, layers)
-            for protocol, read in READERS.items():
-                reading = read(features, world, config.probe)
+            for protocol, reading in readings_of(features, world, config.probe).items():
                 probes.append(reading.dynamics.assign(alpha=alpha, protocol=protocol))
             progress.advance(note=f"alpha {alpha:g}")
     digest = artifacts.digest_of({"alphas": list(alphas), "probe": config.probe.model_dump()})

@@ -33,16 +33,16 @@ PROTOCOLS = ("degrees", "sphere")
 OLD_PROTOCOLS = {"seed": "degrees"}
 """What runs, records and scripts before 2026-11-28 call a protocol, and its name."""
 
-SPLITS = ("train", "test", "virtual", "unused", "validation")
+USES = ("train", "test", "virtual", "unused", "validation")
 """What a row of the training log, or a city of the probe, was used for."""
 
 TITLES = ("all real cities", "real cities", "world", "new", "change of real")
 """What tables and pages call some of these; "world" is one half of a slice's title, "new" a word for virtual cities."""
 
-RESERVED = frozenset({REAL, OLD, ALL, ANSWERS, *SLICES, *PROTOCOLS, *OLD_PROTOCOLS, *SPLITS, *TITLES})
+RESERVED = frozenset({REAL, OLD, ALL, ANSWERS, *SLICES, *PROTOCOLS, *OLD_PROTOCOLS, *USES, *TITLES})
 """Names of ours, in small letters. None is the name of a region, however that is written."""
 
-TASK_COLUMNS = "task "
+TASK_PREFIX = "task "
 """Columns of answers begin with this; a region, which may have a column of its own, must not."""
 
 
@@ -53,7 +53,7 @@ def protocol_named(name: str) -> str:
 
 def is_reserved(name: str) -> bool:
     """Whether a region of this name would be taken for something of ours."""
-    return _plain(name) in RESERVED or _plain(name).startswith(TASK_COLUMNS)
+    return _plain(name) in RESERVED or _plain(name).startswith(TASK_PREFIX)
 
 
 def own_region_name(name: str, taken: Container[str]) -> str:
@@ -63,7 +63,7 @@ def own_region_name(name: str, taken: Container[str]) -> str:
     """
     if not is_reserved(name):
         return name
-    shown = f"region {name}" if _plain(name).startswith(TASK_COLUMNS) else f"{name} (region)"
+    shown = f"region {name}" if _plain(name).startswith(TASK_PREFIX) else f"{name} (region)"
     while shown in taken:
         shown += " (region)"
     return shown

@@ -16,8 +16,8 @@ import pandas as pd
 
 from atlantis import trust
 from atlantis.artifacts import damage
-from atlantis.config import load
-from atlantis.errors import UserError
+from atlantis.config import load_of_run
+from atlantis.errors import UserError, without_remedy
 from atlantis.lookup import OUTPUTS, run_folder
 from atlantis.model.checkpoint import checkpoint_folders, load_checkpoint, probed_task
 from atlantis.names import ANSWERS, REAL
@@ -60,7 +60,7 @@ class Run:
     @cached_property
     def config(self) -> RunConfig:
         """The run's settings; no code that they name is imported."""
-        config = load(self.path / "config.yaml", own_code=False)
+        config = load_of_run(self.path)
         trust.check_config(self.path, trust.read_record(self.path), config)
         return config
 
@@ -70,7 +70,7 @@ class Run:
         return world_of(self.path, self.config)
 
     @cached_property
-    def data(self) -> run_data.Run:
+    def data(self) -> run_data.RunData:
         """All numbers of the run, as the report reads them."""
         return run_data.load(self.path)
 
@@ -151,7 +151,7 @@ class Run:
         if not path.is_file():
             raise UserError(f"{path}: is not there; {again}")
         if problem := damage(path.parent):
-            raise UserError(f"{problem.partition(';')[0]}; {again} anew")
+            raise UserError(f"{without_remedy(problem)}; {again} anew")
         return read_table(path)
 
     @property

@@ -24,6 +24,9 @@ from atlantis.fields import READ_ONLY, Count, Int, OwnStrategySettings, Positive
 from atlantis.names import MAX_CITIES
 from atlantis.strategies.registry import checked_settings
 
+SEEDED = ("dataset.seed", "model.seed", "training.seed")
+"""What a seed of a study, a sweep or the benchmark sets: pairs drawn, a new model's weights, the order of batches."""
+
 MOST_BYTES = 200
 """Of a name, in UTF-8: a folder's may have 255, and beside it lie files whose names begin with it."""
 
@@ -337,8 +340,8 @@ def _strategy(value: Any, info: ValidationInfo) -> StrategySettings:
     return checked_settings(value)
 
 
-Strategy = Annotated[StrategySettings, PlainValidator(_strategy)]
-_LIST = TypeAdapter(list[Strategy])
+_Strategy = Annotated[StrategySettings, PlainValidator(_strategy)]
+_LIST = TypeAdapter(list[_Strategy])
 
 
 def _strategies(value: Any, info: ValidationInfo) -> StrategySettings | list[StrategySettings]:

@@ -22,7 +22,7 @@ from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.progress import printable
 from atlantis.reading import by_step, read_json
-from atlantis.readout.catalogue import METRICS
+from atlantis.readout.catalogue import title_of
 from atlantis.tasks.score import Score, scores_of
 from atlantis.trust import read_record
 
@@ -67,7 +67,7 @@ def score_table(scores: Sequence[Score]) -> RenderableType:
 def _score_table(scores: Sequence[Score], task: str) -> Table:
     mine = {(score.slice, score.metric): score for score in scores if score.task == task}
     units = {score.metric: score.unit for score in mine.values()}
-    titles = [f"{_title(metric)} {unit or ''}".rstrip() for metric, unit in units.items()]
+    titles = [f"{title_of(metric)} {unit or ''}".rstrip() for metric, unit in units.items()]
     table = Table("slice", "n", *map(printable, titles), title=printable(f"{task} scores"))
     for column in table.columns[1:]:
         column.justify = "right"
@@ -76,10 +76,6 @@ def _score_table(scores: Sequence[Score], task: str) -> Table:
         n = next(score.n for score in row if score)
         table.add_row(Text(printable(name)), f"{n:,}", *map(_score_text, row))
     return table
-
-
-def _title(metric: str) -> str:
-    return METRICS[metric].title if metric in METRICS else metric
 
 
 def _score_text(score: Score | None) -> str:
@@ -221,11 +217,11 @@ def _dataset(path: Path) -> RenderableType:
 
 
 def _run(path: Path) -> RenderableType:
-    from atlantis.config import load
+    from atlantis.config import load_of_run
 
     facts: dict[str, Any] = {"run": str(path)}
     if (path / "config.yaml").is_file():
-        config = load(path / "config.yaml", own_code=False)
+        config = load_of_run(path)
         facts |= {"description": config.description} if config.description else {}
         facts |= {
             "base": config.base or "none (from scratch)",

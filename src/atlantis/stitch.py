@@ -33,8 +33,7 @@ def stitch(
 
     `stitched` has a row per step, lower model, cut, map and slice, `parts` one per part of the model that was put back
     or kept alone, at the last step. At the last step there are also two controls: permuted maps, and an untrained model
-    below. `steps`: which
-    checkpoints (default: the last).
+    below. `steps`: which checkpoints (default: the last).
 
     Raises UserError for a run that is not finished, was not fine-tuned, or lacks one of the steps.
     """

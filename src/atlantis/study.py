@@ -26,10 +26,9 @@ from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.progress import say
 from atlantis.report import run_data
-from atlantis.report.record import portable, portable_config, provenance
+from atlantis.report.record import made_with, portable, portable_config
 from atlantis.report.study_record import (
     RUNS,
-    SEEDED,
     SEEDS,
     Origin,
     StudyRecord,
@@ -38,6 +37,7 @@ from atlantis.report.study_record import (
     read_record,
     write_record,
 )
+from atlantis.settings import SEEDED
 from atlantis.sweep import Backend, Outcome, Planned, Sweep
 
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def record_of(run: StudyRun) -> StudyRecord:
         full_steps=total_steps(training, sum(about["dataset"]["counts"]["train"].values())),
         evaluations=evaluations_of(data),
         intervals=2,
-        **provenance([about]),
+        **made_with([about]),
     )
 
 

@@ -195,7 +195,7 @@ def checked_record(run: Path) -> dict[str, Any]:
     """
     record = read_record(run)
     if "config" in record and (run / CONFIG).is_file():
-        check_config(run, record, configs.load(run / CONFIG, own_code=False))
+        check_config(run, record, configs.load_of_run(run))
     if problem := log_problem(run, record):
         raise UserError(f"{problem}; `atlantis train {run / CONFIG} --resume` repairs it, or says why it cannot")
     return record

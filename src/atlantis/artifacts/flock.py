@@ -31,7 +31,7 @@ REFUSED = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EI
 LONGEST = 512
 
 MOMENT = 0.02
-"""Seconds until a lock is tried again that was refused: who asks whether it is held (is_held) holds it for an instant."""
+"""Seconds until a refused lock is tried again: who asks whether it is held (`is_held`) holds it for an instant."""
 
 TRIES = 5
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from atlantis.names import REAL
 from atlantis.readout.activations import probe_features
-from atlantis.readout.compared import Places, like
+from atlantis.readout.compared import SeenPlaces, like
 from atlantis.readout.probes import read_sphere
 from atlantis.readout.source import open_checkpoint
 from atlantis.readout.splits import folds
@@ -58,7 +58,7 @@ def constant_km(world: World) -> dict[str, float]:
 
 
 def _by_region(world: World, features: np.ndarray, probe: ProbeConfig) -> dict[str, float]:
-    places = Places(world, features, read_sphere(features, world, probe).fits, folds(world, probe))
+    places = SeenPlaces(world, features, read_sphere(features, world, probe).fits, folds(world, probe))
     return {name: float(places.km[ids].mean()) for name, ids in _regions(world).items()}
 
 

@@ -62,10 +62,10 @@ class Tested:
 
 def judged(boards: Sequence[Board]) -> list[Tested]:
     """All hypotheses on the boards of one tier. One that lacks its records counts in the family, with a p of 1."""
-    compared = {hypothesis: _compared(boards, hypothesis) for hypothesis in HYPOTHESES}
-    p_values = {hypothesis: _p(comparison) for hypothesis, comparison in compared.items()}
+    by_hypothesis = {hypothesis: _compared(boards, hypothesis) for hypothesis in HYPOTHESES}
+    p_values = {hypothesis: _p(comparison) for hypothesis, comparison in by_hypothesis.items()}
     adjusted = holm(p_values)
-    return [Tested(hypothesis, comparison, adjusted[hypothesis]) for hypothesis, comparison in compared.items()]
+    return [Tested(hypothesis, comparison, adjusted[hypothesis]) for hypothesis, comparison in by_hypothesis.items()]
 
 
 def _p(comparison: Comparison | None) -> float:

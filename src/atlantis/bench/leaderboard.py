@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 
-from atlantis.bench import first_page
+from atlantis.bench import first_protocol
 from atlantis.bench.advice import what_to_use
 from atlantis.bench.cells import (
     answers_before_and_after,
@@ -100,8 +100,8 @@ def page(records: Sequence[BenchRecord], pictures: str | None = "images") -> str
     Raises UserError for records of two protocols.
     """
     first = protocol_of(records) == 1
-    sections: tuple[Sections, ...] = (first_page.scores,) if first else (_differences, _firmness, _price)
-    parts = [(first_page.INTRODUCTION if first else INTRODUCTION).format(n=len(records))]
+    sections: tuple[Sections, ...] = (first_protocol.scores,) if first else (_differences, _firmness, _price)
+    parts = [(first_protocol.INTRODUCTION if first else INTRODUCTION).format(n=len(records))]
     of_records = boards(records)
     for tier in dict.fromkeys(board.tier for board in of_records):
         of_tier = [board for board in of_records if board.tier == tier]

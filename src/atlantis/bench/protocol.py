@@ -29,7 +29,7 @@ from atlantis.bench.scores import Numbers, folder_of, numbers_of, scores_of, seq
 from atlantis.bench.tiers import DEVELOPMENT_SEEDS
 from atlantis.errors import UserError
 from atlantis.progress import heading, say
-from atlantis.report.record import provenance
+from atlantis.report.record import made_with
 from atlantis.settings import RunConfig
 from atlantis.sweep import Backend, Outcome
 from atlantis.sweep.plan import Planned, sweep_of
@@ -358,7 +358,7 @@ def _write(
     facts: dict[str, Any] = {}
     if ended.numbers is not None:
         abouts = [checked_record(folder_of(run)) for run in case.runs]
-        facts |= provenance(abouts) | {"scores": scores_of(ended.numbers), "numbers": ended.numbers}
+        facts |= made_with(abouts) | {"scores": scores_of(ended.numbers), "numbers": ended.numbers}
         facts["processor_seconds"] = _processor_seconds(abouts)
         if ended.sequence is not None:
             facts |= {"sequence": ended.sequence, "continual": continual(ended.sequence.skills())}

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from atlantis.bench.chance import measured_answers_km, measured_chance_km
 from atlantis.bench.continual import Continual, above_chance
 from atlantis.bench.record import BenchRecord
-from atlantis.bench.scores import DAMAGE, OLD, REAL, FirstScores, Numbers, Scores, integration, learned
+from atlantis.bench.scores import DAMAGE, OLD_SLICE, REAL, FirstScores, Numbers, Scores, integration, learned
 from atlantis.bench.tiers import SHIPPED_CITY, WARM_START
 from atlantis.errors import UserError
 from atlantis.scales import BELOW_ONE, IDENTITY, LOG, SHARE, Scale
@@ -39,7 +39,7 @@ KEPT_MAP, KEPT_ANSWERS, LEARNED, WITH_ANSWERS = "map kept", "answers kept", "lea
 MOVED = "turned or shifted"
 """Which records from before 2026-11-28 do not tell apart."""
 
-OLD_ANSWERS = f"task {OLD}"
+OLD_ANSWERS = f"task {OLD_SLICE}"
 """What the model answers to pairs of real cities: the task that was learned first."""
 OLD_ANSWERS_START = f"{OLD_ANSWERS} at the start"
 OF_CONSTANT = " of a constant"
@@ -119,7 +119,7 @@ def _map_kept(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScore
 
 
 def _answers_kept(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores) -> float | None:
-    return _kept(_answers_start(record, numbers), numbers.task_km.get(OLD))
+    return _kept(_answers_start(record, numbers), numbers.task_km.get(OLD_SLICE))
 
 
 def _learned(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores) -> float | None:
@@ -131,7 +131,7 @@ def _constant(name: str) -> Reader:
     """Of a slice. That of old answers is not in a record: it follows from the error at the start, and its skill."""
 
     def read(record: BenchRecord, numbers: Numbers, scores: Scores | FirstScores) -> float | None:
-        if name != OLD:
+        if name != OLD_SLICE:
             return numbers.constant_km.get(name)
         start, skill = numbers.answers_km_start, numbers.answers_skill_start
         return start / (1 - skill) if start is not None and skill is not None and skill < 1 else None

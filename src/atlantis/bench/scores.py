@@ -29,7 +29,7 @@ from atlantis.bench.scenarios import Case
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
 from atlantis.names import REAL, SLICES
-from atlantis.report.run_data import load as load_run
+from atlantis.report import run_data
 from atlantis.settings import RunConfig, Settings
 from atlantis.statistics import hypervolume
 from atlantis.sweep.results import MAP
@@ -37,7 +37,7 @@ from atlantis.tasks import Questions, task_of
 from atlantis.tasks.score import OLD_TASK, constant_error
 from atlantis.world.of_run import world_of
 
-OLD = "world-world"
+OLD_SLICE = SLICES[0]
 DAMAGE = ("lost", "bent", "turned", "shifted")
 """Of these a run's table has those that were known when it was probed; before `shifted`, `turned` has it within."""
 
@@ -130,8 +130,8 @@ def numbers_of(case: Case) -> Numbers:
     config = case.runs[-1]
     world = world_of(folder_of(config), config)
     end = _last_step(last)
-    answers_start = load_run(folder_of(case.runs[0])).scores
-    answers_end = answers_start if len(case.runs) == 1 else load_run(folder_of(config)).scores
+    answers_start = run_data.load(folder_of(case.runs[0])).scores
+    answers_end = answers_start if len(case.runs) == 1 else run_data.load(folder_of(config)).scores
     task_km = _by_group(last, "task_km", end)
     constant = constant_km(Dataset.build(world, config.dataset))
     km = {
@@ -144,9 +144,9 @@ def numbers_of(case: Case) -> Numbers:
         km_start=km["start"],
         km_end=km["end"],
         km_untrained=_by_group(first, "km_untrained", 0)[REAL],
-        answers_km_start=_by_group(first, "task_km", 0).get(OLD),
-        answers_skill_start=_answers(answers_start, 0, "skill").get(OLD),
-        answers_skill_end=_answers(answers_end, end, "skill").get(OLD),
+        answers_km_start=_by_group(first, "task_km", 0).get(OLD_SLICE),
+        answers_skill_start=_answers(answers_start, 0, "skill").get(OLD_SLICE),
+        answers_skill_end=_answers(answers_end, end, "skill").get(OLD_SLICE),
         readable=_answers(answers_end, end, "parsed"),
         penalty_km=float(task_of(OLD_TASK).penalty),
         task_km=task_km,
@@ -198,17 +198,13 @@ def _ratios(table: pd.DataFrame, real_km: float) -> dict[str, float]:
 
 def constant_km(dataset: Dataset) -> dict[str, float]:
     """For each slice that is trained on, the mean error on its held-out pairs of the median of its training pairs."""
-    train, held_out = dataset.splits["train"], _held_out(dataset)
+    train, held_out = dataset.splits["train"], dataset.held_out
     errors = {}
     for number, name in enumerate(SLICES):
         seen, asked = train.answer[train.slice == number], held_out.answer[held_out.slice == number]
         if len(seen) and len(asked):
             errors[name] = constant_error(train.tasks[0], seen, asked)
     return errors
-
-
-def _held_out(dataset: Dataset) -> Questions:
-    return dataset.splits.get("test") or dataset.splits["validation"]
 
 
 def former_km(case: Case) -> dict[str, float]:
@@ -226,7 +222,7 @@ def former_km(case: Case) -> dict[str, float]:
     moved = np.flatnonzero((before.lon[:n] != now.lon[:n]) | (before.lat[:n] != now.lat[:n]))
     if not len(moved):
         return {}
-    asked = _held_out(Dataset.build(now, last.dataset))
+    asked = Dataset.build(now, last.dataset).held_out
     asked = asked[np.flatnonzero(np.isin(asked.cities, moved).any(axis=1) & (asked.cities < n).all(axis=1))]
     if not len(asked):
         return {}

@@ -16,7 +16,7 @@ from scipy import stats
 
 from atlantis.bench.choice import choose
 from atlantis.bench.record import Trial
-from atlantis.bench.scores import OLD, Numbers, scores_of
+from atlantis.bench.scores import OLD_SLICE, Numbers, scores_of
 from atlantis.bench.standing import Board, Standing
 
 CONFIDENCE = 0.95
@@ -85,12 +85,12 @@ def _points(standing: Standing, factor: float) -> np.ndarray | None:
 
 def with_penalty(numbers: Numbers, factor: float) -> Numbers | None:
     """The numbers if an unreadable answer counted `factor` times the penalty at the end; None if it is not known."""
-    skill, old = numbers.answers_skill_end, numbers.task_km.get(OLD)
+    skill, old = numbers.answers_skill_end, numbers.task_km.get(OLD_SLICE)
     if numbers.penalty_km is None or skill is None or old is None or not set(numbers.task_km) <= set(numbers.readable):
         return None
     less = numbers.penalty_km * (1 - factor)
     km = {name: value - (1 - numbers.readable[name]) * less for name, value in numbers.task_km.items()}
-    skill_end = 1 - (1 - skill) * km[OLD] / old if old > 0 else skill
+    skill_end = 1 - (1 - skill) * km[OLD_SLICE] / old if old > 0 else skill
     return numbers.model_copy(update={"task_km": km, "answers_skill_end": skill_end})
 
 

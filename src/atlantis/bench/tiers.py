@@ -19,7 +19,7 @@ from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.bench.methods import METHODS
 from atlantis.bench.scenarios import SCENARIOS, Case, Setup
-from atlantis.settings import RunConfig
+from atlantis.settings import SEEDED, RunConfig
 from atlantis.world.cities import shipped_cities
 
 SHIPPED, SHIPPED_CITY = "pretrained/dist_100k_1M_20epochs", "pretrained/city_dist_100k"
@@ -126,7 +126,7 @@ class Tier:
         for start, config in PRETRAINING.items() if self.pretrained else ():
             file = configs.find(config)
             for seed in seeds:
-                of_seed = [f"{section}.seed={seed}" for section in ("dataset", "model", "training")]
+                of_seed = [f"{key}={seed}" for key in SEEDED]
                 base = configs.load(file, [f"output_root={setup.config.output_root}", *of_seed])
                 made.append(base.model_copy(update={"name": f"bench_{start}base_seed{seed}"}))
         return made

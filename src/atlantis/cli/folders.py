@@ -90,9 +90,9 @@ def dataset_of(model: Path, dataset: Path | None, output_root: Path) -> Dataset:
         return Dataset.load(named if not dataset.exists() and named.is_dir() else dataset)
     for folder in (model, model.parent.parent):
         if (folder / "config.yaml").is_file():
-            from atlantis.config import load
+            from atlantis.config import load_of_run
             from atlantis.world.of_run import world_of
 
-            config = load(folder / "config.yaml", own_code=False)
+            config = load_of_run(folder)
             return Dataset.build(world_of(folder, config), config.dataset)
     raise UserError(f"{model}: has no config.yaml that says what it was trained on; name a dataset after it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -82,13 +81,16 @@ def train(
     if extend is not None and build_base:
         raise UserError("--build-base and --extend: a run that is made longer has its base already; leave one out")
     if extend is not None:
-        run = _extended(run_of(config, output_root), extend, overrides, resume, strict, fork)
+        from atlantis.training import extend_run
+
+        finished = run_of(config, output_root)
+        run = extend_run(finished, extend, overrides or (), resume=resume, strict=strict, fork=fork)
     else:
         # A mistake in the config is reported before PyTorch is imported.
         settings = load(config_or_run(config, output_root), with_root(overrides, output_root))
         from atlantis.training import train as run_training
 
-        run = run_training(settings, resume, strict, fork, build_base)
+        run = run_training(settings, resume=resume, strict=strict, fork=fork, build_base=build_base)
     if not report:
         print(run)
         return
@@ -101,12 +103,6 @@ def train(
         raise PartFailed(
             f"{run}: the run is trained and finished, but has no report: {reason}. `atlantis report {run}` tries again"
         ) from error
-
-
-def _extended(run: Path, steps: int, overrides: list[str] | None, resume: bool, strict: bool, fork: bool) -> Path:
-    from atlantis.training import extend_run
-
-    return extend_run(run, steps, overrides or (), resume, strict, fork)
 
 
 def _stop_when_stdin_ends() -> None:

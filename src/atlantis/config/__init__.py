@@ -5,7 +5,7 @@ Use: `load("configs/demo.yaml", ["training.max_steps=20"]).training.batch_size`.
 
 from atlantis.config.digests import BOOKKEEPING, difference, digest, flat
 from atlantis.config.explain import checked
-from atlantis.config.files import changed, dump, find, known_configs, load, load_with
+from atlantis.config.files import changed, dump, find, known_configs, load, load_of_run, load_with
 
 __all__ = [
     "BOOKKEEPING",
@@ -18,5 +18,6 @@ __all__ = [
     "flat",
     "known_configs",
     "load",
+    "load_of_run",
     "load_with",
 ]

@@ -15,7 +15,7 @@ from typing import Any
 
 from atlantis import yaml12
 from atlantis.config.explain import Place
-from atlantis.config.overrides import FILES, anchor_files, make_way, overridden
+from atlantis.config.overrides import FILES, make_absolute, make_way, overridden
 from atlantis.errors import UserError
 from atlantis.fields import READ_ONLY, Settings, did_you_mean, shown
 from atlantis.reading import read_text
@@ -73,6 +73,11 @@ def load(path: Path | str, overrides: Sequence[str] = (), own_code: bool = True)
     return load_with(path, overrides, own_code=own_code)[0]
 
 
+def load_of_run(folder: Path) -> RunConfig:
+    """The config in a run's folder. Nothing of one's own is imported for it: somebody else may have made the folder."""
+    return load(folder / "config.yaml", own_code=False)
+
+
 def load_with(
     path: Path | str, overrides: Sequence[str] = (), extra: Sequence[str] = (), own_code: bool = True
 ) -> tuple[RunConfig, dict[str, Any]]:
@@ -115,7 +120,7 @@ def _read_with_parents(path: Path, seen: tuple[Path, ...]) -> tuple[dict[str, An
         raise UserError(f"{path}: extends itself: {' -> '.join(p.name for p in (*seen, path))}; break the circle")
     data, lines = _read(path)
     places: dict[Keys, Place] = {keys: (str(path), line) for keys, line in lines.items() if keys}
-    anchor_files(data, path.parent)
+    make_absolute(data, path.parent)
     if "extends" not in data:
         return data, places
     parent, where = data.pop("extends"), f"{path}:{lines['extends',]}: extends"

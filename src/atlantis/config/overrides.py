@@ -71,7 +71,7 @@ def _override(data: dict[str, Any], places: dict[Keys, Place], override: str, fo
     for place in [place for place in places if place[: len(keys)] == keys]:
         del places[place]
     places[keys] = (override, None)
-    anchor_files(data, folder)
+    make_absolute(data, folder)
 
 
 def _step(inner: Any, part: str, keys: Keys, override: str) -> str | int:
@@ -96,7 +96,7 @@ def _default(keys: Keys) -> Any:
     return value if isinstance(value, list) else {}
 
 
-def anchor_files(data: dict[str, Any], folder: Path) -> None:
+def make_absolute(data: dict[str, Any], folder: Path) -> None:
     """Make the files named in `data` absolute, in place; a relative name is meant relative to `folder`."""
     for *parents, key in FILES:
         inner: Any = data

@@ -10,7 +10,7 @@ import numpy as np
 from atlantis import yaml12
 from atlantis.markdown import table
 from atlantis.names import SLICES
-from atlantis.tasks import Task
+from atlantis.tasks import Task, are_distances
 from atlantis.tasks.form import ABSENT
 
 WHAT = {
@@ -110,7 +110,7 @@ def _readme_of_parts(record: Mapping[str, Any], tasks: Sequence[Task]) -> str:
     config = record["config"]
     rows = [[part["task"], _cities(part["cities"]), f"{part['n_train']:,}"] for part in config["parts"]]
     about = "\n".join(_about(task) for task in tasks)
-    columns = DISTANCES if [task.name for task in tasks] == ["distance"] else OF_TASKS
+    columns = DISTANCES if are_distances(tasks) else OF_TASKS
     return f"""# {record["name"]}
 
 Questions of {len(tasks)} {"task" if len(tasks) == 1 else "tasks"}. World: digest `{record["world_digest"]}`.

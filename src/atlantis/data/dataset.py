@@ -39,7 +39,7 @@ from atlantis.errors import UserError
 from atlantis.names import SLICES
 from atlantis.reading import read_json
 from atlantis.settings import DatasetConfig
-from atlantis.tasks import Questions, Task, task_digest
+from atlantis.tasks import Questions, Task, are_distances, task_digest
 from atlantis.tasks.form import ABSENT
 from atlantis.tasks.task import Keys
 
@@ -90,6 +90,14 @@ class Dataset:
     def tasks(self) -> tuple[Task, ...]:
         """The tasks of the training split, in the order of the config's parts."""
         return self.splits["train"].tasks
+
+    @property
+    def held_out(self) -> Questions:
+        """The test split; the validation split where there is none. Raises UserError if there is neither."""
+        for name in ("test", "validation"):
+            if name in self.splits:
+                return self.splits[name]
+        raise UserError(f"dataset {self.name}: it has neither test nor validation pairs; set n_test")
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
@@ -228,7 +236,7 @@ def _config_record(config: DatasetConfig) -> dict[str, Any]:
 
 
 def _columns(tasks: Sequence[Task]) -> dict[str, str]:
-    return COLUMNS if [task.name for task in tasks] == ["distance"] else TASK_COLUMNS
+    return COLUMNS if are_distances(tasks) else TASK_COLUMNS
 
 
 def _features(columns: Mapping[str, str]) -> dict[str, Any]:
@@ -268,7 +276,7 @@ def _batches(questions: Questions) -> Iterator[pa.RecordBatch]:
     for start in range(0, len(questions), ROWS_PER_BATCH):
         rows = questions[start : start + ROWS_PER_BATCH]
         arrays = _texts(rows) | {"slice": names.take(pa.array(rows.slice))}
-        if columns is COLUMNS:
+        if are_distances(questions.tasks):
             cities = np.ascontiguousarray(rows.cities.T)
             arrays |= {"first": pa.array(cities[0]), "second": pa.array(cities[1]), "km": pa.array(rows.answer)}
         else:
@@ -296,7 +304,7 @@ def _columns_of(task: Task, questions: Questions) -> dict[str, pa.Array]:
 def _fingerprint(questions: Questions) -> str:
     """16 hexadecimal digits by which `datasets` names cached results, from the rows alone."""
     digest = hashlib.sha256(f"atlantis {FORMAT}".encode())
-    if _columns(questions.tasks) is not COLUMNS:
+    if not are_distances(questions.tasks):
         digest.update(questions.task.tobytes() + repr([task.name for task in questions.tasks]).encode())
     for column in (*questions.cities.T, questions.answer):
         digest.update(np.ascontiguousarray(column, dtype="<i4").tobytes())
@@ -315,7 +323,7 @@ def _read_split(path: Path, tasks: tuple[Task, ...]) -> Questions:
             if slices.null_count or any(table[key].null_count for key in columns):
                 raise pa.ArrowInvalid("a value is missing")
             part = slices.to_numpy().astype(np.uint8)
-            if columns is COLUMNS:
+            if are_distances(tasks):
                 cities = np.empty((len(table), 2), np.int32)
                 cities[:, 0], cities[:, 1] = table["first"].to_numpy(), table["second"].to_numpy()
                 return Questions.of(tasks[0], cities, table["km"].to_numpy(), part)

@@ -34,8 +34,8 @@ def probe_features(
     """The probe's features of cities `ids` (n,): float32 (n, 3 * len(layers) * D).
 
     The prompt is `<bos>dist(c_{id},c_` (with city tokens `<bos>dist(c_{id},`), or what the form of another task has in
-    its place. Taken are the outputs of the named
-    blocks (counted from 0, no final norm), side by side, at the last three tokens, side by side.
+    its place. The features are the outputs of the named blocks (counted from 0, no final norm) at the last three
+    tokens, side by side.
     """
     return probe_states(model, vocabulary, ids, layers, batch=batch, form=form).reshape(len(ids), -1)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Num
 
 from atlantis import artifacts, limits, trust
 from atlantis import config as configs
-from atlantis.errors import PartFailed, UserError
+from atlantis.errors import PartFailed, UserError, without_remedy
 from atlantis.model.checkpoint import checkpoint_folders, probed_task
 from atlantis.names import ANSWERS, REAL
 from atlantis.progress import bar, say
@@ -59,6 +60,13 @@ def probe_checkpoint(
     """
     config = config or ProbeConfig()
     features = open_source(checkpoint, world).features(world, config.layers)
+    return readings_of(features, world, config, estimator)
+
+
+def readings_of(
+    features: Num[np.ndarray, "n_cities p"], world: World, config: ProbeConfig, estimator: Regressor | None = None
+) -> dict[str, Reading]:
+    """Each protocol's reading of the features, by its name."""
     return {name: read(features, world, config, estimator) for name, read in READERS.items()}
 
 
@@ -125,12 +133,12 @@ def _read(
     with the first.
     """
     measures = Measures(world, config, _task_of(checkpoints), std) if config.measures else None
-    readings: dict[int, dict[str, Reading]] = {}
+    by_step: dict[int, dict[str, Reading]] = {}
     problems: dict[int, UserError] = {}
     neighbours: dict[int, pd.DataFrame] = {}
     n_bytes = 1  # that a checkpoint takes
 
-    def read(step: int, measures: Measures | None) -> tuple[dict[str, Reading], Measures | None] | UserError:
+    def read_checkpoint(step: int, measures: Measures | None) -> tuple[dict[str, Reading], Measures | None] | UserError:
         checkpoint = checkpoints[step]
         try:
             source = open_checkpoint(checkpoint, world)
@@ -146,38 +154,38 @@ def _read(
         states = source.states(np.arange(len(world)), layers)
         n_bytes = max(n_bytes, TIMES_STATES * states.nbytes)
         features = block_features(states, [layers.index(layer) for layer in config.layers])
-        found = {name: read(features, world, config) for name, read in READERS.items()}
+        readings = readings_of(features, world, config)
         if measures:
-            measures.read(step, source.model, source.vocabulary, states, found["sphere"].fits)
+            measures.read(step, source.model, source.vocabulary, states, readings["sphere"].fits)
             measures.add_scores(scores)
             if step in (min(checkpoints), max(checkpoints)):
                 neighbours[step] = neighbour_table(step, features)
-        return found, measures
+        return readings, measures
 
-    def note(step: int, found: tuple[dict[str, Reading], Measures | None] | UserError) -> None:
+    def note(step: int, result: tuple[dict[str, Reading], Measures | None] | UserError) -> None:
         progress.advance(note=f"step {step}")
-        if isinstance(found, UserError):
-            problems[step] = found
+        if isinstance(result, UserError):
+            problems[step] = result
             return
-        readings[step] = found[0]
-        if measures and found[1] and found[1] is not measures:
-            measures.add(found[1])
+        by_step[step], measured = result
+        if measures and measured and measured is not measures:
+            measures.add(measured)
 
     with bar("probing checkpoints", len(checkpoints)) as progress:
         # The first that can be read comes alone, for the others are compared with it.
         left = list(checkpoints)
-        while left and not readings:
+        while left and not by_step:
             step = left.pop(0)
-            note(step, *side_by_side(lambda first: read(first, measures), [step]))
-        if readings and min(readings) == min(done, default=-1):
+            note(step, *side_by_side(lambda first: read_checkpoint(first, measures), [step]))
+        if by_step and min(by_step) == min(done, default=-1):
             left = [step for step in left if step not in done]
         most = max(1, min(AT_ONCE, min(BUDGET, limits.memory_bytes() // 2) // n_bytes))
-        others = as_they_come(lambda step: read(step, measures and measures.another()), left, most=most)
-        for step, found in zip(left, others, strict=True):
-            note(step, found)
-    if not readings:
+        others = as_they_come(lambda step: read_checkpoint(step, measures and measures.another()), left, most=most)
+        for step, result in zip(left, others, strict=True):
+            note(step, result)
+    if not by_step:
         return {}, problems
-    tables = {name: _stacked({step: found[name] for step, found in readings.items()}) for name in READERS}
+    tables = {name: _stacked({step: readings[name] for step, readings in by_step.items()}) for name in READERS}
     if measures:
         tables["map"] = {
             "measures.parquet": measures.table(),
@@ -271,7 +279,7 @@ def _write(run: Path, config: ProbeConfig, tables: dict[str, Tables]) -> None:
     for name, files in tables.items():
         folder, digest = analysis_folder(run, name), _digest(config, _steps(tables), name)
         if (folder / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(folder)):
-            say(f"damaged: {problem.partition(';')[0]}; kept as {artifacts.set_aside(folder).name} and made again")
+            say(f"damaged: {without_remedy(problem)}; kept as {artifacts.set_aside(folder).name} and made again")
         with artifacts.new_folder(folder, kind="analysis", digest=digest, overwrite=True) as aside:
             write_tables(files, aside)
 
@@ -298,7 +306,7 @@ def probe_run(run: Path | str, measures: bool | None = None) -> None:
         raise UserError(f"{run}: no such folder; give a run's folder, such as outputs/experiments/demo")
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
-    config = configs.load(run / "config.yaml", own_code=False)
+    config = configs.load_of_run(run)
     trust.check_config(run, trust.read_record(run), config)
     probe = config.probe if measures is None else config.probe.model_copy(update={"measures": measures})
     artifacts.refuse_links(run)
@@ -318,8 +326,7 @@ def probe_folder(
     def read() -> tuple[dict[str, Reading], pd.DataFrame | None]:
         source = open_source(folder, world)
         features = source.features(world, config.layers)
-        readings = {name: read(features, world, config) for name, read in READERS.items()}
-        return readings, layer_table(source, world, config) if by_layer else None
+        return readings_of(features, world, config), layer_table(source, world, config) if by_layer else None
 
     if out is None:
         return read()

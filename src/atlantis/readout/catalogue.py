@@ -127,7 +127,7 @@ PROBES = [
            reading="half of the cities are nearer than this"),
 ]
 
-ANSWERS = [
+ANSWER_SCORES = [
     Metric("loss", "map", "loss", NATS, "low", LOG,
            what="mean cross-entropy of the tokens of answers",
            reading="0: sure and right"),
@@ -283,6 +283,6 @@ CHANCE = [*_chance("untrained", "untrained model"), *_chance("permuted", "permut
 
 _READINGS = sorted(READINGS, key=lambda metric: metric.unit)  # every skill, then every error in km
 METRICS: dict[str, Metric] = {
-    metric.name: metric for metric in [*PROBES, *ANSWERS, *_READINGS, *CHANCE, *NEW_CITIES, *DRIFT, *DAMAGE]
+    metric.name: metric for metric in [*PROBES, *ANSWER_SCORES, *_READINGS, *CHANCE, *NEW_CITIES, *DRIFT, *DAMAGE]
 }
 """By name, in the order in which they are shown."""

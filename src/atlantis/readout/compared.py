@@ -21,7 +21,7 @@ from atlantis.readout.activations import probe_features
 from atlantis.readout.catalogue import scale_of
 from atlantis.readout.damage import Anywhere, Displacement
 from atlantis.readout.integration import Island, find_islands
-from atlantis.readout.outputs import answer_distributions, old_prompts
+from atlantis.readout.outputs import answer_distributions, real_questions
 from atlantis.readout.placed import metrics
 from atlantis.readout.probes import read_sphere
 from atlantis.readout.ridge import Ridge, Sums, solve_ridge
@@ -55,7 +55,7 @@ def block_features(
     return states[:, :, list(layers)].reshape(len(states), -1).astype(np.float64)
 
 
-class Places:
+class SeenPlaces:
     """Where the probes of all folds, `fits`, see the cities: directions (n, 3), lon, lat and error `km` (n,).
 
     A real city is seen by the one probe that was not fitted on it; a virtual one by all, and their mean counts.
@@ -83,7 +83,7 @@ class Constants:
         self.real = slice(0, world.n_real)
         self.lon, self.lat = world.lon[self.real], world.lat[self.real]
         self.targets = unit_vectors(self.lon, self.lat)
-        self.prompts = old_prompts(world, config.seed, task)
+        self.prompts = real_questions(world, config.seed, task)
         self.compact = [region for region in world.virtual_regions if region.kind != "scattered"]
         self.anywhere = Anywhere(self.lon, self.lat, len(self.compact), config.seed) if self.compact else None
         self.islands: dict[str, list[Island]] = {}
@@ -106,7 +106,7 @@ class First(NamedTuple):
     step: int
     fits: tuple[Ridge, ...]
     answers: np.ndarray
-    places: Places
+    places: SeenPlaces
     clouds: dict[str, Cloud]
     subspaces: dict[str, np.ndarray]
     chance: dict[str, Chance]
@@ -153,24 +153,24 @@ class Compared:
 
     def _chance(self, features: np.ndarray) -> Chance:
         world, config = self.world, self.config
-        places = Places(world, features, read_sphere(features, world, config).fits, self.fold)
+        places = SeenPlaces(world, features, read_sphere(features, world, config).fits, self.fold)
         train, test = degrees_split(world, config)
         truth = np.stack([world.lon, world.lat], axis=1)
         fit = solve_ridge(Sums.of(features[train], truth[train]), config.alpha)
         scores = metrics(*truth[test].T, *fit.predict(features[test]).T)
         return Chance(places.km, {key: Estimate(scores[key], n=len(test)) for key in ("lon_r2", "lat_r2")})
 
-    def places(self, fits: Sequence[Ridge]) -> Places:
+    def places(self, fits: Sequence[Ridge]) -> SeenPlaces:
         """Where probes see this checkpoint's cities."""
-        return Places(self.world, self.features, fits, self.fold)
+        return SeenPlaces(self.world, self.features, fits, self.fold)
 
     @cached_property
-    def frozen(self) -> Places:
+    def frozen(self) -> SeenPlaces:
         """By the first checkpoint's probes."""
         return self.places(self.first.fits)
 
     @cached_property
-    def shifted(self) -> Places:
+    def shifted(self) -> SeenPlaces:
         """By the same, with the mean of the hidden states moved back to where it was."""
         first = self.first.clouds[self.constants.layer]
         return self.places(shift_back(self.first.fits, self.cloud, first, self.fold))

@@ -14,7 +14,6 @@ from atlantis.data.draw import Where
 from atlantis.data.encoding import check_symbols
 from atlantis.data.mixture import Part, held_out_cross, new_to
 from atlantis.data.rows import Rows
-from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.checkpoint import check_dataset, load_checkpoint
 from atlantis.model.fast.shared import shared_logits
@@ -51,7 +50,7 @@ def evaluation_questions(
     other new cities before. If a task still has no questions about real cities, they are drawn at random, and the note
     that is returned beside the items says so.
     """
-    pools, note = [_held_out(dataset)], "held-out pairs of the run's dataset"
+    pools, note = [dataset.held_out], "held-out pairs of the run's dataset"
     if dataset.kind == "mixed":
         pools.append(held_out_cross(world, dataset.config))
         note += ", and of the cross dataset it draws from"
@@ -77,7 +76,7 @@ def evaluation_questions(
 
 def shared_questions(world: World, config: DatasetConfig, of: World) -> Questions:
     """Held-out questions of a dataset of the world `of`, about cities that have the same ids and places in `world`."""
-    held_out = _held_out(Dataset.build(of, config))
+    held_out = Dataset.build(of, config).held_out
     n = min(len(world), len(of))
     same = (world.lon[:n] == of.lon[:n]) & (world.lat[:n] == of.lat[:n]) & (world.is_virtual[:n] == of.is_virtual[:n])
     shared = np.append(np.pad(same, (0, len(of) - n)), True)  # the last is for ABSENT, which is -1
@@ -90,14 +89,6 @@ def _lacking(own: Questions, old: Questions) -> Questions:
     return old[np.array([(old.tasks[i].name, k) not in kinds for i, k in zip(old.task, old.slice, strict=True)])]
 
 
-def _held_out(dataset: Dataset) -> Questions:
-    """The test split; the validation split where there is none."""
-    for name in ("test", "validation"):
-        if name in dataset.splits:
-            return dataset.splits[name]
-    raise UserError(f"dataset {dataset.name}: it has neither test nor validation pairs; set n_test")
-
-
 def evaluate_checkpoint(checkpoint: Path | str, dataset: Dataset) -> list[Score]:
     """Scores of a checkpoint on a dataset's test split, by task and slice.
 
@@ -107,7 +98,7 @@ def evaluate_checkpoint(checkpoint: Path | str, dataset: Dataset) -> list[Score]
     check_dataset(Path(checkpoint), dataset)
     model, vocabulary = load_checkpoint(checkpoint)
     check_symbols(vocabulary, dataset.tasks, str(checkpoint))
-    questions = _held_out(dataset)
+    questions = dataset.held_out
     return score(answers(model, vocabulary, questions), questions)
 
 

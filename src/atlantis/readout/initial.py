@@ -16,7 +16,7 @@ def initial_std(run: Path) -> float:
     """
     std, seen, folder = ModelConfig().init_std, set(), run
     while folder is not None and folder not in seen and (folder / trust.CONFIG).is_file():
-        config = configs.load(folder / trust.CONFIG, own_code=False)
+        config = configs.load_of_run(folder)
         std = config.model.init_std
         seen.add(folder)
         base = trust.read_record(folder).get("base", {}).get("path") if config.base is not None else None

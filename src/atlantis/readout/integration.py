@@ -102,11 +102,11 @@ def _void(
     return left_out, gap
 
 
-class Placed(NamedTuple):
-    """`virtual`: the probe's directions (m, 3) for the virtual cities; `reference`: mean error in km on each island."""
+class UnseenPlaces(NamedTuple):
+    """`virtual`: the probe's directions (m, 3) for the virtual cities; `island_km`: mean error in km on each island."""
 
     virtual: np.ndarray
-    reference: np.ndarray
+    island_km: np.ndarray
 
 
 def place_unseen(
@@ -116,7 +116,7 @@ def place_unseen(
     lat: Num[np.ndarray, " n"],
     virtual: Num[np.ndarray, "m p"],
     islands: Sequence[Island],
-) -> Placed:
+) -> UnseenPlaces:
     """Where probes fitted without them place virtual cities and islands.
 
     x are the features of the real cities at lon, lat, y their unit vectors, `virtual` the features of the virtual
@@ -133,7 +133,7 @@ def place_unseen(
         placed = lon_lat(probe.predict(x[island.cities]))
         return float(haversine_km(lon[island.cities], lat[island.cities], *placed).mean())
 
-    return Placed(solve_ridge(sums, alpha).predict(virtual), np.array(side_by_side(error_km, islands)))
+    return UnseenPlaces(solve_ridge(sums, alpha).predict(virtual), np.array(side_by_side(error_km, islands)))
 
 
 def mean_of_islands(km: Num[np.ndarray, " k"]) -> Estimate:

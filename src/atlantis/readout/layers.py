@@ -79,7 +79,7 @@ def run_layer_table(run: Path) -> tuple[pd.DataFrame, list[UserError]]:
     """
     if not (run / "config.yaml").is_file():
         raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
-    config = configs.load(run / "config.yaml", own_code=False)
+    config = configs.load_of_run(run)
     with artifacts.lock(run):
         world, checkpoints = world_of(run, config), checkpoint_folders(run)
         tables, problems = [], []

@@ -210,7 +210,7 @@ def integration(at: Compared) -> Iterator[Row]:
         disparity = constellation_disparity(unit_vectors(lon, lat), placed.virtual)
         yield Row("constellation_disparity", Estimate(disparity, n=len(ids)), region.name)
         if islands:
-            reference = mean_of_islands(placed.reference)
+            reference = mean_of_islands(placed.island_km)
             yield Row("integration_reference_km", reference, region.name)
             yield Row("integration_ratio", ratio(km, reference), region.name)
 

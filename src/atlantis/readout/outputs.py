@@ -18,7 +18,7 @@ from atlantis.world import World
 N_PROMPTS = 512
 
 
-def old_prompts(world: World, seed: int, task: Task = DISTANCE) -> Questions:
+def real_questions(world: World, seed: int, task: Task = DISTANCE) -> Questions:
     """Questions about real cities drawn at random: what a model knew before it met the virtual ones."""
     return Pool(task, world, Where("world")).ask_up_to(N_PROMPTS, seed, "old prompts")
 

@@ -175,9 +175,7 @@ def fit_rows(world: World, vocabulary: Vocabulary, questions: Questions, n: int,
     return FitRows(torch.as_tensor(tokens).long(), rows.length + len(start))
 
 
-def fit_maps(
-    kind: Between, x: Float[np.ndarray, "n T D"], y: Float[np.ndarray, "n T D"], rows: FitRows, seed: int = 0
-) -> Maps | None:
+def fit_maps(kind: Between, x: Float[np.ndarray, "n T D"], y: Float[np.ndarray, "n T D"], rows: FitRows) -> Maps | None:
     """Maps of states x (n, T, D) to states y (n, T, D), one for each position. None for `nothing`.
 
     A position that no row has keeps its states.
@@ -186,7 +184,7 @@ def fit_maps(
         return None
     n_positions, width = x.shape[1:]
     weights, offsets = np.tile(np.eye(width), (n_positions, 1, 1)), np.zeros((n_positions, width))
-    order = np.random.Generator(np.random.PCG64(seed))
+    order = np.random.Generator(np.random.PCG64(0))
     for t in range(n_positions):
         here = np.flatnonzero(rows.lengths > t)
         if len(here) < 2:

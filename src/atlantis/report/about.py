@@ -10,14 +10,14 @@ import pandas as pd
 
 from atlantis.names import REAL
 from atlantis.readout.catalogue import suffix
-from atlantis.report.run_data import Run
+from atlantis.report.run_data import RunData
 from atlantis.report.tables import cell, run_columns, run_sheet
 
 SMALL_FALL = 0.005
 """A fall in skill below this is not taken apart: its parts would be noise."""
 
 
-def cards(run: Run) -> list[dict[str, str]]:
+def cards(run: RunData) -> list[dict[str, str]]:
     """What became of the map, in a few numbers: what, from the first checkpoint to the last, and a remark."""
     sheet = run_sheet(run)
     rows = sheet.rows
@@ -25,7 +25,7 @@ def cards(run: Run) -> list[dict[str, str]]:
         return []
     first, last = rows.iloc[0], rows.iloc[-1]
     steps = f"step {first['step']:,.0f} → {last['step']:,.0f}"
-    sentences, columns = [], run_columns(run, "degrees")
+    sentences, columns = [], run_columns(run)
     for name, metric, source, group, *_ in columns:
         if source == "training" or not metric.unit or pd.isna(first[name]) or pd.isna(last[name]):
             continue
@@ -45,7 +45,7 @@ def cards(run: Run) -> list[dict[str, str]]:
     return [*sentences, *_kind_of_fall(run)]
 
 
-def _kind_of_fall(run: Run) -> list[dict[str, str]]:
+def _kind_of_fall(run: RunData) -> list[dict[str, str]]:
     if run.map is None:
         return []
     frozen = run.map.rows("skill_frozen")["value"].dropna()
@@ -65,7 +65,7 @@ def _kind_of_fall(run: Run) -> list[dict[str, str]]:
     return [{"label": "The first step's probe, kept", "value": value, "remark": f"{steps}; {remark}"}]
 
 
-def about(run: Run) -> list[dict[str, Any]]:
+def about(run: RunData) -> list[dict[str, Any]]:
     """Label and text of what `run.json` says; each part of it is optional."""
     about = run.about
     command = about.get("command")

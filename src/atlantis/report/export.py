@@ -14,14 +14,14 @@ from atlantis.readout.catalogue import METRICS, title_of
 from atlantis.readout.files import rows_where
 from atlantis.report.map_data import WHEN_COLUMNS, MapData
 from atlantis.report.probe_data import Probe
-from atlantis.report.run_data import Run
+from atlantis.report.run_data import RunData
 from atlantis.report.tables import ABSENT, Sheet, cell, run_sheet, slice_title
 
 KM = METRICS["mean_km"].digits
 CHANGES: dict[str, int | None] = {"cities": 0, "first km": KM, "last km": KM, "change km": KM}
 
 
-def run_tables(run: Run) -> dict[str, Sheet]:
+def run_tables(run: RunData) -> dict[str, Sheet]:
     """By name, each table that the run has numbers for, with its title."""
     sheets = {"checkpoints": run_sheet(run)._replace(title="checkpoints")}
     for protocol, probe in run.probes.items():
@@ -49,7 +49,7 @@ def region_rows(probe: Probe, step: int | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def variant_rows(run: Run, step: int | None = None) -> pd.DataFrame:
+def variant_rows(run: RunData, step: int | None = None) -> pd.DataFrame:
     """The same for the variants of the study's probe."""
     rows = []
     for variant, group, all_steps in each_variant(run):
@@ -58,7 +58,7 @@ def variant_rows(run: Run, step: int | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def each_variant(run: Run) -> Iterator[tuple[str, str, pd.DataFrame]]:
+def each_variant(run: RunData) -> Iterator[tuple[str, str, pd.DataFrame]]:
     """Each variant and group that it is scored on, with its rows by step."""
     for variant, group in run.variants[["variant", "group"]].drop_duplicates().itertuples(index=False):
         rows = rows_where(run.variants, (run.variants["variant"] == variant) & (run.variants["group"] == group))
@@ -74,7 +74,7 @@ def _first_and_last(table: pd.DataFrame) -> dict[str, float]:
     return {"first km": first, "last km": last, "change km": last - first}
 
 
-def when_sheet(data: MapData, run: Run, title: Callable[[str, Run], str] = slice_title) -> Sheet:
+def when_sheet(data: MapData, run: RunData, title: Callable[[str, RunData], str] = slice_title) -> Sheet:
     """`when.csv` with metrics and columns as people say them, and its slices by `title`."""
     when = pd.DataFrame({name: data.when[name] for name in WHEN_COLUMNS})
     when["metric"] = [title_of(str(name)) for name in when["metric"]]
@@ -86,7 +86,7 @@ def when_sheet(data: MapData, run: Run, title: Callable[[str, Run], str] = slice
     return Sheet(named, digits, "when it happened")
 
 
-def answers_sheet(run: Run) -> Sheet:
+def answers_sheet(run: RunData) -> Sheet:
     """Where the answers went: a row per cut, at the last stitched step, and a column for each way to join two models.
 
     Mean km of answers about real cities, or the mean error of the run's first task.
@@ -104,7 +104,7 @@ def answers_sheet(run: Run) -> Sheet:
     return Sheet(pd.DataFrame(columns).reset_index(drop=True), digits, "where the answers went")
 
 
-def comparison_sheet(runs: Sequence[Run]) -> Sheet:
+def comparison_sheet(runs: Sequence[RunData]) -> Sheet:
     """One row per run: its last checkpoint's numbers, and beside the probe's km that of its first."""
     rows: list[dict[str, Any]] = []
     digits: dict[str, int | None] = {"last step": 0}

@@ -16,16 +16,16 @@ from matplotlib.figure import Figure
 from atlantis.artifacts import write_bytes
 from atlantis.report.maps import evolution_gif, map_figure
 from atlantis.report.panels import panels, regions_of
-from atlantis.report.run_data import Run, load
+from atlantis.report.run_data import RunData, load
 from atlantis.report.style import LINES, MUTED, from_zero, literal, new_figure, rendered, step_axis, style
 
 
-def write_figures(run: Run | Path | str, out: Path | None = None, protocol: str = "degrees") -> list[Path]:
+def write_figures(run: RunData | Path | str, out: Path | None = None, protocol: str = "degrees") -> list[Path]:
     """Write what `pictures` draws to `out`, by default the run's `report/figures/`; returns the paths.
 
     Raises `UserError` if the run has not been probed.
     """
-    run = run if isinstance(run, Run) else load(run)
+    run = run if isinstance(run, RunData) else load(run)
     out = out or run.path / "report" / "figures"
     drawn = pictures(run, protocol)
     for name, data in drawn.items():
@@ -33,7 +33,7 @@ def write_figures(run: Run | Path | str, out: Path | None = None, protocol: str 
     return [out / name for name in drawn]
 
 
-def pictures(run: Run, protocol: str = "degrees") -> dict[str, bytes]:
+def pictures(run: RunData, protocol: str = "degrees") -> dict[str, bytes]:
     """dynamics, forgetting (if it was measured) and map_final as .png and .svg, evolution.gif: the files' bytes.
 
     The animation has the first step's probe beside a new one, as the page begins, where the run has both.
@@ -51,22 +51,22 @@ def pictures(run: Run, protocol: str = "degrees") -> dict[str, bytes]:
 # --- curves
 
 
-def dynamics_figure(run: Run | Path | str, protocol: str = "degrees") -> Figure:
+def dynamics_figure(run: RunData | Path | str, protocol: str = "degrees") -> Figure:
     """Four panels against the step: R2 of longitude and latitude, km of the probe, task error by slice, loss."""
-    run = run if isinstance(run, Run) else load(run)
+    run = run if isinstance(run, RunData) else load(run)
     run.probe(protocol)
     answers = "task" if run.slices or not run.other_tasks else "answer_skill"
     return _figure(literal(run.name), (11, 7.2), (2, 2), _panels(run, ("r2", "km", answers, "loss"), protocol))
 
 
-def forgetting_figure(run: Run) -> Figure:
+def forgetting_figure(run: RunData) -> Figure:
     """Six panels against the step: skill and the parts of its fall, km, new cities, CKA, KL, where the damage is."""
     moved = "moved" if run.map is None or run.map.knows_shift else "moved_with_shift"
     chosen = _panels(run, ("skill", "km_readings", "integration", "cka", "kl", moved))
     return _figure(f"What became of the map: {literal(run.name)}", (14.5, 7.4), (2, 3), chosen)
 
 
-def _panels(run: Run, ids: Sequence[str], protocol: str = "degrees") -> list[dict[str, Any] | None]:
+def _panels(run: RunData, ids: Sequence[str], protocol: str = "degrees") -> list[dict[str, Any] | None]:
     """Those of the page, by id; None for one that the run has no numbers for."""
     by_id = {panel["id"]: panel for panel in panels(run, regions_of(run), protocol, only=ids)}
     return [by_id.get(name) for name in ids]

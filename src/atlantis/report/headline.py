@@ -15,12 +15,12 @@ import pandas as pd
 
 from atlantis.names import REAL
 from atlantis.readout.catalogue import METRICS, scale_of, suffix
-from atlantis.report.run_data import Run
+from atlantis.report.run_data import RunData
 from atlantis.report.seeds import seed_groups
 from atlantis.report.tables import cell
 from atlantis.statistics import FEWEST_VALUES, seed_interval
 
-SMALL_FALL, LITTLE, MOST = 0.05, 0.25, 0.75
+NO_CHANGE, LITTLE, MOST = 0.05, 0.25, 0.75
 """A change of skill below the first is none; of a fall, up to LITTLE may be lost where the map was moved."""
 
 ELSEWHERE = {"3ae13e7c41a3": (0.126, 0.354)}
@@ -42,12 +42,12 @@ class Course(NamedTuple):
         return self.last[0] - self.first[0]
 
 
-def headlines(runs: Sequence[Run]) -> list[dict[str, str]]:
+def headlines(runs: Sequence[RunData]) -> list[dict[str, str]]:
     """title, verdict, text and seeds for each run, or for all that differ in their seed alone; none for some."""
     return [sentence for group in seed_groups(runs) if (sentence := _headline(group)) is not None]
 
 
-def _headline(group: Sequence[Run]) -> dict[str, str] | None:
+def _headline(group: Sequence[RunData]) -> dict[str, str] | None:
     frozen, refit = (_over(group, f"skill_{name}") for name in ("frozen", "refit"))
     names = [run.name for run in group]
     base = {"title": names[0] if len(names) == 1 else ", ".join(names), "seeds": _seeds(group)}
@@ -68,10 +68,10 @@ def _headline(group: Sequence[Run]) -> dict[str, str] | None:
 
 def _verdict(frozen: Course, refit: Course) -> str:
     """What became of the map, in one plain sentence."""
-    if refit.change > SMALL_FALL and refit.change > frozen.change:
+    if refit.change > NO_CHANGE and refit.change > frozen.change:
         return "A map has formed."
     fall = -frozen.change
-    if fall < SMALL_FALL:
+    if fall < NO_CHANGE:
         return "The map has stayed where it was."
     lost = -refit.change / fall
     if lost <= LITTLE:
@@ -89,7 +89,7 @@ def _of_skill(frozen: Course, refit: Course, steps: tuple[int, int]) -> str:
     )
 
 
-def _seeds(group: Sequence[Run]) -> str:
+def _seeds(group: Sequence[RunData]) -> str:
     """How many trainings the sentence rests on, and what is known of others."""
     n = len(group)
     if n > 1:
@@ -102,13 +102,13 @@ def _seeds(group: Sequence[Run]) -> str:
     return "One seed: the intervals are over cities, and do not say how another training would come out."
 
 
-def _steps(run: Run) -> tuple[int, int] | None:
+def _steps(run: RunData) -> tuple[int, int] | None:
     """The first and the last probed step; None if there are not two."""
     steps = next((probe.steps for probe in run.probes.values()), [])
     return (steps[0], steps[-1]) if len(steps) > 1 else None
 
 
-def _ends(run: Run, metric: str) -> list[tuple[float, float, float]] | None:
+def _ends(run: RunData, metric: str) -> list[tuple[float, float, float]] | None:
     """value, low and high at the first step that has a number and at the last; None if fewer than two steps have one.
 
     Skills are of the map's measures, the rest of the study's probe.
@@ -127,7 +127,7 @@ def _ends(run: Run, metric: str) -> list[tuple[float, float, float]] | None:
     return None if len(numbers) < 2 else [(float(v), float(low), float(high)) for v, low, high in numbers[[0, -1]]]
 
 
-def _over(group: Sequence[Run], metric: str) -> Course | None:
+def _over(group: Sequence[RunData], metric: str) -> Course | None:
     """Of one run with its own interval; of several the mean, with the interval over seeds."""
     ends = [numbers for run in group if (numbers := _ends(run, metric)) is not None]
     if len(ends) < len(group):

@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 
 from atlantis.names import ANSWERS, REAL
+from atlantis.readout import neighbours
 from atlantis.readout.files import analysis_folder, rows_where
+from atlantis.readout.forgetting import When
+from atlantis.readout.layout import LAYOUT
 from atlantis.report.probe_data import Probe, read_results, require_columns
 
-MEASURE_COLUMNS = ("step", "layer", "group", "metric", "value", "low", "high", "n")
 CITY_COLUMNS = ("step", "id", "frozen_lon", "frozen_lat", "frozen_error_km")
 PARTS = ("radial_km", "tangential_km")
-WHEN_COLUMNS = ("metric", "group", "first", "final", "worst", "worst_step", "half_damage_step", "recovered")
-NEIGHBOUR_COLUMNS = ("step", "id", "rank", "neighbour")
+WHEN_COLUMNS = ("metric", "group", *When._fields)
 VARIANT_COLUMNS = ("step", "variant", "group", "n", "lon_r2", "lat_r2", "mean_km")
 
 
@@ -81,12 +82,12 @@ def read_map(run: Path) -> MapData | None:
     folder = analysis_folder(run, "map")
     if not folder.is_dir():
         return None
-    measures = _read(folder / "measures.parquet", MEASURE_COLUMNS)
+    measures = _read(folder / "measures.parquet", LAYOUT)
     return MapData(
         measures.astype({"step": np.int64, "layer": str, "group": str, "metric": str}),
         _read(folder / "cities.parquet", CITY_COLUMNS),
         _read(folder / "when.csv", WHEN_COLUMNS),
-        _read(folder / "neighbours.parquet", NEIGHBOUR_COLUMNS),
+        _read(folder / "neighbours.parquet", neighbours.COLUMNS),
     )
 
 

@@ -28,7 +28,7 @@ from atlantis.names import REAL
 from atlantis.readout.catalogue import METRICS
 from atlantis.readout.files import rows_where
 from atlantis.report.probe_data import Probe
-from atlantis.report.run_data import Run, load
+from atlantis.report.run_data import RunData, load
 from atlantis.report.style import COAST, INK, LAND, MUTED, SEA, TRUE, literal, new_figure, style
 from atlantis.report.tables import cell
 from atlantis.sphere import wrap_longitude
@@ -38,9 +38,9 @@ from atlantis.world.regions import colours
 SHORT_TITLES = {"frozen": "the first step's probe", "sphere": "a new probe of each step"}
 
 
-def map_figure(run: Run | Path | str, protocol: str = "degrees") -> Figure:
+def map_figure(run: RunData | Path | str, protocol: str = "degrees") -> Figure:
     """Two world maps, the first probed step beside the last: where the probe sees each city."""
-    run = run if isinstance(run, Run) else load(run)
+    run = run if isinstance(run, RunData) else load(run)
     probe = run.probe(protocol)
     steps = sorted({probe.steps[0], probe.steps[-1]})
     with style():

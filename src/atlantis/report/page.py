@@ -30,7 +30,7 @@ from atlantis.report.export import Sheet, comparison_sheet, csv_text, latex_text
 from atlantis.report.headline import headlines
 from atlantis.report.page_data import PROTOCOL_TITLES, comparison, data_of, int16, palette_of
 from atlantis.report.panels import PARTS_OF_FALL, explained, sections
-from atlantis.report.run_data import Run, load
+from atlantis.report.run_data import RunData, load
 from atlantis.report.seeds import mean_panels
 from atlantis.world.coastlines import land
 
@@ -49,7 +49,7 @@ OURS = '<meta name="generator" content="atlantis">'
 
 
 def write_report(
-    runs: Sequence[Run | Path | str] | Run | Path | str, out: Path | None = None, figures: bool = True
+    runs: Sequence[RunData | Path | str] | RunData | Path | str, out: Path | None = None, figures: bool = True
 ) -> Path:
     """Write the page for one run or several, with its pictures and tables beside it; returns the page's path.
 
@@ -61,7 +61,7 @@ def write_report(
         UserError: no run given, none can be read (all are named), or `out` holds a page that is not ours.
         PartFailed: some cannot be read; the page of the others is written.
     """
-    loaded, unread = load_all([runs] if isinstance(runs, Run | Path | str) else list(runs))
+    loaded, unread = load_all([runs] if isinstance(runs, RunData | Path | str) else list(runs))
     target = _target(loaded, out)
     folders = _folders(loaded)
     beside: dict[str, bytes] = {}
@@ -87,18 +87,18 @@ def left_out(unread: Sequence[UserError], others: str) -> PartFailed:
     return PartFailed("\n  ".join([f"left out, for they cannot be read ({others}):", *map(str, unread)]))
 
 
-def load_all(runs: Sequence[Run | Path | str]) -> tuple[list[Run], list[UserError]]:
+def load_all(runs: Sequence[RunData | Path | str]) -> tuple[list[RunData], list[UserError]]:
     """The runs that can be read, and why the others cannot.
 
     Raises `UserError` if no run is given, or none can be read, with a line for each.
     """
     if not runs:
         raise UserError("report: give at least one run's folder")
-    loaded: list[Run] = []
+    loaded: list[RunData] = []
     failed: list[UserError] = []
     for run in runs:
         try:
-            loaded.append(run if isinstance(run, Run) else load(run))
+            loaded.append(run if isinstance(run, RunData) else load(run))
         except UserError as error:
             failed.append(error)
     if not loaded:
@@ -106,7 +106,7 @@ def load_all(runs: Sequence[Run | Path | str]) -> tuple[list[Run], list[UserErro
     return loaded, failed
 
 
-def _target(runs: Sequence[Run], out: Path | None) -> Path:
+def _target(runs: Sequence[RunData], out: Path | None) -> Path:
     if out is None:
         refuse_links(runs[0].path, ("analysis", "report"))
         report = runs[0].path / "report"
@@ -128,7 +128,7 @@ def _ours(page: Path) -> bool:
         return OURS.encode() in file.read(4000)
 
 
-def _folders(runs: Sequence[Run]) -> list[str]:
+def _folders(runs: Sequence[RunData]) -> list[str]:
     """What comes before `figures/` and `tables/`: nothing for one run, a folder of its name for each of several."""
     if len(runs) == 1:
         return [""]
@@ -140,7 +140,7 @@ def _folders(runs: Sequence[Run]) -> list[str]:
     return [f"{slug}/" for slug in slugs]
 
 
-def _beside(run: Run, figures: bool) -> dict[str, bytes]:
+def _beside(run: RunData, figures: bool) -> dict[str, bytes]:
     """Pictures and tables of a run: their names, with `/`, and what is in them."""
     files: dict[str, bytes] = {}
     if figures and "degrees" in run.probes:
@@ -159,7 +159,7 @@ def _table_files(name: str, sheet: Sheet) -> dict[str, bytes]:
 # --- the page
 
 
-def page(runs: Sequence[Run], links: Sequence[Sequence[str]] | None = None, most_cities: int | None = None) -> str:
+def page(runs: Sequence[RunData], links: Sequence[Sequence[str]] | None = None, most_cities: int | None = None) -> str:
     """The page as text; `links` are, for each run, relative addresses of its pictures and tables.
 
     The maps of a run with more real cities than `most_cities` (by default 12,000) have a part of them.

@@ -19,7 +19,7 @@ from atlantis.report.about import about, cards, shown_path
 from atlantis.report.export import answers_sheet, comparison_sheet, each_variant, when_sheet
 from atlantis.report.panels import panels, regions_of
 from atlantis.report.probe_data import Probe
-from atlantis.report.run_data import Run
+from atlantis.report.run_data import RunData
 from atlantis.report.series import number, numbers
 from atlantis.report.tables import Column, Sheet, pair_title, run_columns, run_sheet
 from atlantis.sphere import wrap_longitude
@@ -38,14 +38,14 @@ MAX_CITIES = 12_000
 """Of a world with more, the maps have every second, third, ... real city: a page with all could not be opened."""
 
 
-def palette_of(runs: Sequence[Run]) -> dict[str, str]:
+def palette_of(runs: Sequence[RunData]) -> dict[str, str]:
     """A colour for each region of the runs together: one name has one colour, and new regions differ in theirs."""
     regions = sorted((region for run in runs for region in regions_of(run)), key=lambda region: region["virtual"])
     return colours(list(dict.fromkeys(region["name"] for region in regions)))
 
 
 def data_of(
-    run: Run, files: Sequence[str], palette: Mapping[str, str] | None = None, most_cities: int | None = None
+    run: RunData, files: Sequence[str], palette: Mapping[str, str] | None = None, most_cities: int | None = None
 ) -> dict[str, Any]:
     """Everything the page shows of one run; `files` are links to its pictures and tables.
 
@@ -77,7 +77,7 @@ def data_of(
     }
 
 
-def _lacks(run: Run) -> dict[str, str]:
+def _lacks(run: RunData) -> dict[str, str]:
     """For each probe that is not there, why, and what makes it; `any` where there is none at all."""
     path = shown_path(run.path)
     if not run.probes:
@@ -91,7 +91,7 @@ def _lacks(run: Run) -> dict[str, str]:
     return {name: reasons[name] for name in PROTOCOL_TITLES if name not in run.probes}
 
 
-def comparison(runs: Sequence[Run]) -> dict[str, Any]:
+def comparison(runs: Sequence[RunData]) -> dict[str, Any]:
     return table(comparison_sheet(runs), [column for run in runs for column in run_columns(run)])
 
 
@@ -116,7 +116,7 @@ def table(sheet: Sheet, described: Sequence[Column] = ()) -> dict[str, Any]:
     return {"columns": columns, "rows": values}
 
 
-def _cities(run: Run) -> pd.DataFrame:
+def _cities(run: RunData) -> pd.DataFrame:
     """Every city that a probe of the run has placed: name, region, lon, lat, by id."""
     columns = ["id", "name", "region", "lon", "lat", "is_virtual"]
     tables = [probe.predictions[columns] for probe in run.probes.values()]
@@ -148,7 +148,7 @@ def _packed_cities(cities: pd.DataFrame, regions: list[str]) -> dict[str, Any]:
     }
 
 
-def _neighbours(run: Run, ids: pd.Index) -> dict[str, Any] | None:
+def _neighbours(run: RunData, ids: pd.Index) -> dict[str, Any] | None:
     """Of the first and the last step: k for each city, as places in `ids`, `MISSING` for what is not among these."""
     table = run.map.neighbours if run.map is not None else pd.DataFrame()
     if table.empty:
@@ -205,7 +205,7 @@ def _group(probe: Probe, name: str, virtual: bool, title: str | None = None) -> 
     return {"name": title or name, "virtual": virtual, "n": n, **scores}
 
 
-def _variants(run: Run) -> dict[str, Any] | None:
+def _variants(run: RunData) -> dict[str, Any] | None:
     if run.variants.empty:
         return None
     steps = sorted(int(step) for step in run.variants["step"].unique())

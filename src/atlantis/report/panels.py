@@ -18,7 +18,7 @@ from atlantis.names import REAL
 from atlantis.readout.catalogue import METRICS, Metric, suffix
 from atlantis.readout.files import rows_where
 from atlantis.report.map_panels import bands, map_curves
-from atlantis.report.run_data import Run, load
+from atlantis.report.run_data import RunData, load
 from atlantis.report.series import BLUE, chance, number, series
 from atlantis.report.tables import PAIRS, pair_title
 from atlantis.scales import IDENTITY, Scale
@@ -129,7 +129,7 @@ def sections() -> list[dict[str, str]]:
     return [{"id": key, "title": title, "note": note} for key, title, note in SECTIONS]
 
 
-def regions_of(run: Run) -> list[dict[str, Any]]:
+def regions_of(run: RunData) -> list[dict[str, Any]]:
     """Real regions by size, then virtual ones, in any of the run's probes."""
     real = list(dict.fromkeys(name for probe in run.probes.values() for name in probe.real_regions))
     virtual = list(dict.fromkeys(name for probe in run.probes.values() for name in probe.virtual_regions))
@@ -138,7 +138,7 @@ def regions_of(run: Run) -> list[dict[str, Any]]:
 
 
 def panels(
-    run: Run, regions: list[dict[str, Any]], protocol: str = "degrees", only: Collection[str] | None = None
+    run: RunData, regions: list[dict[str, Any]], protocol: str = "degrees", only: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
     """Panels of one run. Several runs share a panel by its `id`; of it they show what is neither faint nor thin.
 
@@ -156,14 +156,14 @@ def panels(
     return sorted(filled, key=lambda panel: order.index(panel["section"]))
 
 
-def panel_rows(runs: Run | Path | str | Sequence[Run | Path | str], panel: str) -> pd.DataFrame:
+def panel_rows(runs: RunData | Path | str | Sequence[RunData | Path | str], panel: str) -> pd.DataFrame:
     """What a chart of the page shows, a row per run, step and curve: run, step, curve, value, low, high.
 
     `panel` is its id: "r2", "km", "skill". No rows for a chart that no run has.
     """
     rows: list[dict[str, Any]] = []
-    for given in [runs] if isinstance(runs, Run | Path | str) else runs:
-        run = given if isinstance(given, Run) else load(given)
+    for given in [runs] if isinstance(runs, RunData | Path | str) else runs:
+        run = given if isinstance(given, RunData) else load(given)
         drawn = next((one for one in panels(run, regions_of(run), only=(panel,)) if one["id"] == panel), {"series": []})
         for curve in drawn["series"]:
             absent = [None] * len(curve["steps"])
@@ -200,7 +200,7 @@ def _panels() -> Iterator[tuple[Panel, list[Metric]]]:
 
 
 def _drawn(
-    run: Run, panel: Panel, metrics: list[Metric], virtual: list[str], palette: dict[str, str], protocol: str
+    run: RunData, panel: Panel, metrics: list[Metric], virtual: list[str], palette: dict[str, str], protocol: str
 ) -> dict[str, Any]:
     curves = [*_probe_curves(run, metrics, palette, protocol), *_recorded_curves(run, panel.id)]
     if run.map is not None and not curves:
@@ -230,13 +230,13 @@ def _drawn(
     return drawn
 
 
-def _rules(run: Run, panel: Panel) -> list[dict[str, Any]]:
+def _rules(run: RunData, panel: Panel) -> list[dict[str, Any]]:
     named = [(METRICS[rule].curve, rule) for rule in panel.rules if isinstance(rule, str)]
     fixed = [{"label": rule[0], "value": number(rule[1])} for rule in panel.rules if isinstance(rule, tuple)]
     return [*chance(run.map, *named), *fixed]
 
 
-def _probe_curves(run: Run, metrics: list[Metric], palette: dict[str, str], protocol: str) -> list[dict[str, Any]]:
+def _probe_curves(run: RunData, metrics: list[Metric], palette: dict[str, str], protocol: str) -> list[dict[str, Any]]:
     """The scores of a linear probe: of the real cities and, if one score alone is shown, of each virtual region."""
     probe = run.probes.get(protocol) or next(iter(run.probes.values()), None)
     if probe is None:
@@ -251,7 +251,7 @@ def _probe_curves(run: Run, metrics: list[Metric], palette: dict[str, str], prot
     return curves
 
 
-def _recorded_curves(run: Run, panel: str) -> list[dict[str, Any]]:
+def _recorded_curves(run: RunData, panel: str) -> list[dict[str, Any]]:
     """What was recorded while training: the answers' errors by slice, and the loss."""
     if panel == "loss":
         return _loss_curves(run)
@@ -264,7 +264,7 @@ def _recorded_curves(run: Run, panel: str) -> list[dict[str, Any]]:
     return curves
 
 
-def _skill_curves(run: Run) -> list[dict[str, Any]]:
+def _skill_curves(run: RunData) -> list[dict[str, Any]]:
     """Of runs with other tasks than distance: what all tasks share."""
     skills = run.skills() if run.other_tasks else {}
     return [
@@ -273,7 +273,7 @@ def _skill_curves(run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def _loss_curves(run: Run) -> list[dict[str, Any]]:
+def _loss_curves(run: RunData) -> list[dict[str, Any]]:
     curves = [series("validation", run.evaluations["step"], run.evaluations, "loss", hue=BLUE)]
     if len(run.train):
         binned = _binned(run.train)

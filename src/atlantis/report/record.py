@@ -34,12 +34,12 @@ def portable_config(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"world": world, **paths})
 
 
-def provenance(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def made_with(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """From the `run.json` of runs, one after the other: what the last was made with, steps and seconds of all."""
     last = runs[-1]
     seconds = sum(run["training_seconds"] for run in runs)
-    made_with = {key: last[key] for key in ("device", "versions", "commit")}
-    return made_with | {"steps": sum(run["steps"] for run in runs), "seconds": seconds}
+    facts = {key: last[key] for key in ("device", "versions", "commit")}
+    return facts | {"steps": sum(run["steps"] for run in runs), "seconds": seconds}
 
 
 def rounded(value: float, digits: int) -> float | None:

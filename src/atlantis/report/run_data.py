@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from atlantis.artifacts import MANIFEST, verify
-from atlantis.errors import UserError
+from atlantis.errors import UserError, without_remedy
 from atlantis.names import ALL, PROTOCOLS, SLICES, protocol_named
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
@@ -29,7 +29,7 @@ STITCHED_COLUMNS = ("step", "lower", "cut", "between", "slice", "unit", "mean")
 
 
 @dataclass(frozen=True)
-class Run:
+class RunData:
     """Everything on disk about one run.
 
     train: step, loss, ... of each logged training step. evaluations: step, loss. scores: step and what a `Score` has,
@@ -80,7 +80,7 @@ class Run:
         return known + [name for name in names if name not in (*SLICES, "all")] or names
 
 
-def load(path: Path | str) -> Run:
+def load(path: Path | str) -> RunData:
     """Read a run's folder.
 
     Raises:
@@ -107,7 +107,7 @@ def load(path: Path | str) -> Run:
     named = next(iter(probes.values()), None)
     if map_data and named:
         probes |= kept_probes(map_data, named)
-    return Run(
+    return RunData(
         path=path,
         name=printable(str(about.get("name") or path.resolve().name)),
         config=_read_text(path / "config.yaml") if (path / "config.yaml").is_file() else "",
@@ -194,5 +194,5 @@ def _check_analysis(run: Path, all_sealed: bool) -> None:
             try:
                 verify(folder)
             except UserError as error:
-                what = str(error).partition(";")[0]
+                what = without_remedy(error)
                 raise UserError(f"{what}; remove {folder} and run `atlantis probe {run}`") from None

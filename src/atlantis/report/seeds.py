@@ -7,35 +7,35 @@ from statistics import fmean
 from typing import Any
 
 from atlantis.report.panels import panel_scale, panels, regions_of
-from atlantis.report.run_data import Run
+from atlantis.report.run_data import RunData
 from atlantis.report.series import number
 from atlantis.scales import Scale
 from atlantis.statistics import seed_interval
 
 
-def seed_groups(runs: Sequence[Run]) -> list[list[Run]]:
+def seed_groups(runs: Sequence[RunData]) -> list[list[RunData]]:
     """The runs, those together that have the same settings and seeds of their own; in the order given."""
-    groups: list[list[Run]] = []
+    groups: list[list[RunData]] = []
     for run in runs:
         same = next((group for group in groups if _differ_in_seed_alone(group, run)), None)
         groups.append([run]) if same is None else same.append(run)
     return groups
 
 
-def _differ_in_seed_alone(group: Sequence[Run], run: Run) -> bool:
+def _differ_in_seed_alone(group: Sequence[RunData], run: RunData) -> bool:
     settings = [_settings(one) for one in (*group, run)]
     seeds = [one.about.get("seeds") for one in (*group, run)]
     return bool(settings[0]) and all(one == settings[0] for one in settings) and seeds.count(seeds[-1]) == 1
 
 
-def _settings(run: Run) -> dict[str, object]:
+def _settings(run: RunData) -> dict[str, object]:
     """All but seeds and the base's folder, which differs with the base's seed."""
     config = run.about.get("config")
     settings = config if isinstance(config, dict) else {}
     return {name: value for name, value in settings.items() if "seed" not in name and not name.startswith("base")}
 
 
-def mean_panels(runs: Sequence[Run]) -> dict[str, Any] | None:
+def mean_panels(runs: Sequence[RunData]) -> dict[str, Any] | None:
     """n and panels, as those of one run, of the runs' mean; None unless they are all seeds of one setup.
 
     A curve has the steps that all runs have; its interval is over seeds, on the metric's scale, from three seeds on.

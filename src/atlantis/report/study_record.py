@@ -15,8 +15,8 @@ from atlantis.errors import UserError
 from atlantis.names import REAL, protocol_named
 from atlantis.readout.files import rows_where
 from atlantis.report.record import read_facts, record_files, rounded, write_facts
-from atlantis.report.run_data import Run
-from atlantis.settings import RunConfig, Settings
+from atlantis.report.run_data import RunData
+from atlantis.settings import SEEDED, RunConfig, Settings
 
 LATER = {"order": "fair", "parts": None}
 """Settings of a dataset that the first records do not have, and what those had."""
@@ -35,8 +35,6 @@ RUNS = {
 """The study's runs, in their order: a short name for each, and its config in `configs/`."""
 
 SEEDS = (42, 43, 44)
-SEEDED = ("dataset.seed", "model.seed", "training.seed")
-"""What a study's seed sets: which pairs are drawn, the new model's weights, the order of batches."""
 
 
 class TaskScore(Settings):
@@ -155,7 +153,7 @@ def command(only: Sequence[str], seeds: Iterable[int], base: str | None = None, 
     return shlex.join(["atlantis", "study", *options, *overrides])
 
 
-def evaluations_of(run: Run) -> list[Evaluation]:
+def evaluations_of(run: RunData) -> list[Evaluation]:
     """What a record holds of a run's steps."""
     evaluations = []
     for step, loss in zip(run.evaluations["step"], run.evaluations["loss"], strict=True):
@@ -173,7 +171,7 @@ def evaluations_of(run: Run) -> list[Evaluation]:
     return evaluations
 
 
-def _map(run: Run, protocol: str, step: int, regions: bool) -> dict[str, MapScore]:
+def _map(run: RunData, protocol: str, step: int, regions: bool) -> dict[str, MapScore]:
     """Scores on cities that the probe was not fitted on; of the real regions only if `regions`."""
     if protocol not in run.probes:
         return {}

@@ -14,7 +14,7 @@ from atlantis.names import PROTOCOLS, REAL, SLICES
 from atlantis.progress import printable
 from atlantis.readout.catalogue import METRICS, Metric
 from atlantis.readout.files import rows_where
-from atlantis.report.run_data import Run, load
+from atlantis.report.run_data import RunData, load
 
 ABSENT = "–"
 
@@ -76,7 +76,7 @@ class Column(NamedTuple):
         return ". ".join(filter(None, (metric.what, metric.reading, about)))
 
 
-def run_columns(run: Run, protocol: str = "degrees") -> list[Column]:
+def run_columns(run: RunData) -> list[Column]:
     """The loss; the answers by slice; the probe on held-out real cities and on each virtual region.
 
     Of answers the mean error in km, and beside it the skill of all tasks where there are others than distance.
@@ -91,7 +91,7 @@ def run_columns(run: Run, protocol: str = "degrees") -> list[Column]:
         metric, group = METRICS["skill"], f"{task} {pair_title(name, run)}"
         file_name = f"{task} {slice_title(name, run)} {metric.title}"
         columns.append(Column(file_name, metric, "answers", group, rows.set_index("step")["value"], name))
-    if probe := run.probes.get(protocol):
+    if probe := run.probes.get("degrees"):
         real = probe.group(REAL)
         for metric in (METRICS["lon_r2"], METRICS["lat_r2"]):
             columns.append(Column(metric.title, metric, "probe", REAL, real[metric.name]))
@@ -100,10 +100,10 @@ def run_columns(run: Run, protocol: str = "degrees") -> list[Column]:
     return columns
 
 
-def run_sheet(run: Run | Path | str, protocol: str = "degrees") -> Sheet:
+def run_sheet(run: RunData | Path | str) -> Sheet:
     """One row per evaluated or probed step, with a column for each of `run_columns`; NaN where there is no number."""
-    run = run if isinstance(run, Run) else load(run)
-    columns, probe = run_columns(run, protocol), run.probes.get(protocol)
+    run = run if isinstance(run, RunData) else load(run)
+    columns, probe = run_columns(run), run.probes.get("degrees")
     steps = set(run.evaluations["step"]) | (set(probe.dynamics["step"]) if probe else set())
     rows = pd.DataFrame(index=pd.Index(sorted(steps), name="step"))
     for column in columns:
@@ -111,12 +111,12 @@ def run_sheet(run: Run | Path | str, protocol: str = "degrees") -> Sheet:
     return Sheet(rows.reset_index(), {"step": 0} | {column.name: column.metric.digits for column in columns})
 
 
-def slice_title(name: str, run: Run) -> str:
+def slice_title(name: str, run: RunData) -> str:
     """A slice as files have it: "world-atlantis" with the name of the run's one virtual region, if it has one."""
     return name.replace("atlantis", _virtual_title(run, unknown="Atlantis"))
 
 
-def pair_title(name: str, run: Run) -> str:
+def pair_title(name: str, run: RunData) -> str:
     """A slice as people say it, by the kinds of its two cities: "real–Atlantis". What is no slice keeps its name."""
     if name not in SLICES:
         return name
@@ -124,7 +124,7 @@ def pair_title(name: str, run: Run) -> str:
     return "–".join(kinds[part] for part in name.split("-"))
 
 
-def _virtual_title(run: Run, unknown: str) -> str:
+def _virtual_title(run: RunData, unknown: str) -> str:
     """The run's one virtual region, or "virtual" for several; `unknown` where no probe says which there are."""
     virtual = next((probe.virtual_regions for p in PROTOCOLS if (probe := run.probes.get(p))), [])
     return virtual[0] if len(virtual) == 1 else "virtual" if virtual else unknown
@@ -162,10 +162,10 @@ def _heading(column: Column) -> str:
     return "probe R²\n" + ("lon" if column.metric.name == "lon_r2" else "lat")
 
 
-def run_table(run: Run | Path | str) -> Table:
+def run_table(run: RunData | Path | str) -> Table:
     """The table for a terminal of 100 columns. Raises `UserError` as `run_data.load` does."""
-    run = run if isinstance(run, Run) else load(run)
-    columns, sheet = run_columns(run, "degrees"), run_sheet(run)
+    run = run if isinstance(run, RunData) else load(run)
+    columns, sheet = run_columns(run), run_sheet(run)
     sources = [source for source in EXPLAINED if any(column.source == source for column in columns)]
     caption = (
         ". ".join(EXPLAINED[source] for source in sources)

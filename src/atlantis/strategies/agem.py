@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import old_buffer
+from atlantis.strategies.common.row_stream import RowStream
 from atlantis.strategies.common.strategy import Strategy
-from atlantis.strategies.common.streams import Stream
 
 
 def projected(vectors: list[Tensor], reference: list[Tensor], sign: float) -> list[Tensor]:
@@ -50,7 +50,7 @@ class AveragedGEM(Strategy):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         self.old = context.encode(old_buffer(context, settings.buffer, settings.seed))
-        self.stream = Stream(len(self.old), settings.rows, settings.seed, purpose=7)
+        self.stream = RowStream(len(self.old), settings.rows, settings.seed, purpose=7)
         self.reference: list[Tensor] = []
         self.before: list[Tensor] = []
 

@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.strategies.common.context import Context
-from atlantis.strategies.common.old import base_logits, n_beside, old_buffer, recalled, remembered
+from atlantis.strategies.common.old import old_buffer, padded_base_logits, recalled, remembered, whole_rows_beside
+from atlantis.strategies.common.row_stream import RowStream
 from atlantis.strategies.common.strategy import Strategy
-from atlantis.strategies.common.streams import Stream
 from atlantis.vocabulary import PAD
 
 
@@ -45,14 +45,14 @@ class DarkExperienceReplay(Strategy):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         self.old = old_buffer(context, settings.buffer, settings.seed)
-        size = n_beside(context.config.training.batch_size, settings.share)
-        self.dark, self.light = (Stream(len(self.old), size, settings.seed, purpose) for purpose in (5, 6))
+        size = whole_rows_beside(context.config.training.batch_size, settings.share)
+        self.dark, self.light = (RowStream(len(self.old), size, settings.seed, purpose) for purpose in (5, 6))
         self.asked = self.dark.all_rows(context.total)  # sorted: the places in `old` of the rows in memory
         self.rows = context.encode(self.old)
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         batch = self.rows.batch(torch.as_tensor(self.asked, device=self.context.device))
-        self.memory = remembered(batch) | {"outputs": base_logits(self.context, batch)}
+        self.memory = remembered(batch) | {"outputs": padded_base_logits(self.context, batch)}
 
     def penalty(self) -> Tensor:
         rows = torch.as_tensor(np.searchsorted(self.asked, self.dark.rows(self.step)), device=self.context.device)

@@ -19,9 +19,16 @@ from torch import Tensor
 
 from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.strategies.common.context import Context
-from atlantis.strategies.common.old import answered, base_logits, n_beside, old_prompts, recalled, remembered
+from atlantis.strategies.common.old import (
+    answered,
+    old_prompts,
+    padded_base_logits,
+    recalled,
+    remembered,
+    whole_rows_beside,
+)
+from atlantis.strategies.common.row_stream import RowStream
 from atlantis.strategies.common.strategy import Strategy
-from atlantis.strategies.common.streams import Stream
 from atlantis.vocabulary import PAD
 
 
@@ -46,14 +53,14 @@ class Distill(Strategy):
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
-        size = n_beside(context.config.training.batch_size, settings.share)
+        size = whole_rows_beside(context.config.training.batch_size, settings.share)
         self.n = min(settings.prompts, size * context.total)  # no more than will come
-        self.stream = Stream(self.n, size, settings.seed, purpose=4)
+        self.stream = RowStream(self.n, size, settings.seed, purpose=4)
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         prompts = old_prompts(self.context, self.n, self.settings.seed)
         batch = answered(self.context, prompts, self.settings.seed)
-        self.memory = remembered(batch) | {"outputs": base_logits(self.context, batch)}
+        self.memory = remembered(batch) | {"outputs": padded_base_logits(self.context, batch)}
 
     def penalty(self) -> Tensor:
         rows = torch.as_tensor(self.stream.rows(self.step), device=self.context.device)

@@ -26,8 +26,8 @@ from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.model import Transformer
 from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import old_prompts
+from atlantis.strategies.common.row_stream import RowStream
 from atlantis.strategies.common.strategy import Strategy
-from atlantis.strategies.common.streams import Stream
 
 POOL = 100
 """Batches of prompts that are drawn; then they come again, in another order."""
@@ -68,7 +68,7 @@ class FixedMean(Strategy):
         self.lengths = torch.as_tensor(encoded.prompt_length + len(start), device=context.device).long()
         self.tokens = torch.as_tensor(whole[:, : int(self.lengths.max())], device=context.device).long()
         self.n_last = int(encoded.prompt_length.min())
-        self.stream = Stream(len(asked), settings.prompts, settings.seed, purpose=10)
+        self.stream = RowStream(len(asked), settings.prompts, settings.seed, purpose=10)
 
     def penalty(self) -> Tensor:
         rows = torch.as_tensor(self.stream.rows(self.step), device=self.context.device)

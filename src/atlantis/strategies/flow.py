@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from atlantis.data.rows import Batch
 from atlantis.fields import StrategySettings
 from atlantis.strategies.common.context import Context
-from atlantis.strategies.common.old import base_logits
+from atlantis.strategies.common.old import padded_base_logits
 from atlantis.strategies.common.strategy import Strategy
 from atlantis.vocabulary import PAD
 
@@ -25,7 +25,7 @@ CHUNK = 1 << 15
 
 def row_losses(context: Context, batch: Batch) -> Tensor:
     """The base's mean cross-entropy (B,) of each row's targets."""
-    losses = F.cross_entropy(base_logits(context, batch).transpose(1, 2), batch.targets, reduction="none")
+    losses = F.cross_entropy(padded_base_logits(context, batch).transpose(1, 2), batch.targets, reduction="none")
     has_target = batch.targets != PAD
     return (losses * has_target).sum(dim=1) / has_target.sum(dim=1)
 

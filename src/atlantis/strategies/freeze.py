@@ -27,7 +27,6 @@ class Freeze(Strategy):
         mlp: bool = Field(default=False, description="all MLPs and the norms before them")
 
     settings: Settings
-    needs = frozenset()
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

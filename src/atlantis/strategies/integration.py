@@ -28,8 +28,8 @@ from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.model import Transformer
 from atlantis.readout.activations import N_POSITIONS
 from atlantis.strategies.common.context import Context
+from atlantis.strategies.common.row_stream import RowStream
 from atlantis.strategies.common.strategy import Strategy
-from atlantis.strategies.common.streams import Stream
 
 CHUNK = 512
 
@@ -79,7 +79,7 @@ class Integration(Strategy):
             raise UserError("strategy: integration needs virtual cities, but the dataset names real ones alone")
         self.old_ids = np.setdiff1d(context.old_ids, self.new_ids)  # a city that moves is new, though the base knows it
         size = min(settings.cities, len(self.new_ids))
-        self.stream = Stream(len(self.new_ids), size, settings.seed, purpose=8)
+        self.stream = RowStream(len(self.new_ids), size, settings.seed, purpose=8)
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         base, old = self.context.base, self.old_ids

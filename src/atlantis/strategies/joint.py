@@ -16,8 +16,8 @@ from torch import Tensor
 from atlantis.data.rows import Batch
 from atlantis.fields import Seed, StrategySettings
 from atlantis.strategies.common.context import Context
+from atlantis.strategies.common.row_stream import RowStream
 from atlantis.strategies.common.strategy import Strategy
-from atlantis.strategies.common.streams import Stream
 from atlantis.tasks import Questions
 
 
@@ -35,7 +35,7 @@ class Joint(Strategy):
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
         self.pool = context.encode(Questions.concatenate([context.old_questions, context.new_questions]))
-        self.stream = Stream(len(self.pool), context.config.training.batch_size, settings.seed, purpose=2)
+        self.stream = RowStream(len(self.pool), context.config.training.batch_size, settings.seed, purpose=2)
 
     def batch(self, batch: Batch, rows: Tensor) -> Batch:
         return self.pool.batch(torch.as_tensor(self.stream.rows(self.step), device=self.context.device))

@@ -17,12 +17,12 @@ from atlantis import own_code
 from atlantis.fields import StrategySettings
 from atlantis.strategies.common.strategy import Strategy
 
-NO_STRATEGIES = ("__init__", "registry")
+NOT_STRATEGIES = ("__init__", "registry")
 
 
 def known() -> list[str]:
     """Names of the strategies that are files here."""
-    return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in NO_STRATEGIES)
+    return sorted(file.stem for file in Path(__file__).parent.glob("*.py") if file.stem not in NOT_STRATEGIES)
 
 
 def find(name: str) -> type[Strategy]:

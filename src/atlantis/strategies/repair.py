@@ -27,9 +27,9 @@ from atlantis.errors import UserError
 from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.model import Transformer
 from atlantis.strategies.common.context import Context
-from atlantis.strategies.common.old import answered, n_beside, old_prompts, recalled, remembered
+from atlantis.strategies.common.old import answered, old_prompts, recalled, remembered, whole_rows_beside
+from atlantis.strategies.common.row_stream import RowStream
 from atlantis.strategies.common.strategy import Strategy
-from atlantis.strategies.common.streams import Stream
 from atlantis.vocabulary import PAD
 
 LOWER = "lower."
@@ -72,9 +72,9 @@ class Repair(Strategy):
         self.first_step = round(settings.start * context.total)
         upper = tuple(f"blocks.{i}." for i in range(n_blocks - settings.blocks, n_blocks))
         self.lower = {n: p for n, p in context.model.named_parameters() if not n.startswith(upper)}
-        size = n_beside(context.config.training.batch_size, settings.share)
+        size = whole_rows_beside(context.config.training.batch_size, settings.share)
         self.n = min(settings.prompts, size * max(1, context.total - self.first_step))
-        self.stream = Stream(self.n, size, settings.seed, purpose=9)
+        self.stream = RowStream(self.n, size, settings.seed, purpose=9)
 
     @property
     def repairing(self) -> bool:

@@ -28,9 +28,9 @@ from atlantis.data.rows import Batch
 from atlantis.errors import UserError
 from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.strategies.common.context import Context
-from atlantis.strategies.common.old import old_buffer, rows_beside
+from atlantis.strategies.common.old import mean_rows_beside, old_buffer
+from atlantis.strategies.common.row_stream import RowStream
 from atlantis.strategies.common.strategy import Strategy
-from atlantis.strategies.common.streams import Stream
 
 
 class Replay(Strategy):
@@ -49,7 +49,7 @@ class Replay(Strategy):
         super().__init__(settings, context)
         self.old = context.encode(old_buffer(context, settings.buffer, settings.seed))
         batch_size = context.config.training.batch_size
-        self.stream = Stream(len(self.old), rows_beside(batch_size, settings.share), settings.seed, purpose=1)
+        self.stream = RowStream(len(self.old), mean_rows_beside(batch_size, settings.share), settings.seed, purpose=1)
         if not self.stream.before(context.total):
             raise UserError(
                 f"strategy.share: {settings.share:g} beside batches of {batch_size} is not one old row in "

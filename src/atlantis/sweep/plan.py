@@ -28,8 +28,7 @@ from atlantis import config as configs
 from atlantis import yaml12
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
-from atlantis.report.study_record import SEEDED
-from atlantis.settings import RunConfig
+from atlantis.settings import SEEDED, RunConfig
 
 NAME_LENGTH, VALUE_LENGTH = 120, 32
 OWN = ("name", "output_root")  # of the sweep as a whole

@@ -19,14 +19,16 @@ import pandas as pd
 
 from atlantis import artifacts
 from atlantis.errors import PartFailed, UserError
+from atlantis.names import ANSWERS
 from atlantis.readout.files import rows_where
+from atlantis.readout.layout import LAYOUT
 from atlantis.report import run_data
 from atlantis.report.probe_data import Probe
-from atlantis.report.run_data import Run
+from atlantis.report.run_data import RunData
 from atlantis.sweep.plan import Planned, Sweep
 from atlantis.tasks.score import OLD_TASK
 
-MEASURES = ["source", "step", "layer", "group", "metric", "value", "low", "high", "n"]
+MEASURES = ["source", *LAYOUT]
 MAP = Path("analysis") / "map" / "measures.parquet"
 
 
@@ -66,15 +68,15 @@ def _cells(values: Sequence[Any]) -> list[Any]:
     return [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
 
 
-def measures(run: Run, layer: str) -> pd.DataFrame:
+def measures(run: RunData, layer: str) -> pd.DataFrame:
     """All numbers of one run, with the columns `MEASURES`; `layer` names the blocks that its probes read."""
     parts = [
-        _long(run.train, "training").assign(layer="answers", group="train"),
+        _long(run.train, "training").assign(layer=ANSWERS, group="train"),
         _long(run.evaluations.drop(columns="kind", errors="ignore"), "training").assign(
-            layer="answers", group="validation"
+            layer=ANSWERS, group="validation"
         ),
-        _long(run.task.rename(columns={"slice": "group"}), "task").assign(layer="answers"),
-        _of_other_tasks(run).assign(layer="answers"),
+        _long(run.task.rename(columns={"slice": "group"}), "task").assign(layer=ANSWERS),
+        _of_other_tasks(run).assign(layer=ANSWERS),
         *(_probe(probe).assign(layer=layer) for probe in run.probes.values()),
     ]
     if (run.path / MAP).is_file():
@@ -84,7 +86,7 @@ def measures(run: Run, layer: str) -> pd.DataFrame:
     return table.astype({"value": np.float64, "low": np.float64, "high": np.float64, "n": "Int64"})
 
 
-def _of_other_tasks(run: Run) -> pd.DataFrame:
+def _of_other_tasks(run: RunData) -> pd.DataFrame:
     """Scores of tasks but distance; the task's name is their source."""
     scores = rows_where(run.scores, run.scores["task"] != OLD_TASK)
     return scores.rename(columns={"slice": "group", "task": "source"}).drop(columns="unit")

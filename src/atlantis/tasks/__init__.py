@@ -5,6 +5,7 @@ Adding a task is adding a file here; one of a user's own is named `my_module:MyT
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from atlantis.own_code import code_digest, file_class, own_class
 from atlantis.tasks.form import Form
 from atlantis.tasks.task import TOO_LARGE, Questions, Task
 
-__all__ = ["Form", "Questions", "Task", "known", "task_digest", "task_of"]
+__all__ = ["Form", "Questions", "Task", "are_distances", "known", "task_digest", "task_of"]
 
 _NOT_TASKS = {"__init__", "form", "score", "task"}
 
@@ -46,6 +47,11 @@ def task_of(name: str) -> Task:
     if ":" in name and kind.name in known():
         raise UserError(f"task {name}: a task of the package is named {kind.name!r} already; give it another name")
     return kind()
+
+
+def are_distances(tasks: Sequence[Task]) -> bool:
+    """Whether distance is the only one: such datasets have columns of their own, as before there were other tasks."""
+    return [task.name for task in tasks] == ["distance"]
 
 
 def _shipped(name: str) -> type[Task]:

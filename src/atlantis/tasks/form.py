@@ -36,7 +36,7 @@ _ANSWER = re.compile(r"int(?::([0-9]))?|word:(.+)")
 
 
 @dataclass(frozen=True)
-class Group:
+class Slot:
     """`low` to `high` cities that follow the constant `before`."""
 
     before: str
@@ -54,21 +54,21 @@ class Form:
         self._taken_apart  # noqa: B018  # the refusals
 
     @cached_property
-    def _taken_apart(self) -> tuple[tuple[Group, ...], str, int, tuple[str, ...]]:
+    def _taken_apart(self) -> tuple[tuple[Slot, ...], str, int, tuple[str, ...]]:
         pieces = _PART.split(self.template)  # constant, part, constant, ..., constant
         *parts, answer = pieces[1::2] or [""]
         constants = pieces[0::2]
         read = _ANSWER.fullmatch(answer)
         if read is None or constants[-1]:
             raise ValueError(f"form {self.template!r}: must end with the answer, {{int}} or {{word:x|y}}")
-        groups = []
+        slots = []
         for part, before in zip(parts, constants, strict=False):
             match = _CITIES.fullmatch(part)
             low, high = (1, 1) if part == "city" else (int(match[1]), int(match[2])) if match else (0, 0)
             if not 1 <= low <= high:
                 raise ValueError(f"form {self.template!r}: {{{part}}} is neither {{city}} nor {{cities:a-b}}")
-            groups.append(Group(before, low, high))
-        if not groups or sum(group.low < group.high for group in groups) > 1:
+            slots.append(Slot(before, low, high))
+        if not slots or sum(slot.low < slot.high for slot in slots) > 1:
             raise ValueError(f"form {self.template!r}: needs a city, and at most one {{cities:a-b}} with b above a")
         if any(not text or text[0].isdigit() for text in constants[:-1]):
             raise ValueError(
@@ -80,10 +80,10 @@ class Form:
         digits = 0 if words else int(read[1] or 7)
         if not words and digits == 0:
             raise ValueError(f"form {self.template!r}: an {{int:d}} has 1 to {MOST_DIGITS} digits")
-        return tuple(groups), constants[-2], digits, words
+        return tuple(slots), constants[-2], digits, words
 
     @property
-    def groups(self) -> tuple[Group, ...]:
+    def slots(self) -> tuple[Slot, ...]:
         """The cities, in the order of the text."""
         return self._taken_apart[0]
 
@@ -108,17 +108,17 @@ class Form:
 
     @property
     def least_cities(self) -> int:
-        return sum(group.low for group in self.groups)
+        return sum(slot.low for slot in self.slots)
 
     @property
     def seats(self) -> int:
         """The most cities of a row: k of every array (n, k)."""
-        return sum(group.high for group in self.groups)
+        return sum(slot.high for slot in self.slots)
 
     @cached_property
     def before_seat(self) -> tuple[str, ...]:
         """The constant text before each seat, without the `c_` of the city."""
-        return tuple(text for group in self.groups for text in (group.before, *[","] * (group.high - 1)))
+        return tuple(text for slot in self.slots for text in (slot.before, *[","] * (slot.high - 1)))
 
     @property
     def symbols(self) -> set[str]:
@@ -131,12 +131,12 @@ class Form:
         return max(map(len, self.words), default=self.digits) + 1
 
     def seated(self, n_cities: int) -> Ints:
-        """The seats (n_cities,) that a row with so many cities takes: the group that varies leaves its last ones."""
+        """The seats (n_cities,) that a row with so many cities takes: the slot that varies leaves its last ones."""
         missing, seats, start = self.seats - n_cities, [], 0
-        for group in self.groups:
-            here = group.high - (missing if group.low < group.high else 0)
+        for slot in self.slots:
+            here = slot.high - (missing if slot.low < slot.high else 0)
             seats += range(start, start + here)
-            start += group.high
+            start += slot.high
         return np.array(seats)
 
     def text_columns(self, cities: Ints, answer: Ints) -> dict[str, pa.Array]:

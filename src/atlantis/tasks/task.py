@@ -121,17 +121,6 @@ class Task:
             answers[rows] = self.checked_alike(places, cities[rows][:, self.form.seated(int(count))])
         return answers
 
-    def called(self, method: str, call: Callable[[], Any]) -> NDArray[Any]:
-        """What one of the task's own methods returns. Raises UserError that names it, for whatever it does wrong."""
-        try:
-            return np.asarray(call())
-        except UserError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise UserError(
-                f"task {self.name}: its {method}() failed: {type(error).__name__}: {in_a_line(error)}"
-            ) from None
-
     def checked_alike(self, places: Places, cities: Ints) -> Ints:
         """The same for rows (n, k) that all have k cities and no empty seat."""
         answers = self.called("answer", lambda: self.answer(places, cities))
@@ -147,6 +136,17 @@ class Task:
                 f"{cities[outside[0]].tolist()}; {self.form.template!r} can write 0 to {self.form.n_answers - 1}"
             )
         return answers
+
+    def called(self, method: str, call: Callable[[], Any]) -> NDArray[Any]:
+        """What one of the task's own methods returns. Raises UserError that names it, for whatever it does wrong."""
+        try:
+            return np.asarray(call())
+        except UserError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise UserError(
+                f"task {self.name}: its {method}() failed: {type(error).__name__}: {in_a_line(error)}"
+            ) from None
 
 
 @dataclass(frozen=True, eq=False)

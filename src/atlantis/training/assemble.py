@@ -20,7 +20,7 @@ from atlantis.world import World
 
 def new_engine(config: RunConfig, inputs: Inputs, base: Base | None, total: int) -> Engine:
     """The run's model, its optimizer and its strategies, for a run of `total` steps; no strategy has begun."""
-    engine = Engine(new_model(config, inputs, base), config.training, choose_device(config.training.device))
+    engine = Engine(first_model(config, inputs, base), config.training, choose_device(config.training.device))
     if not config.strategies:
         return engine
     base = checked_base(config, base)
@@ -37,7 +37,7 @@ def new_engine(config: RunConfig, inputs: Inputs, base: Base | None, total: int)
         new_questions=inputs.questions,
         rows=inputs.rows,
         checkpoint=base.checkpoint,
-        load_base=lambda: new_model(config, inputs, base),
+        load_base=lambda: first_model(config, inputs, base),
         old_ids=past.city_ids(),
         load_old_questions=past.questions,
         total=total,
@@ -47,7 +47,7 @@ def new_engine(config: RunConfig, inputs: Inputs, base: Base | None, total: int)
     return engine
 
 
-def new_model(config: RunConfig, inputs: Inputs, base: Base | None) -> Transformer:
+def first_model(config: RunConfig, inputs: Inputs, base: Base | None) -> Transformer:
     """A new model, or the base's with rows for the cities it does not know (city vocabulary)."""
     sizes = config.model
     if base is None:

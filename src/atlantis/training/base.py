@@ -10,7 +10,7 @@ from pathlib import Path
 from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.artifacts import digest_of
-from atlantis.errors import UserError
+from atlantis.errors import UserError, without_remedy
 from atlantis.lookup import base_folder, bases_elsewhere, hint, known_bases, known_runs
 from atlantis.reading import read_json
 from atlantis.settings import RunConfig
@@ -102,7 +102,7 @@ def whole_base(config: RunConfig, base: Base | None) -> Base:
     if (base.checkpoint / artifacts.MANIFEST).is_file() and (problem := artifacts.damage(base.checkpoint)):
         run = base.checkpoint.parent.parent
         again = f"; `atlantis train {run / trust.CONFIG} --resume` makes it again" if base.is_run else ""
-        raise UserError(f"{problem.partition(';')[0] if again else problem}{again}")
+        raise UserError(f"{without_remedy(problem) if again else problem}{again}")
     return base
 
 
@@ -154,7 +154,7 @@ def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
     # A run, a checkpoint with its config beside it, or a checkpoint inside its run.
     for path in (folder, checkpoint, checkpoint.parent.parent):
         if (path / "config.yaml").is_file():
-            made_by = configs.load(path / "config.yaml", own_code=False)
+            made_by = configs.load_of_run(path)
             trust.check_config(path, trust.read_record(path), made_by)
             return Base(checkpoint, note, made_by, path)
     return Base(checkpoint, note, None)

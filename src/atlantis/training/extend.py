@@ -20,7 +20,7 @@ from typing import Any
 
 from atlantis import artifacts, trust
 from atlantis import config as configs
-from atlantis.errors import UserError
+from atlantis.errors import UserError, without_remedy
 from atlantis.fields import MAX_COUNT
 from atlantis.model.checkpoint import FACTS, checkpoint_folders
 from atlantis.progress import say
@@ -44,6 +44,7 @@ def extend_run(
     run: Path,
     steps: int,
     overrides: Sequence[str] = (),
+    *,
     resume: bool = False,
     strict: bool = False,
     fork: bool = False,
@@ -69,8 +70,8 @@ def extend_run(
         _copy(run, target, config, facts)
         _say_schedule(config, facts)
         _say_missing(config, run)
-        _say_epochs(config, configs.load(run / trust.CONFIG, own_code=False))
-    return train(config, resume or not begun, strict, fork)
+        _say_epochs(config, configs.load_of_run(run))
+    return train(config, resume=resume or not begun, strict=strict, fork=fork)
 
 
 def longer(run: Path, steps: int, overrides: Sequence[str] = ()) -> tuple[RunConfig, dict[str, Any]]:
@@ -124,13 +125,13 @@ def _checked(run: Path) -> dict[str, Any]:
     for step, folder in checkpoint_folders(run).items():
         if problem := artifacts.damage(folder) or trust.exchanged(folder, step, seals):
             raise UserError(
-                f"{problem.partition(';')[0]}; `atlantis train {config} --resume` repairs it, or says why it cannot"
+                f"{without_remedy(problem)}; `atlantis train {config} --resume` repairs it, or says why it cannot"
             )
     last = run / "state" / f"state-{record['steps']}"
     problem = artifacts.damage(last) if last.is_dir() else f"{last}: is missing"
     if problem is not None:
         raise UserError(
-            f"{problem.partition(';')[0]}: that is the optimizer's state after the last step, and a longer run goes on "
+            f"{without_remedy(problem)}: that is the optimizer's state after the last step, and a longer run goes on "
             f"from it. Bring it back; or start a new run from the weights alone, with base={run.name} and another name="
         )
     return record

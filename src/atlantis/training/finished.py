@@ -11,8 +11,8 @@ from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import checkpoint_steps
 from atlantis.settings import RunConfig
+from atlantis.training.base import find_base, whole_base
 from atlantis.training.inputs import Inputs, load_inputs
-from atlantis.training.loop import load_base
 from atlantis.world import World
 from atlantis.world.of_run import world_of
 
@@ -51,10 +51,11 @@ def open_finished(run: Path) -> FinishedRun:
         raise UserError(f"{run}: not the folder of a finished run; give one, such as outputs/experiments/demo")
     if wrong := artifacts.damage(final):
         raise UserError(f"{wrong} (atlantis train {run / 'config.yaml'} --resume)")
-    config, steps = configs.load(run / "config.yaml", own_code=False), checkpoint_steps(run)
+    config, steps = configs.load_of_run(run), checkpoint_steps(run)
     if run.absolute().parent.name == "experiments":  # where the run lies now, and its base beside it
         config = config.model_copy(update={"output_root": str(run.absolute().parent.parent)})
     if 0 not in steps:
         raise UserError(f"{run}: has no checkpoint-0, the weights that it began with")
     world = world_of(run, config)
-    return FinishedRun(run, config, world, load_inputs(config, world, load_base(config, resume=False)), steps)
+    base = None if config.base is None else whole_base(config, find_base(config))
+    return FinishedRun(run, config, world, load_inputs(config, world, base), steps)

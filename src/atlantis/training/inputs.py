@@ -12,7 +12,7 @@ from atlantis.data.dataset import Dataset, dataset_digest
 from atlantis.data.encoding import needed_by
 from atlantis.data.mixture import resolved
 from atlantis.data.rows import Rows
-from atlantis.errors import UserError
+from atlantis.errors import UserError, without_remedy
 from atlantis.progress import say
 from atlantis.readout.evaluate import evaluation_questions, shared_questions
 from atlantis.settings import DatasetConfig, RunConfig
@@ -134,7 +134,7 @@ def save_world(config: RunConfig, world: World, strict: bool = False) -> None:
 def _save_once(folder: Path, digest: str, save: Callable[[Path], None], strict: bool = False) -> None:
     """Write an artifact whose name holds its digest, unless it is there; another process may be as quick as we are.
 
-    One that is damaged is moved aside and made again, which is said (`strict`: a UserError).
+    One that is damaged is moved aside and made again, with a message (`strict`: a UserError).
     """
     artifacts.clear_leftovers(folder.parent, folder.name)
     if artifacts.is_whole(folder, digest):
@@ -143,7 +143,7 @@ def _save_once(folder: Path, digest: str, save: Callable[[Path], None], strict: 
         problem = artifacts.damage(folder) or f"{folder}: holds another one than its name says; move it away"
         if strict:
             raise UserError(f"{problem} (without --strict it is moved aside and made again)")
-        say(f"damaged: {problem.partition(';')[0]}; kept as {artifacts.set_aside(folder).name} and made again")
+        say(f"damaged: {without_remedy(problem)}; kept as {artifacts.set_aside(folder).name} and made again")
     try:
         save(folder)
     except UserError:

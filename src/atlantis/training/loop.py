@@ -49,7 +49,7 @@ MOMENT_S = 0.1
 
 
 def train(
-    config: RunConfig, resume: bool = False, strict: bool = False, fork: bool = False, build_base: bool = False
+    config: RunConfig, *, resume: bool = False, strict: bool = False, fork: bool = False, build_base: bool = False
 ) -> Path:
     """Carry out the run that `config` describes, and return its folder.
 
@@ -67,13 +67,13 @@ def train(
     ranks.check_batch_size(config.training)
     artifacts.refuse_file(Path(config.output_root), "output_root")
     path = experiments(config) / config.name
-    run = RunFolder(path, config, resume, strict)  # refuses early, before anything is built
+    run = RunFolder(path, config, resume=resume, strict=strict)  # refuses early, before anything is built
     world = world_for(run)
     base = None if run.finished else _checked_start(config, world, resume, build_base)
     was_finished = run.finished
     artifacts.refuse_links(path)
     with artifacts.lock(path), artifacts.watched(path):
-        run = RunFolder(path, config, resume, strict)
+        run = RunFolder(path, config, resume=resume, strict=strict)
         run.clear_leftovers()
         save_world(config, world, strict)
         if run.finished:
@@ -154,15 +154,19 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
     engine = new_engine(config, inputs, base, total)
     order = order_of(settings, inputs.questions)
     _say_odd_lengths(settings, order, total)
-    step, window = saving.begin_stretch(run, engine)
+    step, window = saving.begin_or_go_on(run, engine)
     run.note(device=saving.device_facts(engine), steps=total)
     saved_at = time.monotonic()
-    pace, loss = Pace(run, sorted(due), step, total), None
+    pace = Pace(run, sorted(due), step, total)
 
-    def evaluate() -> None:
+    def evaluate(step: int, last_loss: float | None) -> None:
         with pace.evaluation():
             row = saving.evaluate_and_save(run, inputs, engine, step, trackers)
-        pace.say_evaluation(row, loss)
+        pace.say_evaluation(row, last_loss)
+
+    def stopped(signum: int) -> Interrupted:
+        saving.save_state(run, engine, step, window)
+        return _interrupted(signum, run.path, step)
 
     with (
         Trackers(run) as trackers,
@@ -173,17 +177,16 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
         steps = Steps(engine, inputs.rows, order, total)
         pace.say_start()
         if step == 0 and 0 in due and not run.log_size():
-            evaluate()
+            evaluate(step, None)
         while step < total:
             if signum := ranks.any_signal(received):
-                saving.save_state(run, engine, step, window)
-                raise _interrupted(signum, run.path, step)
+                raise stopped(signum)
             problem = None
             began = time.monotonic()
             try:
                 losses = steps.take(step, min(s for s in due if s > step))
-            except NotFinite as found:
-                losses, problem = found.losses, found
+            except NotFinite as failure:
+                losses, problem = failure.losses, failure
             pace.took(len(losses), time.monotonic() - began)
             for loss in losses:
                 step += 1
@@ -199,14 +202,13 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
                 raise saving.not_finite(run, step, rows[rows < len(inputs.rows)].tolist(), str(problem)) from None
             pace.say_duration(step)
             if step in due:
-                evaluate()
+                evaluate(step, losses[-1])
                 saved_at = time.monotonic()
             elif time.monotonic() - saved_at > SAVE_STATE_EVERY_S:
                 saving.save_state(run, engine, step, window)
                 saved_at = time.monotonic()
         if received:
-            saving.save_state(run, engine, step, window)
-            raise _interrupted(received[0], run.path, step)
+            raise stopped(received[0])
         run.note(device=saving.device_facts(engine) | {"recorded": steps.graph is not None})
     saving.save_final(run, inputs, engine, total)
 
@@ -257,7 +259,7 @@ class Steps:
             return engine.step(batch, self.rate(step))
 
     def _record(self, step: int) -> None:
-        """Record the step as a graph; where that fails, it was said, and steps are taken one by one."""
+        """Record the step as a graph. If that fails, a message has said so, and steps are taken one by one."""
         with memory.explained(self.engine, self._batch(step)):
             self.graph = graph.recorded(self.engine, self.rows)
         self.recordable = self.graph is not None

@@ -1,4 +1,4 @@
-"""A finished run some of whose files were damaged or removed since: what can be made again from the rest is.
+"""Repair of a finished run: what was damaged or removed is made again, where the rest of its files allow that.
 
 `final` comes from the last step's checkpoint, which has the same weights, or else from the last state. The log's rows
 of evaluations come from the checkpoints, which hold them too. What is made again has the bytes that it had: `run.json`
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from atlantis import artifacts, trust
-from atlantis.errors import UserError
+from atlantis.errors import UserError, without_remedy
 from atlantis.model.checkpoint import checkpoint_folders
 from atlantis.progress import say
 from atlantis.reading import json_of, read_json
@@ -27,7 +27,7 @@ def mend(run: RunFolder, final_from_state: Callable[[], None]) -> None:
     """Make again what is damaged of a finished run, and say so; `final_from_state` writes `final` from a state.
 
     Raises UserError for the metric log and for `final` where that cannot be done; with `run.strict` for anything that
-    is damaged, and nothing is touched. Another checkpoint that cannot be made again is said, and left as it is.
+    is damaged, and nothing is touched. Another checkpoint that cannot be made again is reported, and left as it is.
     """
     folders = checkpoint_folders(run.path)
     problems = {step: _problem(run, step, folder) for step, folder in folders.items()}
@@ -83,12 +83,12 @@ def _mend_final(run: RunFolder, problem: str, whole: dict[int, Path], final_from
             aside.rename(final)
         if isinstance(error, UserError):
             raise UserError(
-                f"{problem.partition(';')[0]}, and cannot be made again ({error}); restore it from a copy, or train "
+                f"{without_remedy(problem)}, and cannot be made again ({error}); restore it from a copy, or train "
                 "again under another name="
             ) from None
         raise
     kept = f"; kept as {aside.name}" if aside is not None else ""
-    say(f"damaged: {problem.partition(';')[0]}{kept}; made again from {source}, with the same weights")
+    say(f"damaged: {without_remedy(problem)}{kept}; made again from {source}, with the same weights")
 
 
 def _copied(source: Path, target: Path, leaving: str) -> None:
@@ -142,7 +142,7 @@ def _mend_checkpoint(run: RunFolder, step: int, problem: str) -> None:
     row = next((row for row in map(_row, reversed(run.metrics.read_bytes().splitlines())) if _is_of(row, step)), None)
     if step != run.record.get("steps") or row is None:
         say(
-            f"damaged: {problem.partition(';')[0]}; it cannot be made again without training anew: restore it from a "
+            f"damaged: {without_remedy(problem)}; it cannot be made again without training anew: restore it from a "
             "copy, or remove it to go on without that step"
         )
         return
@@ -155,9 +155,9 @@ def _mend_checkpoint(run: RunFolder, step: int, problem: str) -> None:
     if wrong := trust.exchanged(folder, step, run.record.get("checkpoints", {})):
         artifacts.remove(folder, "checkpoint")
         aside.rename(folder)
-        say(f"damaged: {problem.partition(';')[0]}; it cannot be made again as it was ({wrong})")
+        say(f"damaged: {without_remedy(problem)}; it cannot be made again as it was ({wrong})")
         return
-    say(f"damaged: {problem.partition(';')[0]}; kept as {aside.name} and made again from final, as it was")
+    say(f"damaged: {without_remedy(problem)}; kept as {aside.name} and made again from final, as it was")
 
 
 def _is_of(row: Any, step: int) -> bool:

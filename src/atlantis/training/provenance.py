@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def versions() -> dict[str, str]:
     return ours | {package: version(package) for package in packages}
 
 
-def own_code(config: RunConfig) -> dict[str, str]:
+def digests_of_own_code(config: RunConfig) -> dict[str, str]:
     """The digests of a user's own strategies, by their names in the config."""
     digests = {strategy.name: code_digest(strategy.name) for strategy in config.strategies}
     return {name: digest for name, digest in digests.items() if digest is not None}
@@ -46,7 +47,12 @@ def code_digests(config: RunConfig) -> dict[str, str]:
     counted = [file for file in sources if file.relative_to(package).parts[0] not in NOT_COUNTED]
     texts = {file.relative_to(package).as_posix(): file.read_text(encoding="utf-8") for file in counted}
     libraries = {name: version(name) for name in ("torch", "numpy")}
-    return {"atlantis": artifacts.digest_of(texts)} | libraries | own_code(config)
+    return {"atlantis": artifacts.digest_of(texts)} | libraries | digests_of_own_code(config)
+
+
+def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """A line for each fact that was recorded and is another now."""
+    return [f"{key}: {before[key]} -> {value}" for key, value in now.items() if before.get(key, value) != value]
 
 
 def commit() -> str | None:

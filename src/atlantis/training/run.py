@@ -31,7 +31,7 @@ class RunFolder:
     `seals`: a digest of every checkpoint that the run has written, by its step.
     """
 
-    def __init__(self, path: Path, config: RunConfig, resume: bool, strict: bool = False) -> None:
+    def __init__(self, path: Path, config: RunConfig, *, resume: bool, strict: bool = False) -> None:
         self.path, self.config, self.strict = path, config, strict
         self.metrics = path / trust.LOG
         self.record = trust.read_record(path)
@@ -41,7 +41,7 @@ class RunFolder:
             if path.is_dir() and any(not artifacts.is_passing(entry.name) for entry in path.iterdir()):
                 raise UserError(f"{path}: has files but no config.yaml, so it is no run; choose another name=")
             return
-        before = configs.load(path / "config.yaml", own_code=False)
+        before = configs.load_of_run(path)
         trust.check_config(path, self.record, before)
         difference = configs.difference(before, config)
         if difference:
@@ -73,7 +73,8 @@ class RunFolder:
     def changed_since(self) -> list[str]:
         """The user's own strategies in the config whose code is another now than when the run was begun."""
         before = self.record.get("code", {})
-        return [name for name, digest in provenance.own_code(self.config).items() if before.get(name, digest) != digest]
+        now = provenance.digests_of_own_code(self.config)
+        return [name for name, digest in now.items() if before.get(name, digest) != digest]
 
     def begin(self) -> None:
         """Write the config and the record's first facts, unless they are there."""
@@ -129,9 +130,7 @@ class RunFolder:
     def other_conditions(self, conditions: dict[str, Any]) -> list[str]:
         """A line for each condition that decides how sums are rounded and is another than in the stretch before."""
         before = (self.record.get("stretches") or [{}])[-1]
-        return [
-            f"{key}: {before[key]} -> {value}" for key, value in conditions.items() if before.get(key, value) != value
-        ]
+        return provenance.changes(before, conditions)
 
     def begin_stretch(self, step: int, conditions: dict[str, Any]) -> None:
         """Note under which conditions the run goes on from `step`; stretches that were taken back are forgotten."""
@@ -162,12 +161,12 @@ class RunFolder:
         `fork` allows other code, and is recorded. Other data are never allowed.
         """
         code = provenance.code_digests(self.config)
-        if data := _difference(self.record.get("digests", {}), digests):
+        if data := provenance.changes(self.record.get("digests", {}), digests):
             raise UserError(
                 f"{self.path}: was begun with other data; bring that back, or choose another name=. The difference:\n  "
                 + "\n  ".join(data)
             )
-        other = _difference(self.record.get("code", {}), code)
+        other = provenance.changes(self.record.get("code", {}), code)
         if other and not fork:
             raise UserError(
                 f"{self.path}: was begun by other code, and would end as neither makes it; go on with that code, "
@@ -184,8 +183,3 @@ FOLDERS = ("checkpoints", "state", "analysis", "analysis/figures", "report")
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _difference(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """A line for each fact that was recorded and is another now."""
-    return [f"{key}: {before[key]} -> {value}" for key, value in now.items() if before.get(key, value) != value]

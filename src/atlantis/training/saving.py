@@ -28,8 +28,8 @@ from atlantis.training.trackers import Trackers
 from atlantis.world import World
 
 
-def begin_stretch(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
-    """`_restore`, and note the conditions from here on; other ones than before are said (`strict`: a UserError)."""
+def begin_or_go_on(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
+    """Go back to the newest state, or begin; prints a message if conditions have changed (`strict`: UserError)."""
     now = conditions(engine)
     other = run.other_conditions(now) if state.state_steps(run.path) else []
     if other and run.strict:

@@ -20,10 +20,11 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from atlantis import artifacts, trust
-from atlantis.errors import UserError
+from atlantis.errors import UserError, without_remedy
 from atlantis.model.checkpoint import FACTS
 from atlantis.progress import say
 from atlantis.reading import by_step, read_json
+from atlantis.training.provenance import changes
 from atlantis.training.step import Engine
 
 KEPT = 2
@@ -70,7 +71,7 @@ def usable_state(run: Path, strict: bool, origin: Mapping[str, str] | None = Non
     """The newest state from which the run at `run` can go on; None: from its beginning.
 
     Usable is a state that is as it was written, if the metric log up to there and every earlier checkpoint are so too.
-    Damaged folders are said and moved aside, and are made again as the run goes on. With `strict` the first that is
+    Damaged folders are reported and moved aside, and are made again as the run goes on. With `strict` the first that is
     damaged is a UserError instead, and nothing is touched. So is, always, a whole state that was made from something
     else than `origin`: digests by their names, of config and data.
     """
@@ -105,7 +106,7 @@ def usable_state(run: Path, strict: bool, origin: Mapping[str, str] | None = Non
         raise UserError(f"{next(iter(wrong.values()))} (without --strict the run goes on from before it)")
     start = "the run's beginning" if usable is None else usable.name
     for problem in wrong.values():
-        say(f"damaged: {problem.partition(';')[0]}")
+        say(f"damaged: {without_remedy(problem)}")
     say(f"{run}: going on from {start}; what is damaged is kept as damaged-* and made again")
     for folder in [folder for folder in wrong if folder.is_dir()]:
         artifacts.set_aside(folder)
@@ -141,8 +142,7 @@ def _progress(state: Path) -> dict[str, Any]:
 def _refuse_other_origin(state: Path, origin: Mapping[str, str]) -> None:
     """UserError if a whole state is that of a run with another config or with other data."""
     before = _progress(state).get("origin", {})
-    lines = [f"{key}: {before[key]} -> {now}" for key, now in origin.items() if before.get(key, now) != now]
-    if lines:
+    if lines := changes(before, origin):
         raise UserError(
             f"{state}: was saved by a run with another config or other data; bring that back, or choose another name=. "
             "The difference, in digests:\n  " + "\n  ".join(lines)

@@ -104,11 +104,11 @@ class Engine:
         """From now on every backward pass exchanges its gradients with the other ranks; they all do this together."""
         self.parallel = ranks.parallel(_Loss(self.model, self._own_loss), self.device)
 
-    def loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Summed loss of a batch and the number of its targets; falls back to eager if the compiler fails."""
+    def loss(self, batch: Batch) -> Tensor:
+        """Summed loss of a batch; falls back to eager if the compiler fails."""
         return self._own_loss(batch) if self.parallel is None else self.parallel(batch)
 
-    def _own_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _own_loss(self, batch: Batch) -> Tensor:
         by_row = batch.weights is not None or (self.strategy is not None and self.strategy.has_output_loss)
         compute = self._strategy_loss if by_row else partial(self.forward.loss, self.model)
         try:
@@ -120,7 +120,7 @@ class Engine:
             self.forward = fast.SharedPrefix(self.dtype)
             return self._own_loss(batch)
 
-    def _strategy_loss(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def _strategy_loss(self, batch: Batch) -> Tensor:
         """The summed loss with each row's weight and with what a strategy adds to it."""
         has_target = batch.targets != PAD
         logits = self.logits(self.model, batch)
@@ -128,7 +128,7 @@ class Engine:
         if batch.weights is not None:
             loss = loss * batch.weights[:, None].expand_as(has_target)[has_target]
         more = None if self.strategy is None else self.strategy.output_loss(logits, batch)
-        return loss.sum() if more is None else loss.sum() + more, has_target.sum()
+        return loss.sum() if more is None else loss.sum() + more
 
     def logits(self, model: Transformer, batch: Batch) -> Tensor:
         """Logits (M, O) of a model of this engine's kind at the M targets of a batch that are not `<pad>`."""
@@ -172,7 +172,7 @@ class Engine:
         parts = list(pieces(batch, PIECE if self.kernels else len(batch.tokens)))
         for piece in parts:
             with ranks.exchange(self.parallel, piece is parts[-1]):
-                loss = self.loss(piece)[0] / count
+                loss = self.loss(piece) / count
                 (loss if self.scaling is None else loss * self.scaling.scale).backward()
             value += loss.item()
         return value
@@ -181,9 +181,9 @@ class Engine:
 class _Loss(nn.Module):
     """A model's loss as a module, which is what DistributedDataParallel takes."""
 
-    def __init__(self, model: Transformer, loss: Callable[[Batch], tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, model: Transformer, loss: Callable[[Batch], Tensor]) -> None:
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Batch) -> Tensor:
         return self.loss(batch)

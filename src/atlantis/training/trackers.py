@@ -1,7 +1,7 @@
 """TensorBoard, Weights & Biases, MLflow, trackio and others, through accelerate's trackers; only when asked for.
 
-A tracker is a copy of the metric log for people to look at. One that cannot be reached, at the start or later, is said
-and costs the run nothing but that copy's rows: `metrics.jsonl` has them all.
+A tracker is a copy of the metric log for people to look at. If one cannot be reached, at the start or later,
+a message says so, and nothing but that copy's rows is lost: `metrics.jsonl` has them all.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Trackers:
 
 
 class _Tracker:
-    """One tracker. Whatever it raises is said once, and it is tried again after a while."""
+    """One tracker. The first error it raises is printed, and it is tried again after a while."""
 
     def __init__(self, name: str, run: RunFolder) -> None:
         self.name, self.run = name, run

@@ -123,9 +123,6 @@ class Columns:
     taken: dict[str, int]
     countries: list[int] = field(default_factory=list)
 
-    def all(self) -> set[int]:
-        return {*self.taken.values(), *self.countries}
-
 
 def find_columns(table: TextTable) -> Columns:
     """Role -> column. Raises UserError where a name or a place has none, or two of one name."""

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from atlantis.errors import UserError
+from atlantis.errors import UserError, without_remedy
 from atlantis.reading import read_json
 from atlantis.world.world import World
 
@@ -44,7 +44,7 @@ def world_of(run: Path, config: RunConfig) -> World:
     if again is None:
         return World.from_config(config.world)
     raise UserError(
-        f"{run}: was made in the world {digest}, which cannot be had: {problem.partition(';')[0]}, and {again}. Bring "
+        f"{run}: was made in the world {digest}, which cannot be had: {without_remedy(problem)}, and {again}. Bring "
         "one of them back"
     )
 

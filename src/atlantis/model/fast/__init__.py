@@ -26,7 +26,7 @@ import warnings
 from typing import Any, Literal, Protocol
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from atlantis.data.rows import Batch
@@ -44,8 +44,8 @@ class Forward(Protocol):
         """Logits, float32, at the M targets of a batch that are not `<pad>`."""
         ...
 
-    def loss(self, model: Transformer, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-        """Summed cross-entropy (nats) of these targets, and how many they are."""
+    def loss(self, model: Transformer, batch: Batch) -> Float[Tensor, ""]:
+        """Summed cross-entropy (nats) of these targets."""
         ...
 
 
@@ -67,10 +67,10 @@ class Plain:
             logits = self._answers(model, batch)
         return logits[batch.targets != PAD].float()
 
-    def loss(self, model: Transformer, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
+    def loss(self, model: Transformer, batch: Batch) -> Float[Tensor, ""]:
         with self._mixed(batch):
             logits = self._answers(model, batch)
-        return completion_loss(logits.float(), batch.targets)
+        return completion_loss(logits.float(), batch.targets)[0]
 
 
 class SharedPrefix(Plain):
@@ -100,14 +100,14 @@ class AsTree:
     def logits(self, model: Transformer, batch: Batch) -> Float[Tensor, "M O"]:
         return tree_logits(model, tree_of(batch), self.bf16)
 
-    def loss(self, model: Transformer, batch: Batch) -> tuple[Float[Tensor, ""], Int[Tensor, ""]]:
-        return tree_loss(model, batch, self.bf16)
+    def loss(self, model: Transformer, batch: Batch) -> Float[Tensor, ""]:
+        return tree_loss(model, batch, self.bf16)[0]
 
 
 def choose(
     model: Transformer, compile: Literal["auto", "yes", "no"], device: torch.device, dtype: torch.dtype
 ) -> Forward:
-    """How to compute batches of the model that is trained; what cannot be had is said, and the next best is taken.
+    """How to compute batches of the model that is trained. If something is missing, prints it and takes the next best.
 
     `compile` is `training.compile`: `auto` is the tree on a CPU and torch.compile on a GPU, `yes` torch.compile
     everywhere, `no` the plain model.

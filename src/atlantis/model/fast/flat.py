@@ -29,7 +29,7 @@ FEW = 256
 
 
 def normalised(x: Float[Tensor, "N D"], dtype: torch.dtype) -> Float[Tensor, "N D"]:
-    """RMSNorm without its weight: that is in the matrix which comes next (`FlatLoss.prepare`)."""
+    """RMSNorm without its weight: that is in the matrix which comes next (`FlatLoss._prepare`)."""
     return (x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_EPS)).to(dtype)
 
 

@@ -25,7 +25,7 @@ def strategy_memory(context: Context, name: str) -> dict[str, Tensor]:
     """The memory of the strategy `name` in the base's run; empty if it had none."""
     if not (_run(context) / "config.yaml").is_file():
         return {}
-    for i, settings in enumerate(configs.load(_run(context) / "config.yaml", own_code=False).strategies):
+    for i, settings in enumerate(configs.load_of_run(_run(context)).strategies):
         if settings.name == name:
             prefix = f"strategy.{i}."
             return {key.removeprefix(prefix): t for key, t in base_state(context).items() if key.startswith(prefix)}

@@ -91,7 +91,7 @@ def answered(context: Context, questions: Questions, seed: int) -> Batch:
 
 
 @torch.no_grad()
-def base_logits(context: Context, batch: Batch) -> Tensor:
+def padded_base_logits(context: Context, batch: Batch) -> Tensor:
     """The base's logits (B, C, O) at all of a batch's positions; 0 where there is no target.
 
     Rows are taken in the order of their tokens: on a CPU neighbours then have much in common (`model.fast.tree`).
@@ -121,12 +121,12 @@ def recalled(memory: dict[str, Tensor], rows: Tensor) -> Batch:
     return Batch(memory["prefix"], *(memory[key][rows] for key in ("tokens", "positions", "targets")))
 
 
-def n_beside(batch_size: int, share: float) -> int:
+def whole_rows_beside(batch_size: int, share: float) -> int:
     """Rows, at least one, that must be added to a batch to be about this share of it then."""
     return max(1, round(batch_size * share / (1 - share)))
 
 
-def rows_beside(batch_size: int, share: float) -> int | Fraction:
+def mean_rows_beside(batch_size: int, share: float) -> int | Fraction:
     """Rows that must be added to a batch, on average over steps, to be this share of it then.
 
     The nearest whole number where that is within `TOLERANCE`: a share of 0.1 beside 64, 128 or 512 rows is 7, 14 and

@@ -1,4 +1,9 @@
-"""Rows drawn step by step, without a state: what step s draws follows from the seed and s."""
+"""Rows drawn step by step, without a state: what step s draws follows from the seed and s.
+
+A strategy's draws do not depend on another's: each kind has a number, its `purpose`, beside the seed. Taken are 0 the
+buffer of old rows and 3 old prompts (both in old.py), 1 replay, 2 joint, 4 distill, 5 and 6 der, 7 agem,
+8 integration, 9 repair and 10 fixed_mean.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 
-class Stream:
+class RowStream:
     """Rows 0 .. n - 1 in endless fresh permutations, `size` per step: no row comes twice before all have come.
 
     A `size` that is no whole number is reached on average: s steps draw floor(s * size) rows together, so each draws
