@@ -9,7 +9,7 @@
         def penalty(self):
             return self.settings.weight * ...   # any differentiable number
 
-In a run: `begin` (or, after an interruption, `restore`); then for every step `rate`, `batch`, [forward, backward:
+In a run: `begin` (or, after an interruption, `restore`); then for every step `batch`, `rate`, [forward, backward:
 `output_loss`], `penalty`, `gradients`, [clipping, AdamW], `after_update`; and `shown` whenever weights are evaluated
 and saved.
 
@@ -67,7 +67,7 @@ class Strategy:
         self.memory = memory
 
     def rate(self, rate: float) -> float:
-        """The learning rate of this step."""
+        """The learning rate of this step; may be asked more than once for a step, so it must not change anything."""
         return rate
 
     def batch(self, batch: Batch, rows: Tensor) -> Batch:
