@@ -66,13 +66,13 @@ class Strategy:
         """In place of `begin`, where a run goes on: `memory` as it was saved."""
         self.memory = memory
 
-    def rate(self, rate: float) -> float:
-        """The learning rate of this step; may be asked more than once for a step, so it must not change anything."""
-        return rate
-
     def batch(self, batch: Batch, rows: Tensor) -> Batch:
         """What this step trains on; `rows` (B,) are the places of its rows in the training data, n for fillers."""
         return batch
+
+    def rate(self, rate: float) -> float:
+        """The learning rate of this step; may be asked more than once for a step, so it must not change anything."""
+        return rate
 
     def output_loss(self, logits: Tensor, batch: Batch) -> Tensor | None:
         """A term for the summed loss over this part's M targets, from their logits (M, O); None for none.
