@@ -52,8 +52,8 @@ def train(
 
     --extend N makes the finished run CONFIG longer: a new run, CONFIG_to_STEPS or name=, begins as a copy of its
     checkpoints and goes on from its last state. With a constant rate it is, byte for byte, the run that had been given
-    as many steps at once. With another schedule the rate jumps to where the longer schedule would be at that step. Refused
-    are the strategies that prepare at step 0 for the run's length: der, distill, fixed_mean and repair.
+    as many steps at once. With another schedule the rate jumps to where the longer schedule would be at that
+    step. Refused are the strategies that prepare at step 0 for the run's length: der, distill, fixed_mean and repair.
 
     Writes outputs/experiments/NAME/: config.yaml (every setting), run.json, metrics.jsonl, checkpoints/ (from step 0
     on, each a folder for transformers), analysis/ (probes) and report/ (page, pictures, tables). The path of the
