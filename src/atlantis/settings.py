@@ -63,9 +63,7 @@ class VirtualRegionConfig(Settings):
 class WorldConfig(Settings):
     """Real cities and the virtual regions after them."""
 
-    cities: str | None = Field(
-        default=None, description="the user's file of cities; null: the 5,075 cities shipped with the package"
-    )
+    cities: str | None = Field(default=None, description="the user's file of cities; null: the 5,075 shipped ones")
     seed: Seed = Field(default=42, description="of the shuffle that gives real cities their ids")
     regions: list[VirtualRegionConfig] = Field(default=[VirtualRegionConfig()], max_length=1000, description="invented")
 
@@ -158,9 +156,7 @@ class DatasetConfig(Settings):
     first_virtual: Count | None = Field(default=None, description="first virtual id; null: found from the world")
     n_distance: Count = Field(default=20_000, description="mixed: pairs of the world among n_train")
     n_cross: Count = Field(default=100_000, description="mixed: cross pairs among n_train")
-    parts: list[PartConfig] | None = Field(
-        default=None, min_length=1, max_length=200, description="the questions, in place of a kind"
-    )
+    parts: list[PartConfig] | None = Field(default=None, min_length=1, max_length=200, description="in place of a kind")
 
     @property
     def sizes(self) -> tuple[int, int, int]:
