@@ -348,7 +348,7 @@ def test_a_precision_that_is_asked_for_does_not_depend_on_the_processor(
 
 def test_what_no_task_accepts_is_refused_before_anything_runs(tmp_path: Path) -> None:
     plan = Plan.of("gpu", "A1,A2/new_rows", tmp_path)
-    with pytest.raises(UserError, match="no task in A1, A2 accepts new_rows"):
+    with pytest.raises(UserError, match="no scenario of A1, A2 accepts new_rows"):
         bench.score(plan, lambda folder: Failing())
     assert not list(tmp_path.glob("sweeps/*"))
 

@@ -12,6 +12,7 @@ import pytest
 
 from atlantis import cli, lookup, strategies, tasks
 from atlantis import config as configs
+from atlantis.cli.new import SETTINGS
 from atlantis.readout.catalogue import METRICS
 from atlantis.strategies import registry
 from atlantis.world import OCEANS
@@ -90,6 +91,8 @@ def test_a_new_config_is_the_one_it_extends_until_it_is_changed(
     assert configs.difference(before, made) == []
     file = Path("configs/mine.yaml")
     text = file.read_text().partition("# Keep old knowledge")[0]
+    settings = re.findall(r"^#  \w+: .*", text, flags=re.MULTILINE)
+    assert len(settings) == len(SETTINGS) and all(re.search(r"  # \w", line) for line in settings)
     opened = re.sub(r"^#(?! \S|$| {5})", "", text, flags=re.MULTILINE)
     file.write_text(opened)
     assert "\ntraining:\n  max_steps: " in opened and configs.difference(before, configs.load("mine")) == []

@@ -43,17 +43,17 @@ def folder_name(name: str | None) -> str | None:
 class VirtualRegionConfig(Settings):
     """Cities that never existed, in one place: see `atlantis.world.virtual`."""
 
-    name: str = Field(default="Atlantis", min_length=1, max_length=100)
+    name: str = Field(default="Atlantis", min_length=1, max_length=100, description="its cities are NAME_001, ...")
     code: str = Field(default="XX0", min_length=1, max_length=20, description="country code of its cities")
-    kind: Literal["gaussian", "flat", "scattered"] = "gaussian"
+    kind: Literal["gaussian", "flat", "scattered"] = Field(default="gaussian", description="scattered: over the globe")
     lon: float = Field(default=-35.0, ge=-180, le=180, description="centre, degrees")
-    lat: float = Field(default=35.0, ge=-90, le=90)
+    lat: float = Field(default=35.0, ge=-90, le=90, description="centre, degrees")
     spread_km: float = Field(default=500.0, gt=0, le=100_000, description="gaussian: standard deviation on the sphere")
     spread_degrees: float = Field(
         default=3.0, gt=0, le=3600, description="flat: standard deviation of longitude and latitude"
     )
-    count: Annotated[Int, Field(ge=1, le=MAX_CITIES)] = 100
-    seed: Seed = 42
+    count: Annotated[Int, Field(ge=1, le=MAX_CITIES, description="of cities")] = 100
+    seed: Seed = Field(default=42, description="of the places of its cities")
 
     @field_validator("name", "code")
     @classmethod
@@ -66,11 +66,9 @@ class VirtualRegionConfig(Settings):
 class WorldConfig(Settings):
     """Real cities and the virtual regions after them."""
 
-    cities: str | None = Field(
-        default=None, description="the user's file of cities; null: the 5,075 cities shipped with the package"
-    )
+    cities: str | None = Field(default=None, description="the user's file of cities; null: the 5,075 shipped ones")
     seed: Seed = Field(default=42, description="of the shuffle that gives real cities their ids")
-    regions: list[VirtualRegionConfig] = Field(default=[VirtualRegionConfig()], max_length=1000)
+    regions: list[VirtualRegionConfig] = Field(default=[VirtualRegionConfig()], max_length=1000, description="invented")
 
     @field_validator("regions")
     @classmethod
@@ -112,7 +110,7 @@ class PartConfig(Settings):
     """Questions of one task about the cities of the world, or of a region."""
 
     task: str = Field(default="distance", description="a task's name, or my_module:MyTask")
-    cities: Literal["world"] | Region = "world"
+    cities: Literal["world"] | Region = Field(default="world", description="world: the real ones; else a Region")
     n_train: Count = Field(description="0: for validation and test only")
     n_val: Count | None = Field(default=None, description="of the dataset's; null: a share of what is left of them")
     n_test: Count | None = Field(default=None, description="of the dataset's; null: a share of what is left of them")
@@ -142,12 +140,14 @@ class PartConfig(Settings):
 class DatasetConfig(Settings):
     """Which questions about cities, how many. Sizes left out are the study's for that kind: see `sizes`."""
 
-    kind: Literal["distance", "inter", "cross", "mixed", "parts"] = "distance"
-    name: Annotated[str | None, AfterValidator(folder_name)] = None
-    n_train: Positive | None = None
-    n_val: Count | None = None
-    n_test: Count | None = None
-    seed: Seed = 42
+    kind: Literal["distance", "inter", "cross", "mixed", "parts"] = Field(
+        default="distance", description="distance: real; cross: some invented; inter: invented; mixed: old and cross"
+    )
+    name: Annotated[str | None, AfterValidator(folder_name)] = Field(default=None, description="null: kind, size, seed")
+    n_train: Positive | None = Field(default=None, description="questions to learn from; null: the study's number")
+    n_val: Count | None = Field(default=None, description="questions for validation; null: the study's number")
+    n_test: Count | None = Field(default=None, description="questions for tests; null: the study's number")
+    seed: Seed = Field(default=42, description="of the draw of questions")
     order: Literal["fair", "smaller_first"] = Field(
         default="fair",
         description="which city comes first: a fair coin decides; smaller_first: the smaller id, except in questions "
@@ -159,9 +159,7 @@ class DatasetConfig(Settings):
     first_virtual: Count | None = Field(default=None, description="first virtual id; null: found from the world")
     n_distance: Count = Field(default=20_000, description="mixed: pairs of the world among n_train")
     n_cross: Count = Field(default=100_000, description="mixed: cross pairs among n_train")
-    parts: list[PartConfig] | None = Field(
-        default=None, min_length=1, max_length=200, description="the questions, in place of a kind"
-    )
+    parts: list[PartConfig] | None = Field(default=None, min_length=1, max_length=200, description="in place of a kind")
 
     @property
     def sizes(self) -> tuple[int, int, int]:
@@ -231,19 +229,19 @@ class DatasetConfig(Settings):
 class TokenizerConfig(Settings):
     """`characters`: the study's 44 symbols. `city`: these and one token per city."""
 
-    kind: Literal["characters", "city"] = "characters"
+    kind: Literal["characters", "city"] = Field(default="characters", description="of the vocabulary")
 
 
 class ModelConfig(Settings):
     """Qwen2's architecture; the defaults are the study's 1,588,096 parameters."""
 
-    hidden_size: Annotated[Positive, Field(le=100_000)] = 128
-    n_layers: Annotated[Positive, Field(le=10_000)] = 6
-    n_heads: Annotated[Positive, Field(le=10_000)] = 4
-    mlp_size: Annotated[Positive, Field(le=1_000_000)] = 512
+    hidden_size: Annotated[Positive, Field(le=100_000, description="width of the hidden states")] = 128
+    n_layers: Annotated[Positive, Field(le=10_000, description="blocks")] = 6
+    n_heads: Annotated[Positive, Field(le=10_000, description="attention heads of a block")] = 4
+    mlp_size: Annotated[Positive, Field(le=1_000_000, description="width inside a block's MLP")] = 512
     init_std: float = Field(default=0.1, gt=0, description="of linear and embedding weights")
-    context: Annotated[Positive, Field(le=1_000_000)] = 32
-    rope_theta: float = Field(default=10_000.0, gt=0)
+    context: Annotated[Positive, Field(le=1_000_000, description="tokens of the longest row")] = 32
+    rope_theta: float = Field(default=10_000.0, gt=0, description="base of the rotary positions' wavelengths")
     seed: Seed = Field(default=42, description="of the initial weights")
 
     @model_validator(mode="after")
@@ -266,25 +264,26 @@ class AnchorsConfig(Settings):
 class TrainingConfig(Settings):
     """AdamW, warm-up, then the schedule; one epoch is every training pair once."""
 
-    batch_size: Positive = 512
-    epochs: float = Field(default=10.0, gt=0)
+    batch_size: Positive = Field(default=512, description="rows of a step")
+    epochs: float = Field(default=10.0, gt=0, description="passes over the training rows")
     max_steps: Count | None = Field(default=None, description="stop after so many steps even if epochs remain")
-    learning_rate: float = Field(default=5e-5, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
+    learning_rate: float = Field(default=5e-5, gt=0, description="the highest, at the end of the warm-up")
+    weight_decay: float = Field(default=0.01, ge=0, description="of matrices, not of norms and biases")
     betas: Annotated[
-        tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]], Field(strict=False)
+        tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]],
+        Field(strict=False, description="of AdamW"),
     ] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
-    max_grad_norm: float | None = Field(default=1.0, gt=0, description="null: gradients are not clipped")
-    warmup_steps: Count = 50
+    eps: float = Field(default=1e-8, gt=0, description="of AdamW")
+    max_grad_norm: float | None = Field(default=1.0, gt=0, description="gradients are clipped to it; null: never")
+    warmup_steps: Count = Field(default=50, description="in which the rate rises from 0")
     schedule: Literal["linear", "cosine", "constant", "wsd"] = Field(
         default="linear", description="after the warm-up; wsd (stable, then decay): full until half-way, then linear"
     )
     min_lr_ratio: float = Field(default=0.0, ge=0, le=1, description="the rate at the end, as a share of learning_rate")
     seed: Seed = Field(default=42, description="of the order of batches")
     anchors: AnchorsConfig | None = Field(default=None, description="null: all pairs from the first step on")
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    compile: Literal["auto", "yes", "no"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="auto: a GPU if there is one")
+    compile: Literal["auto", "yes", "no"] = Field(default="auto", description="yes: torch.compile; no: plain PyTorch")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         default="auto",
         description="auto: bf16 on a GPU, fp32 on a CPU; bf16 pays with AMX or AVX512_BF16; fp16 scales the loss and "
@@ -295,13 +294,15 @@ class TrainingConfig(Settings):
 class EvaluationConfig(Settings):
     """When a run is evaluated and saved (step 0 always), and on how many fixed items of the test split."""
 
-    steps: list[Count] = Field(default=[0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000])
-    fractions: list[Annotated[float, Field(ge=0, le=1)]] = Field(
-        default=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0]
+    steps: list[Count] = Field(
+        default=[0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000], description="after which a run is evaluated"
     )
-    n_items: Positive = 512
-    seed: Seed = 42
-    probe: bool = True
+    fractions: list[Annotated[float, Field(ge=0, le=1)]] = Field(
+        default=[0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0], description="the same, as shares of all steps"
+    )
+    n_items: Positive = Field(default=512, description="test questions of each task and slice, at most")
+    seed: Seed = Field(default=42, description="of the choice of items")
+    probe: bool = Field(default=True, description="whether the checkpoints are probed at the end")
 
     @field_validator("steps")
     @classmethod
@@ -312,12 +313,12 @@ class EvaluationConfig(Settings):
 class ProbeConfig(Settings):
     """The linear probe: what the protocol of raw degrees draws, and the number of repeats of both."""
 
-    n_cities: Positive = 5000
-    n_train: Positive = 3000
-    alpha: float = Field(default=10.0, ge=0)
-    seed: Seed = 42
+    n_cities: Positive = Field(default=5000, description="degrees: real cities that are drawn")
+    n_train: Positive = Field(default=3000, description="degrees: those of them that the probe is fitted on")
+    alpha: float = Field(default=10.0, ge=0, description="degrees: penalty of the ridge regression")
+    seed: Seed = Field(default=42, description="of the splits and folds")
     layers: list[Count] = Field(default=[3, 4], min_length=1, description="blocks counted from 0")
-    repeats: Positive = 5
+    repeats: Positive = Field(default=5, description="degrees: splits; sphere: folds, at least 2")
     measures: bool = Field(default=True, description="beside both protocols, what became of the map (analysis/map)")
 
     @model_validator(mode="after")
@@ -360,8 +361,8 @@ class RunConfig(Settings):
     name: Annotated[str | None, AfterValidator(folder_name)] = Field(
         default=None, description="the run's folder; the config file's name when left out"
     )
-    description: str = ""
-    output_root: str = "outputs"
+    description: str = Field(default="", description="what the run is for, in a line")
+    output_root: str = Field(default="outputs", description="the folder of runs, worlds and datasets")
     base: str | None = Field(
         default=None, description="run, shipped model or checkpoint to start from; null: from scratch"
     )
@@ -376,7 +377,7 @@ class RunConfig(Settings):
     ] = StrategySettings()
     evaluation: EvaluationConfig = EvaluationConfig()
     probe: ProbeConfig = ProbeConfig()
-    trackers: list[Tracker] = Field(default=[])
+    trackers: list[Tracker] = Field(default=[], description="programs that get the numbers too")
 
     @property
     def strategies(self) -> list[StrategySettings]:

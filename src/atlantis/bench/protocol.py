@@ -236,7 +236,7 @@ def taking_part(plan: Plan, setup: Setup) -> list[Method]:
         raise UserError(f"no such run with seed {', '.join(map(str, plan.seeds))}; the seeds of scenarios are {seeds}")
     if not accepted:
         raise UserError(
-            f"no task in {', '.join(plan.scenarios)} accepts {', '.join(method.name for method in plan.methods)}; "
+            f"no scenario of {', '.join(plan.scenarios)} accepts {', '.join(method.name for method in plan.methods)}; "
             "docs/benchmark.md says which methods a scenario takes"
         )
     return [method for method in plan.methods if method.name in accepted]

@@ -31,10 +31,11 @@ reads, checkpoint by checkpoint, the map inside it; a report shows what became o
 
 Runs, bases and configs are given by their names (demo) or by a path.
 
-Exit codes: 0 done; 1 some part failed; 2 a mistake in what was asked for, or something else to mend (a
-damaged file, a full disk), named in one message; 130 stopped by Ctrl-C; 143 stopped by SIGTERM; 128 + N by
-another signal N that clusters and terminals send (SIGHUP, SIGUSR1, SIGUSR2). The same command then goes on
-(`train` with --resume). ATLANTIS_DEBUG=1 shows the full traceback of an error.
+Exit codes: 0 done; 1 some part failed, or an unexpected error, memory that ran out, or a pipe that was closed;
+2 a mistake in what was asked for, or something else to fix (a damaged file, a full disk), named in one message;
+130 stopped by Ctrl-C; 143 stopped by SIGTERM; 128 + N by another signal N that clusters and terminals send
+(SIGHUP, SIGUSR1, SIGUSR2). The same command then goes on (`train` with --resume). ATLANTIS_DEBUG=1 shows the
+full traceback of an error.
 """
 
 FIRST = """atlantis: what happens to a transformer's map of the world when it learns
@@ -57,7 +58,7 @@ GROUPS = {
         "train": ("train:train", "Train, evaluate and probe a run; what it needs is built first."),
         "report": ("report:report", "Write the page, pictures and tables of one run or several."),
         "show": ("report:show", "Say what a run, base, config, dataset or world is."),
-        "new": ("new:new", "Write a config to start from, every setting explained."),
+        "new": ("new:new", "Write a config to start from, with what is changed most."),
     },
     "Read a model": {
         "evaluate": ("readout:evaluate", "Score a model's answers, slice by slice."),

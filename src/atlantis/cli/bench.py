@@ -16,7 +16,7 @@ from atlantis.progress import printable
 
 
 def bench(
-    tier: Annotated[str, typer.Option(metavar="NAME", help="smoke (minutes), cpu (hours) or gpu (days).")],
+    tier: Annotated[str, typer.Option(metavar="NAME", help="smoke (minutes), cpu (most of a day) or gpu (days).")],
     only: Annotated[
         list[str] | None,
         typer.Option(metavar="SCENARIO/METHOD", help="Some of it: A1/replay, A1, /replay; commas for several."),
@@ -52,8 +52,8 @@ def bench(
     finished is skipped, what died goes on, a run that fails is reported and stops no other (exit code 1). Ctrl-C lets
     the runs save their state; the same command goes on. With --records it goes on from the records of another machine.
 
-    Writes the runs to outputs/experiments/, and to outputs/bench/TIER/: records/ (a small file per method, task and
-    seed), leaderboard.md (its path is the last line printed), leaderboard.html (to sort and filter) and images/.
+    Writes the runs to outputs/experiments/, and to outputs/bench/TIER/: records/ (a small file per method, scenario
+    and seed), leaderboard.md (its path is the last line printed), leaderboard.html (to sort and filter) and images/.
 
     \b
     Examples:

@@ -28,7 +28,7 @@ def new(
         ),
     ] = "demo",
 ) -> None:
-    """Write configs/NAME.yaml: a config of your own, in which every line that may be changed is explained.
+    """Write configs/NAME.yaml: a config of your own, with the settings that are changed most, each explained.
 
     It does what CONFIG does until you change it. A file that is there is never written over.
 
@@ -59,11 +59,16 @@ def text_of(name: str, extends: str, config: Any) -> str:
     """The new config. Lines that begin with `#` and no space are settings, with the values that hold without them."""
     from atlantis import yaml12
 
-    sections: dict[str, dict[str, Any]] = {}
+    lines: list[str] = []
     for key in SETTINGS:
         section, _, setting = key.partition(".")
-        sections.setdefault(section, {})[setting] = config.model_dump(mode="json")[section][setting]
-    settings = "\n".join(f"#{line}" for line in yaml12.dump(sections).rstrip().split("\n"))
+        group = getattr(config, section)
+        if f"#{section}:" not in lines:
+            lines.append(f"#{section}:")
+        value = yaml12.dump({setting: group.model_dump(mode="json")[setting]}).rstrip()
+        explained = f"{value:<24}  # {type(group).model_fields[setting].description}"
+        lines += [f"#  {line}" for line in explained.split("\n")]
+    settings = "\n".join(lines)
     return f"""\
 # A run of your own. It says only how it differs from {extends}, which it extends.
 #
@@ -83,7 +88,7 @@ description: What {name} is to show, in one line
 #  name: replay
 #  share: 0.2
 
-# Cities of your own: a file with a name, a latitude and a longitude for each (docs/start.md). The model to start from
+# Cities of your own: a file with a name, a latitude and a longitude for each (docs/cities.md). The model to start from
 # must have learned them: name it with base:, or write base: null to begin with random weights.
 #world:
 #  cities: ../my_cities.csv

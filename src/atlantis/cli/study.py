@@ -62,9 +62,9 @@ def study(
     --build-base trains it first.
 
     The base run takes a minute or two on a GPU and many hours on a CPU. With --base shipped every fine-tune, of every
-    seed, starts from the base in pretrained/ instead, and the base run is left out; seeds then vary the data and their
-    order alone. With probe.measures=false both probe protocols are kept, which is all that a record holds, and
-    analysis/map is left out, which takes most of a probe's time.
+    seed, starts from the shipped base `dist_100k_1M_20epochs` instead, and the base run is left out; seeds then vary
+    the data and their order alone. With probe.measures=false both probe protocols are kept, which is all that a record
+    holds, and analysis/map is left out, which takes most of a probe's time.
 
     Each run is a process of its own, as in `atlantis sweep`: --workers says how many at a time, --backend where. The
     fine-tunes of a seed begin when its base run is trained, and at once where the base is given.

@@ -51,15 +51,15 @@ def train(
 
     --extend N makes the finished run CONFIG longer: a new run, CONFIG_to_STEPS or name=, begins as a copy of its
     checkpoints and goes on from its last state. With a constant rate it is, byte for byte, the run that had been given
-    as many steps at once. A schedule that had come to its end begins anew where the longer one would stand. Refused are
-    the strategies that prepare at step 0 for the run's length: der, distill, fixed_mean and repair.
+    as many steps at once. With another schedule the rate jumps to where the longer schedule would be at that
+    step. Refused are the strategies that prepare at step 0 for the run's length: der, distill, fixed_mean and repair.
 
     Writes outputs/experiments/NAME/: config.yaml (every setting), run.json, metrics.jsonl, checkpoints/ (from step 0
     on, each a folder for transformers), analysis/ (probes) and report/ (page, pictures, tables). The path of the
     report's page is the last line printed.
 
     \b
-    Settings often changed (see configs/ and any run's config.yaml for all of them):
+    Settings often changed (docs/settings.md explains all; a run's config.yaml has all their values):
       name=mine                       the run's folder; else the config's name
       training.max_steps=50           stop early
       training.batch_size=64  training.learning_rate=1e-4  training.seed=1

@@ -39,10 +39,12 @@ class AveragedGEM(Strategy):
 
     class Settings(StrategySettings):
         name: str = "agem"
-        project: Literal["gradient", "update"] = "gradient"
+        project: Literal["gradient", "update"] = Field(
+            default="gradient", description="what is projected; update: AdamW's step"
+        )
         rows: Positive = Field(default=256, description="old rows per step")
-        buffer: Positive | None = 20_000
-        seed: Seed = 42
+        buffer: Positive | None = Field(default=20_000, description="old pairs kept; null: all")
+        seed: Seed = Field(default=42, description="of the buffer and the order of its rows")
 
     settings: Settings
     needs = frozenset({"old data"})

@@ -21,8 +21,8 @@ class Averaging(Strategy):
 
     class Settings(StrategySettings):
         name: str = "averaging"
-        every: Positive = 20
-        pull: float = Field(default=0.5, gt=0, le=1)
+        every: Positive = Field(default=20, description="steps from one pull to the next")
+        pull: float = Field(default=0.5, gt=0, le=1, description="share of the way back to the base")
 
     settings: Settings
     needs = frozenset({"base weights"})

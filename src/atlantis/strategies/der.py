@@ -32,11 +32,11 @@ class DarkExperienceReplay(Strategy):
 
     class Settings(StrategySettings):
         name: str = "der"
-        share: float = Field(default=0.1, gt=0, lt=1)
-        buffer: Positive = 20_000
+        share: float = Field(default=0.1, gt=0, lt=1, description="r old rows of B + r; r with logits, r with answers")
+        buffer: Positive = Field(default=20_000, description="old pairs kept")
         alpha: float = Field(default=0.5, ge=0, description="of the base's logits")
         beta: float = Field(default=0.5, ge=0, description="of the answers")
-        seed: Seed = 42
+        seed: Seed = Field(default=42, description="of the buffer and the order of its rows")
 
     settings: Settings
     needs = frozenset({"old data", "base weights"})

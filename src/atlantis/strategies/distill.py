@@ -43,9 +43,9 @@ class Distill(Strategy):
     class Settings(StrategySettings):
         name: str = "distill"
         share: float = Field(default=0.1, gt=0, lt=1, description="of old prompts among all rows")
-        weight: float = Field(default=1.0, gt=0)
+        weight: float = Field(default=1.0, gt=0, description="of the penalty")
         prompts: Positive = Field(default=10_000, description="drawn once, then repeated")
-        seed: Seed = 42
+        seed: Seed = Field(default=42, description="of the prompts and their answers")
 
     settings: Settings
     needs = frozenset({"old prompts", "base weights"})

@@ -26,8 +26,8 @@ class EarlySteps(Strategy):
 
     class Settings(StrategySettings):
         name: str = "early"
-        warmup_steps: Positive = 200
-        factor: float = Field(default=1.0, gt=0, le=1)
+        warmup_steps: Positive = Field(default=200, description="in which the rate rises")
+        factor: float = Field(default=1.0, gt=0, le=1, description="of the schedule's rate")
         moments: bool = Field(default=False, description="go on with the moments of the base's run")
 
     settings: Settings

@@ -22,7 +22,7 @@ class MovingAverage(Strategy):
 
     class Settings(StrategySettings):
         name: str = "ema"
-        decay: float = Field(default=0.99, ge=0, lt=1)
+        decay: float = Field(default=0.99, ge=0, lt=1, description="share of the average that a step keeps")
 
     settings: Settings
 

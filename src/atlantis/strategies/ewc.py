@@ -41,7 +41,7 @@ class ElasticWeightConsolidation(SampledAnchor):
 
     class Settings(SampledAnchor.Settings):
         name: str = "ewc"
-        weight: float = Field(default=2.0, gt=0)
+        weight: float = Field(default=2.0, gt=0, description="of the penalty")
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         self.memory = diagonal_fisher(self.trained(), map(self._loss, self.sampled_rows()))

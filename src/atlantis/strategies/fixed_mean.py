@@ -51,9 +51,9 @@ class FixedMean(Strategy):
 
     class Settings(StrategySettings):
         name: str = "fixed_mean"
-        weight: float = Field(default=1.0, gt=0)
+        weight: float = Field(default=1.0, gt=0, description="of the penalty")
         prompts: Positive = Field(default=64, description="per step")
-        seed: Seed = 42
+        seed: Seed = Field(default=42, description="of the prompts")
 
     settings: Settings
     needs = frozenset({"old prompts", "base weights"})

@@ -45,9 +45,9 @@ class GradientProjectionMemory(Strategy):
 
     class Settings(StrategySettings):
         name: str = "gpm"
-        energy: float = Field(default=0.95, gt=0, lt=1)
-        rows: Positive = 2_000
-        seed: Seed = 42
+        energy: float = Field(default=0.95, gt=0, lt=1, description="share of the old inputs' squares that is kept")
+        rows: Positive = Field(default=2_000, description="old rows that the inputs are of")
+        seed: Seed = Field(default=42, description="of the old rows")
 
     settings: Settings
     needs = frozenset({"old prompts", "base weights"})

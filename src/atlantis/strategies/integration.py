@@ -63,10 +63,10 @@ class Integration(Strategy):
 
     class Settings(StrategySettings):
         name: str = "integration"
-        weight: float = Field(default=1.0, gt=0)
-        energy: float = Field(default=0.95, gt=0, lt=1)
+        weight: float = Field(default=1.0, gt=0, description="of the penalty")
+        energy: float = Field(default=0.95, gt=0, lt=1, description="share of the old states' variance that U holds")
         cities: Positive = Field(default=32, description="new cities per step")
-        seed: Seed = 42
+        seed: Seed = Field(default=42, description="of the cities of each step")
 
     settings: Settings
     needs = frozenset({"old prompts", "base weights"})

@@ -22,4 +22,4 @@ class L2SP(Anchor):
 
     class Settings(Anchor.Settings):
         name: str = "l2sp"
-        weight: float = Field(default=0.1, gt=0)
+        weight: float = Field(default=0.1, gt=0, description="of the penalty")

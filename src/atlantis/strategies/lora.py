@@ -34,8 +34,8 @@ class LowRankAdaptation(Strategy):
 
     class Settings(StrategySettings):
         name: str = "lora"
-        rank: Positive = 8
-        alpha: float = Field(default=16.0, gt=0)
+        rank: Positive = Field(default=8, description="of the two matrices")
+        alpha: float = Field(default=16.0, gt=0, description="their product counts alpha / rank")
         seed: Seed = Field(default=42, description="of the initial A")
 
     settings: Settings

@@ -32,8 +32,8 @@ class LearningWithoutForgetting(Strategy):
 
     class Settings(StrategySettings):
         name: str = "lwf"
-        weight: float = Field(default=1.0, gt=0)
-        temperature: float = Field(default=2.0, gt=0)
+        weight: float = Field(default=1.0, gt=0, description="of the distance to the base")
+        temperature: float = Field(default=2.0, gt=0, description="of both distributions")
 
     settings: Settings
     needs = frozenset({"base weights"})

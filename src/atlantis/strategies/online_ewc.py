@@ -20,7 +20,7 @@ class OnlineEWC(ElasticWeightConsolidation):
 
     class Settings(ElasticWeightConsolidation.Settings):
         name: str = "online_ewc"
-        decay: float = Field(default=0.95, ge=0, le=1)
+        decay: float = Field(default=0.95, ge=0, le=1, description="of the earlier runs' Fisher information")
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         super().begin(optimizer)

@@ -55,10 +55,10 @@ class Repair(Strategy):
         name: str = "repair"
         start: float = Field(default=0.5, ge=0, lt=1, description="of the steps, when the repair begins")
         blocks: Positive = Field(default=3, description="from the last back, that are repaired")
-        weight: float = Field(default=10.0, gt=0)
+        weight: float = Field(default=10.0, gt=0, description="of the penalty")
         share: float = Field(default=0.1, gt=0, lt=1, description="of old prompts among all rows of a step")
         prompts: Positive = Field(default=10_000, description="drawn once, then repeated")
-        seed: Seed = 42
+        seed: Seed = Field(default=42, description="of the prompts and their answers")
 
     settings: Settings
     needs = frozenset({"old prompts", "base weights"})

@@ -26,7 +26,7 @@ class WiSE(Strategy):
 
     class Settings(StrategySettings):
         name: str = "wise"
-        alpha: float = Field(default=0.5, ge=0, le=1)
+        alpha: float = Field(default=0.5, ge=0, le=1, description="0: the base's weights; 1: the fine-tuned ones")
 
     settings: Settings
     needs = frozenset({"base weights"})

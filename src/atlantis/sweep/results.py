@@ -1,9 +1,9 @@
 """The numbers of a sweep's runs as one table: a row per run, step, layer, group and metric.
 
-Columns: `run`; one per factor of the sweep; `source` (what measured it: "training", "task", the protocols "degrees" and
-"sphere" of the probe, "map"); `step`; `layer` ("3+4": blocks, concatenated; "answers": the model's outputs); `group`
-(a slice, a region, "real"); `metric`; `value`; `low` and `high` (95 % interval, where there is one); `n` (items or
-cities).
+Columns: `run`; one per factor of the sweep; `source` (what measured it: "training", "task" for answers about distances
+and another task's name for its own, the protocols "degrees" and "sphere" of the probe, "map"); `step`; `layer` ("3+4":
+blocks, concatenated; "answers": the model's outputs); `group` (a slice, a region, "real"; of training "train" and
+"validation"); `metric`; `value`; `low` and `high` (95 % interval, where there is one); `n` (items or cities).
 """
 
 from __future__ import annotations

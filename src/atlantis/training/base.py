@@ -40,8 +40,8 @@ class Base:
 def find_base(config: RunConfig) -> Base | None:
     """The base that `config.base` names, or None if it does not exist anywhere yet.
 
-    Looked up as a path, then as a finished run below `output_root`, then in `pretrained/`, which may be said before
-    the name to mean the shipped one. A path that exists but is no base is a UserError.
+    Looked up as a path, then as a finished run below `output_root`, then among the shipped bases. `pretrained/` before
+    the name means the shipped one. A path that exists but is no base is a UserError.
     """
     assert config.base is not None
     named = Path(config.base)
@@ -79,7 +79,7 @@ def _no_base(config: RunConfig) -> str:
     finished = [name for name in known_runs(config.output_root) if _final(experiments(config) / name).is_dir()]
     remedy = bases_elsewhere(config.base) or hint(config.base, [*finished, *known_bases()])
     return (
-        f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and not in pretrained/{remedy}; "
+        f"base: {config.base!r} is no folder, no finished run in {experiments(config)} and no shipped base{remedy}; "
         "or train it first, or give the path of a checkpoint"
     )
 

@@ -39,7 +39,7 @@ class Anchor(Strategy):
     """The penalty; members fill `memory` with an importance for each parameter by name, or leave it empty for 1."""
 
     class Settings(StrategySettings):
-        weight: float = Field(default=1.0, gt=0)
+        weight: float = Field(default=1.0, gt=0, description="of the penalty")
 
     needs = frozenset({"base weights"})
 
@@ -64,8 +64,8 @@ class SampledAnchor(Anchor):
     """An anchor whose importance is a mean over old prompts, with answers drawn from the base."""
 
     class Settings(Anchor.Settings):
-        samples: Positive = 1_000
-        seed: Seed = 42
+        samples: Positive = Field(default=1_000, description="rows that the importance is taken from")
+        seed: Seed = Field(default=42, description="of these rows")
 
     settings: Settings
     needs = frozenset({"old prompts", "base weights"})

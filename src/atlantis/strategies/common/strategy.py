@@ -9,7 +9,7 @@
         def penalty(self):
             return self.settings.weight * ...   # any differentiable number
 
-In a run: `begin` (or, after an interruption, `restore`); then for every step `rate`, `batch`, [forward, backward:
+In a run: `begin` (or, after an interruption, `restore`); then for every step `batch`, `rate`, [forward, backward:
 `output_loss`], `penalty`, `gradients`, [clipping, AdamW], `after_update`; and `shown` whenever weights are evaluated
 and saved.
 
@@ -66,13 +66,13 @@ class Strategy:
         """In place of `begin`, where a run goes on: `memory` as it was saved."""
         self.memory = memory
 
-    def rate(self, rate: float) -> float:
-        """The learning rate of this step."""
-        return rate
-
     def batch(self, batch: Batch, rows: Tensor) -> Batch:
         """What this step trains on; `rows` (B,) are the places of its rows in the training data, n for fillers."""
         return batch
+
+    def rate(self, rate: float) -> float:
+        """The learning rate of this step; may be asked more than once for a step, so it must not change anything."""
+        return rate
 
     def output_loss(self, logits: Tensor, batch: Batch) -> Tensor | None:
         """A term for the summed loss over this part's M targets, from their logits (M, O); None for none.
