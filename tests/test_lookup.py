@@ -32,6 +32,8 @@ def test_a_path_wins_then_runs_bases_and_configs(here: Path) -> None:
     assert lookup.anything("theirs", "other") == Path("other/experiments/theirs")
     assert lookup.anything("warm_start").parts[-2:] == ("pretrained", "warm_start")
     assert lookup.anything("demo").name == "demo.yaml"
+    assert lookup.anything("configs/demo.yaml").name == "demo.yaml"
+    assert lookup.anything("study_2025/cross").parts[-2:] == ("study_2025", "cross.yaml")
     Path("demo").mkdir()
     assert lookup.anything("demo") == Path("demo")
     assert lookup.base_folder("pretrained/warm_start") == lookup.base_folder("warm_start")

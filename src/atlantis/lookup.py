@@ -6,6 +6,7 @@ A path that is there always wins. A name that nothing has is a UserError with th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -82,8 +83,8 @@ def anything(path: Path | str, output_root: Path | str = OUTPUTS) -> Path:
         return run
     if (base := base_folder(path)) is not None:
         return base
-    if path.name in known_configs():
-        return find(path.name)
+    with suppress(UserError):
+        return find(str(path))
     names = [*known_runs(output_root), *known_bases(), *known_configs()]
     remedy = bases_elsewhere(str(path)) or hint(str(path), names)
     raise UserError(f"{path}: there is nothing there, and no run, base or config of this name{remedy}")
