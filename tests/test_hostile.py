@@ -176,6 +176,7 @@ def test_step_numbers_are_plain(tmp_path: Path) -> None:
     for name in ("checkpoint-3", "checkpoint-²", "checkpoint-٣", "checkpoint-03", "checkpoint-x"):
         (tmp_path / name).mkdir()
     assert list(by_step(tmp_path, "checkpoint-")) == [3]
+    assert by_step(tmp_path / "none", "checkpoint-") == {}
 
 
 def test_what_is_printed_is_printable() -> None:

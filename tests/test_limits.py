@@ -116,6 +116,15 @@ def test_what_asks_for_more_memory_than_it_may_have_is_refused(
         possible.check_request(config, small_world)
 
 
+def test_a_context_whose_mask_no_memory_holds_is_refused(monkeypatch: pytest.MonkeyPatch, small_world: Any) -> None:
+    config = RunConfig.model_validate(
+        {"dataset": {"kind": "distance", "n_train": 100, "n_val": 1, "n_test": 1}, "model": {"context": 1_000_000}}
+    )
+    monkeypatch.setattr(limits, "memory_bytes", lambda: 64 << 30)
+    with pytest.raises(UserError, match=r"model\.context: its mask of 1,000,000,000,000 numbers need 2,000 GB"):
+        possible.check_request(config, small_world)
+
+
 def test_workers_follow_processors_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     from atlantis.sweep.child import Job
     from atlantis.sweep.local import Local

@@ -179,6 +179,17 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 4}))
     with pytest.raises(UserError, match="do not fit"):
         load_model(tmp_path)
+    for key, value in (
+        ("rms_norm_eps", 1e-5),
+        ("hidden_act", "gelu"),
+        ("use_sliding_window", True),
+        ("layer_types", ["sliding_attention"]),
+        ("rope_scaling", {"rope_type": "linear", "factor": 4.0}),
+        ("rope_parameters", {"rope_type": "yarn", "rope_theta": 10_000.0}),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(config | {key: value}))
+        with pytest.raises(UserError, match=rf"config\.json: .*{key}"):
+            load_model(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
     with pytest.raises(UserError, match="model_type must be 'qwen2'"):
         load_model(tmp_path)

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch._dynamo.exc import TorchDynamoException
 
 from atlantis import config as configs
 from atlantis import trust
@@ -47,6 +48,7 @@ from atlantis.tasks import Questions
 from atlantis.tasks.score import by_slice, scores_of
 from atlantis.training import step as engine
 from atlantis.training import train
+from atlantis.training.scaling import LossScale
 from atlantis.training.step import Engine
 from atlantis.vocabulary import PAD
 from atlantis.world import World
@@ -356,12 +358,70 @@ def test_old_rows_are_of_the_bases_task_whatever_the_run_asks(
         (("replay", "joint"), "joint alone decides which rows a step trains on, and replay would too"),
         (("joint", "flow"), "joint alone decides which rows a step trains on, and flow would too"),
         pytest.param(("lora", "freeze"), "lora alone decides which weights are trained, and freeze", marks=NO_PEFT),
-        pytest.param(("gpm", "lora"), "lora alone decides which weights are trained, and gpm", marks=NO_PEFT),
+        pytest.param(("gpm", "lora"), "gpm alone decides what the weights are after a step, and lora", marks=NO_PEFT),
+        pytest.param(("lora", "averaging"), "lora alone decides what the weights are after a step", marks=NO_PEFT),
+        pytest.param(("agem", "lora"), "lora alone decides what the weights are after a step, and agem", marks=NO_PEFT),
+        (("repair", "averaging"), "repair alone decides what the weights are after a step, and averaging would too"),
+        (("gpm", "agem"), "gpm alone decides what the weights are after a step, and agem would too"),
+        (("wise", "ema"), "ema drops what wise says about which weights are evaluated and saved; put ema before it"),
     ],
 )
 def test_two_that_would_undo_each_other_are_refused(names: tuple[str, ...], said: str, fine: RunConfig) -> None:
     with pytest.raises(UserError, match=said):
         Bench(fine, *map(asked, names))
+
+
+def test_an_average_of_the_weights_goes_with_what_changes_them(fine: RunConfig) -> None:
+    both, slow = Bench(fine, asked("ema"), asked("wise", alpha=0.25)), Bench(fine, asked("ema"))
+    base = slow.model.layers[0].out.weight.detach().clone()
+    for step in range(2):
+        both.step(step)
+        slow.step(step)
+    with slow.composed.shown():
+        average = slow.model.layers[0].out.weight.detach().clone()
+    with both.composed.shown():
+        torch.testing.assert_close(both.model.layers[0].out.weight.detach(), 0.75 * base + 0.25 * average)
+    Bench(fine, asked("repair"), asked("ema"))
+
+
+@pytest.mark.parametrize("name", [pytest.param("lora", marks=NO_PEFT), "l2sp"])
+def test_gradients_are_divided_by_the_scale_of_fp16(name: str, fine: RunConfig) -> None:
+    """With the scale alone, and arithmetic in float32, the optimizer gets the gradients that it gets without."""
+
+    def norms(scaled: bool) -> list[float]:
+        bench = Bench(fine, asked(name))
+        if scaled:
+            bench.engine.scaling = LossScale(torch.device("cpu"))
+        bench.step(0)
+        return [p.grad.norm().item() for p in bench.engine.trained.values() if p.grad is not None]
+
+    assert len(norms(False)) > 10 and norms(True) == pytest.approx(norms(False), rel=1e-4, abs=1e-9)
+
+
+def test_a_repair_begins_after_a_step_that_fp16_left_out(fine: RunConfig) -> None:
+    bench = Bench(fine, asked("repair", blocks=1, prompts=60, start=0.5))
+    bench.engine.scaling = LossScale(torch.device("cpu"))
+    first = bench.strategy.first_step
+    for step in range(first):
+        bench.engine.scaling.scale.fill_(float("inf") if step == first - 1 else 1024.0)
+        bench.step(step)
+    bench.engine.scaling.scale.fill_(1024.0)
+    before = bench.model.embedding.weight.detach().clone()
+    bench.step(first)
+    assert torch.equal(bench.model.embedding.weight, before)
+
+
+@pytest.mark.parametrize("name", ["ewc", "mas", "l2sp"])
+def test_without_a_compiler_a_strategy_goes_on_in_plain_pytorch(
+    name: str, fine: RunConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise TorchDynamoException("no compiler today")
+
+    monkeypatch.setattr(torch, "compile", lambda way, **_: fails)
+    bench = Bench(configs.changed(fine, ["training.compile=yes"]), asked(name))
+    bench.step(0)
+    assert capsys.readouterr().err.count("training goes on in plain PyTorch") == 1
 
 
 def test_two_that_remember_old_rows_are_saved(fine: RunConfig) -> None:
@@ -848,6 +908,14 @@ def test_slow_weights_and_averaging_by_hand(fine: RunConfig) -> None:
     assert torch.equal(ema.model.layers[0].out.weight, plain.model.layers[0].out.weight)
     expected = 0.75 * plain.model.layers[0].out.weight.detach() + 0.25 * base
     torch.testing.assert_close(averaging.model.layers[0].out.weight.detach(), expected)
+
+
+def test_moments_that_the_base_does_not_have(fine: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a strategy of the base's run chose what was trained."""
+    state = {"optimizer.exp_avg.blocks.0.qkv.weight": torch.zeros(1)}
+    monkeypatch.setattr("atlantis.strategies.early.base_state", lambda context: state)
+    with pytest.raises(UserError, match=r"has no moments of .* that are trained here"):
+        Bench(fine, asked("early"))
 
 
 def test_a_gentle_start(fine: RunConfig, small_run: Path) -> None:

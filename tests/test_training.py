@@ -311,6 +311,22 @@ def test_a_crash_and_a_resume_equal_an_uninterrupted_run(
     assert digests(train(config, resume=True)) == digests(small_run)
 
 
+def test_a_run_without_its_state_says_that_it_starts_again(
+    small_config: RunConfig, small_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = renamed(small_config, "stateless")
+    crash_after(12, config, monkeypatch)
+    run = Path(config.output_root) / "experiments" / "stateless"
+    log = (run / "metrics.jsonl").read_bytes()
+    last = max(checkpoint_steps(run))
+    shutil.rmtree(run / "state")
+    with pytest.raises(UserError, match=rf"no state is left to go on from, though there is checkpoint-{last}"):
+        train(config, resume=True, strict=True)
+    assert (run / "metrics.jsonl").read_bytes() == log
+    assert digests(train(config, resume=True)) == digests(small_run)
+    assert "the run starts again from step 0" in capsys.readouterr().err
+
+
 def test_a_run_that_was_killed_has_the_seconds_of_all_its_steps(
     small_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -429,8 +445,8 @@ def test_a_loss_that_is_no_number_stops_before_the_step(
 
     def spoil(self: engine.Engine, *args):
         calls.append(None)
-        total, count = original(self, *args)
-        return (total * float("nan") if len(calls) == 6 else total), count
+        total = original(self, *args)
+        return total * float("nan") if len(calls) == 6 else total
 
     monkeypatch.setattr(engine.Engine, "loss", spoil)
     with pytest.raises(engine.NotFinite, match=r"step 5 the loss is nan.*checkpoint-3.*learning_rate"):

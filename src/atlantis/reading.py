@@ -76,5 +76,9 @@ def json_of(text: str, source: str) -> Any:
 
 def by_step(folder: Path, prefix: str) -> dict[int, Path]:
     """The folders `<prefix><step>` in a folder, by their step, ascending."""
-    numbered = [(path.name.removeprefix(prefix), path) for path in folder.glob(f"{prefix}*") if path.is_dir()]
-    return dict(sorted((int(step), path) for step, path in numbered if STEP.fullmatch(step)))
+    try:  # not by glob, which finds nothing in a folder that may not be read
+        names = [entry.name for entry in os.scandir(folder) if entry.name.startswith(prefix) and entry.is_dir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    steps = {name.removeprefix(prefix): folder / name for name in names}
+    return dict(sorted((int(step), path) for step, path in steps.items() if STEP.fullmatch(step)))

@@ -44,6 +44,9 @@ MOST = {
 }
 """The sizes that `config.json` must have, and the largest that are believed."""
 
+OURS = {"rms_norm_eps": RMS_EPS, "hidden_act": "silu", "use_sliding_window": False}
+"""What `config.json` may say, and what this model does whatever it says."""
+
 FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -204,16 +207,34 @@ def read_config(folder: Path) -> dict[str, Any]:
     for key, most in MOST.items():
         value = config.get(key)
         if type(value) is not int or not 1 <= value <= most:
-            raise UserError(f"{file}: {key} must be a whole number of 1 to {most:,}, not {json.dumps(value)[:40]}")
+            raise UserError(f"{file}: {key} must be a whole number of 1 to {most:,}, not {_short(value)}")
     outputs = config.get("atlantis_n_outputs", config["vocab_size"])
     if type(outputs) is not int or not 1 <= outputs <= config["vocab_size"]:
         raise UserError(f"{file}: atlantis_n_outputs must be a whole number of 1 to vocab_size")
     if config["hidden_size"] % (2 * config["num_attention_heads"]):
         raise UserError(f"{file}: hidden_size must be a multiple of 2 * num_attention_heads")
+    _check_ours(file, config)
     theta = rope_theta(config)
     if isinstance(theta, bool) or not isinstance(theta, int | float) or not 0 < theta < math.inf:
-        raise UserError(f"{file}: rope_theta must be a number above 0, not {json.dumps(theta)[:40]}")
+        raise UserError(f"{file}: rope_theta must be a number above 0, not {_short(theta)}")
     return config
+
+
+def _check_ours(file: Path, config: dict[str, Any]) -> None:
+    """UserError for a Qwen2 that computes something else with the same weights."""
+    if other := next((key for key in OURS if config.get(key, OURS[key]) != OURS[key]), None):
+        ours = json.dumps(OURS[other])
+        raise UserError(f"{file}: {other} must be {ours} to be read here, not {_short(config[other])}")
+    for key in ("rope_parameters", "rope_scaling"):
+        rope = config.get(key) or {}
+        if not isinstance(rope, dict) or rope.get("rope_type", rope.get("type", "default")) != "default":
+            raise UserError(f"{file}: scaled rotary positions ({key}) are not supported")
+    if "sliding_attention" in (config.get("layer_types") or []):
+        raise UserError(f"{file}: sliding windows (layer_types) are not supported")
+
+
+def _short(value: Any) -> str:
+    return json.dumps(value)[:40]
 
 
 def rope_theta(config: dict[str, Any]) -> Any:

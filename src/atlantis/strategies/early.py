@@ -41,9 +41,14 @@ class EarlySteps(Strategy):
                 f"strategy.moments: the base {self.context.checkpoint} has no state with AdamW's moments beside it; "
                 "train the base yourself, or leave moments out"
             )
-        for name, parameter in self.context.model.named_parameters():
-            if not parameter.requires_grad:
-                continue
+        names = {parameter: name for name, parameter in self.context.model.named_parameters()}
+        for parameter in (parameter for group in optimizer.param_groups for parameter in group["params"]):
+            name = names.get(parameter)
+            if f"optimizer.step.{name}" not in state:
+                raise UserError(
+                    f"strategy.moments: the base {self.context.checkpoint} has no moments of {name or 'the weights'} "
+                    "that are trained here, because a strategy chose what was trained; leave moments out"
+                )
             moments = {"step": state[f"optimizer.step.{name}"]}
             for key in ("exp_avg", "exp_avg_sq"):
                 moments[key] = torch.zeros_like(parameter)

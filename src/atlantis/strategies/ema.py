@@ -25,6 +25,8 @@ class MovingAverage(Strategy):
         decay: float = Field(default=0.99, ge=0, lt=1, description="share of the average that a step keeps")
 
     settings: Settings
+    first_at = frozenset({"shown"})
+    only_reads = frozenset({"after_update"})
 
     def begin(self, optimizer: torch.optim.Optimizer) -> None:
         self.memory = {name: p.detach().clone() for name, p in self.context.model.named_parameters()}

@@ -16,13 +16,15 @@ spread costs as much as one nat per token.
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from atlantis.data.encoding import encode, prefix
-from atlantis.fields import Positive, Seed, StrategySettings
+from atlantis.fields import MAX_COUNT, Int, Seed, StrategySettings
 from atlantis.model import Transformer
 from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import old_prompts
@@ -52,7 +54,9 @@ class FixedMean(Strategy):
     class Settings(StrategySettings):
         name: str = "fixed_mean"
         weight: float = Field(default=1.0, gt=0, description="of the penalty")
-        prompts: Positive = Field(default=64, description="per step")
+        prompts: Annotated[Int, Field(ge=2, le=MAX_COUNT)] = Field(
+            default=64, description="per step; one alone has no spread"
+        )
         seed: Seed = Field(default=42, description="of the prompts")
 
     settings: Settings
@@ -61,7 +65,7 @@ class FixedMean(Strategy):
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
-        asked = old_prompts(context, settings.prompts * min(POOL, context.total), settings.seed)
+        asked = old_prompts(context, settings.prompts * min(POOL, max(1, context.total)), settings.seed)
         form = asked.tasks[0].form
         encoded, start = encode(form, context.vocabulary, asked.cities, asked.answer), prefix(form, context.vocabulary)
         whole = np.concatenate([np.tile(start, (len(asked), 1)), encoded.tokens], axis=1)

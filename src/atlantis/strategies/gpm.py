@@ -51,6 +51,7 @@ class GradientProjectionMemory(Strategy):
 
     settings: Settings
     needs = frozenset({"old prompts", "base weights"})
+    owns = frozenset({"after_update"})
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

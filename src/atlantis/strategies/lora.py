@@ -40,7 +40,7 @@ class LowRankAdaptation(Strategy):
 
     settings: Settings
     needs = frozenset({"base weights"})
-    owns = frozenset({"parameters"})
+    owns = frozenset({"parameters", "after_update"})
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

@@ -1,9 +1,9 @@
 """Learning without forgetting: on the new prompts, stay close to what the base says there (Li and Hoiem, 2016).
 
-    loss = cross-entropy + weight * T^2 * KL(softmax(base / T) || softmax(model / T)),  both at the new rows' targets
+    loss = cross-entropy + weight * T^2 * KL(softmax(base / T) || softmax(model / T)),  both at the batch's targets
 
-Needs neither old data nor old prompts. Cost: a forward pass of the base per step; the model's own pass is shared with
-the task's loss.
+Needs neither old data nor old prompts. Beside `replay` or `der` the old rows of a batch are held too. Cost: a forward
+pass of the base per step; the model's own pass is shared with the task's loss.
 
 Two things differ from the paper. Its networks have an output head for each task, and the distillation holds the *old*
 heads on the new inputs; the new head is free to learn. Here there is one head, and the distillation holds the very

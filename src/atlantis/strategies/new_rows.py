@@ -35,7 +35,7 @@ class NewRows(Strategy):
 
     settings: Settings
     vocabulary = "city"
-    owns = frozenset({"parameters"})
+    owns = frozenset({"parameters", "after_update"})
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)

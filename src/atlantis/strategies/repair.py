@@ -63,6 +63,7 @@ class Repair(Strategy):
     settings: Settings
     needs = frozenset({"old prompts", "base weights"})
     prepares_for_length = True
+    owns = frozenset({"after_update"})
 
     def __init__(self, settings: Settings, context: Context) -> None:
         super().__init__(settings, context)
@@ -98,6 +99,8 @@ class Repair(Strategy):
 
     def gradients(self) -> None:
         if self.repairing:
+            if not any(key.startswith(LOWER) for key in self.memory):  # fp16 left out the step before the first repair
+                self._keep_lower()
             for parameter in self.lower.values():
                 if parameter.grad is not None:
                     parameter.grad.zero_()

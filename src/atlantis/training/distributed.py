@@ -48,6 +48,7 @@ class Assignment:
     settings: TrainingConfig
     sizes: dict[str, Any]
     optimizer: dict[str, Any]
+    scaling: dict[str, torch.Tensor] | None
     rows: Rows
     order: Order
     step: int
@@ -98,7 +99,9 @@ def joined(engine: Engine, rows: Rows, order: Order, step: int, total: int) -> I
         return
     try:
         optimizer = engine.optimizer.state_dict()
-        _send(Assignment(engine.training, qwen2_config(engine.model), optimizer, rows, order, step, total))
+        scaling = None if engine.scaling is None else engine.scaling.state
+        sizes = qwen2_config(engine.model)
+        _send(Assignment(engine.training, sizes, optimizer, scaling, rows, order, step, total))
         engine.join()
         yield
     except (Interrupted, NotFinite):
@@ -171,6 +174,8 @@ def _train_along(assignment: Assignment, received: list[int]) -> None:
     settings = assignment.settings
     engine = Engine(new_model(assignment.sizes), settings, choose_device(settings.device))
     engine.optimizer.load_state_dict(assignment.optimizer)
+    if engine.scaling is not None and assignment.scaling is not None:  # all ranks divide by one scale
+        engine.scaling.restore(assignment.scaling)
     engine.join()
     for step in range(assignment.step, assignment.total):
         if ranks.any_signal(received):

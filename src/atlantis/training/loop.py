@@ -198,8 +198,7 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
                     trackers.log(row)
                     window.clear()
             if problem is not None:
-                rows = order.rows(step)
-                raise saving.not_finite(run, step, rows[rows < len(inputs.rows)].tolist(), str(problem)) from None
+                raise saving.not_finite(run, step, steps.training_rows(step), str(problem)) from None
             pace.say_duration(step)
             if step in due:
                 evaluate(step, losses[-1])
@@ -221,6 +220,13 @@ class Steps:
         self.graph: graph.StepGraph | None = None
         self.at_once = 1
         self.recordable = graph.takes(engine, rows)
+
+    def training_rows(self, step: int) -> list[int] | None:
+        """The places of a step's rows in the training data; None where a strategy chooses them."""
+        if self.engine.strategy is not None and self.engine.strategy.chooses_rows:
+            return None
+        rows = self.order.rows(step)
+        return rows[rows < len(self.rows)].tolist()
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, by the schedule and the strategy."""

@@ -17,6 +17,7 @@ from atlantis.world import World
 
 BYTES_PER_WEIGHT = 16  # the weight, its gradient and AdamW's two moments, in float32
 BYTES_PER_PAIR = 64
+BYTES_PER_MASKED = 2  # while the mask of all positions by all is made
 
 
 def check_request(config: RunConfig, world: World) -> None:
@@ -46,6 +47,7 @@ def check_request(config: RunConfig, world: World) -> None:
         }
     )
     _check_memory(f"model: its {weights:,} weights", BYTES_PER_WEIGHT * weights)
+    _check_memory(f"model.context: its mask of {sizes.context**2:,} numbers", BYTES_PER_MASKED * sizes.context**2)
     questions = sum(config.dataset.sizes)
     noun = "questions" if config.dataset.parts else "pairs"
     _check_memory(f"dataset: its {questions:,} {noun}", BYTES_PER_PAIR * questions)

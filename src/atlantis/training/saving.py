@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from math import isfinite
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from atlantis.model import Transformer
 from atlantis.model import checkpoint as ckpt
 from atlantis.model.fast import kernels
 from atlantis.progress import say
+from atlantis.reading import read_json
 from atlantis.readout.evaluate import mean_loss, results
 from atlantis.readout.generate import answers
 from atlantis.tasks.score import score
@@ -51,6 +53,7 @@ def _restore(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
         if "extends" in run.record:  # its first steps may have had other rates than its own config gives them
             longer = f"make {run.record['extends']['run']} longer again with --extend"
             raise UserError(f"{run.path}: no whole state is left to go on from; remove the run, and {longer}")
+        _say_lost(run)
         run.cut_log(0)
         run.seals = {}
         if engine.strategy is not None:
@@ -60,6 +63,15 @@ def _restore(run: RunFolder, engine: Engine) -> tuple[int, list[float]]:
     run.cut_log(progress["log_bytes"])
     run.seals = dict(progress.get("checkpoints", {}))
     return progress["step"], progress["losses"]
+
+
+def _say_lost(run: RunFolder) -> None:
+    """A message if a run that has no state has been trained before (`strict`: a UserError)."""
+    if last := max(ckpt.checkpoint_steps(run.path), default=0):
+        lost = f"{run.path}: no state is left to go on from, though there is checkpoint-{last}"
+        if run.strict:
+            raise UserError(f"{lost}; bring state/ back, or start again from step 0 without --strict")
+        say(f"{lost}: the run starts again from step 0")
 
 
 def save_state(run: RunFolder, engine: Engine, step: int, window: list[float]) -> None:
@@ -124,13 +136,16 @@ def final_from_state(run: RunFolder, world: World) -> None:
     _write_final(run, inputs, engine, total)
 
 
-def not_finite(run: RunFolder, step: int, rows: list[int], problem: str) -> NotFinite:
-    """Record the batch; the weights are still those before the step."""
+def not_finite(run: RunFolder, step: int, rows: list[int] | None, problem: str) -> NotFinite:
+    """Record the batch (None: a strategy made it of other rows); the weights are still those before the step."""
     artifacts.write_json(run.path / "not_finite.json", {"step": step, "problem": problem, "training_rows": rows})
     run.note(status="not finite")
-    last = max(ckpt.checkpoint_steps(run.path), default=None)
+    folders = ckpt.checkpoint_folders(run.path)
+    good = [step for step, folder in folders.items() if isfinite(read_json(folder / "eval_results.json")["loss"])]
+    last = max(good or folders, default=None)
+    where = "" if rows is None else " The batch's rows are in not_finite.json;"
     return NotFinite(
-        f"{run.path}: at step {step} {problem}; the weights were not updated. The batch's rows are in not_finite.json; "
+        f"{run.path}: at step {step} {problem}; the weights were not updated.{where} "
         f"the last good checkpoint is checkpoint-{last}. Lower training.learning_rate (now "
         f"{run.config.training.learning_rate:g}) or set training.max_grad_norm, under another name="
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -109,16 +108,20 @@ class Engine:
         return self._own_loss(batch) if self.parallel is None else self.parallel(batch)
 
     def _own_loss(self, batch: Batch) -> Tensor:
-        by_row = batch.weights is not None or (self.strategy is not None and self.strategy.has_output_loss)
-        compute = self._strategy_loss if by_row else partial(self.forward.loss, self.model)
+        if batch.weights is not None or (self.strategy is not None and self.strategy.has_output_loss):
+            return self._strategy_loss(batch)
+        return self._compiled_or_not(lambda: self.forward.loss(self.model, batch))
+
+    def _compiled_or_not(self, compute: Callable[[], Tensor]) -> Tensor:
+        """What `compute` gives; if the compiler fails, the same in plain PyTorch, from here on."""
         try:
-            return compute(batch)
+            return compute()
         except Exception as error:
             if not self.compiled or not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
                 raise
             say(f"compilation failed ({in_a_line(error)}): training goes on in plain PyTorch")
             self.forward = fast.SharedPrefix(self.dtype)
-            return self._own_loss(batch)
+            return compute()
 
     def _strategy_loss(self, batch: Batch) -> Tensor:
         """The summed loss with each row's weight and with what a strategy adds to it."""
@@ -132,7 +135,7 @@ class Engine:
 
     def logits(self, model: Transformer, batch: Batch) -> Tensor:
         """Logits (M, O) of a model of this engine's kind at the M targets of a batch that are not `<pad>`."""
-        return self.forward.logits(model, batch)
+        return self._compiled_or_not(lambda: self.forward.logits(model, batch))
 
     def step(self, batch: Batch, learning_rate: float) -> float:
         """One step of AdamW on the mean loss over the batch's targets, shared by all ranks; returns that loss.
@@ -146,7 +149,8 @@ class Engine:
         # The ranks' losses and gradients are averaged: each divides its sum by a rank's share of all targets.
         value = ranks.mean(self.backward(ranks.share(batch), (batch.targets != PAD).sum() / ranks.n_ranks()))
         if self.scaling is not None:
-            gradients = [p.grad for p in self.trained.values() if p.grad is not None]
+            # Of the model: adapters and new rows take theirs from these, once they are divided.
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
             torch._foreach_div_(gradients, self.scaling.scale)  # pyright: ignore[reportPrivateImportUsage]
         if self.strategy is not None:
             self.penalty = self.strategy.penalties()

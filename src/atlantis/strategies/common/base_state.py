@@ -9,12 +9,13 @@ from torch import Tensor
 
 from atlantis import artifacts
 from atlantis import config as configs
+from atlantis.reading import by_step
 from atlantis.strategies.common.context import Context
 
 
 def base_state(context: Context) -> dict[str, Tensor]:
     """All tensors of the last saved state of the base's run, by name; empty where there is none (a shipped base)."""
-    folders = sorted(_run(context).glob("state/state-*"), key=lambda path: int(path.name.removeprefix("state-")))
+    folders = list(by_step(_run(context) / "state", "state-").values())
     if not folders or context.checkpoint.name != "final":
         return {}
     artifacts.verify(folders[-1])

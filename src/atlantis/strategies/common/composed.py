@@ -16,12 +16,21 @@ from atlantis.strategies.common.context import Context, Parameters
 from atlantis.strategies.common.strategy import Hook, Strategy
 from atlantis.strategies.registry import find
 
-DECIDED: dict[Hook, str] = {"parameters": "which weights are trained", "batch": "which rows a step trains on"}
+DECIDED: dict[Hook, str] = {
+    "parameters": "which weights are trained",
+    "batch": "which rows a step trains on",
+    "after_update": "what the weights are after a step",
+    "shown": "which weights are evaluated and saved",
+}
 
 
 def _has(part: Strategy, hook: str) -> bool:
     """Whether a strategy has a hook of its own."""
     return getattr(type(part), hook) is not getattr(Strategy, hook)
+
+
+def _decides(part: Strategy, hook: Hook) -> bool:
+    return _has(part, hook) and hook not in part.only_reads
 
 
 class Composed:
@@ -31,16 +40,27 @@ class Composed:
         self.model = context.model
         self.parts: list[Strategy] = [find(entry.name)(entry, context) for entry in settings]
         self._check_owned()
+        self._check_order()
+        self.chooses_rows = any("batch" in part.owns for part in self.parts)
         self.has_output_loss = any(_has(part, "output_loss") for part in self.parts)
 
     def _check_owned(self) -> None:
         for owner in self.parts:
             for hook in sorted(owner.owns):
-                others = [part.settings.name for part in self.parts if part is not owner and _has(part, hook)]
+                others = [part.settings.name for part in self.parts if part is not owner and _decides(part, hook)]
                 if others:
                     raise UserError(
                         f"strategy: {owner.settings.name} alone decides {DECIDED[hook]}, and {others[0]} would too; "
                         "leave one of them out"
+                    )
+
+    def _check_order(self) -> None:
+        for i, part in enumerate(self.parts):
+            for hook in sorted(part.first_at):
+                if before := [earlier.settings.name for earlier in self.parts[:i] if _decides(earlier, hook)]:
+                    raise UserError(
+                        f"strategy: {part.settings.name} drops what {before[0]} says about {DECIDED[hook]}; put "
+                        f"{part.settings.name} before it"
                     )
 
     def at(self, step: int) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from atlantis.strategies.common.context import Context, Parameters
     from atlantis.vocabulary import Kind
 
-Hook = Literal["parameters", "batch"]
+Hook = Literal["parameters", "batch", "after_update", "shown"]
 
 Need = Literal["old data", "old prompts", "base weights", "optimizer state"]
 """What a strategy may use beside the new data. `old prompts`: the names of old cities, without any answer."""
@@ -47,6 +47,10 @@ class Strategy:
     """The only one it works with; None: any."""
     owns: ClassVar[frozenset[Hook]] = frozenset()
     """Hooks that no other strategy of a run may have, because this one does not build on what it is given there."""
+    first_at: ClassVar[frozenset[Hook]] = frozenset()
+    """Hooks at which it must come before all others of a run, because it drops what they have done there."""
+    only_reads: ClassVar[frozenset[Hook]] = frozenset()
+    """Hooks in which it changes nothing, so that they are in nobody's way."""
     prepares_for_length: ClassVar[bool] = False
     """Whether `memory` depends on the run's number of steps (`context.total`), so that no run can be made longer."""
 
