@@ -379,6 +379,15 @@ def test_several_runs_share_one_folder_and_each_has_its_own_in_it(run, tmp_path)
     assert page.write_report([other, run], figures=False) == other / "report" / "comparison" / "index.html"
 
 
+def test_a_run_called_as_another_would_be_numbered_keeps_its_own_tables(tmp_path):
+    runs = [make_run(tmp_path / str(k), drift=k, name=name) for k, name in enumerate(("demo_2", "demo", "demo"), 1)]
+    path = page.write_report(runs, tmp_path / "out", figures=False)
+    names = sorted(file.name for file in path.parent.iterdir() if file.is_dir())
+    assert names == ["demo", "demo_2", "demo_3"]
+    tables_of = [path.parent / name / "tables" / "checkpoints.csv" for name in ("demo_2", "demo", "demo_3")]
+    assert [pd.read_csv(file)["real km"].iloc[-1] for file in tables_of] == [300, 500, 700]
+
+
 def test_a_file_html_is_the_page_alone(run, tmp_path):
     assert page.write_report(run, tmp_path / "alone" / "page.html").is_file()
     assert [path.name for path in (tmp_path / "alone").iterdir()] == ["page.html"]
