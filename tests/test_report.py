@@ -223,6 +223,16 @@ def test_figures_are_written_with_the_report_and_are_pictures(figures):
     assert EVIL not in figures["dynamics.svg"].read_text()
 
 
+def test_a_run_without_a_finite_r2_has_a_report_and_no_chart_of_it(tmp_path):
+    run = make_run(tmp_path / "run")
+    for protocol in ("degrees", "sphere"):
+        file = run / "analysis" / protocol / "representation_dynamics.csv"
+        pd.read_csv(file).assign(lon_r2=np.nan, lat_r2=np.nan).to_csv(file, index=False)
+    data = data_of(page.write_report(run).read_text(encoding="utf-8"))
+    assert [panel["id"] for panel in data["runs"][0]["panels"]] == ["km", "task", "loss"]
+    assert (run / "report" / "figures" / "dynamics.png").is_file()
+
+
 def test_the_animation_has_a_frame_for_each_checkpoint_and_moves(figures):
     with Image.open(figures["evolution.gif"]) as image:
         frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
