@@ -78,6 +78,36 @@ def test_seeds_have_one_sentence_with_their_mean(run):
     assert "of 0.15 at step 10" in sentence["text"] and "too few for an interval" in sentence["seeds"]
 
 
+def until(run: RunData, step: int) -> RunData:
+    """The run as it was when it had been read up to a step."""
+    assert run.map is not None
+    probe, measures = run.probes["degrees"], run.map.measures
+    probe = replace(
+        probe,
+        dynamics=rows_where(probe.dynamics, probe.dynamics["step"] <= step),
+        predictions=rows_where(probe.predictions, probe.predictions["step"] <= step),
+    )
+    measured = replace(run.map, measures=rows_where(measures, measures["step"] <= step))
+    return replace(run, probes={"degrees": probe}, map=measured)
+
+
+def test_a_mean_over_seeds_is_of_the_steps_that_all_of_them_have(run):
+    first, second = about_seed(run, 1), until(about_seed(run, 2), 1)
+    (sentence,) = headlines([replace(first, map=None), replace(second, map=None)])
+    assert "goes from 100 km to 200 km at step 1." in sentence["text"], "not 250 km, of steps 10 and 1"
+    assert sentence["seeds"].startswith("Mean over 2 seeds")
+    (sentence,) = headlines([first, second])
+    assert "of 0.70 at step 1; a probe fitted anew at step 1 reaches 0.80." in sentence["text"]
+    assert headlines([second, first])[0]["text"] == sentence["text"]
+
+
+def test_seeds_that_share_one_step_alone_have_a_sentence_each(run):
+    first, second = about_seed(run, 1), until(about_seed(run, 2), 0)
+    (sentence,) = headlines([first, second])
+    assert sentence["title"] == "s1" and "at step 10" in sentence["text"]
+    assert sentence["seeds"].startswith("One seed")
+
+
 def test_curves_of_seeds_have_their_mean_and_its_interval_on_the_scale(run):
     ends = (0.9, 0.99, 0.999)
     means = mean_panels([about_seed(with_skills(run, frozen=(0.9, end)), k) for k, end in enumerate(ends)])

@@ -31,6 +31,7 @@ from atlantis.report import export, page, page_data, probe_data, run_data, table
 from atlantis.report.about import cards
 from atlantis.report.figures import dynamics_figure, forgetting_figure, write_figures
 from atlantis.report.run_data import load
+from atlantis.report.series import numbers
 from atlantis.report.style import new_figure, rendered, style
 from atlantis.sphere import haversine_km
 from atlantis.world.coastlines import coastlines, land
@@ -223,6 +224,16 @@ def test_figures_are_written_with_the_report_and_are_pictures(figures):
     assert EVIL not in figures["dynamics.svg"].read_text()
 
 
+def test_a_run_without_a_finite_r2_has_a_report_and_no_chart_of_it(tmp_path):
+    run = make_run(tmp_path / "run")
+    for protocol in ("degrees", "sphere"):
+        file = run / "analysis" / protocol / "representation_dynamics.csv"
+        pd.read_csv(file).assign(lon_r2=np.nan, lat_r2=np.nan).to_csv(file, index=False)
+    data = data_of(page.write_report(run).read_text(encoding="utf-8"))
+    assert [panel["id"] for panel in data["runs"][0]["panels"]] == ["km", "task", "loss"]
+    assert (run / "report" / "figures" / "dynamics.png").is_file()
+
+
 def test_the_animation_has_a_frame_for_each_checkpoint_and_moves(figures):
     with Image.open(figures["evolution.gif"]) as image:
         frames = [np.asarray(frame.convert("RGB")) for frame in ImageSequence.Iterator(image)]
@@ -377,6 +388,35 @@ def test_several_runs_share_one_folder_and_each_has_its_own_in_it(run, tmp_path)
     assert rows[1]["change of real km"] == pytest.approx(20) and rows[0]["run"] == NAME
     assert pd.read_csv(path.parent / "comparison.csv")["real km"].tolist() == pytest.approx([300, 120, 120])
     assert page.write_report([other, run], figures=False) == other / "report" / "comparison" / "index.html"
+
+
+def test_a_run_called_as_another_would_be_numbered_keeps_its_own_tables(tmp_path):
+    runs = [make_run(tmp_path / str(k), drift=k, name=name) for k, name in enumerate(("demo_2", "demo", "demo"), 1)]
+    path = page.write_report(runs, tmp_path / "out", figures=False)
+    names = sorted(file.name for file in path.parent.iterdir() if file.is_dir())
+    assert names == ["demo", "demo_2", "demo_3"]
+    tables_of = [path.parent / name / "tables" / "checkpoints.csv" for name in ("demo_2", "demo", "demo_3")]
+    assert [pd.read_csv(file)["real km"].iloc[-1] for file in tables_of] == [300, 500, 700]
+
+
+def test_steps_are_never_rounded(tmp_path):
+    steps, runs = (0, 123_456, 1_234_567), [tmp_path / name for name in ("long", "short", "begun")]
+    for run, n in zip(runs, (3, 2, 0), strict=True):
+        run.mkdir()
+        rows = [{"step": step, "kind": "eval", "loss": 123.4567} for step in steps[:n]]
+        (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    path = page.write_report(runs, tmp_path / "out")
+    data = data_of(path.read_text(encoding="utf-8"))
+    assert data["runs"][0]["table"]["rows"] == [[step, 123.46] for step in steps]
+    assert [row[1] for row in data["comparison"]["rows"]] == [1_234_567, 123_456, None]
+    lines = (path.parent / "comparison.csv").read_text().splitlines()
+    assert lines[1:] == ["long,1234567,123.457", "short,123456,123.457", "begun,,"]
+
+
+def test_a_number_keeps_all_digits_before_its_point():
+    values = (123456, 123456.7, 99999.96, -1234567.0, 0.123456, 1e300, np.nan, np.inf, None)
+    expected = [123456, 123457, 100000, -1234567, 0.12346, 1e300, None, None, None]
+    assert numbers(values) == expected
 
 
 def test_a_file_html_is_the_page_alone(run, tmp_path):

@@ -112,7 +112,7 @@ def comparison_sheet(runs: Sequence[RunData]) -> Sheet:
         sheet, row = run_sheet(run), {"run": run.name}
         if len(sheet.rows):
             first, last = sheet.rows.iloc[0], sheet.rows.iloc[-1]
-            row |= {"last step": last["step"], **last.drop("step")}
+            row |= {"last step": int(last["step"]), **last.drop("step")}
             digits |= sheet.digits
             if "real km" in last:
                 row |= {"real km at first": first["real km"], "change of real km": last["real km"] - first["real km"]}
@@ -140,7 +140,9 @@ _LATEX = {
 
 
 def csv_text(rows: pd.DataFrame) -> str:
-    """CSV with six significant digits; an absent number is an empty field, a line break in a text a space.
+    """CSV with six significant digits, and never fewer than a number has before the point: a step stays as it is.
+
+    An absent number is an empty field, a line break in a text a space.
 
     A text that a spreadsheet would run as a formula (after any white space it begins with `=`, `+`, `-` or `@`) gets
     an apostrophe before it.
@@ -149,7 +151,12 @@ def csv_text(rows: pd.DataFrame) -> str:
     for name in harmless.columns:
         if not pd.api.types.is_numeric_dtype(harmless[name]):
             harmless[name] = harmless[name].map(_harmless)
-    return harmless.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    return harmless.to_csv(index=False, float_format=_csv_number, lineterminator="\n")
+
+
+def _csv_number(value: float) -> str:
+    """A column of steps holds floats as soon as one run has no step."""
+    return f"{value:.0f}" if 1e5 <= abs(value) < 2**53 else f"{value:.6g}"
 
 
 def _harmless(value: Any) -> Any:

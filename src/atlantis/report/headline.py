@@ -6,7 +6,7 @@ last checkpoint. Without them the sentence is about the error of the study's pro
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
@@ -30,12 +30,17 @@ The demo's, from experiments/2026-11-28_demo/records/earlier.json.
 """
 
 
+Estimate = tuple[float, float, float]
+"""A value and the ends of its interval, which are NaN where there is none."""
+
+
 class Course(NamedTuple):
-    """One metric of the real cities at the first checkpoint and at the last, each with its interval, perhaps NaN."""
+    """One metric of the real cities at the first and the last step at which all runs of a group have it."""
 
     metric: str
-    first: tuple[float, float, float]
-    last: tuple[float, float, float]
+    steps: tuple[int, int]
+    first: Estimate
+    last: Estimate
 
     @property
     def change(self) -> float:
@@ -43,25 +48,33 @@ class Course(NamedTuple):
 
 
 def headlines(runs: Sequence[RunData]) -> list[dict[str, str]]:
-    """title, verdict, text and seeds for each run, or for all that differ in their seed alone; none for some."""
-    return [sentence for group in seed_groups(runs) if (sentence := _headline(group)) is not None]
+    """title, verdict, text and seeds for each run, or for all that differ in their seed alone; none for some.
+
+    A mean over seeds is of the steps that all of them have. With fewer than two such steps, each run has a sentence.
+    """
+    sentences = []
+    for group in seed_groups(runs):
+        together = _headline(group)
+        alone = [_headline([run]) for run in group] if together is None and len(group) > 1 else []
+        sentences += [sentence for sentence in (together, *alone) if sentence is not None]
+    return sentences
 
 
 def _headline(group: Sequence[RunData]) -> dict[str, str] | None:
-    frozen, refit = (_over(group, f"skill_{name}") for name in ("frozen", "refit"))
     names = [run.name for run in group]
     base = {"title": names[0] if len(names) == 1 else ", ".join(names), "seeds": _seeds(group)}
-    steps = _steps(group[0])
-    if frozen and refit and steps:
-        return base | {"verdict": _verdict(frozen, refit), "text": _of_skill(frozen, refit, steps)}
-    plain = _over(group, "mean_km")
-    if plain is None or not steps:
+    if skills := _courses(group, "skill_frozen", "skill_refit"):
+        frozen, refit = skills
+        return base | {"verdict": _verdict(frozen, refit), "text": _of_skill(frozen, refit)}
+    if not (kilometres := _courses(group, "mean_km")):
         return None
+    (plain,) = kilometres
+    first, last = plain.steps
     way = "nearer to" if plain.change < 0 else "farther from"
-    verdict = f"The map's cities lie {way} their true places than at step {steps[0]:,}."
+    verdict = f"The map's cities lie {way} their true places than at step {first:,}."
     text = (
         f"The mean error of a new probe (degrees) on held-out real cities goes from {_number(plain, plain.first)} to "
-        f"{_number(plain, plain.last)} at step {steps[1]:,}."
+        f"{_number(plain, plain.last)} at step {last:,}."
     )
     return base | {"verdict": verdict, "text": text}
 
@@ -79,8 +92,8 @@ def _verdict(frozen: Course, refit: Course) -> str:
     return "The map was erased." if lost >= MOST else "The map was partly erased and partly moved."
 
 
-def _of_skill(frozen: Course, refit: Course, steps: tuple[int, int]) -> str:
-    first, last = steps
+def _of_skill(frozen: Course, refit: Course) -> str:
+    first, last = frozen.steps
     return (
         f"The probe fitted at step {first:,} reads held-out real cities with a skill of "
         f"{_number(frozen, frozen.first)} there and of {_number(frozen, frozen.last)} at step {last:,}; a probe fitted "
@@ -102,47 +115,45 @@ def _seeds(group: Sequence[RunData]) -> str:
     return "One seed: the intervals are over cities, and do not say how another training would come out."
 
 
-def _steps(run: RunData) -> tuple[int, int] | None:
-    """The first and the last probed step; None if there are not two."""
-    steps = next((probe.steps for probe in run.probes.values()), [])
-    return (steps[0], steps[-1]) if len(steps) > 1 else None
-
-
-def _ends(run: RunData, metric: str) -> list[tuple[float, float, float]] | None:
-    """value, low and high at the first step that has a number and at the last; None if fewer than two steps have one.
-
-    Skills are of the map's measures, the rest of the study's probe.
-    """
+def _by_step(run: RunData, metric: str) -> dict[int, Estimate]:
+    """The metric at each step that has a number. Skills are of the map's measures, the rest of the study's probe."""
+    probe = run.probes.get("degrees") or next(iter(run.probes.values()), None)
+    if probe is None:
+        return {}
     if metric.startswith("skill"):
         if run.map is None:
-            return None
+            return {}
         rows, columns = run.map.rows(metric), ["value", "low", "high"]
     else:
-        probe = run.probes.get("degrees") or next(iter(run.probes.values()), None)
-        if probe is None:
-            return None
         rows, columns = probe.group(REAL), [metric, f"{metric}_low", f"{metric}_high"]
     numbers = rows.reindex(columns=columns).to_numpy(np.float64)
-    numbers = numbers[np.isfinite(numbers[:, 0])]
-    return None if len(numbers) < 2 else [(float(v), float(low), float(high)) for v, low, high in numbers[[0, -1]]]
+    return {
+        int(step): (float(value), float(low), float(high))
+        for step, (value, low, high) in zip(rows.index, numbers, strict=True)
+        if np.isfinite(value)
+    }
 
 
-def _over(group: Sequence[RunData], metric: str) -> Course | None:
+def _courses(group: Sequence[RunData], *metrics: str) -> list[Course]:
+    """Each metric over the steps at which all runs have all metrics; none if there are fewer than two such steps."""
+    by_step = {metric: [_by_step(run, metric) for run in group] for metric in metrics}
+    steps = sorted(set.intersection(*(set(values) for of_runs in by_step.values() for values in of_runs)))
+    if len(steps) < 2:
+        return []
+    ends = (steps[0], steps[-1])
+    return [Course(name, ends, *(_mean(name, of_runs, step) for step in ends)) for name, of_runs in by_step.items()]
+
+
+def _mean(metric: str, of_runs: Sequence[Mapping[int, Estimate]], step: int) -> Estimate:
     """Of one run with its own interval; of several the mean, with the interval over seeds."""
-    ends = [numbers for run in group if (numbers := _ends(run, metric)) is not None]
-    if len(ends) < len(group):
-        return None
-    if len(group) == 1:
-        return Course(metric, *ends[0])
-    means = []
-    for at in (0, 1):
-        values = [numbers[at][0] for numbers in ends]
-        around = seed_interval(values, scale_of(metric))
-        means.append((fmean(values), around.low, around.high))
-    return Course(metric, *means)
+    if len(of_runs) == 1:
+        return of_runs[0][step]
+    values = [by_step[step][0] for by_step in of_runs]
+    around = seed_interval(values, scale_of(metric))
+    return fmean(values), around.low, around.high
 
 
-def _number(course: Course, ends: tuple[float, float, float]) -> str:
+def _number(course: Course, ends: Estimate) -> str:
     """`0.154 (0.008 to 0.279)`, with its unit; the number alone where there is no interval."""
     metric = METRICS[course.metric]
     value, low, high = ends

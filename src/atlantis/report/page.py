@@ -134,9 +134,12 @@ def _folders(runs: Sequence[RunData]) -> list[str]:
         return [""]
     slugs: list[str] = []
     for run in runs:
-        slug = re.sub(r"[^\w.-]+", "_", run.name).strip("._")[:80] or "run"
-        taken = sum(re.fullmatch(rf"{re.escape(slug)}(_\d+)?", other) is not None for other in slugs)
-        slugs.append(f"{slug}_{taken + 1}" if taken else slug)
+        slug = stem = re.sub(r"[^\w.-]+", "_", run.name).strip("._")[:80] or "run"
+        n = 1
+        while slug in slugs:
+            n += 1
+            slug = f"{stem}_{n}"
+        slugs.append(slug)
     return [f"{slug}/" for slug in slugs]
 
 

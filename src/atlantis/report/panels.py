@@ -205,6 +205,7 @@ def _drawn(
     curves = [*_probe_curves(run, metrics, palette, protocol), *_recorded_curves(run, panel.id)]
     if run.map is not None and not curves:
         curves = map_curves(run.map, metrics, virtual, palette)
+    curves = [curve for curve in curves if any(value is not None for value in curve["values"])]
     knows_shift = run.map is None or run.map.knows_shift
     older = "{shift}" in panel.title and not knows_shift
     units = {metric.unit for metric in metrics}

@@ -9,30 +9,26 @@ from typing import Any
 from atlantis.report.panels import panel_scale, panels, regions_of
 from atlantis.report.run_data import RunData
 from atlantis.report.series import number
+from atlantis.report.setups import Setup, same_setup, setup_of
 from atlantis.scales import Scale
 from atlantis.statistics import seed_interval
 
 
 def seed_groups(runs: Sequence[RunData]) -> list[list[RunData]]:
-    """The runs, those together that have the same settings and seeds of their own; in the order given."""
-    groups: list[list[RunData]] = []
+    """The runs in the order given; together those of one setup (`setups.same_setup`) that have seeds of their own."""
+    groups: list[list[tuple[RunData, Setup]]] = []
     for run in runs:
-        same = next((group for group in groups if _differ_in_seed_alone(group, run)), None)
-        groups.append([run]) if same is None else same.append(run)
-    return groups
+        setup = setup_of(run)
+        same = next((group for group in groups if _differ_in_seed_alone(group, run, setup)), None)
+        groups.append([(run, setup)]) if same is None else same.append((run, setup))
+    return [[run for run, _ in group] for group in groups]
 
 
-def _differ_in_seed_alone(group: Sequence[RunData], run: RunData) -> bool:
-    settings = [_settings(one) for one in (*group, run)]
-    seeds = [one.about.get("seeds") for one in (*group, run)]
-    return bool(settings[0]) and all(one == settings[0] for one in settings) and seeds.count(seeds[-1]) == 1
-
-
-def _settings(run: RunData) -> dict[str, object]:
-    """All but seeds and the base's folder, which differs with the base's seed."""
-    config = run.about.get("config")
-    settings = config if isinstance(config, dict) else {}
-    return {name: value for name, value in settings.items() if "seed" not in name and not name.startswith("base")}
+def _differ_in_seed_alone(group: Sequence[tuple[RunData, Setup]], run: RunData, setup: Setup) -> bool:
+    seeds = [other.about.get("seeds") for other, _ in group]
+    if not setup.settings or run.about.get("seeds") in seeds:
+        return False
+    return all(same_setup(other, setup) for _, other in group)
 
 
 def mean_panels(runs: Sequence[RunData]) -> dict[str, Any] | None:

@@ -20,8 +20,14 @@ BLOCKS = ("#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0
 
 
 def number(value: Any, digits: int = 5) -> float | None:
-    """A number with so many significant digits; null for one that JSON does not have."""
-    return float(f"{float(value):.{digits}g}") if value is not None and math.isfinite(value) else None
+    """A number with so many significant digits, and never fewer than it has before the point: a step stays as it is.
+
+    Null for one that JSON does not have.
+    """
+    if value is None or not math.isfinite(value):
+        return None
+    value = float(value)
+    return float(round(value)) if abs(value) >= 10**digits else float(f"{value:.{digits}g}")
 
 
 def numbers(values: Any) -> list[float | None]:
