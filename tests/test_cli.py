@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import atlantis.report
-from atlantis import cli
+from atlantis import cli, study
+from atlantis.cli import pages
 from atlantis.cli.app import GROUPS
 from atlantis.data.dataset import Dataset
 from atlantis.errors import UserError
@@ -336,6 +337,83 @@ def test_show_a_checkpoint(capsys):
     (folder / "model.safetensors").write_bytes(b"cut")
     code, said = fails(capsys, "show", "checkpoint-0")
     assert code == 2 and "not a whole safetensors file" in said
+
+
+# --- where results go
+
+
+@pytest.mark.parametrize(
+    ("command", "out", "message"),
+    [
+        (["evaluate"], "", "--out .: is a folder; give the name of a file"),
+        (["evaluate"], "/", "--out /: is a folder; give the name of a file"),
+        (["evaluate"], "loop", "--out loop: is there already, and is no file of scores"),
+        (["evaluate"], "notes.txt", "--out notes.txt: is there already, and is no file of scores"),
+        (["evaluate"], "other.json", "--out other.json: is there already, and is no file of scores"),
+        (["data", "inter"], "loop", "loop: is a file; give the name of a folder"),
+        (["data", "inter"], "/", "/: holds files that are not ours"),
+        (["world", "build"], "loop", "loop: is a file; give the name of a folder"),
+        (["report"], "loop", "loop"),
+        (["probe"], "loop", "loop: is a file; give the name of a folder"),
+    ],
+)
+def test_a_place_for_results_that_is_none(small_run, small_world, command, out, message, capsys):
+    Path("loop").symlink_to("loop")
+    Path("notes.txt").write_text("mine")
+    Path("other.json").write_text("{}")
+    runs = {"evaluate": [str(small_run)], "report": [str(small_run)], "probe": [str(small_run / "checkpoints/final")]}
+    if command == ["probe"]:
+        small_world.save(Path("world"))
+        runs["probe"] += ["--world", "world", "--layers", "0"]
+    code, said = fails(capsys, *command, *runs.get(command[0], []), "--out", out)
+    assert code == 2 and f"error: {message}" in said.replace(f"{Path.cwd()}/", "") and said.count("\n") == 1
+    assert Path("notes.txt").read_text() == "mine" and Path("other.json").read_text() == "{}"
+
+
+def test_scores_go_to_a_file_of_scores_and_into_no_run(small_run, capsys):
+    files = {path: path.read_bytes() for path in small_run.rglob("*") if path.is_file()}
+    into = {
+        "metrics.jsonl": f"lies in the run {small_run}",
+        "new.json": f"lies in the run {small_run}",
+        "checkpoints/final/scores.json": f"lies in the checkpoint {small_run}/checkpoints/final",
+    }
+    for name, message in into.items():
+        code, said = fails(capsys, "evaluate", str(small_run), "--out", str(small_run / name))
+        assert code == 2 and f"{small_run / name}: {message} and may not; give a file somewhere else" in said
+    Path("link").symlink_to(small_run / "analysis")
+    assert fails(capsys, "evaluate", str(small_run), "--out", "link/scores.json")[0] == 2
+    assert {path: path.read_bytes() for path in small_run.rglob("*") if path.is_file()} == files
+    for _ in range(2):  # scores may replace scores
+        assert cli.main(["evaluate", str(small_run), "--out", "new/scores.json"]) == 0
+    assert {score["slice"] for score in json.loads(Path("new/scores.json").read_text())["scores"]}
+
+
+def test_a_tilde_in_an_option_is_the_home_folder(small_run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home" / "big").mkdir(parents=True)
+    (tmp_path / "home" / "big" / "experiments").symlink_to(small_run.parent)
+    for command in (["show", "small"], ["evaluate", "small", "--out=~/scores.json"]):
+        assert cli.main([*command, "--output-root=~/big"]) == 0
+    code, said = fails(capsys, "train", "small", "--extend", "0", "--output-root=~/big")
+    assert code == 2 and "--extend 0: give at least 1 step more" in said, "the run is found"
+    assert (tmp_path / "home" / "scores.json").is_file() and os.listdir() == ["home"]
+    runs, planned = study.plan([42], ["base"]), []
+    monkeypatch.setattr("atlantis.study.plan", lambda *arguments: planned.extend(arguments) or runs)
+    assert cli.main(["study", "--dry-run", "--base=~/big/a", "--output-root=~/big"]) == 0
+    assert planned[2:4] == [str(tmp_path / "home" / "big" / "a"), tmp_path / "home" / "big"]
+    assert cli.main(["world", "build", "--real-only", "--out=~/world"]) == 0
+    assert (tmp_path / "home" / "world" / "world.json").is_file() and os.listdir() == ["home"]
+
+
+def test_a_page_of_records_replaces_no_other_file(tmp_path, capsys):
+    page = pages.page_parser("").parse_args(["records", "-o", "page.md"])
+    pages.write_page(page, lambda: "text")
+    assert Path("page.md").read_text() == "text"
+    Path("record.json").write_text("{}")
+    with pytest.raises(SystemExit, match="2"):
+        pages.write_page(pages.page_parser("").parse_args(["records", "-o", "record.json"]), lambda: "text")
+    assert "error: record.json: is no name of a Markdown file; give one that ends in .md" in capsys.readouterr().err
+    assert Path("record.json").read_text() == "{}"
 
 
 # --- probing one model

@@ -123,6 +123,18 @@ def test_extends_and_overrides(tmp_path):
     assert run.trackers == ["tensorboard"]
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    path = write(tmp_path, "output_root: ~/big\nbase: ~/runs/a\nworld: {cities: ~/c.csv}")
+    run = config.load(path)
+    home = f"{tmp_path}/home"
+    assert (run.output_root, run.base, run.world.cities) == (f"{home}/big", f"{home}/runs/a", f"{home}/c.csv")
+    over = config.load(path, ["output_root=~/other", "base=~/b", "world.cities=~no_such_user/c.csv"])
+    assert (over.output_root, over.base) == (f"{home}/other", f"{home}/b")
+    assert str(over.world.cities).endswith("/~no_such_user/c.csv")
+    assert config.load(path, ["output_root=a~b", "base=a"]).output_root == "a~b"
+
+
 def test_paths_are_relative_to_the_config_and_overrides_to_the_current_folder(tmp_path, monkeypatch):
     path = write(tmp_path, "world: {cities: my.csv}")
     (tmp_path / "elsewhere").mkdir()
@@ -177,6 +189,7 @@ def test_steps_start_at_zero():
         ("a: 1\n---\nb: 2", "run.yaml:2: not valid YAML"),
         ("[" * 5000, "nested too deeply"),
         ("", "is empty"),
+        ("{}", "is empty; write at least one setting"),
         ("- 1", "must hold `key: value` lines, not [1]"),
         (b"name: a\nx: \xff", "run.yaml:2: is not UTF-8"),
         (b"#" * 200_001, "is larger than 200,000 bytes"),

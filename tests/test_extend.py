@@ -133,6 +133,20 @@ def test_a_copy_that_was_killed_leaves_no_half(constant: Path, monkeypatch: pyte
     assert steps_of(extend_run(constant, 2, ["name=half"])) == [0, 3, 10, 20, 21, 22]
 
 
+def test_outputs_that_are_a_link_and_a_file_of_cities(
+    small_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "far" / "away" / "disk").mkdir(parents=True)
+    (tmp_path / "outputs").symlink_to("far/away/disk")  # deeper, so `..` from there leads elsewhere
+    monkeypatch.chdir(tmp_path)
+    config = with_schedule(small_config, "linked", "constant", Path("outputs"))
+    config = config.model_copy(update={"training": config.training.model_copy(update={"max_steps": 2})})
+    longer = extend_run(train(config), 2)
+    assert longer == Path("outputs/experiments/linked_to_4") and record_of(longer)["status"] == "finished"
+    assert configs.load_of_run(longer).world.cities == small_config.world.cities
+    assert extend_run(longer, 1).name == "linked_to_5"
+
+
 def test_a_schedule_that_had_ended_begins_anew_and_says_so(
     small_config: RunConfig, small_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

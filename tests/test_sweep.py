@@ -21,7 +21,7 @@ from atlantis import artifacts, cli, progress, sweep
 from atlantis import config as configs
 from atlantis.errors import UserError
 from atlantis.report import run_data
-from atlantis.settings import RunConfig
+from atlantis.settings import MOST_BYTES, RunConfig
 from atlantis.sweep import Job, Local, Outcome, Queue
 from atlantis.sweep.child import Runner
 from atlantis.sweep.display import Display
@@ -133,6 +133,16 @@ def test_what_does_not_fit_a_name_gets_a_digest() -> None:
     assert names[2].endswith("_description=a-b") and names[0] != names[1]
     long = sweep.grid(RunConfig(name="n" * 100), {"training.learning_rate": [1e-3, 2e-3]})
     assert [len(str(run.name)) for run in long] == [NAME_LENGTH] * 2 and long[0].name != long[1].name
+
+
+def test_a_long_name_is_shortened_by_bytes_too() -> None:
+    texts = ["大" * 32, "海" * 32]
+    runs = sweep.grid(RunConfig(name="s"), {"description": texts, "world.regions.0.name": texts})
+    names = [str(run.name) for run in sweep.sweep_of("s", runs).runs]
+    assert len(set(names)) == 4
+    for name in names:
+        assert name.startswith("s_description=") and len(name) <= NAME_LENGTH
+        assert MOST_BYTES - 3 < len(name.encode()) <= MOST_BYTES and RunConfig(name=name).name == name
 
 
 def test_keys_that_end_alike_keep_their_group() -> None:

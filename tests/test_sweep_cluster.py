@@ -10,6 +10,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +20,7 @@ import pytest
 
 from atlantis import cli, sweep
 from atlantis.errors import UserError
+from atlantis.sweep.cluster import NOT_SETTINGS
 
 SOURCE = Path(cli.__file__).parents[2]
 TINY = """
@@ -191,5 +194,132 @@ def test_what_slurm_is_asked_for(tmp_path: Path) -> None:
     }  # fmt: skip
     with pytest.raises(UserError, match="--slurm fly: there is no such setting; known are account"):
         sweep.Slurm(tmp_path, {"fly": "1"})._parameters()
+    takes = import_module("submitit.slurm.slurm")._get_default_parameters()
+    assert NOT_SETTINGS.keys() <= takes.keys(), "what is refused by name is what submitit would take"
     with pytest.raises(UserError, match="srun"), sweep.Slurm(tmp_path / "slurm"):
         pass
+
+
+class Refused(RuntimeError):
+    """As submitit says that sbatch ended with an error."""
+
+
+def planted(monkeypatch: pytest.MonkeyPatch, map_array: Callable[..., list[Any]] | None = None) -> None:
+    """A package in the place of submitit, of which an executor submits by `map_array`."""
+    executor = SimpleNamespace(update_parameters=lambda **_: None, map_array=map_array)
+    names = {"partition", "account", "qos", "comment", "exclusive", "signal_delay_s", *NOT_SETTINGS}
+    package = SimpleNamespace(
+        AutoExecutor=lambda *_, **__: executor,
+        SlurmExecutor=SimpleNamespace(_valid_parameters=lambda: names),
+        core=SimpleNamespace(
+            utils=SimpleNamespace(FailedJobError=Refused, FailedSubmissionError=Refused, UncompletedJobError=Refused)
+        ),
+    )
+    monkeypatch.setattr("atlantis.sweep.cluster._optional", lambda _: package)
+
+
+def test_only_numbers_of_slurm_are_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch)
+    texts = {"account": "00123", "qos": "1e3", "comment": "null", "partition": "007", "name": "12"}
+    asked = sweep.Slurm(tmp_path, texts | {"signal_delay_s": "60", "mem_gb": "1.5", "exclusive": "true"})._parameters()
+    assert asked == {
+        "name": "12", "slurm_account": "00123", "slurm_qos": "1e3", "slurm_comment": "null", "slurm_partition": "007",
+        "slurm_signal_delay_s": 60, "mem_gb": 1.5, "slurm_exclusive": True, "timeout_min": 24 * 60,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("cpus_per_task=4", "--slurm cpus_per_task: is not set here; every run gets as many as --threads says"),
+        ("array_parallelism=3", "--slurm array_parallelism: is not set here; --workers says how many run at a time"),
+        ("setup=x", "--slurm setup: is not set here; jobs have the environment of this shell"),
+        ("additional_parameters=x", "SBATCH_RESERVATION"),
+        ("use_srun=no", "--slurm use_srun: is not set here; the runs are always started by srun"),
+        ("nodes=2", "--slurm nodes: is not set here; a run is one process on one machine"),
+        ("time=2:00:00", "--slurm time=2:00:00: must be a whole number of minutes from 1 on"),
+        ("time=0", "--slurm time=0: must be a whole number of minutes from 1 on"),
+        ("timeout_min=60.5", "--slurm timeout_min=60.5: must be a whole number of minutes from 1 on"),
+        ("signal_delay_s=x", "--slurm signal_delay_s=x: must be a whole number from 1 on"),
+        ("mem_gb=8G", "--slurm mem_gb=8G: must be a number of gigabytes, such as 8"),
+        ("mem_gb=.inf", "--slurm mem_gb=.inf: must be a number of gigabytes"),
+        ("gpus_per_node=2", "--slurm gpus_per_node: --gpus-per-run says it too; leave one of them out"),
+    ],
+)
+def test_what_slurm_is_not_asked_for(
+    setting: str, message: str, three: list[str], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted(monkeypatch)
+    assert cli.main(["sweep", *three, "--backend", "slurm", "--gpus-per-run", "1", "--slurm", setting]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("error: ") and message in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def jobs_in(folder: Path, *names: str) -> list[sweep.Job]:
+    return [sweep.Job(name, folder / f"{name}.yaml", folder / name, folder / f"{name}.log") for name in names]
+
+
+def test_runs_that_slurm_refuses_at_first_are_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> list[Any]:
+        raise Refused("sbatch: error: invalid partition specified: gpuu\nsbatch: error: Batch job submission failed")
+
+    planted(monkeypatch, refuse)
+    waiting = [jobs_in(tmp_path, "a", "b")]
+    expected = "sbatch refused the runs: invalid partition specified: gpuu Batch job submission failed; correct that"
+    with sweep.Slurm(tmp_path) as backend, pytest.raises(UserError, match=expected):
+        list(backend.run(sweep.Queue(waiting[0], lambda: waiting.pop() if waiting else [])))
+
+
+def test_runs_that_slurm_refuses_later_have_failed_and_the_others_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[str] = []
+
+    def refuse_the_second(_: Any, jobs: list[sweep.Job]) -> list[Any]:
+        if submitted and jobs[0].name == "b":
+            raise Refused("sbatch: error: Job violates accounting/QOS policy")
+        submitted.extend(job.name for job in jobs)
+        return [
+            SimpleNamespace(done=lambda: True, result=lambda name=job.name: sweep.Outcome(name, "done")) for job in jobs
+        ]
+
+    planted(monkeypatch, refuse_the_second)
+    first, second, third = (jobs_in(tmp_path, name) for name in "abc")
+    due = [first, second, third]
+    with sweep.Slurm(tmp_path) as backend:
+        outcomes = list(backend.run(sweep.Queue([*first, *second, *third], lambda: due.pop(0) if due else [])))
+    assert [(outcome.name, outcome.state) for outcome in outcomes] == [("a", "done"), ("b", "failed"), ("c", "done")]
+    assert "Job violates accounting/QOS policy" in outcomes[1].message
+
+
+def slurm_commands(folder: Path, monkeypatch: pytest.MonkeyPatch, sbatch: str) -> None:
+    """Scripts in the place of SLURM's commands; `sbatch` is what that one does."""
+    folder.mkdir()
+    for name, script in {"srun": "", "scancel": "", "sacct": "", "sbatch": sbatch}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(folder), os.environ["PATH"]]))
+
+
+@pytest.mark.slurm
+def test_a_partition_that_slurm_does_not_have(
+    three: list[str], tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    refusal = "echo 'sbatch: error: invalid partition specified: gpuu' >&2; exit 1"
+    slurm_commands(tmp_path / "bin", monkeypatch, refusal)
+    assert cli.main(["sweep", *three, "--backend", "slurm", "--slurm", "partition=gpuu"]) == 2
+    said = capsys.readouterr().err
+    assert "error: --slurm: sbatch refused the runs: invalid partition specified: gpuu; correct that" in said
+
+
+@pytest.mark.slurm
+def test_text_reaches_sbatch_as_it_was_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    script = tmp_path / "submitted.sh"
+    slurm_commands(tmp_path / "bin", monkeypatch, f'cp "$1" {script}; echo Submitted batch job 77')
+    with sweep.Slurm(tmp_path / "slurm", {"account": "00123", "qos": "1e3", "exclusive": "true"}) as backend:
+        backend._submit(jobs_in(tmp_path, "a", "b"))
+    lines = script.read_text().splitlines()
+    assert {"#SBATCH --account=00123", "#SBATCH --qos=1e3", "#SBATCH --exclusive"} <= set(lines)

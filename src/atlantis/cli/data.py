@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from atlantis.cli.folders import at_home
 from atlantis.cli.output import command_line, show_folder
 from atlantis.errors import UserError
 
@@ -25,7 +27,7 @@ def data(
     kind: Annotated[
         str, typer.Argument(metavar="KIND", help="distance, inter, cross or mixed; or a config's name or file.")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.", callback=at_home)],
     n_train: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Training pairs.  [default: as above]")
     ] = None,
@@ -131,7 +133,8 @@ def _build_kind(kind: str, out: Path, world: Path | None, siblings: list[Path], 
     from atlantis.settings import MOST_BYTES, DatasetConfig
     from atlantis.world import World
 
-    name = re.sub(r"[^\w.+=-]", "_", out.resolve().name)[:120].encode()[:MOST_BYTES].decode(errors="ignore")
+    folder = os.path.basename(os.path.realpath(out)) or "dataset"
+    name = re.sub(r"[^\w.+=-]", "_", folder)[:120].encode()[:MOST_BYTES].decode(errors="ignore")
     config = checked(DatasetConfig, {"kind": kind, "name": name, **settings})
     _build(config, out, World.load(world) if world else World.build(), siblings)
 

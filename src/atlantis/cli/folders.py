@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,10 +16,24 @@ if TYPE_CHECKING:
     from atlantis.data.dataset import Dataset
 
 OUTPUTS = Path("outputs")
-OutputRoot = Annotated[Path, typer.Option("--output-root", metavar="DIR", help="Where runs and their data lie.")]
+
+
+def at_home(path: Path | None) -> Path | None:
+    """The path, with the home folder for a `~` that begins it: shells leave the one in `--output-root=~/big` alone."""
+    return None if path is None else Path(os.path.expanduser(path))
+
+
+OutputRoot = Annotated[
+    Path, typer.Option("--output-root", metavar="DIR", help="Where runs and their data lie.", callback=at_home)
+]
 ConfigsOutputRoot = Annotated[
     Path | None,
-    typer.Option("--output-root", metavar="DIR", help="Where everything goes.  [default: as the config says, outputs]"),
+    typer.Option(
+        "--output-root",
+        metavar="DIR",
+        help="Where everything goes.  [default: as the config says, outputs]",
+        callback=at_home,
+    ),
 ]
 """Of commands that read a config, in which it is the setting `output_root`."""
 
@@ -63,6 +78,18 @@ def run_of(name: str, output_root: Path | None) -> Path:
         runs = Path(root) / "experiments"
         raise UserError(f"{name}: has no run in {runs} yet; train it first: atlantis train {name}")
     return run_folder(str(config.name), root)
+
+
+def refuse_owned(out: Path, option: str = "--out") -> None:
+    """UserError if a file that a command is to write would lie in a run or an artifact, whose files are its own."""
+    from atlantis.artifacts import manifest
+
+    place = Path(os.path.realpath(out.parent)) / out.name
+    for folder in place.parents:
+        record = manifest(folder)
+        kind = "run" if (folder / "run.json").is_file() else record["kind"] if record is not None else None
+        if kind is not None:
+            raise UserError(f"{option} {out}: lies in the {kind} {folder} and may not; give a file somewhere else")
 
 
 def last_checkpoint(folder: Path) -> Path:

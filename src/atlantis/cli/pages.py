@@ -28,6 +28,8 @@ def write_page(options: Namespace, page: Callable[[], str], pictures: Callable[[
     try:
         if options.out is not None and options.out.is_dir():
             raise UserError(f"{options.out}: is a folder; name the Markdown file to write")
+        if options.out is not None and options.out.suffix != ".md":
+            raise UserError(f"{options.out}: is no name of a Markdown file; give one that ends in .md")
         text = page()
         if options.out is None:
             sys.stdout.write(text)

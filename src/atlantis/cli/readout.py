@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from atlantis.cli import complete
-from atlantis.cli.folders import OUTPUTS, OutputRoot, dataset_of, last_checkpoint
+from atlantis.cli.folders import OUTPUTS, OutputRoot, at_home, dataset_of, last_checkpoint, refuse_owned
 from atlantis.cli.output import print_shown
 from atlantis.errors import Interrupted, PartFailed, UserError
 
@@ -47,7 +48,8 @@ def evaluate(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the numbers to this JSON file as well.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write the numbers to this JSON file as well.", callback=at_home),
     ] = None,
     output_root: OutputRoot = OUTPUTS,
 ) -> None:
@@ -68,6 +70,8 @@ def evaluate(
     from atlantis.readout.evaluate import evaluate_checkpoint
     from atlantis.show import score_table
 
+    if out is not None:
+        _refuse_other_file(out)
     folder = model_folder(checkpoint, output_root)
     with _interruptible(str(folder)):
         scores = evaluate_checkpoint(last_checkpoint(folder), dataset_of(folder, dataset, output_root))
@@ -76,6 +80,22 @@ def evaluate(
 
         write_json(out, {"scores": [score._asdict() for score in scores]})
     print_shown(score_table(scores))
+
+
+def _refuse_other_file(out: Path) -> None:
+    """UserError unless scores may be written to this file: a new one, or one of scores, in no folder of ours."""
+    from atlantis.reading import read_json
+
+    if not out.name or out.is_dir():
+        raise UserError(f"--out {out}: is a folder; give the name of a file, such as scores.json")
+    refuse_owned(out)
+    if os.path.lexists(out):
+        try:
+            is_scores = list(read_json(out)) == ["scores"]
+        except (OSError, UserError):
+            is_scores = False
+        if not is_scores:
+            raise UserError(f"--out {out}: is there already, and is no file of scores; give another name")
 
 
 def probe(
@@ -106,7 +126,8 @@ def probe(
         str | None, typer.Option(metavar="N,...", help="A model's folder: blocks to read, from 0.  [default: 3,4]")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A model's folder: where results go.  [default: nowhere]")
+        Path | None,
+        typer.Option(metavar="DIR", help="A model's folder: where results go.  [default: nowhere]", callback=at_home),
     ] = None,
     output_root: OutputRoot = OUTPUTS,
 ) -> None:

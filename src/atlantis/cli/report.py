@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from atlantis.cli import complete
-from atlantis.cli.folders import OUTPUTS, OutputRoot
+from atlantis.cli.folders import OUTPUTS, OutputRoot, at_home
 from atlantis.cli.output import print_shown, show_folder
 from atlantis.errors import UserError
 
@@ -19,7 +19,8 @@ def report(
         list[Path], typer.Argument(metavar="RUN...", help="Runs, by name or folder.", autocompletion=complete.run_names)
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Folder, or a file .html for the page alone.")
+        Path | None,
+        typer.Option(metavar="PATH", help="Folder, or a file .html for the page alone.", callback=at_home),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     output_root: OutputRoot = OUTPUTS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -93,7 +94,7 @@ def study(
     runs = the_study.plan(
         the_study.seeds_in(seeds),
         ",".join(only).split(",") if only else None,
-        base,
+        base and os.path.expanduser(base),
         output_root,
         overrides or (),
         build_base,

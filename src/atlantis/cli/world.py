@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from atlantis.cli.folders import at_home
 from atlantis.cli.output import show_folder
 from atlantis.errors import UserError
 
@@ -30,7 +31,7 @@ def _world() -> None:
 
 @app.command("build")
 def world_build(
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to make.", callback=at_home)],
     config: Annotated[
         str | None,
         typer.Argument(metavar="CONFIG", help="Take the world of this config (a file, or a name in configs/)."),

@@ -151,7 +151,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Keys, int]]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such config file") from None
     data, lines = yaml12.parse(text, str(path))
-    if data is None:
+    if data is None or data == {}:
         raise UserError(f"{path}: is empty; write at least one setting, such as `description: my run`")
     if not isinstance(data, dict):
         raise UserError(f"{path}: must hold `key: value` lines, not {shown(data)}")

@@ -21,6 +21,7 @@ from atlantis.settings import RunConfig
 from atlantis.yaml12 import Keys
 
 FILES = (("base_config",), ("world", "cities"))  # keys that name a file
+FOLDERS = ("output_root", "base")  # keys that may name a folder, relative to the current one
 MAX_DEPTH = 10  # of an override's key
 
 
@@ -97,13 +98,19 @@ def _default(keys: Keys) -> Any:
 
 
 def make_absolute(data: dict[str, Any], folder: Path) -> None:
-    """Make the files named in `data` absolute, in place; a relative name is meant relative to `folder`."""
+    """Make the files named in `data` absolute, in place; a relative name is meant relative to `folder`.
+
+    A `~` that begins the path of a file or folder becomes the home folder.
+    """
+    for key in FOLDERS:
+        if isinstance(data.get(key), str):
+            data[key] = os.path.expanduser(data[key])
     for *parents, key in FILES:
         inner: Any = data
         for parent in parents:
             inner = inner.get(parent) if isinstance(inner, dict) else None
         if isinstance(inner, dict) and isinstance(inner.get(key), str):
-            inner[key] = os.path.abspath(folder / Path(inner[key]).expanduser())
+            inner[key] = os.path.abspath(folder / os.path.expanduser(inner[key]))
 
 
 def make_way(below: dict[str, Any], above: dict[str, Any]) -> None:

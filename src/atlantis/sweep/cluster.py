@@ -5,6 +5,7 @@ Every machine needs this package, and the same folders at the same paths (a shar
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import re
@@ -25,6 +26,23 @@ from atlantis.yaml12 import scalar
 POLL_S, KNOCK_S = 0.5, 10.0
 OTHER_VERSION = re.compile(r"version mismatch|versions differ|different .*version|incompatible with server", re.I)
 DAY_MIN = 24 * 60
+WHOLE = {"time": 1, "timeout_min": 1, "gpus_per_node": 0, "signal_delay_s": 1}
+"""Settings of SLURM that are whole numbers, and the smallest of each. Beside `mem_gb` all others are text."""
+AS_ENVIRONMENT = "jobs have the environment of this shell, so prepare it there before the command"
+NOT_SETTINGS = {
+    "cpus_per_task": "every run gets as many as --threads says",
+    "array_parallelism": "--workers says how many run at a time",
+    "num_gpus": "use --gpus-per-run",
+    "nodes": "a run is one process on one machine",
+    "ntasks_per_node": "a run is one process on one machine",
+    "use_srun": "the runs are always started by srun",
+    "stderr_to_stdout": "the output of a run is in its log, in logs/ of the sweep",
+    "setup": AS_ENVIRONMENT,
+    "teardown": "run it after this command",
+    "additional_parameters": "give each by its name here, or to sbatch by its variables, such as SBATCH_RESERVATION",
+    "srun_args": "give them to srun by its variables, such as SLURM_CPU_BIND",
+}
+"""What submitit would take and a sweep does not, and what to use instead."""
 
 
 def _optional(package: str) -> Any:
@@ -149,8 +167,8 @@ class Slurm:
     ) -> None:
         self._submitit = _optional("submitit")
         self.folder, self.workers, self.gpus_per_run = folder, workers, gpus_per_run
-        self.settings = {key: scalar(value) for key, value in (settings or {}).items()}
-        self.cluster = str(self.settings.pop("cluster", "slurm"))
+        self.settings = dict(settings or {})
+        self.cluster = self.settings.pop("cluster", "slurm")
         self._stopping = self._at_once = False
 
     def __enter__(self) -> Slurm:
@@ -158,7 +176,7 @@ class Slurm:
         try:
             self._executor = self._submitit.AutoExecutor(self.folder, cluster=self.cluster)
             self._executor.update_parameters(**parameters)
-        except (RuntimeError, ValueError, NameError, AssertionError) as error:
+        except (RuntimeError, ValueError, NameError, AssertionError, TypeError) as error:
             raise UserError(f"--slurm: {str(error).splitlines()[0]}") from None
         return self
 
@@ -169,7 +187,10 @@ class Slurm:
         self._stopping, self._at_once = True, at_once
 
     def run(self, queue: Queue) -> Iterator[Outcome]:
-        """Outcomes in the order in which the runs end; one that died is submitted again up to its `retries` times."""
+        """Outcomes in the order in which the runs end; one that died is submitted again up to its `retries` times.
+
+        Raises UserError if SLURM refuses the first runs. Those that it refuses later have failed, and the others go on.
+        """
         waiting, running = queue.due(), {}
         starts: Counter[str] = Counter()
         cancelled = False
@@ -182,7 +203,12 @@ class Slurm:
                 cancelled = True
             now = waiting[: self._n_free(len(waiting), len(running))]
             waiting = waiting[len(now) :]
-            running |= self._submit(now)
+            try:
+                running |= self._submit(now)
+            except UserError as refusal:
+                if not running and not starts:
+                    raise
+                yield from (Outcome(job.name, "failed", str(refusal)) for job in now)
             ended = [job for job, handle in running.items() if self._at_once or handle.done()]
             for job in ended:
                 outcome = self._outcome(job, running.pop(job))
@@ -202,12 +228,20 @@ class Slurm:
         return n_waiting if self.workers is None or not n_running else 0
 
     def _submit(self, jobs: Sequence[Job]) -> dict[Job, Any]:
-        """An array of these jobs, by job what SLURM calls it."""
+        """An array of these jobs, by job what SLURM calls it. Raises UserError if SLURM does not take it."""
         if not jobs:
             return {}
         self._executor.update_parameters(cpus_per_task=max(job.threads for job in jobs))
         once = [replace(job, retries=0) for job in jobs]
-        return dict(zip(jobs, self._executor.map_array(SlurmTask(), once), strict=True))
+        errors = self._submitit.core.utils
+        try:
+            handles = self._executor.map_array(SlurmTask(), once)
+        except (errors.FailedJobError, errors.FailedSubmissionError, OSError) as error:
+            reason = " ".join(str(error).replace("sbatch: error: ", "").split()) or "it gives no reason"
+            raise UserError(
+                f"--slurm: sbatch refused the runs: {reason}; correct that and run the same command again"
+            ) from error
+        return dict(zip(jobs, handles, strict=True))
 
     def _outcome(self, job: Job, handle: Any) -> Outcome:
         if self._at_once:
@@ -223,17 +257,39 @@ class Slurm:
     def _parameters(self) -> dict[str, Any]:
         """What is asked of submitit: its own names as they are, SLURM's with `slurm_` before them."""
         of_submitit = {"timeout_min", "mem_gb", "gpus_per_node", "name"}
-        settings = {"timeout_min" if key == "time" else key: value for key, value in self.settings.items()}
-        of_slurm = self._submitit.SlurmExecutor._valid_parameters()
+        of_slurm = set(self._submitit.SlurmExecutor._valid_parameters()) - NOT_SETTINGS.keys()
+        settings = {}
+        for key, text in self.settings.items():
+            if key in NOT_SETTINGS:
+                raise UserError(f"--slurm {key}: is not set here; {NOT_SETTINGS[key]}")
+            settings["timeout_min" if key == "time" else key] = _setting(key, text)
         if unknown := [key for key in settings if key not in of_submitit and key not in of_slurm]:
             listed = ", ".join(sorted({*of_submitit, "cluster", "time", *of_slurm}))
             raise UserError(f"--slurm {unknown[0]}: there is no such setting; known are {listed}")
+        if self.gpus_per_run and "gpus_per_node" in settings:
+            raise UserError("--slurm gpus_per_node: --gpus-per-run says it too; leave one of them out")
         parameters = {key if key in of_submitit else f"slurm_{key}": value for key, value in settings.items()}
         if self.gpus_per_run:
             parameters["gpus_per_node"] = int(-(-self.gpus_per_run // 1))  # SLURM gives out whole ones
         if self.workers is not None and self.cluster == "slurm":
             parameters["slurm_array_parallelism"] = self.workers
         return {"timeout_min": DAY_MIN, "name": "atlantis"} | parameters
+
+
+def _setting(key: str, text: str) -> Any:
+    """A setting of SLURM as submitit takes it: a number where it is one, else the text as it was written.
+
+    Raises UserError for what is no such number.
+    """
+    number, least = scalar(text), WHOLE.get(key)
+    unit = " of minutes" if key in ("time", "timeout_min") else ""
+    if least is not None and not (type(number) is int and number >= least):
+        raise UserError(f"--slurm {key}={text}: must be a whole number{unit} from {least} on")
+    if key == "mem_gb" and not (type(number) in (int, float) and 0 <= number < math.inf):
+        raise UserError(f"--slurm {key}={text}: must be a number of gigabytes, such as 8")
+    if key == "exclusive" and number is True:
+        return True  # the option alone, without a value
+    return number if least is not None or key == "mem_gb" else text
 
 
 class SlurmTask:

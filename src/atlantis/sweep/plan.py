@@ -28,7 +28,7 @@ from atlantis import config as configs
 from atlantis import yaml12
 from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
-from atlantis.settings import SEEDED, RunConfig
+from atlantis.settings import MOST_BYTES, SEEDED, RunConfig
 
 NAME_LENGTH, VALUE_LENGTH = 120, 32
 OWN = ("name", "output_root")  # of the sweep as a whole
@@ -256,7 +256,11 @@ def _name(sweep: str, factors: Mapping[str, Any]) -> str:
     last = Counter(key.split(".")[-1] for key in factors)
     parts = [f"{key if last[key.split('.')[-1]] > 1 else key.split('.')[-1]}={_text(v)}" for key, v in factors.items()]
     name = "_".join([sweep, *parts])
-    return name if len(name) <= NAME_LENGTH else f"{name[: NAME_LENGTH - 13]}-{digest_of(dict(factors))}"
+    if len(name) <= NAME_LENGTH and len(name.encode()) <= MOST_BYTES:
+        return name
+    ending = f"-{digest_of(dict(factors))}"
+    beginning = name[: NAME_LENGTH - len(ending)].encode()[: MOST_BYTES - len(ending)]
+    return beginning.decode(errors="ignore") + ending  # a letter that was cut through is left out
 
 
 def _text(value: Any) -> str:

@@ -218,7 +218,7 @@ def _copy(run: Path, target: Path, config: RunConfig, facts: dict[str, Any]) -> 
     """Make the longer run's folder, complete or not at all, as it stands after the last step so far."""
     before = trust.read_record(run)
     with artifacts.new_folder(target, kind="run") as aside:
-        artifacts.write_text(aside / trust.CONFIG, configs.dump(config, aside))
+        artifacts.write_text(aside / trust.CONFIG, configs.dump(config))
         new = RunFolder(aside, config, resume=True)
         new.record |= {key: before[key] for key in KEPT if key in before}
         new.begin()
@@ -229,6 +229,8 @@ def _copy(run: Path, target: Path, config: RunConfig, facts: dict[str, Any]) -> 
             new.seals[str(step)] = trust.checkpoint_seal(copied) or ""
         shutil.copyfile(run / trust.LOG, new.metrics)
         _copy_state(run / "state" / f"state-{facts['from']}", new)
+        # It is read at `target`, which may lead through a link of the user's; `aside` does not.
+        artifacts.write_text(aside / trust.CONFIG, configs.dump(config, target))
     (target / artifacts.MANIFEST).unlink()  # from now on the folder changes
 
 
