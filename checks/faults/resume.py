@@ -98,9 +98,8 @@ def _train(folder: Path, before_step: Callable[[int], None], loss: Callable[[int
         if loss is not None:
 
             def spoiled(self: Engine, *arguments: Any) -> Any:
-                total, count = loss_of(self, *arguments)
                 assert loss is not None
-                return loss(now["step"], total), count
+                return loss(now["step"], loss_of(self, *arguments))
 
             Engine.loss = spoiled  # type: ignore[method-assign, assignment]
         return cli.main(list(TRAIN))
