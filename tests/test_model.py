@@ -190,6 +190,9 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
         (tmp_path / "config.json").write_text(json.dumps(config | {key: value}))
         with pytest.raises(UserError, match=rf"config\.json: .*{key}"):
             load_model(tmp_path)
+    same = {"hidden_act": "swish", "use_sliding_window": None, "layer_types": 3, "rope_scaling": {"rope_type": None}}
+    (tmp_path / "config.json").write_text(json.dumps(config | same))
+    load_model(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "llama"}))
     with pytest.raises(UserError, match="model_type must be 'qwen2'"):
         load_model(tmp_path)

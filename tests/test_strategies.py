@@ -381,7 +381,20 @@ def test_an_average_of_the_weights_goes_with_what_changes_them(fine: RunConfig) 
         average = slow.model.layers[0].out.weight.detach().clone()
     with both.composed.shown():
         torch.testing.assert_close(both.model.layers[0].out.weight.detach(), 0.75 * base + 0.25 * average)
-    Bench(fine, asked("repair"), asked("ema"))
+
+
+def test_an_average_is_of_what_others_leave(fine: RunConfig) -> None:
+    """In whatever order: what a repair puts back stands in the average as it was."""
+    bench = Bench(fine, asked("ema", decay=0.5), asked("repair", blocks=1, prompts=60, start=0.0))
+    before = bench.model.embedding.weight.detach().clone()
+    for step in range(3):
+        bench.step(step)
+    with bench.composed.shown():
+        assert torch.equal(bench.model.embedding.weight, before)
+
+
+def test_agem_by_gradients_goes_with_what_sets_weights(fine: RunConfig) -> None:
+    Bench(fine, asked("agem", project="gradient"), asked("gpm")).step(0)
 
 
 @pytest.mark.parametrize("name", [pytest.param("lora", marks=NO_PEFT), "l2sp"])

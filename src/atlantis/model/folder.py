@@ -44,8 +44,8 @@ MOST = {
 }
 """The sizes that `config.json` must have, and the largest that are believed."""
 
-OURS = {"rms_norm_eps": RMS_EPS, "hidden_act": "silu", "use_sliding_window": False}
-"""What `config.json` may say, and what this model does whatever it says."""
+OURS = {"rms_norm_eps": (RMS_EPS,), "hidden_act": ("silu", "swish"), "use_sliding_window": (False,)}
+"""What `config.json` may say, for this model does that whatever it says."""
 
 FLOATS = ("F64", "F32", "F16", "BF16")
 
@@ -222,14 +222,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 def _check_ours(file: Path, config: dict[str, Any]) -> None:
     """UserError for a Qwen2 that computes something else with the same weights."""
-    if other := next((key for key in OURS if config.get(key, OURS[key]) != OURS[key]), None):
-        ours = json.dumps(OURS[other])
-        raise UserError(f"{file}: {other} must be {ours} to be read here, not {_short(config[other])}")
+    for key, (first, *others) in OURS.items():
+        if config.get(key) not in (None, first, *others):
+            raise UserError(f"{file}: {key} must be {json.dumps(first)} to be read here, not {_short(config[key])}")
     for key in ("rope_parameters", "rope_scaling"):
         rope = config.get(key) or {}
-        if not isinstance(rope, dict) or rope.get("rope_type", rope.get("type", "default")) != "default":
+        if not isinstance(rope, dict) or (rope.get("rope_type") or rope.get("type") or "default") != "default":
             raise UserError(f"{file}: scaled rotary positions ({key}) are not supported")
-    if "sliding_attention" in (config.get("layer_types") or []):
+    if "sliding_attention" in json.dumps(config.get("layer_types")):
         raise UserError(f"{file}: sliding windows (layer_types) are not supported")
 
 

@@ -136,7 +136,7 @@ def _folders(runs: Sequence[RunData]) -> list[str]:
     for run in runs:
         slug = stem = re.sub(r"[^\w.-]+", "_", run.name).strip("._")[:80] or "run"
         n = 1
-        while slug in slugs:
+        while slug.casefold() in map(str.casefold, slugs):  # one folder on some disks
             n += 1
             slug = f"{stem}_{n}"
         slugs.append(slug)

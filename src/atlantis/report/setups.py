@@ -88,9 +88,9 @@ def _base_of(run: RunData, facts: Mapping[str, Any]) -> Base | None:
 def _settings_in(folders: Iterator[Path], digest: str | None) -> Iterator[dict[str, Any]]:
     """The settings that decide a base's weights, from each folder whose config has the recorded digest, if any has."""
     for folder in folders:
-        if not (folder / trust.CONFIG).is_file():
-            continue
-        with suppress(UserError):
+        with suppress(UserError, OSError):  # as of a folder that is not ours to read
+            if not (folder / trust.CONFIG).is_file():
+                continue
             config = configs.load_of_run(folder)
             if digest in (None, trust.config_digest(config)):
                 facts = trust.config_facts(config)

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from atlantis.errors import UserError
 from atlantis.fields import Positive, Seed, StrategySettings
 from atlantis.strategies.common.context import Context
 from atlantis.strategies.common.old import old_buffer
@@ -53,6 +54,8 @@ class AveragedGEM(Strategy):
         super().__init__(settings, context)
         self.old = context.encode(old_buffer(context, settings.buffer, settings.seed))
         self.stream = RowStream(len(self.old), settings.rows, settings.seed, purpose=7)
+        if settings.project == "gradient":
+            self.only_reads = frozenset({"after_update"})
         self.reference: list[Tensor] = []
         self.before: list[Tensor] = []
 
@@ -62,6 +65,8 @@ class AveragedGEM(Strategy):
     def gradients(self) -> None:
         drawn = torch.as_tensor(self.stream.rows(self.step), device=self.context.device)
         trained = self.trained()
+        if not trained:
+            raise UserError("strategy: agem finds no gradient, for a strategy before it has taken them; put agem first")
         self.reference = list(torch.autograd.grad(self.context.loss(self.old.batch(drawn)), trained))
         if self.settings.project == "update":
             self.before = [p.detach().clone() for p in trained]

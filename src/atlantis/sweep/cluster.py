@@ -238,9 +238,8 @@ class Slurm:
             handles = self._executor.map_array(SlurmTask(), once)
         except (errors.FailedJobError, errors.FailedSubmissionError, OSError) as error:
             reason = " ".join(str(error).replace("sbatch: error: ", "").split()) or "it gives no reason"
-            raise UserError(
-                f"--slurm: sbatch refused the runs: {reason}; correct that and run the same command again"
-            ) from error
+            what = "the runs could not be submitted" if isinstance(error, OSError) else "sbatch refused the runs"
+            raise UserError(f"--slurm: {what}: {reason}; correct that and run the same command again") from error
         return dict(zip(jobs, handles, strict=True))
 
     def _outcome(self, job: Job, handle: Any) -> Outcome:

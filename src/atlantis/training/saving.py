@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -141,14 +142,20 @@ def not_finite(run: RunFolder, step: int, rows: list[int] | None, problem: str) 
     artifacts.write_json(run.path / "not_finite.json", {"step": step, "problem": problem, "training_rows": rows})
     run.note(status="not finite")
     folders = ckpt.checkpoint_folders(run.path)
-    good = [step for step, folder in folders.items() if isfinite(read_json(folder / "eval_results.json")["loss"])]
-    last = max(good or folders, default=None)
-    where = "" if rows is None else " The batch's rows are in not_finite.json;"
+    last = max([step for step, folder in folders.items() if _has_finite_loss(folder)] or folders, default=0)
+    where = "The" if rows is None else "The new rows of the batch are in not_finite.json; the"
     return NotFinite(
-        f"{run.path}: at step {step} {problem}; the weights were not updated.{where} "
-        f"the last good checkpoint is checkpoint-{last}. Lower training.learning_rate (now "
+        f"{run.path}: at step {step} {problem}; the weights were not updated. {where} "
+        f"last good checkpoint is checkpoint-{last}. Lower training.learning_rate (now "
         f"{run.config.training.learning_rate:g}) or set training.max_grad_norm, under another name="
     )
+
+
+def _has_finite_loss(checkpoint: Path) -> bool:
+    try:
+        return isfinite(read_json(checkpoint / "eval_results.json")["loss"])
+    except (OSError, UserError, KeyError, TypeError):
+        return False
 
 
 @contextmanager

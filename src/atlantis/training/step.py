@@ -149,8 +149,9 @@ class Engine:
         # The ranks' losses and gradients are averaged: each divides its sum by a rank's share of all targets.
         value = ranks.mean(self.backward(ranks.share(batch), (batch.targets != PAD).sum() / ranks.n_ranks()))
         if self.scaling is not None:
-            # Of the model: adapters and new rows take theirs from these, once they are divided.
-            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            # Of the model too: adapters and new rows take theirs from these, once they are divided.
+            scaled = dict.fromkeys([*self.model.parameters(), *self.trained.values()])
+            gradients = [p.grad for p in scaled if p.grad is not None]
             torch._foreach_div_(gradients, self.scaling.scale)  # pyright: ignore[reportPrivateImportUsage]
         if self.strategy is not None:
             self.penalty = self.strategy.penalties()

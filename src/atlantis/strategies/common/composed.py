@@ -114,8 +114,9 @@ class Composed:
             part.gradients()
 
     def after_update(self) -> None:
+        """Those that only read the weights come last: they read what the others leave."""
         with torch.no_grad():
-            for part in self.parts:
+            for part in sorted(self.parts, key=lambda part: "after_update" in part.only_reads):
                 part.after_update()
 
     @contextmanager

@@ -45,11 +45,11 @@ class Strategy:
     needs: frozenset[Need] = frozenset()
     vocabulary: ClassVar[Kind | None] = None
     """The only one it works with; None: any."""
-    owns: ClassVar[frozenset[Hook]] = frozenset()
+    owns: frozenset[Hook] = frozenset()
     """Hooks that no other strategy of a run may have, because this one does not build on what it is given there."""
-    first_at: ClassVar[frozenset[Hook]] = frozenset()
+    first_at: frozenset[Hook] = frozenset()
     """Hooks at which it must come before all others of a run, because it drops what they have done there."""
-    only_reads: ClassVar[frozenset[Hook]] = frozenset()
+    only_reads: frozenset[Hook] = frozenset()
     """Hooks in which it changes nothing, so that they are in nobody's way."""
     prepares_for_length: ClassVar[bool] = False
     """Whether `memory` depends on the run's number of steps (`context.total`), so that no run can be made longer."""
