@@ -123,13 +123,13 @@ def of_other_code(runs: Iterable[RunConfig]) -> list[str]:
 def refuse_other_precision(runs: Iterable[RunConfig]) -> None:
     """UserError if a run that is there was made in another precision: one folder has one of each name."""
     for run in runs:
-        file = folder_of(run) / "config.yaml"
-        if not file.is_file():
+        folder = folder_of(run)
+        if not (folder / "config.yaml").is_file():
             continue
-        there = configs.load(file, own_code=False).training.precision
+        there = configs.load_of_run(folder).training.precision
         if there != run.training.precision:
             raise UserError(
-                f"{file.parent}: was begun in precision {there}, and {run.training.precision} is wanted; give another "
+                f"{folder}: was begun in precision {there}, and {run.training.precision} is wanted; give another "
                 "--output-root, or the same --precision"
             )
 
