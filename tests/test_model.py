@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
-from atlantis.model import Transformer, completion_loss, load_model, save_model
+from atlantis.model import Transformer, completion_loss, fast, load_model, save_model
 from atlantis.model.checkpoint import grow
 from atlantis.model.fast import flat, kernels, tree
 from atlantis.model.fast.cache import extend
@@ -80,6 +80,28 @@ def test_logits_hidden_states_and_gradients_equal_transformers(kind: str, tmp_pa
     attention = theirs.model.layers[0].self_attn
     parts = [layer.weight.grad for layer in (attention.q_proj, attention.k_proj, attention.v_proj)]
     torch.testing.assert_close(fused, torch.cat(parts), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "form", [fast.Plain(), fast.SharedPrefix(), fast.AsTree()], ids=lambda form: type(form).__name__
+)
+def test_the_loss_of_whole_rows_equals_that_of_transformers(form: fast.Forward, tmp_path: Path) -> None:
+    """Labels are the tokens themselves; the library shifts them, and takes -100 for none."""
+    model, vocabulary = new_model("characters")
+    theirs = peer(model, vocabulary, tmp_path)
+    rows = Rows(some_pairs(), vocabulary, loss_on="row")
+    batch = rows.batch(torch.arange(41))  # the last is the filler
+    tokens = batch.whole()[:40]
+    whole = torch.cat([tokens, rows.tokens[:40, -1:].long()], dim=1)
+    n_targets = (whole[:, 1:] != PAD).sum()
+    assert (batch.targets != PAD).sum() == n_targets
+    expected = theirs(whole, labels=whole.masked_fill(whole == PAD, -100)).loss * n_targets
+    loss = form.loss(model, batch)
+    torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-4)
+    (loss / n_targets).backward()
+    (expected / n_targets).backward()
+    assert model.embedding.weight.grad is not None
+    torch.testing.assert_close(model.embedding.weight.grad, theirs.model.embed_tokens.weight.grad, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["characters", "city"])

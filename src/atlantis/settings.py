@@ -88,7 +88,6 @@ STUDY_SIZES = {  # train, validation, test; SPEC: Datasets
     "mixed": (120_000, 128, 0),
 }
 
-
 PARTS_HELD_OUT = {"n_val": 128, "n_test": 10_000}
 """Validation and test questions of a dataset of parts, where nothing was said."""
 
@@ -230,6 +229,7 @@ class TokenizerConfig(Settings):
     """`characters`: the study's 44 symbols. `city`: these and one token per city."""
 
     kind: Literal["characters", "city"] = Field(default="characters", description="of the vocabulary")
+    version: Literal[1, 2] | None = Field(default=None, description="of the symbols; 2: ; and A-Z too; null: as needed")
 
 
 class ModelConfig(Settings):
@@ -274,6 +274,7 @@ class TrainingConfig(Settings):
         Field(strict=False, description="of AdamW"),
     ] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0, description="of AdamW")
+    loss: Literal["answer", "row"] = Field(default="answer", description="counts an answer's tokens, or all of a row's")
     max_grad_norm: float | None = Field(default=1.0, gt=0, description="gradients are clipped to it; null: never")
     warmup_steps: Count = Field(default=50, description="in which the rate rises from 0")
     schedule: Literal["linear", "cosine", "constant", "wsd"] = Field(
@@ -389,6 +390,8 @@ class RunConfig(Settings):
     def _fits_together(self) -> Self:
         if self.dataset.kind in ("inter", "cross", "mixed") and not self.world.regions:
             raise ValueError(f"dataset.kind is {self.dataset.kind}, which needs a virtual region in world.regions")
+        if self.training.loss == "row" and self.tokenizer.kind == "city":
+            raise ValueError("training.loss is row: that needs tokenizer.kind=characters, or a model writes no cities")
         if max(self.probe.layers) >= self.model.n_layers:
             raise ValueError(
                 f"probe.layers asks for block {max(self.probe.layers)}, but the model's {self.model.n_layers} "

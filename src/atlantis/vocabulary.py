@@ -124,10 +124,10 @@ class Vocabulary:
             raise UserError(f"row {outside[0]}: no city has id {ids[outside[0]]} (ids are 0 .. {self.n_cities - 1})")
         return ids.astype(np.int64, copy=False)
 
-    def cities(self, ids: NDArray[np.int64]) -> Columns:
-        """A city's own tokens: its digits, or its one token."""
+    def cities(self, ids: NDArray[np.int64], id_digits: int = 1) -> Columns:
+        """A city's own tokens: its digits, at least `id_digits` of them, or its one token."""
         if self.kind == "characters":
-            return digits(ids, self.id_digits)
+            return digits(ids, max(self.id_digits, id_digits), id_digits)
         return (self.first_city + ids)[:, None], np.array([True])
 
     def constant(self, text: str) -> Columns:
@@ -311,12 +311,15 @@ def _is_digit(raw: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return (raw >= ord("0")) & (raw <= ord("9"))
 
 
-def digits(numbers: NDArray[Any], width: int) -> Columns:
-    """Digit tokens [n, width] of non-negative integers, zero-padded on the left, and which of them are written."""
+def digits(numbers: NDArray[Any], width: int, at_least: int = 1) -> Columns:
+    """Digit tokens [n, width] of non-negative integers, zero-padded on the left, and which of them are written.
+
+    The last `at_least` always are.
+    """
     tokens, keep = np.empty((len(numbers), width), np.int16), np.empty((len(numbers), width), bool)
     rest = numbers
     for column in range(width - 1, -1, -1):
-        keep[:, column] = (rest > 0) | (column == width - 1)
+        keep[:, column] = (rest > 0) | (column >= width - at_least)
         tens = rest // 10
         tokens[:, column] = ZERO + rest - 10 * tens
         rest = tens

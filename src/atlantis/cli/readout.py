@@ -125,6 +125,14 @@ def probe(
     layers: Annotated[
         str | None, typer.Option(metavar="N,...", help="A model's folder: blocks to read, from 0.  [default: 3,4]")
     ] = None,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="A model's folder: in whose prompts cities are named.  [default: its first task's]",
+            show_default=False,
+        ),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="A model's folder: where results go.  [default: nowhere]", callback=at_home),
@@ -142,7 +150,7 @@ def probe(
     the end.
 
     RUN may be any transformers folder whose tokenizer reads the task's texts as ours does: a checkpoint, or a causal
-    language model of any architecture, saved with save_pretrained. Its world, layers and --out are then said here.
+    language model of any architecture, saved with save_pretrained. Its world, layers, task and --out are said here.
 
     \b
     Examples:
@@ -156,13 +164,14 @@ def probe(
 
     unread = None
     folder = model_folder(path, output_root)
-    options = [name for name, value in (("--world", world), ("--layers", layers), ("--out", out)) if value is not None]
+    given = {"--world": world, "--layers": layers, "--task": task, "--out": out}
+    options = [name for name, value in given.items() if value is not None]
     is_model = (folder / "config.json").is_file()
     if is_model or (folder.is_dir() and options and not (folder / "config.yaml").is_file()):
         if measures is not None:
             raise UserError("--measures: is for a run; one model has nothing to be compared with")
         with _interruptible(str(folder)):
-            by_layer = _probe_model(folder, world, layers, out, table)
+            by_layer = _probe_model(folder, world, layers, task, out, table)
     elif options:
         raise UserError(f"{options[0]}: is for the folder of one model; a run has its own in its config.yaml")
     else:
@@ -191,7 +200,9 @@ def _probe_run(folder: Path, by_layer: bool, measures: bool | None) -> tuple[Any
     return table, unread or (PartFailed("; ".join(map(str, problems))) if problems else None)
 
 
-def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path | None, by_layer: bool) -> Any:
+def _probe_model(
+    folder: Path, world: Path | None, layers: str | None, task: str | None, out: Path | None, by_layer: bool
+) -> Any:
     """Probe one transformers folder and print what was read; returns its layer table, if asked for."""
     from atlantis import show
     from atlantis.config import checked
@@ -203,7 +214,7 @@ def _probe_model(folder: Path, world: Path | None, layers: str | None, out: Path
     settings = {"layers": [scalar(text) for text in layers.split(",")]} if layers is not None else {}
     config = checked(ProbeConfig, settings, f"--layers {layers}")
     the_world = World.load(world) if world else World.build()
-    readings, layers_table = probe_folder(folder, the_world, config, out, by_layer)
+    readings, layers_table = probe_folder(folder, the_world, config, out, by_layer, task)
     print_shown(show.reading_table(readings, folder.name))
     return layers_table
 

@@ -9,6 +9,16 @@ from atlantis.artifacts import digest_of
 from atlantis.fields import Settings, shown
 from atlantis.settings import RunConfig
 
+LATER = {
+    ("dataset", "parts"): None,
+    ("dataset", "order"): "fair",
+    ("tokenizer", "version"): None,
+    ("training", "anchors"): None,
+    ("training", "loss"): "answer",
+    ("probe", "measures"): True,
+}
+"""Settings that came later, with what runs before them did: they count only where something else is asked for."""
+
 BOOKKEEPING = frozenset({"name", "description", "output_root", "base_config", "trackers"})  # change no result
 
 
@@ -40,15 +50,9 @@ def _that_counts(config: Settings) -> dict[str, Any]:
     if not config.strategies:  # a run without counts as before there were any; so with anchors
         del settings["strategy"]
     settings["dataset"]["offset"] = settings["dataset"].pop("first_virtual")  # what runs before 2026-11-28 call it
-    # What came later counts only where it is used: runs made before it keep their digest.
-    if config.dataset.parts is None:
-        del settings["dataset"]["parts"]
-    if config.dataset.order == "fair":
-        del settings["dataset"]["order"]
-    if config.training.anchors is None:
-        del settings["training"]["anchors"]
-    if config.probe.measures:
-        del settings["probe"]["measures"]
+    for (group, key), as_before in LATER.items():
+        if settings[group][key] == as_before:
+            del settings[group][key]
     return settings
 
 

@@ -33,13 +33,16 @@ from atlantis.data.streams import (
 )
 from atlantis.errors import UserError
 from atlantis.tasks.form import ABSENT, Ints
-from atlantis.tasks.task import Questions, Task, question_keys
+from atlantis.tasks.task import Questions, Task, question_keys, row_keys
 
 if TYPE_CHECKING:
     from atlantis.world import World
 
 Order = Literal["fair", "smaller_first"]
 Keep = Callable[[Ints], NDArray[np.bool_]]
+
+MOST_ORDERED = 8
+"""Cities of a question up to which orders that ask the same thing are counted; of more, no two are held to do so."""
 
 FRUITLESS = 200
 """Rounds without a new row after which a draw gives up."""
@@ -113,6 +116,16 @@ class Pool:
         return self.task.symmetric and self.task.form.least_cities == self.task.form.seats == 2
 
     @property
+    def unordered(self) -> bool:
+        """Whether a question is the same in every order of its cities."""
+        return self.task.symmetric or self.order == "smaller_first"
+
+    @property
+    def some_alike(self) -> bool:
+        """Whether a question is the same in some other orders of its cities, and not in all."""
+        return not self.unordered and type(self.task).canonical is not Task.canonical
+
+    @property
     def sizes(self) -> range:
         """How many cities a question can have; the questions take turns."""
         return range(self.task.form.least_cities, self.task.form.seats + 1)
@@ -125,7 +138,7 @@ class Pool:
         if n > self.most:
             raise UserError(f"{n:,} {self.noun} asked for, but at most {self.most:,} are possible {self.between}")
         self.rng, self.notes, self._turns = rng, [], []
-        cities = self.task.called("draw", lambda: self.task.draw(self, n))
+        cities = self.task.called("draw", lambda: np.asarray(self.task.draw(self, n)))
         seats = self.task.form.seats
         if cities.shape != (n, seats) or not np.issubdtype(cities.dtype, np.integer):
             raise UserError(
@@ -226,8 +239,15 @@ class Pool:
         return f"{cities}{self.inter_ratio:g}: {some:,} cross and {inside:,} inter pairs"
 
     def _count(self, n_cities: int, size: int) -> int:
-        unordered = self.task.symmetric or self.order == "smaller_first"
-        return math.comb(n_cities, size) if unordered else math.perm(n_cities, size)
+        return math.comb(n_cities, size) * self._orders(size)
+
+    def _orders(self, size: int) -> int:
+        """How many different questions the same cities make."""
+        if self.unordered:
+            return 1
+        if not self.some_alike or size > MOST_ORDERED:
+            return math.factorial(size)
+        return len(np.unique(self._keys(np.array(list(permutations(range(size)))))))
 
     def _exist(self, size: int) -> tuple[int, int]:
         """Questions of `size` cities that exist: those with some or none of them inside, and those with all."""
@@ -318,11 +338,10 @@ class Pool:
             # Past half of them most draws would be repeats, so all are listed and shuffled.
             rows = self._kept(self._all(ids, size, touching), keep, touching)
             rows = rows[shuffled(self.rng.which, len(rows))]
+            rows = self._different(rows) if self.some_alike else rows
         while len(rows) < n and 2 * n <= total and fruitless < FRUITLESS:
             proposed = self._kept(self._proposed(ids, size, 2 * (n - len(rows)) + 16, touching), keep, touching)
-            together = np.concatenate([rows, proposed])
-            # Each row where it came first. In the order of np.unique a larger draw would not begin with a smaller one.
-            together = together[np.sort(np.unique(self._keys(together), return_index=True)[1])]
+            together = self._different(np.concatenate([rows, proposed]))
             fruitless = 0 if len(together) > len(rows) else fruitless + 1
             rows = together
         if len(rows) < n:
@@ -350,10 +369,9 @@ class Pool:
     def _all(self, ids: Ints, size: int, touching: bool) -> Ints:
         """All rows of different cities, each in one order drawn at random where the order does not matter."""
         everything = np.concatenate([ids, self.inside]) if touching else ids
-        unordered = self.task.symmetric or self.order == "smaller_first"
-        listed = (combinations if unordered else permutations)(everything.tolist(), size)
+        listed = (combinations if self.unordered else permutations)(everything.tolist(), size)
         rows = np.fromiter(chain.from_iterable(listed), np.int64).reshape(-1, size)  # there may be millions
-        if unordered:
+        if self.unordered:
             # `combinations` has the smaller id first. Real ids are smaller than virtual ones, so that order would
             # give away which city is which.
             turns = np.argsort(raw_numbers(self.rng.order, rows.size).reshape(rows.shape), axis=1)
@@ -375,7 +393,8 @@ class Pool:
         return rows if keep is None else rows[keep(rows)]
 
     def _keys(self, rows: Ints) -> NDArray[Any]:
-        unordered = self.task.symmetric or self.order == "smaller_first"
-        rows = np.ascontiguousarray(np.sort(rows, axis=1) if unordered else rows, dtype=">i4")
-        # A row as one value: its bytes, the most significant first, sort as its numbers do.
-        return rows.view(f"V{4 * rows.shape[1]}").ravel()
+        return row_keys(np.sort(rows, axis=1) if self.unordered else self.task.checked_canonical(rows))
+
+    def _different(self, rows: Ints) -> Ints:
+        """Each question where it came first. In the order of np.unique a larger draw would not begin with a smaller."""
+        return rows[np.sort(np.unique(self._keys(rows), return_index=True)[1])]

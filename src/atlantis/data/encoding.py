@@ -66,18 +66,24 @@ def needed_by(tasks: Iterable[Task]) -> int:
 def check_symbols(vocabulary: Vocabulary, tasks: Iterable[Task], of: str) -> None:
     """UserError for a task that is written with symbols that this vocabulary, of the model `of`, does not have."""
     for task in tasks:
+        if vocabulary.kind == "city" and task.form.id_digits > 1:
+            raise UserError(
+                f"task {task.name}: its cities are written with {task.form.id_digits} digits, and {of} has one token "
+                "per city; use tokenizer.kind=characters"
+            )
         missing = sorted(task.form.symbols - set(vocabulary.symbols))
         if missing:
             raise UserError(
                 f"task {task.name}: its rows have {' '.join(missing)}, and {of} has no such symbols (its vocabulary is "
-                f"{SPELLED[vocabulary.version]}); train a base on tasks that are written with them"
+                f"{SPELLED[vocabulary.version]}); a model trained from scratch with tokenizer.version="
+                f"{needed_version(task.form.symbols)} has them"
             )
 
 
 def longest_row(form: Form, vocabulary: Vocabulary) -> int:
     """L of `encode`: the longest row without its prefix (distance: 19 for 4-digit ids, 11 with city tokens)."""
     before = sum(map(len, _before(form, vocabulary)[1:]))
-    cities = form.seats * (vocabulary.id_digits if vocabulary.kind == "characters" else 1)
+    cities = form.seats * (max(vocabulary.id_digits, form.id_digits) if vocabulary.kind == "characters" else 1)
     return before + cities + len(form.close) + form.answer_length
 
 
@@ -151,7 +157,7 @@ def probe_prompt(form: Form, vocabulary: Vocabulary, ids: ArrayLike) -> tuple[To
     start = np.array(prefix(form, vocabulary))
     columns = [
         (start, np.ones(len(start), bool)),
-        vocabulary.cities(cities),
+        vocabulary.cities(cities, form.id_digits),
         vocabulary.constant(after_first(form, vocabulary)),
     ]
     tokens, length = vocabulary.compact(columns, len(cities))
@@ -160,7 +166,7 @@ def probe_prompt(form: Form, vocabulary: Vocabulary, ids: ArrayLike) -> tuple[To
 
 def probe_text(form: Form, vocabulary: Vocabulary, city: int) -> str:
     """The prompt of `probe_prompt` as text."""
-    return f"<bos>{form.before_seat[0]}c_{city}{after_first(form, vocabulary)}"
+    return f"<bos>{form.before_seat[0]}c_{city:0{form.id_digits}d}{after_first(form, vocabulary)}"
 
 
 def read_answers(form: Form, tokens: NDArray[np.integer]) -> NDArray[np.int64]:
@@ -202,7 +208,7 @@ def _cities(form: Form, vocabulary: Vocabulary, seats: list[tuple[Ints, NDArray[
     """Columns of all cities and of what stands between them, without the prefix."""
     columns: list[Columns] = []
     for i, (before, (ids, present)) in enumerate(zip(_before(form, vocabulary), seats, strict=True)):
-        parts = [vocabulary.constant(before), vocabulary.cities(ids)][i == 0 :]
+        parts = [vocabulary.constant(before), vocabulary.cities(ids, form.id_digits)][i == 0 :]
         if not present.all():
             parts = [(tokens, keep & present[:, None]) for tokens, keep in parts]
         columns += parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -81,24 +81,38 @@ def aligned(*batches: Batch) -> tuple[Batch, ...]:
 @lru_cache(maxsize=64)
 def _on_device(prefix: tuple[int, ...], device: torch.device) -> Tensor:
     """One tensor for all rows with this prefix, so that batches of one task are known as such by it."""
-    return torch.tensor(prefix, device=device)
+    return torch.tensor(prefix, dtype=torch.long, device=device)
+
+
+LossOn = Literal["answer", "row"]
 
 
 class Rows:
-    """All rows of one split, encoded once: n rows of L tokens without the prefix that all share."""
+    """All rows of one split, encoded once: n rows of L tokens without the prefix that all share.
 
-    def __init__(self, questions: Questions, vocabulary: Vocabulary, device: torch.device | str = "cpu") -> None:
+    Targets are the answer's tokens or, `loss_on="row"`, all that follow `<bos>`; then no prefix is left out.
+    """
+
+    def __init__(
+        self,
+        questions: Questions,
+        vocabulary: Vocabulary,
+        device: torch.device | str = "cpu",
+        loss_on: LossOn = "answer",
+    ) -> None:
         shared, encoded = encode_questions(questions, vocabulary)
-        self.prefix = _on_device(tuple(shared), torch.device(device))
+        prefix, before = (shared, []) if loss_on == "answer" else ([], shared)
+        self.prefix = _on_device(tuple(prefix), torch.device(device))
         # One more row, all padding: the filler of incomplete batches.
-        n, length = encoded.tokens.shape
+        n, length = len(encoded.tokens), len(before) + encoded.tokens.shape[1]
         tokens = np.full((n + 1, length), PAD, dtype=encoded.tokens.dtype)
-        tokens[:n] = encoded.tokens
+        tokens[:n, : len(before)], tokens[:n, len(before) :] = before, encoded.tokens
         self.tokens = torch.as_tensor(tokens, device=device)
         # The filler, whose targets are all padding, begins at 1: so the position before its first token is one.
-        starts = np.append(encoded.prompt_length, 1).astype(np.int16)
-        self.starts = torch.as_tensor(starts, device=device)  # where the completion begins
-        self.span = torch.arange(max(task.form.answer_length for task in questions.tasks), device=device)
+        starts = np.append(encoded.prompt_length, 1) if loss_on == "answer" else np.ones(n + 1)
+        self.starts = torch.as_tensor(starts.astype(np.int16), device=device)  # where the targets begin
+        most = max(task.form.answer_length for task in questions.tasks) if loss_on == "answer" else length - 1
+        self.span = torch.arange(most, device=device)
 
     def __len__(self) -> int:
         return len(self.tokens) - 1

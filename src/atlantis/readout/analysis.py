@@ -30,7 +30,7 @@ from atlantis.readout.source import open_checkpoint, open_source
 from atlantis.readout.splits import without_r2
 from atlantis.readout.threads import as_they_come, side_by_side
 from atlantis.settings import ProbeConfig
-from atlantis.tasks import Task
+from atlantis.tasks import Task, task_of
 from atlantis.tasks.distance import DISTANCE
 from atlantis.tasks.score import Score, scores_of
 from atlantis.world import World
@@ -49,18 +49,27 @@ READERS = {"degrees": read_degrees, "sphere": read_sphere}
 
 
 def probe_checkpoint(
-    checkpoint: Path | str, world: World, config: ProbeConfig | None = None, estimator: Regressor | None = None
+    checkpoint: Path | str,
+    world: World,
+    config: ProbeConfig | None = None,
+    estimator: Regressor | None = None,
+    task: str | None = None,
 ) -> dict[str, Reading]:
     """Both protocols' readings, by name, of one checkpoint, or of any transformers folder with our tokens.
 
     `estimator`: any regressor of scikit-learn for several targets, in place of ridge regression, with the same splits
-    and intervals. It is copied for each fit, and several are fitted at once.
+    and intervals. It is copied for each fit, and several are fitted at once. `task`: in whose prompts the cities are
+    named, a name or `my_module:MyTask`; left out, the first that the model was trained on.
 
     Raises UserError if the checkpoint cannot be read, was trained on another world, or lacks the layers.
     """
     config = config or ProbeConfig()
-    features = open_source(checkpoint, world).features(world, config.layers)
+    features = open_source(checkpoint, world, _named(task)).features(world, config.layers)
     return readings_of(features, world, config, estimator)
+
+
+def _named(task: str | None) -> Task | None:
+    return None if task is None else task_of(task)
 
 
 def readings_of(
@@ -315,16 +324,21 @@ def probe_run(run: Path | str, measures: bool | None = None) -> None:
 
 
 def probe_folder(
-    folder: Path, world: World, config: ProbeConfig, out: Path | None = None, by_layer: bool = False
+    folder: Path,
+    world: World,
+    config: ProbeConfig,
+    out: Path | None = None,
+    by_layer: bool = False,
+    task: str | None = None,
 ) -> tuple[dict[str, Reading], pd.DataFrame | None]:
     """Both protocols' readings of one transformers folder, and its layer table if asked for.
 
-    They are written to the new folder `out`, if given: degrees/, sphere/, layers/. Raises UserError as
-    `probe_checkpoint` does, and for an `out` that holds something already.
+    They are written to the new folder `out`, if given: degrees/, sphere/, layers/. `task` is that of
+    `probe_checkpoint`. Raises UserError as that does, and for an `out` that holds something already.
     """
 
     def read() -> tuple[dict[str, Reading], pd.DataFrame | None]:
-        source = open_source(folder, world)
+        source = open_source(folder, world, _named(task))
         features = source.features(world, config.layers)
         return readings_of(features, world, config), layer_table(source, world, config) if by_layer else None
 

@@ -142,7 +142,7 @@ def prompts_of(task: Task, vocabulary: Vocabulary, cities: Int[np.ndarray, "n 2"
     length = int(encoded.prompt_length[0])
     assert (encoded.prompt_length == length).all(), "the ids are not equally long"
     tokens = np.concatenate([np.tile(start, (len(cities), 1)), encoded.tokens[:, :length]], axis=1)
-    name = len(str(cities[0, 0])) if vocabulary.kind == "characters" else 1
+    name = max(len(str(cities[0, 0])), task.form.id_digits) if vocabulary.kind == "characters" else 1
     second = tokens.shape[1] - name - len(task.form.close)
     seats = (slice(len(start), second), slice(second, tokens.shape[1]))
     return Prompts(torch.as_tensor(tokens).long(), name, seats)

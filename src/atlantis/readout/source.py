@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from atlantis.data.encoding import probe_prompt
+from atlantis.data.encoding import check_symbols, needed_by, probe_prompt
 from atlantis.errors import UserError
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import check_world, load_checkpoint, probed_task
@@ -71,31 +71,42 @@ class Source:
         return self.states(np.arange(len(world)), layers).reshape(len(world), -1)
 
 
-def open_source(folder: Path | str, world: World) -> Source:
+def open_source(folder: Path | str, world: World, task: Task | None = None) -> Source:
     """The model in a transformers folder, for the cities of `world`.
 
+    Cities are named in prompts of `task`; left out, of the first task that the model was trained on, or of distance.
     Raises UserError if the folder cannot be read, was trained on another world, or does not have the tokens.
     """
     folder = Path(folder)
     if (folder / "vocabulary.json").is_file() or not folder.is_dir():
-        return open_checkpoint(folder, world)
+        return open_checkpoint(folder, world, task)
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: no config.json in it, so it is not the folder of a checkpoint or of a model")
     if not (folder / "tokenizer.json").is_file():
         raise UserError(f"{folder}: no tokenizer.json in it; save the model's tokenizer there too (save_pretrained)")
-    return _theirs(folder, world)
+    return _theirs(folder, world, task or DISTANCE)
 
 
-def open_checkpoint(folder: Path, world: World) -> Source:
+def open_checkpoint(folder: Path, world: World, task: Task | None = None) -> Source:
     """The model in a checkpoint of ours. Raises UserError as `open_source` does."""
     check_world(folder, world)
     model, vocabulary = load_checkpoint(folder)
     if vocabulary.kind == "city":
         _check_cities(folder, vocabulary.n_cities, world)
     vocabulary = replace(vocabulary, n_cities=max(vocabulary.n_cities, len(world)))  # characters can name any city
-    layers, task = [EMBEDDING, *map(str, range(len(model.blocks))), NORM], probed_task(folder)
+    layers, task = [EMBEDDING, *map(str, range(len(model.blocks))), NORM], task or probed_task(folder)
+    check_symbols(vocabulary, [task], str(folder))
+    if model.context < (longest := _longest_prompt(task, vocabulary, world)):
+        raise UserError(
+            f"{folder}: reads {model.context} tokens, and prompts of task {task.name} have up to {longest}; probe "
+            "it with another task"
+        )
     read = partial(_read_ours, model, vocabulary, task.form)
     return Source(folder, vocabulary, model.width, layers, read, model, task)
+
+
+def _longest_prompt(task: Task, vocabulary: Vocabulary, world: World) -> int:
+    return probe_prompt(task.form, vocabulary, np.array([len(world) - 1]))[0].shape[1]
 
 
 def _check_cities(folder: Path, n_cities: int, world: World) -> None:
@@ -123,20 +134,20 @@ def _read_ours(
 # --- models of others
 
 
-def _theirs(folder: Path, world: World) -> Source:
+def _theirs(folder: Path, world: World, task: Task) -> Source:
     model, tokenizer = _load(folder)
-    vocabulary, token_of = _tokens(folder, tokenizer, world)
+    vocabulary, token_of = _tokens(folder, tokenizer, world, task)
     n_inputs = model.get_input_embeddings().num_embeddings
     context = getattr(model.config, "max_position_embeddings", math.inf)  # Bloom, MPT and Mamba have no such limit
-    longest = probe_prompt(DISTANCE.form, vocabulary, np.array([len(world) - 1]))[0].shape[1]
+    longest = _longest_prompt(task, vocabulary, world)
     if n_inputs <= token_of.max() or context < longest:
         raise UserError(
             f"{folder}: its model reads {n_inputs} tokens and {context} positions; the prompts of this world's cities "
             f"need {token_of.max() + 1} and {longest}: model and tokenizer do not belong together"
         )
     layers = [EMBEDDING, *map(str, range(model.config.num_hidden_layers - 1)), NORM]
-    read = partial(_read_theirs, model, vocabulary, token_of)
-    return Source(folder, vocabulary, model.config.hidden_size, layers, read)
+    read = partial(_read_theirs, model, vocabulary, token_of, task.form)
+    return Source(folder, vocabulary, model.config.hidden_size, layers, read, task=task)
 
 
 def _load(folder: Path) -> tuple[Any, Any]:
@@ -164,18 +175,19 @@ def _load(folder: Path) -> tuple[Any, Any]:
     return model.eval(), tokenizer
 
 
-def _tokens(folder: Path, tokenizer: Any, world: World) -> tuple[Vocabulary, np.ndarray]:
+def _tokens(folder: Path, tokenizer: Any, world: World, task: Task) -> tuple[Vocabulary, np.ndarray]:
     """The vocabulary that the folder's tokenizer has, and for each of its tokens the tokenizer's own number for it."""
     id_of_text = tokenizer.get_vocab()
     kind = "city" if "c_0" in id_of_text else "characters"
     if kind == "city":
         n_known = next((i for i in range(len(world)) if f"c_{i}" not in id_of_text), len(world))
         _check_cities(folder, n_known, world)
-    vocabulary = Vocabulary(kind, len(world))
+    vocabulary = Vocabulary(kind, len(world), needed_by([task]))
+    check_symbols(vocabulary, [task], str(folder))
     texts = [*vocabulary.symbols, *(f"c_{i}" for i in range(len(world)) if kind == "city")]
     token_of = np.array([id_of_text.get(text, -1) for text in texts])
     ids = np.unique(np.clip([0, 9, 10, 99, 100, 999, 1000, len(world) - 1], 0, len(world) - 1))
-    tokens, last = probe_prompt(DISTANCE.form, vocabulary, ids)
+    tokens, last = probe_prompt(task.form, vocabulary, ids)
     for text, row, end in zip(vocabulary.decode(tokens), tokens, last, strict=True):
         read, expected = tokenizer(text, add_special_tokens=False)["input_ids"], token_of[row[: end + 1]]
         if list(read) != expected.tolist():
@@ -188,9 +200,15 @@ def _tokens(folder: Path, tokenizer: Any, world: World) -> tuple[Vocabulary, np.
 
 @torch.no_grad()
 def _read_theirs(
-    model: Any, vocabulary: Vocabulary, token_of: np.ndarray, ids: np.ndarray, layers: list[str], n_positions: int
+    model: Any,
+    vocabulary: Vocabulary,
+    token_of: np.ndarray,
+    form: Form,
+    ids: np.ndarray,
+    layers: list[str],
+    n_positions: int,
 ) -> np.ndarray:
-    tokens, last = probe_prompt(DISTANCE.form, vocabulary, ids)
+    tokens, last = probe_prompt(form, vocabulary, ids)
     indices = [0 if name == EMBEDDING else -1 if name == NORM else int(name) + 1 for name in layers]
     states = np.empty((len(ids), n_positions, len(layers), model.config.hidden_size), np.float32)
     for rows, length in same_length(last + 1, 256):  # of one length: nothing is padded

@@ -4,6 +4,7 @@ Parts in braces vary from row to row, all else is constant:
 
     {city}          one city, written c_<id>
     {cities:a-b}    a to b cities, with commas between them
+    {city:04}       one city, its id filled up with zeros to at least four digits; and so {cities:a-b:04}
     {int} {int:d}   the answer: a whole number of at most d digits (7 unless given)
     {word:x|y|z}    the answer: one of these words; in arrays it is the word's place in this list
 
@@ -31,17 +32,18 @@ MOST_DIGITS = 9
 """Answers are kept as int32."""
 
 _PART = re.compile(r"\{([^{}]*)\}")
-_CITIES = re.compile(r"city|cities:([0-9]{1,3})-([0-9]{1,3})")
+_CITIES = re.compile(r"(?:city|cities:([0-9]{1,3})-([0-9]{1,3}))(?::0([1-9]))?")
 _ANSWER = re.compile(r"int(?::([0-9]))?|word:(.+)")
 
 
 @dataclass(frozen=True)
 class Slot:
-    """`low` to `high` cities that follow the constant `before`."""
+    """`low` to `high` cities that follow the constant `before`, their ids written with at least `id_digits` digits."""
 
     before: str
     low: int
     high: int
+    id_digits: int = 1
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,14 @@ class Form:
         slots = []
         for part, before in zip(parts, constants, strict=False):
             match = _CITIES.fullmatch(part)
-            low, high = (1, 1) if part == "city" else (int(match[1]), int(match[2])) if match else (0, 0)
-            if not 1 <= low <= high:
+            low, high = (int(match[1] or 1), int(match[2] or 1)) if match else (0, 0)
+            if match is None or not 1 <= low <= high:
                 raise ValueError(f"form {self.template!r}: {{{part}}} is neither {{city}} nor {{cities:a-b}}")
-            slots.append(Slot(before, low, high))
+            slots.append(Slot(before, low, high, int(match[3] or 1)))
         if not slots or sum(slot.low < slot.high for slot in slots) > 1:
             raise ValueError(f"form {self.template!r}: needs a city, and at most one {{cities:a-b}} with b above a")
+        if len({slot.id_digits for slot in slots}) > 1:
+            raise ValueError(f"form {self.template!r}: a city's id must be written with as many digits everywhere")
         if any(not text or text[0].isdigit() for text in constants[:-1]):
             raise ValueError(
                 f"form {self.template!r}: every part needs text before it that does not begin with a digit"
@@ -100,6 +104,11 @@ class Form:
     @property
     def words(self) -> tuple[str, ...]:
         return self._taken_apart[3]
+
+    @property
+    def id_digits(self) -> int:
+        """The fewest digits that a city's id is written with: zeros come first where it has fewer."""
+        return self.slots[0].id_digits
 
     @property
     def n_answers(self) -> int:
@@ -148,7 +157,10 @@ class Form:
         pieces: list[pa.Array | str] = []
         for seat, before in enumerate(self.before_seat):
             ids = cities[:, seat]
-            piece = [f"{before}c_", pc.cast(pa.array(np.ascontiguousarray(ids)), pa.string())]
+            written = pc.cast(pa.array(np.ascontiguousarray(ids)), pa.string())
+            if self.id_digits > 1:
+                written = pc.utf8_lpad(written, self.id_digits, "0")  # type: ignore[attr-defined]
+            piece = [f"{before}c_", written]
             if (ids == ABSENT).any():
                 pieces.append(pc.if_else(pa.array(ids == ABSENT), "", _join(*piece)))  # type: ignore[attr-defined]
             else:

@@ -4,16 +4,18 @@
 
 mean, median, std, min and max are of the errors, an unreadable answer included with the task's penalty. parsed is the
 share of readable answers. skill is 1 - mean / mean error of the best constant answer: 1 is exact, 0 no better than
-always giving one and the same answer. It has no unit, so tasks share an axis by it.
+always giving one and the same answer. It has no unit, so tasks share an axis by it. A task may have more of its own.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from atlantis.errors import UserError
 from atlantis.names import ALL, SLICES
 from atlantis.tasks.form import Ints
 from atlantis.tasks.task import TOO_LARGE, Questions, Task
@@ -47,20 +49,31 @@ def score(answers: Ints, questions: Questions) -> list[Score]:
         chosen = {name: mine.slice == i for i, name in enumerate(SLICES)} | {ALL: np.ones(len(mine), bool)}
         for name, part in chosen.items():
             if part.any():
-                scores += _of_slice(task, name, errors[part], given[part] >= 0, mine.answer[part])
+                scores += _of_slice(task, name, errors[part], given[part], mine.answer[part])
     return scores
 
 
-def _of_slice(task: Task, name: str, errors: np.ndarray, readable: np.ndarray, true: Ints) -> list[Score]:
+def _of_slice(task: Task, name: str, errors: np.ndarray, given: Ints, true: Ints) -> list[Score]:
     constant = constant_error(task, true, true)
     values = {metric: float(getattr(np, metric)(errors)) for metric in ERRORS}
     units: dict[str, str | None] = dict.fromkeys(ERRORS, task.unit)
-    values["parsed"] = float(readable.mean())
+    values["parsed"] = float((given >= 0).mean())
     skill = 1 - values["mean"] / constant if constant > 0 else None
     return [
         Score(task.name, name, metric, value, units.get(metric), len(errors))
-        for metric, value in {**values, "skill": skill}.items()
+        for metric, value in {**values, "skill": skill, **_own(task, given, true)}.items()
     ]
+
+
+def _own(task: Task, given: Ints, true: Ints) -> dict[str, float]:
+    """The scores of the task's own. Raises UserError for a name or a value that no record could have."""
+    found = task.called("scores", lambda: {name: float(value) for name, value in task.scores(given, true).items()})
+    for name, value in found.items():
+        if name in (*ERRORS, "parsed", "skill") or not re.fullmatch(r"[a-z]\w{0,39}", str(name)):
+            raise UserError(f"task {task.name}: its scores() named one {name!r}; use another name, such as within_100")
+        if not abs(value) < TOO_LARGE:
+            raise UserError(f"task {task.name}: its scores() gave {name} the value {value}, which is no finite number")
+    return found
 
 
 def constant_error(task: Task, seen: Ints, true: Ints) -> float:

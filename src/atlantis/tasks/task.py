@@ -16,10 +16,10 @@ One task, one file. A user's own is named `my_module:Compass` in a config.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +29,7 @@ from atlantis.names import SLICES
 from atlantis.tasks.form import ABSENT, Form, Ints
 
 Keys = NDArray[Any]
+Returned = TypeVar("Returned")
 
 TOO_LARGE = 1e12
 """Errors are below it, or no record of them could be read."""
@@ -90,7 +91,7 @@ class Task:
         readable = predicted >= 0
         if not readable.any():
             return errors
-        found = self.called("error", lambda: self.error(predicted[readable], np.asarray(true)[readable]))
+        found = self.called("error", lambda: np.asarray(self.error(predicted[readable], np.asarray(true)[readable])))
         if found.shape != (readable.sum(),) or found.dtype.kind not in "biuf":
             raise UserError(
                 f"task {self.name}: its error() must return numbers of shape ({readable.sum()},); it returned "
@@ -102,6 +103,17 @@ class Task:
             )
         errors[readable] = found
         return errors
+
+    def scores(self, predicted: Ints, true: Ints) -> Mapping[str, float]:
+        """Scores of the task's own, by name and without a unit: of answers (n,), -1 where one cannot be read."""
+        return {}
+
+    def canonical(self, cities: Ints) -> Ints:
+        """The cities (n, k) of questions in one order for each: rows that ask the same thing are the same here.
+
+        As they are, or by id where the task is `symmetric`. All rows of a call have k cities, and no seat is empty.
+        """
+        return np.sort(cities, axis=1) if self.symmetric else cities
 
     def draw(self, seats: Seats, n: int) -> Ints:
         """The cities (n, k) of n different questions; `seats.take(n, keep)` takes those that `keep` is true for.
@@ -123,7 +135,7 @@ class Task:
 
     def checked_alike(self, places: Places, cities: Ints) -> Ints:
         """The same for rows (n, k) that all have k cities and no empty seat."""
-        answers = self.called("answer", lambda: self.answer(places, cities))
+        answers = self.called("answer", lambda: np.asarray(self.answer(places, cities)))
         if answers.shape != (len(cities),) or not np.issubdtype(answers.dtype, np.integer):
             raise UserError(
                 f"task {self.name}: its answer() must return whole numbers of shape ({len(cities)},); "
@@ -137,10 +149,20 @@ class Task:
             )
         return answers
 
-    def called(self, method: str, call: Callable[[], Any]) -> NDArray[Any]:
+    def checked_canonical(self, cities: Ints) -> Ints:
+        """`canonical`. Raises UserError for what has another shape or type."""
+        ordered = self.called("canonical", lambda: np.asarray(self.canonical(cities)))
+        if ordered.shape != cities.shape or not np.issubdtype(ordered.dtype, np.integer):
+            raise UserError(
+                f"task {self.name}: its canonical() must return whole numbers of shape {cities.shape}; it returned "
+                f"{ordered.dtype} of shape {ordered.shape}"
+            )
+        return ordered
+
+    def called(self, method: str, call: Callable[[], Returned]) -> Returned:
         """What one of the task's own methods returns. Raises UserError that names it, for whatever it does wrong."""
         try:
-            return np.asarray(call())
+            return call()
         except UserError:
             raise
         except (Exception, SystemExit) as error:
@@ -236,6 +258,14 @@ def question_keys(task: Task, cities: Ints) -> Keys:
     if task.symmetric and task.form.seats == 2 and task.form.least_cities == 2:
         larger, smaller = cities.max(axis=1).astype(np.int64), cities.min(axis=1)
         return (larger << 32) | smaller
-    rows = np.sort(cities, axis=1) if task.symmetric else cities
-    rows = np.ascontiguousarray(rows, dtype=">i4")  # as bytes, the order of numbers
+    counts, ordered = (cities != ABSENT).sum(axis=1), np.full_like(cities, ABSENT)
+    for count in np.unique(counts):
+        named = np.ix_(np.flatnonzero(counts == count), task.form.seated(int(count)))
+        ordered[named] = task.checked_canonical(cities[named])
+    return row_keys(ordered)
+
+
+def row_keys(rows: Ints) -> Keys:
+    """Each row (n, k) of numbers as one value, which is its bytes."""
+    rows = np.ascontiguousarray(rows, dtype=">i4")
     return rows.view(f"V{rows.dtype.itemsize * rows.shape[1]}").ravel()

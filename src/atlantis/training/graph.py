@@ -139,9 +139,9 @@ def recorded(engine: Engine, rows: Rows) -> StepGraph | None:
 
 
 def takes(engine: Engine, rows: Rows) -> bool:
-    """Whether the steps of this engine on these rows can be recorded."""
+    """Whether the steps of this engine on these rows can be recorded: they need a beginning that is shared."""
     alone = engine.strategy is None and engine.parallel is None
-    if engine.device.type != "cuda" or not engine.compiled or not alone:
+    if engine.device.type != "cuda" or not engine.compiled or not alone or not len(rows.prefix):
         return False
     try:
         from atlantis.model.fast.attention import fits

@@ -65,10 +65,11 @@ def load_inputs(config: RunConfig, world: World, base: Base | None, strict: bool
     n_items, seed = config.evaluation.n_items, config.evaluation.seed
     items, note = evaluation_questions(world, dataset, _questions_of_base(world, dataset, base), n_items, seed)
     device = choose_device(config.training.device)
-    vocabulary = Vocabulary(config.tokenizer.kind, len(world), _symbols_version(dataset, items, base))
+    vocabulary = Vocabulary(config.tokenizer.kind, len(world), _symbols_version(config, dataset, items, base))
     questions, validation = dataset.splits["train"], dataset.splits.get("validation")
-    validation = None if validation is None else Rows(validation, vocabulary, device)
-    rows, parts = Rows(questions, vocabulary, device), config.dataset.parts
+    loss_on, parts = config.training.loss, config.dataset.parts
+    validation = None if validation is None else Rows(validation, vocabulary, device, loss_on)
+    rows = Rows(questions, vocabulary, device, loss_on)
     tasks = ["distance"] if parts is None else list(dict.fromkeys(part.task for part in parts))
     return Inputs(world, vocabulary, dataset, questions, rows, validation, items, note, tasks)
 
@@ -88,9 +89,11 @@ def _questions_of_base(world: World, dataset: Dataset, base: Base | None) -> Que
         return None
 
 
-def _symbols_version(dataset: Dataset, items: Questions, base: Base | None) -> int:
-    """The symbols' version: the base's, or the first that has what the tasks are written with."""
-    return needed_by((*dataset.tasks, *items.tasks)) if base is None else Vocabulary.load(base.checkpoint).version
+def _symbols_version(config: RunConfig, dataset: Dataset, items: Questions, base: Base | None) -> int:
+    """The symbols' version: the base's, the one asked for, or the first that has what the tasks are written with."""
+    if base is not None:
+        return Vocabulary.load(base.checkpoint).version
+    return config.tokenizer.version or needed_by((*dataset.tasks, *items.tasks))
 
 
 def build_inputs(config: RunConfig) -> None:

@@ -30,7 +30,8 @@ def check_request(config: RunConfig, world: World) -> None:
         except UserError as problem:
             raise UserError(f"{problem} (evaluation.probe=false trains without a probe)") from None
     tasks, sizes = tasks_of(config.dataset), config.model
-    vocabulary = Vocabulary(config.tokenizer.kind, len(world), needed_by(tasks))
+    vocabulary = Vocabulary(config.tokenizer.kind, len(world), config.tokenizer.version or needed_by(tasks))
+    check_symbols(vocabulary, tasks, "a model of this run")
     for task in tasks:
         length = len(prefix(task.form, vocabulary)) + longest_row(task.form, vocabulary)
         if length > sizes.context:
@@ -79,6 +80,11 @@ def check_base(base: Base, config: RunConfig, world: World) -> None:
         raise UserError(
             f"tokenizer.kind: the base {base.checkpoint} was trained with {vocabulary.kind!r}, this run asks for "
             f"{config.tokenizer.kind!r}; use the base's"
+        )
+    if config.tokenizer.version not in (None, vocabulary.version):
+        raise UserError(
+            f"tokenizer.version: the base {base.checkpoint} has version {vocabulary.version}, this run asks for "
+            f"{config.tokenizer.version}; leave it out beside a base"
         )
     check_symbols(vocabulary, tasks_of(config.dataset), f"the base {base.checkpoint}")
     theirs = {

@@ -61,7 +61,7 @@ class Context:
         return self.model.embedding.weight.device
 
     def encode(self, questions: Questions) -> Rows:
-        return Rows(questions, self.vocabulary, self.device)
+        return Rows(questions, self.vocabulary, self.device, self.config.training.loss)
 
     def logits(self, batch: Batch) -> Tensor:
         """Of the model that learns, (M, O)."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from atlantis.data.rows import Batch
+from atlantis.data.rows import Batch, Rows
 from atlantis.model import Transformer
 from atlantis.model.checkpoint import probed_task
 from atlantis.readout.generate import answer_tokens
@@ -80,7 +80,7 @@ def drawing(model: Transformer, seed: int) -> Transformer:
 def answered(context: Context, questions: Questions, seed: int) -> Batch:
     """The questions' prompts with answers drawn, token by token, from the base's distribution."""
     answers = answer_tokens(drawing(context.base, seed), context.vocabulary, questions)
-    rows = context.encode(questions)
+    rows = Rows(questions, context.vocabulary, context.device)  # the base's answers are to be learned, not its prompts
     tokens, starts = rows.tokens[:-1].long(), rows.starts[:-1].long()
     at = starts[:, None] + rows.span
     # The answers that the rows were encoded with stand for nothing; the base's take their place.

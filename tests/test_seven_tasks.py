@@ -1,0 +1,244 @@
+"""The seven tasks of examples/: that a study of several tasks needs no change to the package."""
+
+from __future__ import annotations
+
+import re
+from itertools import permutations
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial import Delaunay
+
+from atlantis import config as configs
+from atlantis.config import checked
+from atlantis.data.draw import Pool, Where
+from atlantis.data.encoding import longest_row, prefix
+from atlantis.data.streams import streams
+from atlantis.errors import UserError
+from atlantis.report.run_data import load
+from atlantis.settings import RunConfig
+from atlantis.tasks import Questions, Task, task_of
+from atlantis.tasks.score import score
+from atlantis.training import train
+from atlantis.vocabulary import Vocabulary
+from atlantis.world import World
+
+ROOT = Path(__file__).parents[1]
+MODULE = "examples.seven_tasks"
+NAMES = ["Distance", "TriangleArea", "Angle", "Compass", "Inside", "Perimeter", "Crossing"]
+
+CITIES = {
+    7: (-350, 350),
+    42: (-740, 407),
+    1250: (23, 489),
+    3021: (1397, 357),
+    4865: (-462, -235),
+    7310: (287, -262),
+    9004: (-740, 497),
+}
+ROWS = [
+    "dist(c_0042,c_1250)=767",
+    "dist(c_0007,c_0042)=394",
+    "triarea(c_0042,c_3021,c_4865)=679027",
+    "angle(c_0042,c_1250,c_3021)=168",
+    "angle(c_0042,c_0007,c_7310)=144",
+    "compass(c_0042,c_7310)=SE",
+    "compass(c_3021,c_1250)=W",
+    "compass(c_0042,c_9004)=N",
+    "perimeter(c_0042,c_1250)=767",
+    "perimeter(c_0042,c_1250,c_3021,c_4865)=4798",
+    "inside(c_0007;c_0042,c_1250,c_4865)=TRUE",
+    "inside(c_0007;c_1250,c_3021,c_7310)=FALSE",
+    "inside(c_0007;c_0042,c_3021,c_4865,c_7310)=TRUE",
+    "cross(c_0042,c_7310;c_4865,c_1250)=TRUE",
+    "cross(c_0042,c_1250;c_4865,c_7310)=FALSE",
+    "cross(c_0042,c_4865;c_1250,c_3021)=FALSE",
+]
+
+
+@pytest.fixture(autouse=True)
+def beside_the_examples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+def seven() -> list[Task]:
+    return [task_of(f"{MODULE}:{name}") for name in NAMES]
+
+
+def places(positions: dict[int, tuple[int, int]]) -> Any:
+    """Cities at points of the plane, in its units."""
+    lon, lat = np.zeros(10_000), np.zeros(10_000)
+    for city, (x, y) in positions.items():
+        lon[city], lat[city] = x / 10, y / 10
+    return SimpleNamespace(lon=lon, lat=lat, is_virtual=np.zeros(10_000, bool))
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_rows_are_written_and_answered_as_in_the_study(row: str) -> None:
+    task = next(task for task in seven() if task.form.template.startswith(row[: row.index("(") + 1]))
+    ids = [int(city) for city in re.findall(r"c_(\d+)", row)]
+    cities = np.full((1, task.form.seats), -1)
+    cities[0, task.form.seated(len(ids))] = ids
+    questions = Questions.ask(task, places(CITIES), cities)
+    assert task.form.text_columns(cities, questions.answer)["text"].to_pylist() == [row]
+
+
+def test_the_longest_row_has_57_tokens() -> None:
+    vocabulary = Vocabulary("characters", 5_175, version=2)
+    lengths = [len(prefix(task.form, vocabulary)) + longest_row(task.form, vocabulary) for task in seven()]
+    assert max(lengths) == 57
+
+
+@given(
+    points=st.lists(st.tuples(st.integers(-1800, 1800), st.integers(-900, 900)), min_size=6, max_size=6, unique=True)
+)
+def test_a_point_is_inside_where_scipy_finds_a_triangle_around_it(points: list[tuple[int, int]]) -> None:
+    hull = np.array(points[1:], float)
+    try:
+        around = Delaunay(hull)
+    except Exception:  # all on a line
+        return
+    margin = around.plane_distance(np.array(points[:1], float)).max()
+    answer = task_of(f"{MODULE}:Inside").answer(places(dict(enumerate(points))), np.arange(6)[None])
+    if abs(margin) > 1e-6:  # on the border rounding decides
+        assert (answer[0] == 0) == (around.find_simplex(points[0]) >= 0)
+
+
+@pytest.mark.parametrize(
+    "name, size, n_questions",
+    [
+        ("TriangleArea", 3, 1),
+        ("Angle", 3, 3),
+        ("Compass", 2, 2),
+        ("Inside", 4, 4),
+        ("Perimeter", 4, 3),
+        ("Perimeter", 2, 1),
+        ("Crossing", 4, 3),
+    ],
+)
+def test_orders_that_ask_the_same_thing_have_one_answer(name: str, size: int, n_questions: int) -> None:
+    """And the draw knows how many different questions a few cities make."""
+    task = task_of(f"{MODULE}:{name}")
+    there = places(dict(enumerate(map(tuple, np.random.default_rng(5).integers(-900, 900, (6, 2)).tolist()))))
+    rows = np.array(list(permutations(range(size))))
+    answers, ordered = task.answer(there, rows), task.checked_canonical(rows)
+    for question in np.unique(ordered, axis=0):
+        alike = (ordered == question).all(axis=1)
+        assert len(set(answers[alike].tolist())) == 1
+        assert alike[(rows == question).all(axis=1)].all(), "what stands for an order is one of its own"
+    assert len(np.unique(ordered, axis=0)) == n_questions
+
+
+def test_a_question_is_drawn_once_in_whichever_order(thirty_cities: Path) -> None:
+    world = World.build(thirty_cities, regions=[])
+    angle = task_of(f"{MODULE}:Angle")
+    pool = Pool(angle, world, Where("world"))
+    assert pool.most == 3 * 30 * 29 * 28 // 6
+    for n in (2_000, pool.most):  # a few by chance, and all from a list
+        questions, _ = pool.ask(n, streams(1, "angle"))
+        assert len(np.unique(angle.checked_canonical(questions.cities), axis=0)) == n
+    legs = questions.cities[:, [0, 2]]
+    assert 0.4 < (legs[:, 0] < legs[:, 1]).mean() < 0.6, "either leg comes first"
+    with pytest.raises(UserError, match="at most 12,180 are possible"):
+        pool.ask(pool.most + 1, streams(1, "angle"))
+
+
+def test_one_model_learns_all_seven(tmp_path: Path) -> None:
+    sizes = ["model.hidden_size=16", "model.n_layers=1", "model.n_heads=2", "model.mlp_size=16", "probe.layers=[0]"]
+    few = ["training.max_steps=2", "training.warmup_steps=0", "evaluation.n_items=20", "dataset.n_test=140"]
+    config = configs.load(ROOT / "examples" / "seven_tasks.yaml", [*sizes, *few, f"output_root={tmp_path}"])
+    assert config.training.loss == "row"
+    folder = train(config.model_copy(update={"probe": config.probe.model_copy(update={"measures": False})}))
+    scores = load(folder).scores
+    assert set(scores["task"]) == {task.name for task in seven()}
+    assert (scores.groupby("task")["metric"].apply(set).map(lambda found: "exact" in found)).all()
+    assert Vocabulary.load(folder / "checkpoints" / "final").version == 2
+
+
+class Scored(Task):
+    """A task with scores that no record could have."""
+
+    name, unit, penalty = "scored", "km", 1.0
+    form = task_of("distance").form
+    given: dict[str, Any]
+
+    def scores(self, predicted: Any, true: Any) -> dict[str, Any]:
+        return self.given
+
+
+@pytest.mark.parametrize(
+    "given, problem",
+    [
+        ({"mean": 1.0}, "named one 'mean'; use another name"),
+        ({"within 100": 1.0}, "named one 'within 100'"),
+        ({"exact": float("nan")}, "gave exact the value nan"),
+        ({"exact": "many"}, "its scores\\(\\) failed: ValueError"),
+        (None, "its scores\\(\\) failed: AttributeError"),
+    ],
+)
+def test_scores_that_no_record_could_have_are_refused(given: Any, problem: str) -> None:
+    task = Scored()
+    task.given = given
+    questions = Questions.of(task, np.array([[0, 1]]), np.array([5]))
+    with pytest.raises(UserError, match=f"task scored: .*{problem}"):
+        score(np.array([5]), questions)
+
+
+class Turned(Task):
+    """A task whose order of cities is another number of them."""
+
+    name, unit, penalty = "turned", "km", 1.0
+    form = task_of("distance").form
+
+    def canonical(self, cities: Any) -> Any:
+        return cities[:, :1]
+
+
+def test_an_order_that_is_none_is_refused() -> None:
+    with pytest.raises(UserError, match=r"task turned: its canonical\(\) must return whole numbers of shape \(1, 2\)"):
+        Questions.of(Turned(), np.array([[0, 1]]), np.array([5])).keys()
+
+
+@pytest.mark.parametrize(
+    "wrong, problem",
+    [
+        ({"tokenizer": {"kind": "city"}, "training": {"loss": "row"}}, "training.loss is row"),
+        ({"tokenizer": {"version": 3}}, "tokenizer.version"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(wrong: dict[str, Any], problem: str) -> None:
+    with pytest.raises(UserError, match=problem):
+        checked(RunConfig, wrong)
+
+
+@pytest.mark.parametrize(
+    "overrides, problem",
+    [
+        (
+            ["tokenizer.kind=city", "training.loss=answer"],
+            "written with 4 digits, and a model of this run has one token",
+        ),
+        (["tokenizer.version=1"], "its rows have E N S W, and a model of this run has no such symbols"),
+        (["base=dist_100k_1M_20epochs"], "no such symbols .* tokenizer.version=2"),
+    ],
+)
+def test_a_vocabulary_that_cannot_write_a_task_is_refused(overrides: list[str], problem: str, tmp_path: Path) -> None:
+    config = configs.load(ROOT / "examples" / "seven_tasks.yaml", [*overrides, f"output_root={tmp_path}"])
+    with pytest.raises(UserError, match=problem):
+        train(config)
+
+
+def test_a_version_is_asked_for_in_advance_and_not_beside_another_base(small_config: RunConfig, tmp_path: Path) -> None:
+    """A base of distances alone, of which tasks with other symbols can be fine-tuned."""
+    few = {"max_steps": 1, "warmup_steps": 0}
+    update = {"name": "v2", "output_root": str(tmp_path), "tokenizer": {"version": 2}, "training": few}
+    config = checked(RunConfig, small_config.model_dump() | {"evaluation": {"probe": False}} | update)
+    base = train(config) / "checkpoints" / "final"
+    assert Vocabulary.load(base).version == 2
+    with pytest.raises(UserError, match=r"tokenizer.version: the base .* has version 2, this run asks for 1"):
+        train(config.model_copy(update={"name": "v1", "base": str(base), "tokenizer": {"version": 1}}))
