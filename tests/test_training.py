@@ -23,6 +23,7 @@ from atlantis import config as configs
 from atlantis.artifacts import is_complete
 from atlantis.errors import Interrupted, UserError
 from atlantis.model.checkpoint import checkpoint_steps
+from atlantis.report.run_data import load
 from atlantis.settings import AnchorsConfig, EvaluationConfig, RunConfig, TrainingConfig
 from atlantis.strategies.registry import known
 from atlantis.tasks import Questions
@@ -153,6 +154,19 @@ def test_a_small_world_trains_end_to_end(small_run: Path) -> None:
     for protocol in ("degrees", "sphere"):
         assert (small_run / "analysis" / protocol / "representation_dynamics.csv").is_file()
         assert (small_run / "analysis" / protocol / "predictions.parquet").is_file()
+
+
+def test_without_a_validation_split_the_log_is_still_json(small_config: RunConfig, tmp_path: Path) -> None:
+    """NaN is no JSON to others; a loss that was not measured is null."""
+    few = {"max_steps": 1, "warmup_steps": 0}
+    given = {"name": "none", "output_root": str(tmp_path), "evaluation": {"probe": False}, "training": few}
+    data = small_config.model_dump()
+    run = train(configs.checked(RunConfig, data | given | {"dataset": data["dataset"] | {"n_val": 0}}))
+    for file in (run / "metrics.jsonl", run / "checkpoints" / "checkpoint-1" / "eval_results.json"):
+        assert "NaN" not in file.read_text()
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["loss"] for row in rows if row["kind"] == "eval"] == [None, None]
+    assert load(run).evaluations["loss"].isna().all()
 
 
 def test_step_0_of_a_new_model_is_at_chance(small_run: Path) -> None:

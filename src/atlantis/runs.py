@@ -16,7 +16,7 @@ import pandas as pd
 
 from atlantis import trust
 from atlantis.artifacts import damage
-from atlantis.config import load_of_run
+from atlantis.config import load_of_run, require_run
 from atlantis.errors import UserError, without_remedy
 from atlantis.lookup import OUTPUTS, run_folder
 from atlantis.model.checkpoint import checkpoint_folders, load_checkpoint, probed_task
@@ -51,8 +51,7 @@ class Run:
     def __init__(self, run: Path | str, output_root: Path | str = OUTPUTS) -> None:
         """Raises UserError for what is no run, with the nearest name."""
         self.path = run_folder(run, output_root)
-        if not (self.path / "config.yaml").is_file():
-            raise UserError(f"{self.path}: no config.yaml in it, so it is not the folder of a run")
+        require_run(self.path)
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"

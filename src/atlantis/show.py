@@ -217,10 +217,10 @@ def _dataset(path: Path) -> RenderableType:
 
 
 def _run(path: Path) -> RenderableType:
-    from atlantis.config import load_of_run
+    from atlantis.config import is_run, load_of_run
 
     facts: dict[str, Any] = {"run": str(path)}
-    if (path / "config.yaml").is_file():
+    if is_run(path):
         config = load_of_run(path)
         facts |= {"description": config.description} if config.description else {}
         facts |= {

@@ -124,7 +124,7 @@ def refuse_other_precision(runs: Iterable[RunConfig]) -> None:
     """UserError if a run that is there was made in another precision: one folder has one of each name."""
     for run in runs:
         folder = folder_of(run)
-        if not (folder / "config.yaml").is_file():
+        if not configs.is_run(folder):
             continue
         there = configs.load_of_run(folder).training.precision
         if there != run.training.precision:

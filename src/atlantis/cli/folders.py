@@ -46,14 +46,14 @@ def with_root(overrides: Sequence[str] | None, output_root: Path | None) -> list
 
 def config_or_run(name: str, output_root: Path | None) -> Path:
     """The config file that a name means: a path, a config, or that of the run of this name. Raises UserError."""
-    from atlantis.config import find
+    from atlantis.config import find, is_run
     from atlantis.lookup import named_run
 
     try:
         return find(name)
     except UserError:
         folder = named_run(name, output_root or OUTPUTS)
-        if folder is None or not (folder / "config.yaml").is_file():
+        if folder is None or not is_run(folder):
             raise
         return folder / "config.yaml"
 
@@ -94,13 +94,14 @@ def refuse_owned(out: Path, option: str = "--out") -> None:
 
 def last_checkpoint(folder: Path) -> Path:
     """The checkpoint in `folder`, or the last one of the run that is there."""
+    from atlantis.config import is_run
     from atlantis.model.checkpoint import checkpoint_folders
 
     if (folder / "config.json").is_file():
         return folder
     final = folder / "checkpoints" / "final"
     last = list(checkpoint_folders(folder).values())[-1:]
-    if not final.is_dir() and not last and (folder / "config.yaml").is_file():
+    if not final.is_dir() and not last and is_run(folder):
         raise UserError(f"{folder}: this run has no checkpoint yet; train it first")
     return final if final.is_dir() else last[0] if last else folder
 
@@ -110,16 +111,15 @@ def dataset_of(model: Path, dataset: Path | None, output_root: Path) -> Dataset:
 
     Raises UserError if it is not there, or if the model does not say which it was.
     """
+    from atlantis.config import is_run, load_of_run
     from atlantis.data.dataset import Dataset
+    from atlantis.world.of_run import world_of
 
     if dataset is not None:
         named = output_root / "datasets" / dataset
         return Dataset.load(named if not dataset.exists() and named.is_dir() else dataset)
     for folder in (model, model.parent.parent):
-        if (folder / "config.yaml").is_file():
-            from atlantis.config import load_of_run
-            from atlantis.world.of_run import world_of
-
+        if is_run(folder):
             config = load_of_run(folder)
             return Dataset.build(world_of(folder, config), config.dataset)
     raise UserError(f"{model}: has no config.yaml that says what it was trained on; name a dataset after it")

@@ -5,7 +5,7 @@ Use: `load("configs/demo.yaml", ["training.max_steps=20"]).training.batch_size`.
 
 from atlantis.config.digests import BOOKKEEPING, difference, digest, flat
 from atlantis.config.explain import checked
-from atlantis.config.files import changed, dump, find, known_configs, load, load_of_run, load_with
+from atlantis.config.files import changed, dump, find, is_run, known_configs, load, load_of_run, load_with, require_run
 
 __all__ = [
     "BOOKKEEPING",
@@ -16,8 +16,10 @@ __all__ = [
     "dump",
     "find",
     "flat",
+    "is_run",
     "known_configs",
     "load",
     "load_of_run",
     "load_with",
+    "require_run",
 ]

@@ -73,8 +73,23 @@ def load(path: Path | str, overrides: Sequence[str] = (), own_code: bool = True)
     return load_with(path, overrides, own_code=own_code)[0]
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, or of a shipped base: from its start on a run has its config in it."""
+    return (folder / "config.yaml").is_file()
+
+
+def require_run(folder: Path) -> None:
+    """Raises UserError for a folder that is none of a run."""
+    if not is_run(folder):
+        raise UserError(f"{folder}: no config.yaml in it, so it is not the folder of a run")
+
+
 def load_of_run(folder: Path) -> RunConfig:
-    """The config in a run's folder. Nothing of one's own is imported for it: somebody else may have made the folder."""
+    """The config in a run's folder. Nothing of one's own is imported for it: somebody else may have made the folder.
+
+    Raises UserError as `require_run` and `load` do.
+    """
+    require_run(folder)
     return load(folder / "config.yaml", own_code=False)
 
 

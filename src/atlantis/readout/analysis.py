@@ -313,8 +313,6 @@ def probe_run(run: Path | str, measures: bool | None = None) -> None:
     run = Path(run)
     if not run.is_dir():
         raise UserError(f"{run}: no such folder; give a run's folder, such as outputs/experiments/demo")
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
     config = configs.load_of_run(run)
     trust.check_config(run, trust.read_record(run), config)
     probe = config.probe if measures is None else config.probe.model_copy(update={"measures": measures})

@@ -102,6 +102,6 @@ def evaluate_checkpoint(checkpoint: Path | str, dataset: Dataset) -> list[Score]
     return score(answers(model, vocabulary, questions), questions)
 
 
-def results(scores: Iterable[Score], loss: float, step: int) -> Mapping[str, Any]:
-    """One evaluation as it is recorded: a row of metrics.jsonl and `eval_results.json`."""
+def results(scores: Iterable[Score], loss: float | None, step: int) -> Mapping[str, Any]:
+    """One evaluation as it is recorded: a row of metrics.jsonl and `eval_results.json`; no loss without validation."""
     return {"step": step, "kind": "eval", "loss": loss, "scores": [score._asdict() for score in scores]}

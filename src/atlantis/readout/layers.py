@@ -77,8 +77,6 @@ def run_layer_table(run: Path) -> tuple[pd.DataFrame, list[UserError]]:
     The table is also written to the run's `analysis/layers/`. Raises UserError for what is no run, and, with nothing
     written, the first problem if no checkpoint can be read.
     """
-    if not (run / "config.yaml").is_file():
-        raise UserError(f"{run}: no config.yaml in it, so it is not the folder of a run")
     config = configs.load_of_run(run)
     with artifacts.lock(run):
         world, checkpoints = world_of(run, config), checkpoint_folders(run)

@@ -153,7 +153,7 @@ def _base_in(folder: Path, note: str, strict: bool) -> Base | None:
             raise UserError(f"base {folder}: no config.json in it, so it is neither a run nor a checkpoint")
     # A run, a checkpoint with its config beside it, or a checkpoint inside its run.
     for path in (folder, checkpoint, checkpoint.parent.parent):
-        if (path / "config.yaml").is_file():
+        if configs.is_run(path):
             made_by = configs.load_of_run(path)
             trust.check_config(path, trust.read_record(path), made_by)
             return Base(checkpoint, note, made_by, path)

@@ -47,7 +47,7 @@ def open_finished(run: Path) -> FinishedRun:
     """
     final = run / "checkpoints" / "final"
     finished = trust.checked_record(run).get("status") == "finished"
-    if not (run / "config.yaml").is_file() or not (final.is_dir() or finished):
+    if not configs.is_run(run) or not (final.is_dir() or finished):
         raise UserError(f"{run}: not the folder of a finished run; give one, such as outputs/experiments/demo")
     if wrong := artifacts.damage(final):
         raise UserError(f"{wrong} (atlantis train {run / 'config.yaml'} --resume)")

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from atlantis import artifacts, signals
+from atlantis import config as configs
 from atlantis.data.rows import Batch, Rows
 from atlantis.errors import Interrupted, PartFailed, UserError, in_a_line
 from atlantis.progress import bar, say
@@ -122,7 +123,7 @@ def load_base(config: RunConfig, resume: bool, build_base: bool = False) -> Base
     if base is None and config.base_config is not None:
         made = config_of_base(config, build_base)
         say(f"base {config.base}: not there yet; training it first ({Path(config.base_config).name})")
-        train(made, resume=resume or (experiments(made) / config.base / "config.yaml").is_file())
+        train(made, resume=resume or configs.is_run(experiments(made) / config.base))
         base = find_base(config)
     return whole_base(config, base)
 

@@ -37,7 +37,7 @@ class RunFolder:
         self.record = trust.read_record(path)
         self.seals: dict[str, str] = {}
         self._counted_from: dict[str, float] = {}
-        if not (path / "config.yaml").is_file():
+        if not configs.is_run(path):
             if path.is_dir() and any(not artifacts.is_passing(entry.name) for entry in path.iterdir()):
                 raise UserError(f"{path}: has files but no config.yaml, so it is no run; choose another name=")
             return
@@ -79,7 +79,7 @@ class RunFolder:
     def begin(self) -> None:
         """Write the config and the record's first facts, unless they are there."""
         artifacts.make_folders(self.path)
-        if not (self.path / "config.yaml").is_file():
+        if not configs.is_run(self.path):
             artifacts.write_text(self.path / "config.yaml", configs.dump(self.config, self.path))
         if "created" not in self.record:
             self.note(

@@ -89,7 +89,7 @@ def evaluate_and_save(run: RunFolder, inputs: Inputs, engine: Engine, step: int,
     """Score the answers, write the checkpoint, log the row (which is returned), and save the state to go on from."""
     artifacts.refuse_moved(run.path)
     with torch.no_grad(), shown(engine) as model:
-        loss = float("nan") if inputs.validation is None else mean_loss(model, inputs.validation)
+        loss = None if inputs.validation is None else mean_loss(model, inputs.validation)
         scores = score(answers(model, inputs.vocabulary, inputs.items), inputs.items)
         row = dict(results(scores, loss, step))
         facts = ckpt.facts_of(inputs.world, inputs.vocabulary, run.path.name, step, inputs.tasks)
@@ -153,7 +153,8 @@ def not_finite(run: RunFolder, step: int, rows: list[int] | None, problem: str) 
 
 def _has_finite_loss(checkpoint: Path) -> bool:
     try:
-        return isfinite(read_json(checkpoint / "eval_results.json")["loss"])
+        loss = read_json(checkpoint / "eval_results.json")["loss"]
+        return loss is None or isfinite(loss)
     except (OSError, UserError, KeyError, TypeError):
         return False
 

@@ -45,9 +45,8 @@ class Trackers:
     def log(self, row: dict[str, Any]) -> None:
         """Numbers of one row, named `train/loss`, `eval/world-world/mean_km` and so on."""
         if self._trackers:
-            values = _flat(
-                {key: value for key, value in row.items() if key not in ("step", "kind", "scores", "slices")}
-            )
+            others = ("step", "kind", "scores", "slices")
+            values = _flat({key: value for key, value in row.items() if key not in others and value is not None})
             for score in scores_of(row):
                 task = "" if score.task == OLD_TASK else f"{score.task}/"
                 if score.value is not None:

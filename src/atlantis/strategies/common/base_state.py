@@ -24,7 +24,7 @@ def base_state(context: Context) -> dict[str, Tensor]:
 
 def strategy_memory(context: Context, name: str) -> dict[str, Tensor]:
     """The memory of the strategy `name` in the base's run; empty if it had none."""
-    if not (_run(context) / "config.yaml").is_file():
+    if not configs.is_run(_run(context)):
         return {}
     for i, settings in enumerate(configs.load_of_run(_run(context)).strategies):
         if settings.name == name:
