@@ -1,6 +1,7 @@
 """The seven tasks of Park (2026, arXiv 2602.00533): seven questions about the same cities, on a plane.
 
-A task is a template and an answer. These are not part of the package; name one in a config where you stand beside it:
+A task is a template and an answer. These are not part of the package. Name one in a config, and run it from the folder
+that holds `examples/`:
 
     dataset:
       parts:
@@ -53,14 +54,17 @@ class PlaneTask(Task):
 class WordTask(PlaneTask):
     """An answer is right or wrong."""
 
-    unit, penalty = "wrong", 1.0
+    unit, penalty = "wrong answers", 1.0
 
     def error(self, predicted: Ints, true: Ints) -> NDArray[np.float64]:
         return (predicted != true).astype(float)
 
 
 class Distance(PlaneTask):
-    """dist(c_0042,c_1250)=767"""
+    """How far apart are two cities, in a straight line?
+
+    dist(c_0042,c_1250)=767
+    """
 
     name, unit, penalty, symmetric = "plane_distance", "units", float(np.hypot(WIDTH, HEIGHT)), True
     form = Form("dist({city:04},{city:04})={int:4}")
@@ -71,7 +75,10 @@ class Distance(PlaneTask):
 
 
 class TriangleArea(PlaneTask):
-    """triarea(c_0042,c_3021,c_4865)=679027"""
+    """How large is the triangle of three cities?
+
+    triarea(c_0042,c_3021,c_4865)=679027
+    """
 
     name, unit, penalty, symmetric = "triangle_area", "square units", WIDTH * HEIGHT / 2, True
     form = Form("triarea({city:04},{city:04},{city:04})={int:7}")
@@ -82,7 +89,10 @@ class TriangleArea(PlaneTask):
 
 
 class Angle(PlaneTask):
-    """angle(c_0042,c_1250,c_3021)=168: at the second city, in degrees; 0 where a leg has no length."""
+    """What is the angle at the second city, in whole degrees? 0 where a leg has no length.
+
+    angle(c_0042,c_1250,c_3021)=168
+    """
 
     name, unit, penalty = "angle", "degrees", 180.0
     form = Form("angle({city:04},{city:04},{city:04})={int:3}")
@@ -98,7 +108,10 @@ class Angle(PlaneTask):
 
 
 class Compass(WordTask):
-    """compass(c_0042,c_7310)=SE: where the second city lies, seen from the first; N where both are in one place."""
+    """In which of eight directions does the second city lie, seen from the first? N where both are in one place.
+
+    compass(c_0042,c_7310)=SE
+    """
 
     name = "compass"
     form = Form("compass({city:04},{city:04})={word:E|NE|N|NW|W|SW|S|SE}")
@@ -111,7 +124,10 @@ class Compass(WordTask):
 
 
 class Inside(WordTask):
-    """inside(c_0007;c_0042,c_1250,c_4865)=TRUE: in the convex hull of the others, or on its border."""
+    """Does the first city lie in the convex hull of the others, or on its border? FALSE where these lie on a line.
+
+    inside(c_0007;c_0042,c_1250,c_4865)=TRUE
+    """
 
     name, balanced = "inside", True
     form = Form("inside({city:04};{cities:3-5:04})={word:TRUE|FALSE}")
@@ -130,7 +146,10 @@ class Inside(WordTask):
 
 
 class Perimeter(PlaneTask):
-    """perimeter(c_0042,c_1250,c_3021,c_4865)=4798: around the cities in this order; of two, from one to the other."""
+    """How long is the way around the cities in this order? Of two, the way from one to the other.
+
+    perimeter(c_0042,c_1250,c_3021,c_4865)=4798
+    """
 
     name, unit, penalty = "perimeter", "units", 20_000.0
     form = Form("perimeter({cities:2-5:04})={int:5}")
@@ -149,7 +168,10 @@ class Perimeter(PlaneTask):
 
 
 class Crossing(WordTask):
-    """cross(c_0042,c_7310;c_4865,c_1250)=TRUE: whether the two segments cross, not counting a touch."""
+    """Do the segments of the first and the last two cities cross? A touch is none.
+
+    cross(c_0042,c_7310;c_4865,c_1250)=TRUE
+    """
 
     name, balanced = "crossing", True
     form = Form("cross({city:04},{city:04};{city:04},{city:04})={word:TRUE|FALSE}")

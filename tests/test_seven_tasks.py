@@ -18,10 +18,11 @@ from atlantis import config as configs
 from atlantis.config import checked
 from atlantis.data.draw import Pool, Where
 from atlantis.data.encoding import longest_row, prefix
+from atlantis.data.mixture import check_possible
 from atlantis.data.streams import streams
 from atlantis.errors import UserError
 from atlantis.report.run_data import load
-from atlantis.settings import RunConfig
+from atlantis.settings import DatasetConfig, RunConfig
 from atlantis.tasks import Questions, Task, task_of
 from atlantis.tasks.score import score
 from atlantis.training import train
@@ -156,7 +157,7 @@ def test_one_model_learns_all_seven(tmp_path: Path) -> None:
     folder = train(config.model_copy(update={"probe": config.probe.model_copy(update={"measures": False})}))
     scores = load(folder).scores
     assert set(scores["task"]) == {task.name for task in seven()}
-    assert (scores.groupby("task")["metric"].apply(set).map(lambda found: "exact" in found)).all()
+    assert (scores.groupby("task")["metric"].apply(set).map(lambda found: "own_exact" in found)).all()
     assert Vocabulary.load(folder / "checkpoints" / "final").version == 2
 
 
@@ -174,9 +175,8 @@ class Scored(Task):
 @pytest.mark.parametrize(
     "given, problem",
     [
-        ({"mean": 1.0}, "named one 'mean'; use another name"),
         ({"within 100": 1.0}, "named one 'within 100'"),
-        ({"exact": float("nan")}, "gave exact the value nan"),
+        ({7: 1.0}, "named one 7"),
         ({"exact": "many"}, "its scores\\(\\) failed: ValueError"),
         (None, "its scores\\(\\) failed: AttributeError"),
     ],
@@ -189,19 +189,93 @@ def test_scores_that_no_record_could_have_are_refused(given: Any, problem: str) 
         score(np.array([5]), questions)
 
 
-class Turned(Task):
-    """A task whose order of cities is another number of them."""
+def test_a_score_is_no_other_score_and_may_be_missing() -> None:
+    task = Scored()
+    task.given = {"mean": 0.25, "n": float("nan")}
+    found = {s.metric: s.value for s in score(np.array([-1]), Questions.of(task, np.array([[0, 1]]), np.array([5])))}
+    assert found["own_mean"] == 0.25 and found["own_n"] is None and found["mean"] == 1.0
 
-    name, unit, penalty = "turned", "km", 1.0
-    form = task_of("distance").form
 
-    def canonical(self, cities: Any) -> Any:
+OWN = """
+import numpy as np
+from atlantis.tasks import Form, Task
+
+
+class East(Task):
+    name, unit, penalty = "east", "wrong answers", 1.0
+    form = Form("east({city},{city})={word:n|y}")
+
+    def answer(self, places, cities):
+        return (places.lon[cities[:, 0]] > places.lon[cities[:, 1]]).astype(int)
+
+class Shorter(East):
+    def canonical(self, cities):
         return cities[:, :1]
 
+class Sorted(East):
+    def canonical(self, cities):
+        return np.sort(cities, axis=1)
 
-def test_an_order_that_is_none_is_refused() -> None:
-    with pytest.raises(UserError, match=r"task turned: its canonical\(\) must return whole numbers of shape \(1, 2\)"):
-        Questions.of(Turned(), np.array([[0, 1]]), np.array([5])).keys()
+class Symmetric(East):
+    symmetric = True
+
+class First(East):
+    def canonical(self, cities):
+        return cities[:, [0, 0]]
+
+class Both(Symmetric):
+    def canonical(self, cities):
+        return cities
+
+class Unreadable(East):
+    def scores(self, predicted, true):
+        return {"log": 1 / len(predicted[predicted >= 0])}
+
+class InPlace(Task):
+    name, unit, penalty = "in_place", "km", 30_000.0
+    form = Form("sum({city},{city},{city})={int}")
+
+    def answer(self, places, cities):
+        return places.distance_km(cities, np.roll(cities, 1, axis=1)).sum(axis=1)
+
+    def canonical(self, cities):
+        cities.sort(axis=1)
+        return cities
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module with tasks that say something wrong."""
+    (tmp_path / "wrong_orders.py").write_text(OWN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return "wrong_orders"
+
+
+@pytest.mark.parametrize(
+    "name, problem",
+    [
+        ("Shorter", r"its canonical\(\) must return whole numbers of shape"),
+        ("Sorted", r"its canonical\(\) takes questions for the same that have other answers"),
+        ("First", r"its canonical\(\) must reorder each row's cities; it returned others"),
+        ("Symmetric", "its symmetric = True takes questions for the same"),
+        ("Both", "it is symmetric, so all orders ask the same"),
+        ("Unreadable", r"its scores\(\) failed: ZeroDivisionError"),
+    ],
+)
+def test_what_a_task_says_wrongly_is_found_before_a_run_trains(
+    own: str, name: str, problem: str, small_world: World
+) -> None:
+    config = checked(DatasetConfig, {"parts": [{"task": f"{own}:{name}", "cities": "world", "n_train": 50}]})
+    with pytest.raises(UserError, match=problem):
+        check_possible(config.model_copy(update={"n_val": 5, "n_test": 5}), small_world)
+
+
+def test_an_order_that_is_made_in_place_leaves_the_questions_as_drawn(own: str, thirty_cities: Path) -> None:
+    world = World.build(thirty_cities, regions=[])
+    questions, _ = Pool(task_of(f"{own}:InPlace"), world, Where("world")).ask(300, streams(1, "sum"))
+    ascending = (np.diff(questions.cities, axis=1) > 0).all(axis=1)
+    assert 0.05 < ascending.mean() < 0.35
 
 
 @pytest.mark.parametrize(
@@ -231,6 +305,22 @@ def test_a_vocabulary_that_cannot_write_a_task_is_refused(overrides: list[str], 
     config = configs.load(ROOT / "examples" / "seven_tasks.yaml", [*overrides, f"output_root={tmp_path}"])
     with pytest.raises(UserError, match=problem):
         train(config)
+
+
+@pytest.mark.parametrize(
+    "name, problem",
+    [("made_first", r"the base made_first of .*made_first.yaml has no such symbols"), ("scratch_base", "with 'city'")],
+)
+def test_a_base_that_could_not_be_used_is_not_trained_first(name: str, problem: str, tmp_path: Path) -> None:
+    """Nor is one that the package has a config of, by its bare name."""
+    made = tmp_path / "made_first.yaml"
+    made.write_text("dataset: {n_train: 1000}\n")
+    file = made if name == "made_first" else name
+    overrides = [f"base={name}", f"base_config={file}", f"output_root={tmp_path / 'out'}"]
+    config = configs.load(ROOT / "examples" / "seven_tasks.yaml", overrides)
+    with pytest.raises(UserError, match=problem):
+        train(config)
+    assert not (tmp_path / "out" / "experiments").exists()
 
 
 def test_a_version_is_asked_for_in_advance_and_not_beside_another_base(small_config: RunConfig, tmp_path: Path) -> None:

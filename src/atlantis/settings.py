@@ -229,7 +229,7 @@ class TokenizerConfig(Settings):
     """`characters`: the study's 44 symbols. `city`: these and one token per city."""
 
     kind: Literal["characters", "city"] = Field(default="characters", description="of the vocabulary")
-    version: Literal[1, 2] | None = Field(default=None, description="of the symbols; 2: ; and A-Z too; null: as needed")
+    version: Literal[1, 2] | None = Field(default=None, description="of symbols; 2: ; and A-Z too; null: as tasks need")
 
 
 class ModelConfig(Settings):
@@ -274,7 +274,7 @@ class TrainingConfig(Settings):
         Field(strict=False, description="of AdamW"),
     ] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0, description="of AdamW")
-    loss: Literal["answer", "row"] = Field(default="answer", description="counts an answer's tokens, or all of a row's")
+    loss: Literal["answer", "row"] = Field(default="answer", description="learned: an answer's tokens, or a row's")
     max_grad_norm: float | None = Field(default=1.0, gt=0, description="gradients are clipped to it; null: never")
     warmup_steps: Count = Field(default=50, description="in which the rate rises from 0")
     schedule: Literal["linear", "cosine", "constant", "wsd"] = Field(

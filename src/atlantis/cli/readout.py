@@ -129,7 +129,7 @@ def probe(
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A model's folder: in whose prompts cities are named.  [default: its first task's]",
+            help="A model's folder: the task (or my_module:MyTask) whose prompts name cities.  [default: its first]",
             show_default=False,
         ),
     ] = None,
@@ -215,7 +215,7 @@ def _probe_model(
     config = checked(ProbeConfig, settings, f"--layers {layers}")
     the_world = World.load(world) if world else World.build()
     readings, layers_table = probe_folder(folder, the_world, config, out, by_layer, task)
-    print_shown(show.reading_table(readings, folder.name))
+    print_shown(show.reading_table(readings, folder.name if task is None else f"{folder.name}, asked as {task}"))
     return layers_table
 
 

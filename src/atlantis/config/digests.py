@@ -17,7 +17,7 @@ LATER = {
     ("training", "loss"): "answer",
     ("probe", "measures"): True,
 }
-"""Settings that came later, with what runs before them did: they count only where something else is asked for."""
+"""Settings that came later, with the value that stands for what was done before: only another one counts."""
 
 BOOKKEEPING = frozenset({"name", "description", "output_root", "base_config", "trackers"})  # change no result
 

@@ -16,12 +16,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, combinations, permutations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from atlantis.data.orders import all_questions, n_questions
 from atlantis.data.streams import (
     Streams,
     distinct,
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 Order = Literal["fair", "smaller_first"]
 Keep = Callable[[Ints], NDArray[np.bool_]]
-
-MOST_ORDERED = 8
-"""Cities of a question up to which orders that ask the same thing are counted; of more, no two are held to do so."""
 
 FRUITLESS = 200
 """Rounds without a new row after which a draw gives up."""
@@ -117,13 +114,8 @@ class Pool:
 
     @property
     def unordered(self) -> bool:
-        """Whether a question is the same in every order of its cities."""
+        """Whether one order of the same cities is enough: they ask the same in every one, or one alone is asked for."""
         return self.task.symmetric or self.order == "smaller_first"
-
-    @property
-    def some_alike(self) -> bool:
-        """Whether a question is the same in some other orders of its cities, and not in all."""
-        return not self.unordered and type(self.task).canonical is not Task.canonical
 
     @property
     def sizes(self) -> range:
@@ -239,15 +231,7 @@ class Pool:
         return f"{cities}{self.inter_ratio:g}: {some:,} cross and {inside:,} inter pairs"
 
     def _count(self, n_cities: int, size: int) -> int:
-        return math.comb(n_cities, size) * self._orders(size)
-
-    def _orders(self, size: int) -> int:
-        """How many different questions the same cities make."""
-        if self.unordered:
-            return 1
-        if not self.some_alike or size > MOST_ORDERED:
-            return math.factorial(size)
-        return len(np.unique(self._keys(np.array(list(permutations(range(size)))))))
+        return math.comb(n_cities, size) * n_questions(self.task, size, self.unordered)
 
     def _exist(self, size: int) -> tuple[int, int]:
         """Questions of `size` cities that exist: those with some or none of them inside, and those with all."""
@@ -336,9 +320,10 @@ class Pool:
         total = self._count(len(ids), size) if not touching else self._exist(size)[0]
         if 2 * n > total:
             # Past half of them most draws would be repeats, so all are listed and shuffled.
-            rows = self._kept(self._all(ids, size, touching), keep, touching)
+            everything = np.concatenate([ids, self.inside]) if touching else ids
+            rows = all_questions(self.task, everything, size, self.unordered, self.rng)
+            rows = self._kept(rows, keep, touching)
             rows = rows[shuffled(self.rng.which, len(rows))]
-            rows = self._different(rows) if self.some_alike else rows
         while len(rows) < n and 2 * n <= total and fruitless < FRUITLESS:
             proposed = self._kept(self._proposed(ids, size, 2 * (n - len(rows)) + 16, touching), keep, touching)
             together = self._different(np.concatenate([rows, proposed]))
@@ -365,18 +350,6 @@ class Pool:
         rows[:, 0] = self.inside[(raw[:, 0] % np.uint64(len(self.inside))).astype(np.int64)]
         turn = (raw_numbers(self.rng.order, n) % np.uint64(size)).astype(np.int64)  # the seat that the city inside gets
         return np.take_along_axis(rows, (np.arange(size) - turn[:, None]) % size, axis=1)
-
-    def _all(self, ids: Ints, size: int, touching: bool) -> Ints:
-        """All rows of different cities, each in one order drawn at random where the order does not matter."""
-        everything = np.concatenate([ids, self.inside]) if touching else ids
-        listed = (combinations if self.unordered else permutations)(everything.tolist(), size)
-        rows = np.fromiter(chain.from_iterable(listed), np.int64).reshape(-1, size)  # there may be millions
-        if self.unordered:
-            # `combinations` has the smaller id first. Real ids are smaller than virtual ones, so that order would
-            # give away which city is which.
-            turns = np.argsort(raw_numbers(self.rng.order, rows.size).reshape(rows.shape), axis=1)
-            rows = np.take_along_axis(rows, turns, axis=1)
-        return rows
 
     def _kept(self, rows: Ints, keep: Keep | None, touching: bool) -> Ints:
         """The rows that name no city twice, lie where they should and are kept by the task, in the order asked for."""

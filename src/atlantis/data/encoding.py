@@ -69,14 +69,14 @@ def check_symbols(vocabulary: Vocabulary, tasks: Iterable[Task], of: str) -> Non
         if vocabulary.kind == "city" and task.form.id_digits > 1:
             raise UserError(
                 f"task {task.name}: its cities are written with {task.form.id_digits} digits, and {of} has one token "
-                "per city; use tokenizer.kind=characters"
+                "per city; a model with tokenizer.kind=characters can write them"
             )
         missing = sorted(task.form.symbols - set(vocabulary.symbols))
         if missing:
             raise UserError(
                 f"task {task.name}: its rows have {' '.join(missing)}, and {of} has no such symbols (its vocabulary is "
                 f"{SPELLED[vocabulary.version]}); a model trained from scratch with tokenizer.version="
-                f"{needed_version(task.form.symbols)} has them"
+                f"{needed_by([task])} has them"
             )
 
 

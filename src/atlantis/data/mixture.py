@@ -254,7 +254,9 @@ def check_possible(config: DatasetConfig, world: World) -> None:
         _check_sizes(world, config, part)
         if part.task.name != DISTANCE.name:  # another may be somebody's own, or new
             trial, _ = part.pool(world, config).ask(min(TRIAL, sum(part.sizes)), streams(config.seed, "trial"))
+            part.task.check_canonical(world, trial.cities)
             score(np.roll(trial.answer, 1), trial)
+            score(np.full(1, -1), trial[:1])  # one that cannot be read, alone
 
 
 def _check_sizes(world: World, config: DatasetConfig, part: Part) -> None:

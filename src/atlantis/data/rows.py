@@ -108,7 +108,7 @@ class Rows:
         tokens = np.full((n + 1, length), PAD, dtype=encoded.tokens.dtype)
         tokens[:n, : len(before)], tokens[:n, len(before) :] = before, encoded.tokens
         self.tokens = torch.as_tensor(tokens, device=device)
-        # The filler, whose targets are all padding, begins at 1: so the position before its first token is one.
+        # The filler has padding for targets. They begin at 1, so that the column before the first of them exists.
         starts = np.append(encoded.prompt_length, 1) if loss_on == "answer" else np.ones(n + 1)
         self.starts = torch.as_tensor(starts.astype(np.int16), device=device)  # where the targets begin
         most = max(task.form.answer_length for task in questions.tasks) if loss_on == "answer" else length - 1

@@ -129,7 +129,7 @@ PROBES = [
 
 ANSWER_SCORES = [
     Metric("loss", "map", "loss", NATS, "low", LOG,
-           what="mean cross-entropy of the tokens of answers",
+           what="mean cross-entropy of the tokens of answers, or of whole rows (`training.loss`)",
            reading="0: sure and right"),
     Metric("task_km", "map", "task km", KM, "low", LOG, panel="task",
            what="mean |answer - true| of a slice of the task, as it was evaluated while training",

@@ -30,7 +30,7 @@ BATCH = 1024
 
 @torch.no_grad()
 def mean_loss(model: Transformer, rows: Rows) -> float:
-    """Mean cross-entropy (nats) of the completions' tokens over all rows."""
+    """Mean cross-entropy (nats) of the targets of all rows."""
     total = count = 0.0
     for chunk in torch.arange(len(rows), device=rows.tokens.device).split(BATCH):
         part = rows.batch(chunk)

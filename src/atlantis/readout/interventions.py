@@ -93,23 +93,28 @@ class Prompts:
 # --- which cities
 
 
-def ids_alike(world: World, vocabulary: Vocabulary) -> Int[np.ndarray, " m"]:
+def ids_alike(world: World, vocabulary: Vocabulary, id_digits: int = 1) -> Int[np.ndarray, " m"]:
     """The cities whose names have equally many tokens: those with the most frequent number."""
     ids = np.arange(len(world))
     if vocabulary.kind != "characters":
         return ids
-    lengths = np.char.str_len(ids.astype(str))
+    lengths = np.maximum(np.char.str_len(ids.astype(str)), id_digits)
     return ids[lengths == np.bincount(lengths).argmax()]
 
 
 def draw_triples(
-    world: World, vocabulary: Vocabulary, groups: Sequence[str], n: int, rng: np.random.Generator
+    world: World,
+    vocabulary: Vocabulary,
+    groups: Sequence[str],
+    n: int,
+    rng: np.random.Generator,
+    id_digits: int = 1,
 ) -> tuple[Triples, Int[np.ndarray, " m"]]:
     """n triples of each group, one group after the other, and up to 2,000 real cities that none of them names.
 
     No real city is named twice. Raises UserError if there are too few cities.
     """
-    alike = ids_alike(world, vocabulary)
+    alike = ids_alike(world, vocabulary, id_digits)
     real, virtual = (rng.permutation(alike[world.is_virtual[alike] == flag]) for flag in (False, True))
     n_named = n * sum(GROUPS[group].count("real") for group in groups)
     if len(real) < n_named + FEWEST_FIT or (groups != ["real"] and len(virtual) < 2):
@@ -266,7 +271,7 @@ def intervention_table(
     if task.form.seats != 2 or task.form.least_cities != 2 or task.form.words:
         raise UserError(f"intervene: the task {task.name} does not ask for a number about two cities")
     rng = np.random.Generator(np.random.PCG64(seed))
-    triples, free = draw_triples(world, vocabulary, groups, n, rng)
+    triples, free = draw_triples(world, vocabulary, groups, n, rng, task.form.id_digits)
     table = []
     for index, seat in enumerate(SEATS):
         cities, others = (triples.a, triples.b, free), (triples.c, triples.c, np.roll(free, 1))

@@ -44,6 +44,8 @@ def task_of(name: str) -> Task:
         raise UserError(f"task {name}: its penalty is {kind.penalty}; give a number from 0 on, below {TOO_LARGE:g}")
     if kind.balanced and not kind.form.words:
         raise UserError(f"task {name}: it is balanced, and its form has no words that could be as many; leave it out")
+    if kind.symmetric and kind.canonical is not Task.canonical:
+        raise UserError(f"task {name}: it is symmetric, so all orders ask the same; leave symmetric or canonical() out")
     if ":" in name and kind.name in known():
         raise UserError(f"task {name}: a task of the package is named {kind.name!r} already; give it another name")
     return kind()

@@ -68,7 +68,9 @@ class Form:
             match = _CITIES.fullmatch(part)
             low, high = (int(match[1] or 1), int(match[2] or 1)) if match else (0, 0)
             if match is None or not 1 <= low <= high:
-                raise ValueError(f"form {self.template!r}: {{{part}}} is neither {{city}} nor {{cities:a-b}}")
+                raise ValueError(
+                    f"form {self.template!r}: {{{part}}} is not {{city}}, {{cities:a-b}} or one with zeros, {{city:04}}"
+                )
             slots.append(Slot(before, low, high, int(match[3] or 1)))
         if not slots or sum(slot.low < slot.high for slot in slots) > 1:
             raise ValueError(f"form {self.template!r}: needs a city, and at most one {{cities:a-b}} with b above a")

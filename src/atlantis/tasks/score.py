@@ -4,7 +4,8 @@
 
 mean, median, std, min and max are of the errors, an unreadable answer included with the task's penalty. parsed is the
 share of readable answers. skill is 1 - mean / mean error of the best constant answer: 1 is exact, 0 no better than
-always giving one and the same answer. It has no unit, so tasks share an axis by it. A task may have more of its own.
+always giving one and the same answer. It has no unit, so tasks share an axis by it. A task's own scores follow, such as
+`own_exact`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CANDIDATES = 200
 
 
 class Score(NamedTuple):
-    """A value of one metric; `unit` is None for a share, n is the number of answers."""
+    """A value of one metric; `unit` is None for what has none, n is the number of answers."""
 
     task: str
     slice: str
@@ -65,15 +66,17 @@ def _of_slice(task: Task, name: str, errors: np.ndarray, given: Ints, true: Ints
     ]
 
 
-def _own(task: Task, given: Ints, true: Ints) -> dict[str, float]:
-    """The scores of the task's own. Raises UserError for a name or a value that no record could have."""
+def _own(task: Task, given: Ints, true: Ints) -> dict[str, float | None]:
+    """The scores of the task's own; their names begin with `own_`, so that they are no other's.
+
+    None for what is no finite number: as of too few answers. Raises UserError for what is no number at all.
+    """
     found = task.called("scores", lambda: {name: float(value) for name, value in task.scores(given, true).items()})
-    for name, value in found.items():
-        if name in (*ERRORS, "parsed", "skill") or not re.fullmatch(r"[a-z]\w{0,39}", str(name)):
-            raise UserError(f"task {task.name}: its scores() named one {name!r}; use another name, such as within_100")
-        if not abs(value) < TOO_LARGE:
-            raise UserError(f"task {task.name}: its scores() gave {name} the value {value}, which is no finite number")
-    return found
+    if wrong := [name for name in found if not (isinstance(name, str) and re.fullmatch(r"[a-z]\w{0,39}", name))]:
+        raise UserError(
+            f"task {task.name}: its scores() named one {wrong[0]!r}; use a-z, 0-9 and _, such as within_100"
+        )
+    return {f"own_{name}": value if abs(value) < TOO_LARGE else None for name, value in found.items()}
 
 
 def constant_error(task: Task, seen: Ints, true: Ints) -> float:

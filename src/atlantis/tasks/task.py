@@ -16,7 +16,7 @@ One task, one file. A user's own is named `my_module:Compass` in a config.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -105,13 +105,17 @@ class Task:
         return errors
 
     def scores(self, predicted: Ints, true: Ints) -> Mapping[str, float]:
-        """Scores of the task's own, by name and without a unit: of answers (n,), -1 where one cannot be read."""
+        """Scores of the task's own, by name and without a unit: of answers (n,), -1 where one cannot be read.
+
+        Asked for each slice and for all; one that too few answers have may be NaN.
+        """
         return {}
 
     def canonical(self, cities: Ints) -> Ints:
-        """The cities (n, k) of questions in one order for each: rows that ask the same thing are the same here.
+        """Each row's cities (n, k), reordered so that rows which ask the same thing become equal.
 
-        As they are, or by id where the task is `symmetric`. All rows of a call have k cities, and no seat is empty.
+        Of an angle at the second city, both c_1, c_2, c_3 and c_3, c_2, c_1 become c_1, c_2, c_3. Unless written, rows
+        stay as they are, or are sorted where the task is `symmetric`. All rows of a call have k cities.
         """
         return np.sort(cities, axis=1) if self.symmetric else cities
 
@@ -126,11 +130,9 @@ class Task:
 
     def checked_answers(self, places: Places, cities: Ints) -> NDArray[np.int32]:
         """`answer` for rows with different numbers of cities. Raises UserError for answers of another shape or type."""
-        counts = (cities != ABSENT).sum(axis=1)
         answers = np.empty(len(cities), np.int32)
-        for count in np.unique(counts):
-            rows = counts == count
-            answers[rows] = self.checked_alike(places, cities[rows][:, self.form.seated(int(count))])
+        for rows, seats in by_count(self.form, cities):
+            answers[rows] = self.checked_alike(places, cities[np.ix_(rows, seats)])
         return answers
 
     def checked_alike(self, places: Places, cities: Ints) -> Ints:
@@ -150,14 +152,29 @@ class Task:
         return answers
 
     def checked_canonical(self, cities: Ints) -> Ints:
-        """`canonical`. Raises UserError for what has another shape or type."""
-        ordered = self.called("canonical", lambda: np.asarray(self.canonical(cities)))
+        """`canonical`. Raises UserError for what has another shape or type, or names other cities."""
+        ordered = self.called("canonical", lambda: np.asarray(self.canonical(cities.copy())))
         if ordered.shape != cities.shape or not np.issubdtype(ordered.dtype, np.integer):
             raise UserError(
                 f"task {self.name}: its canonical() must return whole numbers of shape {cities.shape}; it returned "
                 f"{ordered.dtype} of shape {ordered.shape}"
             )
+        own = type(self).canonical is not Task.canonical
+        if own and not np.array_equal(np.sort(ordered, axis=1), np.sort(cities, axis=1)):
+            raise UserError(f"task {self.name}: its canonical() must reorder each row's cities; it returned others")
         return ordered
+
+    def check_canonical(self, places: Places, cities: Ints) -> None:
+        """UserError if `canonical`, or `symmetric`, holds questions for the same that are not."""
+        for rows, seats in by_count(self.form, cities):
+            given = cities[np.ix_(rows, seats)]
+            ordered = self.checked_canonical(given)
+            if not np.array_equal(self.checked_alike(places, given), self.checked_alike(places, ordered)):
+                word = "symmetric = True" if self.symmetric else "canonical()"
+                raise UserError(
+                    f"task {self.name}: its {word} takes questions for the same that have other answers; it may "
+                    "only say which orders of a row's cities ask the same thing"
+                )
 
     def called(self, method: str, call: Callable[[], Returned]) -> Returned:
         """What one of the task's own methods returns. Raises UserError that names it, for whatever it does wrong."""
@@ -230,7 +247,8 @@ class Questions:
     def keys(self) -> dict[str, Keys]:
         """For each task, what tells its questions apart, in the order of their rows: the same in every world.
 
-        One number for a pair whose order does not matter, larger id * 2**32 + smaller id; else the ids' bytes.
+        One number for a pair whose order does not matter, larger id * 2**32 + smaller id; else the bytes of
+        the ids, in the task's `canonical` order.
         """
         return {task.name: question_keys(task, self.cities[rows]) for task, rows in self.by_task()}
 
@@ -258,11 +276,17 @@ def question_keys(task: Task, cities: Ints) -> Keys:
     if task.symmetric and task.form.seats == 2 and task.form.least_cities == 2:
         larger, smaller = cities.max(axis=1).astype(np.int64), cities.min(axis=1)
         return (larger << 32) | smaller
-    counts, ordered = (cities != ABSENT).sum(axis=1), np.full_like(cities, ABSENT)
-    for count in np.unique(counts):
-        named = np.ix_(np.flatnonzero(counts == count), task.form.seated(int(count)))
-        ordered[named] = task.checked_canonical(cities[named])
+    ordered = np.full_like(cities, ABSENT)
+    for rows, seats in by_count(task.form, cities):
+        ordered[np.ix_(rows, seats)] = task.checked_canonical(cities[np.ix_(rows, seats)])
     return row_keys(ordered)
+
+
+def by_count(form: Form, cities: Ints) -> Iterator[tuple[NDArray[np.intp], Ints]]:
+    """The rows of cities (n, k) that have equally many, and the seats that these take."""
+    counts = (cities != ABSENT).sum(axis=1)
+    for count in np.unique(counts):
+        yield np.flatnonzero(counts == count), form.seated(int(count))
 
 
 def row_keys(rows: Ints) -> Keys:

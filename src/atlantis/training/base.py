@@ -63,7 +63,9 @@ def config_of_base(config: RunConfig, build_base: bool = False) -> RunConfig:
     """
     if config.base is None or config.base_config is None:
         raise UserError(_no_base(config))
-    made = configs.load(Path(config.base_config), [f"output_root={config.output_root}"])
+    file = Path(config.base_config)  # beside the config that names it, or else known by its bare name
+    bare = not file.suffix and not file.is_file()
+    made = configs.load(file.name if bare else file, [f"output_root={config.output_root}"])
     if not build_base and made.name != config.base and not (experiments(config) / config.base / trust.CONFIG).is_file():
         n_steps = total_steps(made.training, made.dataset.sizes[0])
         raise UserError(

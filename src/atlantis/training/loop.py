@@ -35,7 +35,7 @@ from atlantis.training.mend import mend
 from atlantis.training.order import Order, order_of
 from atlantis.training.pace import Pace
 from atlantis.training.past import checked_base
-from atlantis.training.possible import check_base, check_request
+from atlantis.training.possible import check_base, check_base_to_come, check_request
 from atlantis.training.run import RunFolder
 from atlantis.training.schedule import evaluation_steps, learning_rate, total_steps
 from atlantis.training.step import Engine, NotFinite
@@ -122,6 +122,7 @@ def load_base(config: RunConfig, resume: bool, build_base: bool = False) -> Base
     base = find_base(config)
     if base is None and config.base_config is not None:
         made = config_of_base(config, build_base)
+        check_base_to_come(made, config)
         say(f"base {config.base}: not there yet; training it first ({Path(config.base_config).name})")
         train(made, resume=resume or configs.is_run(experiments(made) / config.base))
         base = find_base(config)

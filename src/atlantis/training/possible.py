@@ -30,7 +30,7 @@ def check_request(config: RunConfig, world: World) -> None:
         except UserError as problem:
             raise UserError(f"{problem} (evaluation.probe=false trains without a probe)") from None
     tasks, sizes = tasks_of(config.dataset), config.model
-    vocabulary = Vocabulary(config.tokenizer.kind, len(world), config.tokenizer.version or needed_by(tasks))
+    vocabulary = _new_vocabulary(config, len(world))
     check_symbols(vocabulary, tasks, "a model of this run")
     for task in tasks:
         length = len(prefix(task.form, vocabulary)) + longest_row(task.form, vocabulary)
@@ -54,6 +54,12 @@ def check_request(config: RunConfig, world: World) -> None:
     _check_memory(f"dataset: its {questions:,} {noun}", BYTES_PER_PAIR * questions)
 
 
+def _new_vocabulary(config: RunConfig, n_cities: int) -> Vocabulary:
+    """That of a model which a run makes from scratch."""
+    version = config.tokenizer.version or needed_by(tasks_of(config.dataset))
+    return Vocabulary(config.tokenizer.kind, n_cities, version)
+
+
 def check_precision(training: TrainingConfig) -> None:
     """UserError for fp16 on a CPU."""
     if training.precision == "fp16" and choose_device(training.device).type != "cuda":
@@ -72,21 +78,32 @@ def _gigabytes(n: int) -> str:
     return f"{n / 1e9:,.0f}" if n >= 1e10 else f"{n / 1e9:.2g}"
 
 
+def check_base_to_come(made: RunConfig, config: RunConfig) -> None:
+    """UserError for a base, not made yet, whose symbols the run could not use: before hours are spent on it."""
+    if made.base is None:
+        _check_vocabulary(_new_vocabulary(made, 1), config, f"the base {config.base} of {config.base_config}")
+
+
+def _check_vocabulary(theirs: Vocabulary, config: RunConfig, of: str) -> None:
+    """UserError if a base, `of`, has other tokens than a run asks for or needs."""
+    if theirs.kind != config.tokenizer.kind:
+        raise UserError(
+            f"tokenizer.kind: {of} is trained with {theirs.kind!r}, this run asks for {config.tokenizer.kind!r}; use "
+            "the base's"
+        )
+    check_symbols(theirs, tasks_of(config.dataset), of)
+    if config.tokenizer.version not in (None, theirs.version):
+        raise UserError(
+            f"tokenizer.version: {of} has version {theirs.version}, this run asks for {config.tokenizer.version}; "
+            "leave it out beside a base"
+        )
+
+
 def check_base(base: Base, config: RunConfig, world: World) -> None:
     """UserError for a base of another world, of another vocabulary or of other sizes, from its small files alone."""
     check_world(base.checkpoint, world)
-    vocabulary, config_of_base = Vocabulary.load(base.checkpoint), read_config(base.checkpoint)
-    if vocabulary.kind != config.tokenizer.kind:
-        raise UserError(
-            f"tokenizer.kind: the base {base.checkpoint} was trained with {vocabulary.kind!r}, this run asks for "
-            f"{config.tokenizer.kind!r}; use the base's"
-        )
-    if config.tokenizer.version not in (None, vocabulary.version):
-        raise UserError(
-            f"tokenizer.version: the base {base.checkpoint} has version {vocabulary.version}, this run asks for "
-            f"{config.tokenizer.version}; leave it out beside a base"
-        )
-    check_symbols(vocabulary, tasks_of(config.dataset), f"the base {base.checkpoint}")
+    _check_vocabulary(Vocabulary.load(base.checkpoint), config, f"the base {base.checkpoint}")
+    config_of_base = read_config(base.checkpoint)
     theirs = {
         "hidden_size": config_of_base["hidden_size"],
         "n_layers": config_of_base["num_hidden_layers"],
