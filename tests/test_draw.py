@@ -16,7 +16,7 @@ from atlantis.errors import UserError
 from atlantis.names import SLICES
 from atlantis.tasks import Form, Questions, Task, task_of
 from atlantis.tasks.distance import DISTANCE
-from atlantis.tasks.task import question_keys
+from atlantis.tasks.questions import question_keys
 from atlantis.world import World
 from tests.distances import distances, drawn
 

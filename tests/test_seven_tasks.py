@@ -24,6 +24,7 @@ from atlantis.errors import UserError
 from atlantis.report.run_data import load
 from atlantis.settings import DatasetConfig, RunConfig
 from atlantis.tasks import Questions, Task, task_of
+from atlantis.tasks.checking import canonical_of
 from atlantis.tasks.score import score
 from atlantis.training import train
 from atlantis.vocabulary import Vocabulary
@@ -127,7 +128,7 @@ def test_orders_that_ask_the_same_thing_have_one_answer(name: str, size: int, n_
     task = task_of(f"{MODULE}:{name}")
     there = places(dict(enumerate(map(tuple, np.random.default_rng(5).integers(-900, 900, (6, 2)).tolist()))))
     rows = np.array(list(permutations(range(size))))
-    answers, ordered = task.answer(there, rows), task.checked_canonical(rows)
+    answers, ordered = task.answer(there, rows), canonical_of(task, rows)
     for question in np.unique(ordered, axis=0):
         alike = (ordered == question).all(axis=1)
         assert len(set(answers[alike].tolist())) == 1
@@ -142,7 +143,7 @@ def test_a_question_is_drawn_once_in_whichever_order(thirty_cities: Path) -> Non
     assert pool.most == 3 * 30 * 29 * 28 // 6
     for n in (2_000, pool.most):  # a few by chance, and all from a list
         questions, _ = pool.ask(n, streams(1, "angle"))
-        assert len(np.unique(angle.checked_canonical(questions.cities), axis=0)) == n
+        assert len(np.unique(canonical_of(angle, questions.cities), axis=0)) == n
     legs = questions.cities[:, [0, 2]]
     assert 0.4 < (legs[:, 0] < legs[:, 1]).mean() < 0.6, "either leg comes first"
     with pytest.raises(UserError, match="at most 12,180 are possible"):

@@ -26,6 +26,7 @@ from atlantis.report.tables import run_sheet, run_table
 from atlantis.runs import Run
 from atlantis.settings import DatasetConfig, PartConfig, Region, RunConfig
 from atlantis.tasks import Form, Questions, Task, task_of
+from atlantis.tasks.checking import errors_of
 from atlantis.tasks.distance import DISTANCE
 from atlantis.tasks.form import ABSENT
 from atlantis.tasks.score import by_slice, constant_error, score, scores_of
@@ -501,8 +502,8 @@ def test_impossible_parts_are_refused(own: Path, small_world: World, given: Any,
 def test_an_error_may_be_written_as_one_likes(name: str, own: Path, small_world: World) -> None:
     check_possible(checked(DatasetConfig, parts((f"own_tasks:{name}", "world", 10))), small_world)
     task = task_of(f"own_tasks:{name}")
-    assert task.errors(np.array([1, 2, -1]), np.array([1, 3, 0])).tolist() == [0, 1, 1]
-    assert task.errors(np.array([-1, -1]), np.array([1, 3])).tolist() == [1, 1], "none is readable"
+    assert errors_of(task, np.array([1, 2, -1]), np.array([1, 3, 0])).tolist() == [0, 1, 1]
+    assert errors_of(task, np.array([-1, -1]), np.array([1, 3])).tolist() == [1, 1], "none is readable"
     questions = Questions.of(task, np.arange(8).reshape(4, 2), np.array([0, 1, 1, 2]))
     assert by_slice(score(np.full(4, 1), questions), task.name)["all"]["mean_wrong"] == 0.5
 

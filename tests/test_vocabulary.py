@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from atlantis.data.encoding import TokenRows, encode, longest_row, prefix, probe_prompt, read_answers
 from atlantis.errors import UserError
+from atlantis.tasks.checking import errors_of
 from atlantis.tasks.distance import DISTANCE
 from atlantis.vocabulary import SYMBOLS, Vocabulary
 from tests.distances import FORM, completion, prompt, text
@@ -277,7 +278,7 @@ def read(vocabulary: Vocabulary, *answers: str) -> list[int]:
 @given(km=st.integers(0, 20_015))
 def test_an_answer_is_read_back(km):
     assert read(CHARACTERS, completion(km), completion(km) + "<pad><pad>") == [km, km]
-    assert DISTANCE.errors(np.array([km]), np.array([100])).tolist() == [abs(km - 100)]
+    assert errors_of(DISTANCE, np.array([km]), np.array([100])).tolist() == [abs(km - 100)]
 
 
 @pytest.mark.parametrize(
@@ -286,7 +287,7 @@ def test_an_answer_is_read_back(km):
 def test_an_unreadable_answer_costs_half_the_circumference(answer):
     assert read(CHARACTERS, answer, "77<eos>") == [-1, 77]
     assert DISTANCE.penalty == pytest.approx(20_015.087)
-    assert DISTANCE.errors(np.array([-1, 90]), np.array([100, 100])).tolist() == [DISTANCE.penalty, 10.0]
+    assert errors_of(DISTANCE, np.array([-1, 90]), np.array([100, 100])).tolist() == [DISTANCE.penalty, 10.0]
 
 
 def test_text_columns_are_the_scalar_functions():

@@ -34,6 +34,7 @@ from atlantis.settings import RunConfig, Settings
 from atlantis.statistics import hypervolume
 from atlantis.sweep.results import MAP
 from atlantis.tasks import Questions, task_of
+from atlantis.tasks.checking import errors_of
 from atlantis.tasks.score import OLD_TASK, constant_error
 from atlantis.world.of_run import world_of
 
@@ -232,7 +233,7 @@ def former_km(case: Case) -> dict[str, float]:
         part = asked[np.flatnonzero(asked.slice == number)[: last.evaluation.n_items]]
         if len(part):
             given, right = answers(model, vocabulary, part), Questions.ask(part.tasks[0], before, part.cities).answer
-            errors[name] = float(part.tasks[0].errors(given, right).mean())
+            errors[name] = float(errors_of(part.tasks[0], given, right).mean())
     return errors
 
 

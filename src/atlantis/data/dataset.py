@@ -41,7 +41,7 @@ from atlantis.reading import read_json
 from atlantis.settings import DatasetConfig
 from atlantis.tasks import Questions, Task, are_distances, task_digest
 from atlantis.tasks.form import ABSENT
-from atlantis.tasks.task import Keys
+from atlantis.tasks.questions import Keys
 
 if TYPE_CHECKING:
     from atlantis.world import World

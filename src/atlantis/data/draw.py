@@ -32,8 +32,10 @@ from atlantis.data.streams import (
     unrank_triangular,
 )
 from atlantis.errors import UserError
+from atlantis.tasks.checking import answers_to_alike, called, canonical_of
 from atlantis.tasks.form import ABSENT, Ints
-from atlantis.tasks.task import Questions, Task, question_keys, row_keys
+from atlantis.tasks.questions import Questions, question_keys, row_keys
+from atlantis.tasks.task import Task
 
 if TYPE_CHECKING:
     from atlantis.world import World
@@ -130,7 +132,7 @@ class Pool:
         if n > self.most:
             raise UserError(f"{n:,} {self.noun} asked for, but at most {self.most:,} are possible {self.between}")
         self.rng, self.notes, self._turns = rng, [], []
-        cities = self.task.called("draw", lambda: np.asarray(self.task.draw(self, n)))
+        cities = called(self.task, "draw", lambda: np.asarray(self.task.draw(self, n)))
         seats = self.task.form.seats
         if cities.shape != (n, seats) or not np.issubdtype(cities.dtype, np.integer):
             raise UserError(
@@ -197,7 +199,7 @@ class Pool:
             return keep
 
         def keeps(rows: Ints) -> NDArray[np.bool_]:
-            right = self.task.checked_alike(self.world, rows) == word
+            right = answers_to_alike(self.task, self.world, rows) == word
             return right if keep is None else right & keep(rows)
 
         return keeps
@@ -366,7 +368,7 @@ class Pool:
         return rows if keep is None else rows[keep(rows)]
 
     def _keys(self, rows: Ints) -> NDArray[Any]:
-        return row_keys(np.sort(rows, axis=1) if self.unordered else self.task.checked_canonical(rows))
+        return row_keys(np.sort(rows, axis=1) if self.unordered else canonical_of(self.task, rows))
 
     def _different(self, rows: Ints) -> Ints:
         """Each question where it came first. In the order of np.unique a larger draw would not begin with a smaller."""

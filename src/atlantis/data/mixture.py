@@ -23,6 +23,7 @@ from atlantis.data.streams import shuffled, streams
 from atlantis.errors import UserError
 from atlantis.settings import STUDY_SIZES
 from atlantis.tasks import Questions, Task, task_of
+from atlantis.tasks.checking import check_canonical
 from atlantis.tasks.distance import DISTANCE
 from atlantis.tasks.score import score
 
@@ -254,7 +255,7 @@ def check_possible(config: DatasetConfig, world: World) -> None:
         _check_sizes(world, config, part)
         if part.task.name != DISTANCE.name:  # another may be somebody's own, or new
             trial, _ = part.pool(world, config).ask(min(TRIAL, sum(part.sizes)), streams(config.seed, "trial"))
-            part.task.check_canonical(world, trial.cities)
+            check_canonical(part.task, world, trial.cities)
             score(np.roll(trial.answer, 1), trial)
             score(np.full(1, -1), trial[:1])  # one that cannot be read, alone
 

@@ -14,8 +14,10 @@ from itertools import chain, combinations, permutations
 import numpy as np
 
 from atlantis.data.streams import Streams, raw_numbers
+from atlantis.tasks.checking import canonical_of
 from atlantis.tasks.form import Ints
-from atlantis.tasks.task import Task, row_keys
+from atlantis.tasks.questions import row_keys
+from atlantis.tasks.task import Task
 
 MOST_COMPARED = 8
 """Cities of a question up to which all orders are compared; of more, each is taken for a question of its own."""
@@ -54,7 +56,7 @@ def all_questions(task: Task, ids: Ints, size: int, unordered: bool, rng: Stream
 def _alike(task: Task, size: int) -> list[Ints]:
     """The orders of `size` cities, those together that ask the same thing."""
     orders = np.array(list(permutations(range(size))))
-    question = np.unique(row_keys(task.checked_canonical(orders)), return_inverse=True)[1]
+    question = np.unique(row_keys(canonical_of(task, orders)), return_inverse=True)[1]
     return [orders[question == i] for i in range(question.max() + 1)]
 
 

@@ -41,6 +41,7 @@ from atlantis.readout.ridge import fit_ridge
 from atlantis.scales import LOG
 from atlantis.statistics import mean_over_cities
 from atlantis.tasks import Questions
+from atlantis.tasks.checking import errors_of
 from atlantis.vocabulary import EOS, PAD, Vocabulary
 from atlantis.world import World
 
@@ -244,7 +245,7 @@ def errors_table(questions: Questions, values: Int[np.ndarray, " n"]) -> pd.Data
     table = []
     for task, rows in questions.by_task():
         mine, given = questions[rows], values[rows]
-        errors = task.errors(given, mine.answer)
+        errors = errors_of(task, given, mine.answer)
         for k in np.unique(mine.slice):
             here = mine.slice == k
             low, high, n, _ = mean_over_cities(errors[here], LOG)

@@ -12,12 +12,14 @@ from typing import Any
 
 from atlantis.errors import UserError
 from atlantis.own_code import code_digest, file_class, own_class
+from atlantis.tasks.checking import TOO_LARGE
 from atlantis.tasks.form import Form
-from atlantis.tasks.task import TOO_LARGE, Questions, Task
+from atlantis.tasks.questions import Questions
+from atlantis.tasks.task import Task
 
 __all__ = ["Form", "Questions", "Task", "are_distances", "known", "task_digest", "task_of"]
 
-_NOT_TASKS = {"__init__", "form", "score", "task"}
+_NOT_TASKS = {"__init__", "checking", "form", "questions", "score", "task"}
 
 
 def known() -> list[str]:

@@ -15,6 +15,7 @@ form has seats holds -1 (`ABSENT`) in the seats that are left over.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -149,6 +150,12 @@ class Form:
             seats += range(start, start + here)
             start += slot.high
         return np.array(seats)
+
+    def by_count(self, cities: Ints) -> Iterator[tuple[NDArray[np.intp], Ints]]:
+        """The rows of cities (n, k) that have equally many, and the seats that these take."""
+        counts = (cities != ABSENT).sum(axis=1)
+        for count in np.unique(counts):
+            yield np.flatnonzero(counts == count), self.seated(int(count))
 
     def text_columns(self, cities: Ints, answer: Ints) -> dict[str, pa.Array]:
         """Arrow columns `prompt`, `completion` (both with markers) and `text` of n rows, from cities (n, k) and answers

@@ -18,8 +18,10 @@ import numpy as np
 
 from atlantis.errors import UserError
 from atlantis.names import ALL, SLICES
+from atlantis.tasks.checking import TOO_LARGE, called, errors_of
 from atlantis.tasks.form import Ints
-from atlantis.tasks.task import TOO_LARGE, Questions, Task
+from atlantis.tasks.questions import Questions
+from atlantis.tasks.task import Task
 
 ERRORS = ("mean", "median", "std", "min", "max")
 OLD_TASK, OLD_UNIT = "distance", "km"
@@ -46,7 +48,7 @@ def score(answers: Ints, questions: Questions) -> list[Score]:
     scores = []
     for task, rows in questions.by_task():
         mine, given = questions[rows], np.asarray(answers)[rows]
-        errors = task.errors(given, mine.answer)
+        errors = errors_of(task, given, mine.answer)
         chosen = {name: mine.slice == i for i, name in enumerate(SLICES)} | {ALL: np.ones(len(mine), bool)}
         for name, part in chosen.items():
             if part.any():
@@ -71,7 +73,7 @@ def _own(task: Task, given: Ints, true: Ints) -> dict[str, float | None]:
 
     None for what is no finite number: as of too few answers. Raises UserError for what is no number at all.
     """
-    found = task.called("scores", lambda: {name: float(value) for name, value in task.scores(given, true).items()})
+    found = called(task, "scores", lambda: {name: float(value) for name, value in task.scores(given, true).items()})
     if wrong := [name for name in found if not (isinstance(name, str) and re.fullmatch(r"[a-z]\w{0,39}", name))]:
         raise UserError(
             f"task {task.name}: its scores() named one {wrong[0]!r}; use a-z, 0-9 and _, such as within_100"
@@ -88,8 +90,8 @@ def constant_error(task: Task, seen: Ints, true: Ints) -> float:
         return float(np.abs(true - np.median(seen)).mean())
     values = np.unique(seen)
     values = values[np.unique(np.linspace(0, len(values) - 1, CANDIDATES).round().astype(int))]
-    best = min(values, key=lambda value: task.errors(np.full_like(seen, value), seen).mean())
-    return float(task.errors(np.full_like(true, best), true).mean())
+    best = min(values, key=lambda value: errors_of(task, np.full_like(seen, value), seen).mean())
+    return float(errors_of(task, np.full_like(true, best), true).mean())
 
 
 def scores_of(row: Mapping[str, Any]) -> list[Score]:
