@@ -166,10 +166,11 @@ def groups_of(records: Iterable[StudyRecord]) -> list[Group]:
             raise UserError(f"{same[0].name}: {n} records of this run with seed {seed}; give one of them")
     groups: list[Group] = []
     for run in RUNS:
-        of_run = [tuple(same) for key, same in sorted(by_setup.items()) if key[0] == run] or [()]
-        for same in of_run:
-            base = same[0].base if same else None
-            groups.append(Group(run, len(groups) + 1, same, given.get(base.weights) if base else None))
+        found = [(tuple(same), same[0].base) for key, same in sorted(by_setup.items()) if key[0] == run]
+        of_run = [Group(run, 0, same, given.get(base.weights) if base else None) for same, base in found]
+        of_run.sort(key=lambda group: (group.given is not None, group.shortened, group.first.device["precision"]))
+        groups += of_run or [Group(run, 0, (), None)]
+    groups = [replace(group, number=number) for number, group in enumerate(groups, start=1)]
     labels = Counter(group.label for group in groups)
     return [
         replace(group, precision=group.first.device["precision"]) if labels[group.label] > 1 else group

@@ -3,12 +3,13 @@
 Use: `load("configs/demo.yaml", ["training.max_steps=20"]).training.batch_size`. `atlantis.settings` has the settings.
 """
 
-from atlantis.config.digests import BOOKKEEPING, difference, digest, flat
+from atlantis.config.digests import BOOKKEEPING, as_before, difference, digest, flat
 from atlantis.config.explain import checked
 from atlantis.config.files import changed, dump, find, is_run, known_configs, load, load_of_run, load_with, require_run
 
 __all__ = [
     "BOOKKEEPING",
+    "as_before",
     "changed",
     "checked",
     "difference",

@@ -49,9 +49,14 @@ def _that_counts(config: Settings) -> dict[str, Any]:
     settings = config.model_dump(mode="json", exclude=set(BOOKKEEPING))
     if not config.strategies:  # a run without counts as before there were any; so with anchors
         del settings["strategy"]
+    return as_before(settings)
+
+
+def as_before(settings: dict[str, Any]) -> dict[str, Any]:
+    """A run's settings, changed in place, without those of `LATER` that are not used: as they were before these."""
     settings["dataset"]["offset"] = settings["dataset"].pop("first_virtual")  # what runs before 2026-11-28 call it
-    for (group, key), as_before in LATER.items():
-        if settings[group][key] == as_before:
+    for (group, key), value in LATER.items():
+        if key in settings[group] and settings[group][key] == value:
             del settings[group][key]
     return settings
 

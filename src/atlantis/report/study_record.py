@@ -10,16 +10,13 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from atlantis import artifacts
-from atlantis.config import BOOKKEEPING, checked
+from atlantis.config import BOOKKEEPING, as_before, checked
 from atlantis.errors import UserError
 from atlantis.names import REAL, protocol_named
 from atlantis.readout.files import rows_where
 from atlantis.report.record import read_facts, record_files, rounded, write_facts
 from atlantis.report.run_data import RunData
 from atlantis.settings import SEEDED, RunConfig, Settings
-
-LATER = {"order": "fair", "parts": None}
-"""Settings of a dataset that the first records do not have, and what those had."""
 
 DIGITS = 6
 """Significant ones of the numbers."""
@@ -139,11 +136,7 @@ def _without_seeds(config: RunConfig) -> dict[str, Any]:
     for key in (*SEEDED, "training.device", "training.compile", "training.precision", "probe.measures"):
         stage, _, name = key.partition(".")
         del settings[stage][name]
-    for key, default in LATER.items():
-        if settings["dataset"][key] == default:
-            del settings["dataset"][key]
-    settings["dataset"]["offset"] = settings["dataset"].pop("first_virtual")  # its name in the first records
-    return settings
+    return as_before(settings)
 
 
 def command(only: Sequence[str], seeds: Iterable[int], base: str | None = None, overrides: Sequence[str] = ()) -> str:
