@@ -47,6 +47,7 @@ def with_skills(run: RunData, **skills: tuple[float, float]) -> RunData:
         ((0.9, 0.1), (0.9, 0.15), "The map was erased."),
         ((0.9, 0.1), (0.9, 0.5), "The map was partly erased and partly moved."),
         ((0.9, 0.88), (0.9, 0.9), "The map has stayed where it was."),
+        ((0.0, -0.01), (0.0, 0.01), "No map has formed."),
         ((0.0, 0.0), (0.0, 0.8), "A map has formed."),
         ((0.0, -0.4), (0.0, 0.8), "A map has formed."),
     ],

@@ -83,6 +83,8 @@ def _verdict(frozen: Course, refit: Course) -> str:
     """What became of the map, in one plain sentence."""
     if refit.change > NO_CHANGE and refit.change > frozen.change:
         return "A map has formed."
+    if max(refit.first[0], refit.last[0]) < NO_CHANGE:
+        return "No map has formed."
     fall = -frozen.change
     if fall < NO_CHANGE:
         return "The map has stayed where it was."
