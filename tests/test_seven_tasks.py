@@ -26,7 +26,7 @@ from atlantis.settings import DatasetConfig, RunConfig
 from atlantis.tasks import Questions, Task, task_of
 from atlantis.tasks.checking import canonical_of
 from atlantis.tasks.score import score
-from atlantis.training import train
+from atlantis.training import loop, train
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
@@ -160,6 +160,40 @@ def test_one_model_learns_all_seven(tmp_path: Path) -> None:
     assert set(scores["task"]) == {task.name for task in seven()}
     assert (scores.groupby("task")["metric"].apply(set).map(lambda found: "own_exact" in found)).all()
     assert Vocabulary.load(folder / "checkpoints" / "final").version == 2
+
+
+@pytest.mark.parametrize("strategy", ["replay", "distill"])
+def test_whole_rows_are_learned_beside_old_ones_and_a_run_goes_on(
+    strategy: str, small_config: RunConfig, small_run: Path, tmp_path: Path
+) -> None:
+    data = small_config.model_dump() | {"evaluation": {"probe": False, "steps": [0, 2], "fractions": []}}
+    data |= {"output_root": str(tmp_path), "base": str(small_run / "checkpoints" / "final")}
+    data |= {"strategy": {"name": strategy}, "training": {"loss": "row", "warmup_steps": 0, "batch_size": 8}}
+    whole, cut = (
+        checked(RunConfig, data | {"name": name, "training": data["training"] | {"max_steps": 4}})
+        for name in ("whole", "cut")
+    )
+    train(whole)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("atlantis.training.loop.Steps.take", _stop_at(3))
+        with pytest.raises(RuntimeError):
+            train(cut)
+    train(cut, resume=True)
+    ends = [
+        tmp_path / "experiments" / name / "checkpoints" / "final" / "model.safetensors" for name in ("whole", "cut")
+    ]
+    assert ends[0].read_bytes() == ends[1].read_bytes()
+
+
+def _stop_at(last: int) -> Any:
+    take = loop.Steps.take
+
+    def until(self: loop.Steps, step: int, stop: int) -> list[float]:
+        if step == last:
+            raise RuntimeError("killed")
+        return take(self, step, stop)
+
+    return until
 
 
 class Scored(Task):

@@ -31,7 +31,7 @@ from atlantis.readout.layers import layer_table, positions_of
 from atlantis.readout.source import Source, open_source
 from atlantis.settings import ProbeConfig
 from atlantis.sphere import unit_vectors
-from atlantis.tasks import Form
+from atlantis.tasks import Form, Task
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
@@ -85,6 +85,27 @@ def test_a_folder_saved_by_transformers_reads_as_ours_does(
     readings = [probe_checkpoint(folder, world, CONFIG) for folder in (ours, theirs)]
     for protocol in ("degrees", "sphere"):
         pd.testing.assert_frame_equal(readings[0][protocol].dynamics, readings[1][protocol].dynamics, rtol=1e-3)
+
+
+class Padded(Task):
+    """Another task's prompts, with zeros before short ids."""
+
+    name, unit, penalty = "padded", "degrees", 180.0
+    form = Form("angle({city:04},{city:04},{city:04})={int:3}")
+
+
+def test_cities_may_be_named_in_the_prompts_of_another_task(world: World, tmp_path: Path) -> None:
+    ours = save_ours(tmp_path / "ours", world)
+    theirs = save_theirs(tmp_path / "theirs", ours, "qwen2")
+    mine, foreign = (open_source(folder, world, Padded()) for folder in (ours, theirs))
+    ids = np.array([37, 0])
+    states = mine.states(ids, ["0", "1"], 2)
+    np.testing.assert_allclose(states, foreign.states(ids, ["0", "1"], 2), rtol=1e-5, atol=1e-5)
+    prompt = mine.vocabulary.encode(["<bos>angle(c_0037,c_", "<bos>angle(c_0000,c_"])[0]
+    assert mine.model is not None
+    expected = mine.model.hidden_states(torch.as_tensor(prompt).long(), [0, 1])
+    np.testing.assert_allclose(states[:, :, 1], expected[1][:, -2:].detach(), rtol=1e-5, atol=1e-5)
+    assert not np.allclose(states, open_source(ours, world).states(ids, ["0", "1"], 2))
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "bloom"])

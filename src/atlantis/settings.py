@@ -229,7 +229,7 @@ class TokenizerConfig(Settings):
     """`characters`: the study's 44 symbols. `city`: these and one token per city."""
 
     kind: Literal["characters", "city"] = Field(default="characters", description="of the vocabulary")
-    version: Literal[1, 2] | None = Field(default=None, description="of symbols; 2: ; and A-Z too; null: as tasks need")
+    version: Literal[1, 2] | None = Field(default=None, description="of symbols: 2 has ; and A-Z too; null: as needed")
 
 
 class ModelConfig(Settings):

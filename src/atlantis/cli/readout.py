@@ -159,6 +159,7 @@ def probe(
       atlantis probe my_llama --world outputs/worlds/mine --layers 1,2 --out outputs/my_llama
     """
     from atlantis import show
+    from atlantis.config import is_run
     from atlantis.lookup import model_folder
     from atlantis.report.tables import run_table
 
@@ -167,7 +168,7 @@ def probe(
     given = {"--world": world, "--layers": layers, "--task": task, "--out": out}
     options = [name for name, value in given.items() if value is not None]
     is_model = (folder / "config.json").is_file()
-    if is_model or (folder.is_dir() and options and not (folder / "config.yaml").is_file()):
+    if is_model or (folder.is_dir() and options and not is_run(folder)):
         if measures is not None:
             raise UserError("--measures: is for a run; one model has nothing to be compared with")
         with _interruptible(str(folder)):

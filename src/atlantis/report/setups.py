@@ -89,7 +89,7 @@ def _settings_in(folders: Iterator[Path], digest: str | None) -> Iterator[dict[s
     """The settings that decide a base's weights, from each folder whose config has the recorded digest, if any has."""
     for folder in folders:
         with suppress(UserError, OSError):  # as of a folder that is not ours to read
-            if not (folder / trust.CONFIG).is_file():
+            if not configs.is_run(folder):
                 continue
             config = configs.load_of_run(folder)
             if digest in (None, trust.config_digest(config)):
