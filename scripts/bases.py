@@ -35,6 +35,12 @@ class Base:
         options = [record.base.name for record in self.records if record.base is not None and record.base.option]
         return f"`{options[0]}`" if options else f"that of seed {self.records[0].seed}"
 
+    @property
+    def seed(self) -> int:
+        """The seed that it was trained with: its run's, where that is known, or that of the run which made it."""
+        first = self.records[0]
+        return first.base.config.training.seed if first.base and first.base.config else first.seed
+
     def start(self, pick: Take) -> float | None:
         """A number of the base itself: at step 0 of the first of its records that was evaluated there."""
         return next(iter(present([at_start(record, pick) for record in self.records])), None)

@@ -42,6 +42,8 @@ CONDITIONS = {
 """What differs from the project's own base run, and where its records are. The last two were trained on a CPU."""
 EARLY = 196
 """The step of the cross run at which the study's map had already fallen."""
+RATE = 5e-5
+"""The study's learning rate."""
 
 
 class Records:
@@ -141,11 +143,22 @@ def places_table() -> str:
     return table(["base", "first, R²", "first, km", "second, R²", "second, km"], rows, "lrrrr")
 
 
+def rates() -> list[dict[str, str]]:
+    """What the short runs at several rates had at each step."""
+    with open(EXPERIMENT / "rates.csv", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def dip(what: str) -> str:
+    """The worst step of the short runs at the study's rate, or by how much an R2 is below that of step 0 there."""
+    entries = [entry for entry in rates() if float(entry["learning_rate"]) == RATE]
+    worst = max(entries, key=lambda entry: float(entry["mean_km"]))
+    return worst["step"] if what == "step" else f"{float(entries[0][what]) - float(worst[what]):.3f}"
+
+
 def rates_table() -> str:
     """The cross run from one base at other rates and in the other order: its worst step, and its last."""
-    rows = []
-    with open(EXPERIMENT / "rates.csv", encoding="utf-8") as file:
-        entries = list(csv.DictReader(file))
+    rows, entries = [], rates()
     for rate, order in dict.fromkeys((entry["learning_rate"], entry["order"]) for entry in entries):
         run = [entry for entry in entries if (entry["learning_rate"], entry["order"]) == (rate, order)]
         worst, last = max(run, key=lambda entry: float(entry["mean_km"])), run[-1]
@@ -200,6 +213,7 @@ def page(prose: str) -> str:
                 "cross": lambda: cross_table(records),
                 "places": places_table,
                 "rates": rates_table,
+                "dip": dip,
                 "study": study,
                 "order_adds": order_adds,
                 "worst": worst,

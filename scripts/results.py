@@ -73,12 +73,15 @@ INTRODUCTION = """# Our numbers beside the study's
 
 Generated from {n} records by `python -m scripts.results_page RECORDS... -o docs/results.md`; not edited by hand.
 The study's numbers are those of {source}, each of one seed. [The study](study.md) has the results in words.
-Why its map sank under cross pairs, and ours does not, is asked on [a page of its own](collapse.md).
+[Another page](collapse.md) asks why its map sank and ours does not.
 
 A number of ours is the mean over the seeds of its row. In parentheses is the 95 % interval of that mean over the seeds:
 Student's t, on a scale that keeps the number within its bounds ([how](statistics.md)). There is none for fewer than
 three seeds, or for a number that is the same for all of them. Nor is there one where a seed is at the bound, such as a
 readable share of 1.
+
+*cross*: pairs with at least one city of Atlantis; *inter*: with two; *mixed*: cross with a sixth of pairs of real cities;
+*bs64*: batches of 64, not 512. *world* in a kind of pair is a real city.
 
 *not run*: there is no record. *one base*: the seeds vary the data and their order, and share the model they start from.
 So their intervals say nothing about other bases."""
@@ -105,11 +108,12 @@ def _differences(groups: Sequence[Group]) -> list[str]:
     lines = [
         "Cities: a seeded GeoNames snapshot (population of at least 100,000, thinned at 8 km), not the study's list. "
         "So the ids mean other cities.",
-        "Which city of a pair comes first is a fair coin. In the study it was always the one with the smaller id.",
+        "Which city of a pair comes first is a fair coin. In the study it was the one with the smaller id, but for pairs "
+        "of a real and an invented city, where a coin decided.",
         f"Task errors are over fixed held-out pairs{sizes}, unreadable answers included. The study drew 64 new ones "
         "each time and dropped unreadable answers.",
-        "Virtual cities are probed by their own ids and reported apart. The study pooled them with real ones, and very "
-        "probably probed other ids.",
+        "Virtual cities are probed by their own ids and reported apart. The study probably pooled them with real ones, "
+        "and probed other ids.",
         "Seeds: a seed changes the pairs drawn (held-out ones too), the initial weights and the order of batches. It "
         "changes neither the world nor the cities that the probe is fitted on. The study had one seed.",
     ]
@@ -121,8 +125,11 @@ def _differences(groups: Sequence[Group]) -> list[str]:
     precisions = {group.first.device["precision"] for group in made}
     if precisions:
         lines.append(f"Precision: {', '.join(sorted(precisions))} (see the commands); the study's is not known here.")
-    lines += [f"{group.label} [{group.number}]: {text}" for group in made for text in _own_differences(group)]
-    return lines
+    by_own: dict[str, list[str]] = {}
+    for group in made:
+        for text in _own_differences(group):
+            by_own.setdefault(text, []).append(f"[{group.number}]")
+    return lines + [f"Commands {', '.join(numbers)}: {text}" for text, numbers in by_own.items()]
 
 
 def _own_differences(group: Group) -> list[str]:
@@ -140,6 +147,6 @@ def _own_differences(group: Group) -> list[str]:
         lines.append("each seed starts from its own base run, trained plainly from scratch.")
     else:
         lines.append("trained plainly, from scratch.")
-    if first.steps < first.full_steps:
+    if group.shortened:
         lines.append(f"{first.steps:,} of {first.full_steps:,} steps; the learning rate's schedule ends there.")
     return lines

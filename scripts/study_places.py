@@ -3,7 +3,7 @@
 A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`, `inter_bs64`, ...). A line with
 `{{optional}}` is left out while no record fills one of its places.
 
-    {{bases|RUN}}                   how many bases have the run: "n = 4 bases"
+    {{bases|RUN}}                   how many bases have the run, and how many seeds these: "n = 4 bases of 3 seeds"
     {{steps|RUN}}                   how many steps the whole run has
     {{start}}                       the map's error where the fine-tunes start, km: mean over bases and interval
     {{added|RUN}}                   what the run adds to it
@@ -11,6 +11,7 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{equal|RUN|RUN}}               the same after as many steps as the shorter run has
     {{draws|RUN|RUN}}               the same over the draws from the given base, of runs of equal length, and n
     {{r2|RUN|STEP}}                 longitude's and latitude's R2 over the draws from the given base, at a step
+    {{r2_draws|RUN}}                how many draws that is
     {{study|RUN|STEP}}              the reference study's
     {{study_row|RUN|STEP}}          the same and its error in km, as the cells of a table
     {{answers|RUN|SLICE|start}}     the answers' error in km over bases, at the start or the `end`
@@ -19,8 +20,9 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{one|FILE|start}}              the map's error of one record below experiments/, at the start or the `end`
     {{bench|SCENARIO/METHOD|km_end}}    a number of the benchmark in km, also `task SLICE`: mean over its seeds
     {{demo|PATH|FORMAT}}            a number of the demo's record
-    {{stitched|LOWER|CUT|BETWEEN}}  error in km of joined models; {{moved|BASE|CUT|TOKENS|CHANGE}}, {{place}}: how far
-                                    answers go when states are changed. All three as docs/mechanism.md has them
+    {{stitched|LOWER|CUT|BETWEEN}}  error in km of joined models, as docs/mechanism.md has it, and of the fine-tuned
+                                    ones {{tuned_alone}}, over {{tunings}} fine-tunings
+    {{best}}, {{place}}             how far answers go when states are changed, over {{probed_bases}} bases; as there
     {{scored|METHOD|QUANTITY}}      a score of a method in A1 of the second protocol, or CASE/METHOD: mean and interval
     {{scored_less|METHOD|METHOD|QUANTITY}}    the first less the second, seed by seed
     {{scored_seeds}}                how many seeds that has
@@ -43,7 +45,7 @@ from checks.pages import figure
 from scripts import bases
 from scripts.bases import bases_of
 from scripts.groups import MAP_KM, Group, groups_of, mean_and_interval, number, on_map, on_task, pairs_of
-from scripts.mechanism_page import Numbers
+from scripts.mechanism_page import SEEDS, Numbers
 from scripts.method_numbers import SCORED, Methods
 from scripts.places import PLACE, fill
 from scripts.study_numbers import BASE_MAPS, TUNED_MAPS, StudyMap
@@ -86,8 +88,10 @@ class _Places:
                 "less": self.less, "equal": self.equal, "draws": self.draws, "r2": self.r2, "study": self.study,
                 "answers": self.answers, "virtual": self.virtual, "virtual_draws": self.virtual_draws,
                 "one": self.one, "bench": self.bench, "study_row": self.study_row, "demo": self.demo,
-                "stitched": self.stitched, "moved": self.moved, "place": self.place, "scored": self._scored.value,
-                "scored_less": self._scored.less,
+                "stitched": self._mechanism.stitch, "best": self._mechanism.best, "place": self._mechanism.place,
+                "tuned_alone": lambda: self._mechanism.part("all", "alone"), "tunings": lambda: str(len(SEEDS)),
+                "probed_bases": lambda: str(self._mechanism.n_bases), "r2_draws": self.r2_draws,
+                "scored": self._scored.value, "scored_less": self._scored.less,
                 "scored_seeds": lambda: self._scored.seeds,
             },
         )  # fmt: skip
@@ -100,18 +104,10 @@ class _Places:
     def _scored(self) -> Methods:
         return Methods(SCORED)
 
-    def stitched(self, lower: str, cut: str, between: str) -> str:
-        return self._mechanism.stitch(lower, cut, between)
-
-    def moved(self, base: str, cut: str, tokens: str, change: str) -> str:
-        return self._mechanism.one(base, cut, tokens, change)
-
-    def place(self) -> str:
-        return self._mechanism.place()
-
     def n_bases(self, run: str) -> str:
-        n = sum(run in base.runs for base in self.bases)
-        return f"n = {n} bases" if n else ""
+        seeds = [base.seed for base in self.bases if run in base.runs]
+        distinct = f" of {len(set(seeds))} seeds" if len(set(seeds)) < len(seeds) else ""
+        return f"n = {len(seeds)} bases{distinct}" if seeds else ""
 
     def steps(self, run: str) -> str:
         whole = [group for group in self.groups if group.run == run and not group.shortened]
@@ -143,14 +139,20 @@ class _Places:
         return f"{text} km (n = {len(equal)} draws from one base)" if text else ""
 
     def r2(self, run: str, step: str) -> str:
-        group = max(self._given(run), key=lambda group: len(group.records), default=None)
+        group = self._most_drawn(run)
         if group is None:
             return ""
         both = [group.over_seeds(int(step), on_map("degrees", REAL, key), 3) for key in ("lon_r2", "lat_r2")]
         return " and ".join(both)
 
-    def _given(self, run: str) -> list[Group]:
-        return [group for group in self.groups if group.run == run and group.given and not group.shortened]
+    def r2_draws(self, run: str) -> str:
+        group = self._most_drawn(run)
+        return str(len(group.records)) if group else ""
+
+    def _most_drawn(self, run: str) -> Group | None:
+        """The whole fine-tunes from a given base, of the setup with the most draws."""
+        of_run = [group for group in self.groups if group.run == run and group.given and not group.shortened]
+        return max(of_run, key=lambda group: len(group.records), default=None)
 
     def study(self, run: str, step: str) -> str:
         row = _reported(run, step)

@@ -23,10 +23,10 @@ PAGE = ROOT / "docs" / "performance.md"
 
 WAYS = {
     "peer": "the peer: rows padded to the context, logits everywhere",
-    "neither": "ours, with neither idea",
+    "neither": "ours, without the three ideas",
     "shared prefix": "with the shared prefix",
     "last block where asked": "with the last block where asked",
-    "both": "with both: what our engine does on a GPU",
+    "both": "with these two: what our engine does on a GPU",
     "tree": "as a tree, and the last block where asked: what our engine does on a CPU",
 }
 RIVALS = {

@@ -96,9 +96,4 @@ def what_to_use(board: Board) -> str:
     header = ["you have", "best so far", "volume", "volume, less naive's", "old answers", "learned (mean)"]
     header += ["time, x naive", "old pairs to store", "compared with", "of these not told apart from it"]
     header.append("another is first")
-    intro = (
-        "**What to use**, by the volume, of the methods that have every seed and do not keep all old pairs. A row is "
-        "left out if it allows no more methods than the row before. The last column says which other method is first "
-        "without a score, without a seed, or with half of the penalty for an answer that cannot be read."
-    )
-    return f"{intro}\n\n{table(header, rows)}"
+    return f"**What to use**\n\n{table(header, rows)}"

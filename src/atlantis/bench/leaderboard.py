@@ -48,7 +48,10 @@ equal, or where one is at the quantity's bound. An interval of a difference that
 does it show that there is none.
 
 **What to use.** For each thing that you may have beside the model and the new pairs, the method with the largest mean
-volume. The best of several is partly so by luck: what these seeds do not tell from it stands beside it.
+volume, of those that have every seed and do not keep all old pairs. Each row allows more methods than the row before.
+The best of several is partly so by luck: what these seeds do not tell from it stands beside it. The last column names
+the method that would come first if one score or one seed were left out, or if an answer that cannot be read cost half
+as much.
 
 **The table of scores.** The four scores, from 0 to 1.
 
