@@ -278,7 +278,7 @@ def test_a_shortened_run_is_said_and_does_not_stand_for_the_whole() -> None:
     assert cells(text, title, "cross, given base, shortened", "200")[7:9] == ["0.831", "0.844"]  # the study's step 196
     assert cells(text, title, "cross", "1,960")[2] == "not run"
     differences = section(text, "What differs from the study")
-    assert "cross, given base, shortened [2]: 200 of 1,960 steps" in differences
+    assert "Commands [2]: 200 of 1,960 steps" in differences
     assert "`pretrained/dist_100k_1M_20epochs` (a warm start: not trained from scratch)" in differences
     assert "Precision: fp32" in differences and "CPU, 2 threads, fp32" in section(text, "Commands")
     assert "--seeds 42 --only cross --base shipped training.max_steps=200" in section(text, "Commands")

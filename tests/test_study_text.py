@@ -29,18 +29,18 @@ def test_readme_and_page_have_the_text_of_the_committed_records() -> None:
 
 def test_each_finding_has_a_number_an_interval_and_a_link() -> None:
     findings = re.split(r"\n\n(?=\*\*)", study_text.text(study_text.BRIEF).strip())
-    assert len(findings) == 3
+    assert len(findings) == 5
     for finding in findings:
         assert finding.startswith("**") and "](docs/" in finding
         interval = r"-?[\d,.]+\s\(-?[\d,.]+\sto\s[\d,.]+\)"
-        assert re.search(rf"{interval}\skm", finding) or ("errors in km" in finding and re.search(interval, finding))
+        assert re.search(rf"{interval}\skm", finding) or (re.search("errors in km|R²", finding) and re.search(interval, finding))
 
 
 def test_no_figure_is_typed_by_hand() -> None:
     """What is left of the prose without its places has numbers of the design alone."""
     prose = "".join(path.read_text(encoding="utf-8") for path in (study_text.PROSE, study_text.BRIEF))
     prose = re.sub(r"\{\{[^{}]*\}\}|\]\([^)]*\)|`[^`]+`|```.*?```", "", prose, flags=re.DOTALL)
-    allowed = {"95", "196", "1,960", "64", "512", "2.4", "4", "100", "100,000", "8", "10", "2025", "2602.00533"}
+    allowed = {"95", "196", "200", "1,960", "64", "512", "2.4", "4", "100", "100,000", "8", "10", "2025", "2602.00533"}
     assert set(re.findall(r"[\d][\d.,]*\d|\d", prose)) <= allowed
 
 
@@ -50,12 +50,16 @@ def test_figures_are_those_of_the_records() -> None:
     km = {id(r): [row.degrees["real"].mean_km for row in r.evaluations] for r in records if r.run != "base"}
     for run in ("cross", "inter", "inter_bs64", "mixed"):
         by_base: dict[str, list[float]] = {}
+        seeds: dict[str, int] = {}
         for record in records:
             if record.run == run and record.base is not None and record.steps == record.full_steps:
                 by_base.setdefault(record.base.weights, []).append(km[id(record)][-1] - km[id(record)][0])
+                assert record.base.config is not None
+                seeds[record.base.weights] = record.base.config.training.seed
         mean = np.mean([np.mean(values) for values in by_base.values()])
         assert filled(f"{{{{added|{run}}}}}", records, [], Path()).startswith(f"{mean:,.0f} (")
-        assert filled(f"{{{{bases|{run}}}}}", records, [], Path()) == f"n = {len(by_base)} bases"
+        assert filled(f"{{{{bases|{run}}}}}", records, [], Path()) == f"n = {len(by_base)} bases of 3 seeds"
+        assert len(by_base) == 4 and len(set(seeds.values())) == 3, "seed 42 twice: on a CPU and on a GPU"
     assert filled("{{study|cross|196}}", [], [], Path()) == "0.831 and 0.844"
     assert filled("{{study_row|cross|1960}}", [], [], Path()) == "0.824 | 0.831 | 2,230 km"
 
