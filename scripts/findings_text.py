@@ -237,6 +237,11 @@ class _Page:
 
     # --- tables and lists
 
+    def _board(self, title: str) -> Board | None:
+        if title not in self.boards:
+            self.missing.append(f"{title}: {self._command(title.partition(',')[0])}")
+        return self.boards.get(title)
+
     def _of(self, scenario: str) -> list[Board]:
         of_scenario = [board for board in self.boards.values() if board.scenario == scenario]
         if not of_scenario:
@@ -323,7 +328,7 @@ class _Page:
         """What to use in several cases, and what makes another method first."""
         rows = []
         for title in map(str.strip, titles.split(";")):
-            for item in advise(self.boards[title]) if title in self.boards else ():
+            for item in advise(board) if (board := self._board(title)) else ():
                 equals = ", ".join(f"`{method}`" for method in item.equals) or "none"
                 rows.append([title, item.permission, f"`{item.best.method}`", equals, item.in_words])
         header = ["case", "you have", "largest volume", "not told apart from it", "what makes another method first"]
@@ -331,18 +336,21 @@ class _Page:
 
     def power(self, title: str) -> str:
         """The least mean difference of volume from plain fine-tuning whose interval leaves 0 out, by method."""
-        least = least_differences(self.boards[title], REFERENCES[0]) if title in self.boards else {}
+        board = self._board(title)
+        least = least_differences(board, REFERENCES[0]) if board else {}
         return ", ".join(f"`{method}` {size:.3f}" for method, size in least.items()) or NOT_RUN
 
     def unbeaten(self, title: str) -> str:
-        return ", ".join(f"`{method}`" for method in self.boards[title].front()) if title in self.boards else NOT_RUN
+        board = self._board(title)
+        return ", ".join(f"`{method}`" for method in board.front()) if board else NOT_RUN
 
     def tuned(self, title: str) -> str:
-        standings = self.boards[title].standings if title in self.boards else ()
+        board = self._board(title)
+        standings = board.standings if board else ()
         return ", ".join(sorted(f"`{s.method}`" for s in standings if s.records[0].trials)) or NOT_RUN
 
     def noise(self, title: str, methods: str) -> str:
-        board = self.boards.get(title)
+        board = self._board(title)
         largest = {method: largest_share(board, method) if board else "" for method in methods.split(",")}
         return ", ".join(f"`{method}` {share}" for method, share in largest.items() if share) or NOT_RUN
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from atlantis.artifacts import write_text
 from atlantis.bench import page, read_records, web_page, write_pictures
 from atlantis.cli.pages import page_parser, write_page
+from atlantis.errors import UserError
 
 
 def main() -> None:
@@ -22,13 +23,16 @@ def main() -> None:
     parser.add_argument("--web", type=Path, metavar="FILE", help="also write the page to sort and filter, as HTML")
     options = parser.parse_args()
     pictures = None if options.out is None else "images"
-    write_page(
-        options,
-        lambda: page(read_records(options.records), pictures),
-        lambda folder: write_pictures(read_records(options.records), folder),
-    )
-    if options.web is not None:
-        write_text(options.web, web_page(read_records(options.records)))
+
+    def whole() -> str:
+        records = read_records(options.records)
+        if options.web is not None:
+            if options.web.suffix != ".html":
+                raise UserError(f"{options.web}: is no name of an HTML file; give one that ends in .html")
+            write_text(options.web, web_page(records))
+        return page(records, pictures)
+
+    write_page(options, whole, lambda folder: write_pictures(read_records(options.records), folder))
 
 
 if __name__ == "__main__":

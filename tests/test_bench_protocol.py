@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
-from tracked import tracked
+from tracked import ROOT, tracked
 
 from atlantis import bench
 from atlantis.bench import protocol
@@ -619,6 +621,13 @@ def test_the_web_page_asks_for_nothing_and_refuses_the_first_protocol(tmp_path: 
     first = BenchRecord.model_validate(planted("naive", 1).model_dump() | {"protocol": 1, "scores": scores})
     with pytest.raises(UserError, match="first protocol"):
         bench.web_page([first])
+    (tmp_path / "records").mkdir()
+    (tmp_path / "records" / first.file_name).write_text(first.model_dump_json())
+    for web, said in (("x.html", "first protocol"), (".", "no name of an HTML file")):
+        script = [sys.executable, str(ROOT / "scripts" / "leaderboard.py"), "records", "-o", "x.md", "--web", web]
+        done = subprocess.run(script, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 2 and said in done.stderr and "Traceback" not in done.stderr
+        assert not (tmp_path / "x.md").exists()
 
 
 # --- resuming

@@ -212,6 +212,11 @@ def test_what_has_no_record_is_said_with_its_command() -> None:
         ("{{budgets|volume}}", "A2"),
         ("{{figure|A4+A6|caption}}", "A6"),
         ("{{mean|A0/naive|forgetting}}", "A0/naive"),
+        ("{{firm|A4}}", "A4"),
+        ("{{power|A4}}", "A4"),
+        ("{{unbeaten|A5, batch 512}}", "A5"),
+        ("{{tuned|A4}}", "A4"),
+        ("{{noise|A4|replay}}", "A4"),
     ):
         text, missing = findings(f"Before.\n\nHere {place}, and more.\n\nAfter.", records)
         assert re.fullmatch(r"Before\.\n\n\*not run\*: `[^\n]*`\n\nAfter\.", text) and f"--only {command}`" in text, (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import sys
 from fractions import Fraction
 from importlib.util import find_spec
@@ -624,6 +625,14 @@ def test_online_ewc_adds_what_the_bases_run_knew(fine: RunConfig, naive: object)
         torch.testing.assert_close(importance, alone[name] + 0.5 * earlier[f"strategy.0.{name}"])
 
 
+def test_online_ewc_does_not_forget_in_silence(fine: RunConfig) -> None:
+    """The base's run had it, and its memory is gone: it is not EWC instead."""
+    one = train(with_strategy(fine, "fine_online_gone", asked("online_ewc")))
+    shutil.rmtree(one / "state")
+    with pytest.raises(UserError, match="whose memory of it is not there"):
+        Bench(fine.model_copy(update={"base": "fine_online_gone"}), asked("online_ewc"))
+
+
 # the base's answers
 
 
@@ -787,6 +796,16 @@ def test_agem_removes_what_goes_against_the_old_gradient(project: str, fine: Run
     assert abs(product) < 1e-3 * square
 
 
+def test_gpm_protects_old_cities_that_no_prompt_names(fine_city: RunConfig) -> None:
+    bench = Bench(fine_city, asked("gpm", rows=2))
+    before = bench.model.embedding.weight.detach().clone()
+    for step in range(2):
+        bench.step(step)
+    moved = (bench.model.embedding.weight.detach() != before).any(dim=1)
+    first, context = bench.inputs.vocabulary.first_city, bench.strategy.context
+    assert not moved[first + torch.as_tensor(context.old_ids)].any() and moved.any()
+
+
 def test_gpms_step_is_orthogonal_to_old_inputs(fine: RunConfig) -> None:
     x = torch.randn(50, 2) @ torch.randn(2, 6)  # inputs in a plane
     plane = basis(x.T @ x, 0.999999)
@@ -849,6 +868,14 @@ def test_a_city_that_moves_is_new_for_integration(fine: RunConfig, naive: object
     assert list(bench.strategy.context.old_ids) == list(range(38))
     assert list(bench.strategy.new_ids) == list(range(30, 38)) and list(bench.strategy.old_ids) == list(range(30))
     assert bench.strategy.penalty().item() > 0
+
+
+def test_old_prompts_do_not_name_a_city_that_moves(fine: RunConfig, naive: object) -> None:
+    """Of a city that is taught anew the base would tell its former place."""
+    again = fine.model_copy(update={"base": "fine_naive"})
+    context = Bench(again, asked("distill")).strategy.context
+    assert list(context.old_ids) == list(range(38))
+    assert set(np.unique(old_prompts(context, 500, 1).cities)) == set(range(30))
 
 
 # new rows
@@ -972,6 +999,13 @@ def test_strategies_compose(fine: RunConfig) -> None:
     both.step(0)
     assert both.engine.penalty > 0
     assert not any(name.startswith("blocks.0.") for name in both.engine.trained)
+
+
+def test_a_penalty_on_what_is_frozen_is_refused(fine: RunConfig) -> None:
+    n_blocks = len(Bench(fine, asked("l2sp")).model.blocks)
+    bench = Bench(fine, asked("freeze", bottom=n_blocks), asked("fixed_mean"))
+    with pytest.raises(UserError, match="fixed_mean holds nothing that is trained here"):
+        bench.step(0)
 
 
 def test_freezing_keeps_what_it_says(fine: RunConfig, naive: object, small_run: Path) -> None:

@@ -33,7 +33,9 @@ def test_each_finding_has_a_number_an_interval_and_a_link() -> None:
     for finding in findings:
         assert finding.startswith("**") and "](docs/" in finding
         interval = r"-?[\d,.]+\s\(-?[\d,.]+\sto\s[\d,.]+\)"
-        assert re.search(rf"{interval}\skm", finding) or (re.search("errors in km|R²", finding) and re.search(interval, finding))
+        assert re.search(rf"{interval}\skm", finding) or (
+            re.search("errors in km|R²", finding) and re.search(interval, finding)
+        )
 
 
 def test_no_figure_is_typed_by_hand() -> None:

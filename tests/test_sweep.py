@@ -360,6 +360,19 @@ def test_failures_stop_no_other_and_are_named(folder: Path, capfd: Any) -> None:
     assert json.loads((other / "run.json").read_text())["steps"] == 4
 
 
+@pytest.mark.usefixtures("warm")
+@pytest.mark.slow
+def test_a_mistake_of_one_run_is_not_that_of_others_with_the_same_data(folder: Path, capfd: Any) -> None:
+    text = "extends: tiny.yaml\ngrid: {training.precision: [fp16, fp32]}\ntraining: {max_steps: 2, device: cpu}\n"
+    root = folder / "precisions"
+    file = write(folder, text, "precisions.yaml")
+    assert cli.main(["sweep", str(file), f"output_root={root}"]) == 1
+    record = json.loads((root / "sweeps" / "precisions" / "sweep.json").read_text())
+    assert {run["factors"]["training.precision"]: run["state"] for run in record["runs"]} == {
+        "fp16": "failed", "fp32": "done",
+    }  # fmt: skip
+
+
 def of_a_base(folder: Path, root: Path) -> sweep.Sweep:
     """A sweep of one run that starts from a base that is not there yet."""
     text = f"extends: tiny.yaml\nbase: ground\nbase_config: tiny.yaml\nseeds: [1]\noutput_root: {root}\n"
@@ -591,6 +604,7 @@ def test_measures_have_probes_and_the_map_where_they_are(small_run: Path, tmp_pa
         truth["mean_km"], truth["mean_km_low"], truth["mean_km_high"], truth["n"], "3+4",
     )  # fmt: skip
     assert not table.duplicated(["source", "step", "layer", "group", "metric"]).any()
+    assert table["value"].notna().any() and not table[table["source"].isin(["frozen", "shifted"])]["value"].isna().any()
     for probe in run.probes.values():
         one_by_one = [probe.group(name).reset_index() for name in probe.dynamics["group"].unique()]
         assert len(one_by_one) > 2

@@ -61,7 +61,8 @@ as much.
   km* has their error before and after: an error that grows from 50 to 400 km still has most of the skill.
 - *Learned*: 1 - error / error of the best constant answer, for each kind of new pairs. 0 is no better than always
   answering the median, and below 0 is worse. The score *acquisition* is the mean of the kinds, at least 0.
-- *Integration*: how well a probe of real cities places the new ones.
+- *Integration*: how well a probe of real cities places the new ones. In A4 and *one alone, as many* (A3) it is measured
+  otherwise, and lower: [why](benchmark.md#scores).
 - *Task* and *former*, where cities have moved (A6): the error of answers about them in km, counted from where they are
   now and from where they were before.
 - *Volume*: the product of map, answers, acquisition and integration. By it strengths were chosen, on another ocean.

@@ -9,8 +9,9 @@ All are cut to [0, 1], acquisition after the mean. P is the error in km of a pro
 held out from it. S is the skill of the answers to held-out pairs of real cities, 1 - error / error of the best
 constant answer. N is the mean error in km on held-out new pairs, N_constant that of the best answer that does not look
 at the question: the median distance of the training pairs of that kind. The ratio is `integration_ratio` of
-docs/metrics.md; for scattered cities, which have no islands to be compared with, the error of a probe that never saw
-them over its error on real cities. docs/benchmark.md gives the reasons.
+docs/metrics.md. Scattered cities, and 500 cities in one region, have no islands to be compared with: there it is the
+error of a probe that never saw them over its error on real cities, a stricter measure. docs/benchmark.md gives the
+reasons.
 
 The first protocol had three scores (`FirstScores`), which its records keep.
 """

@@ -87,6 +87,8 @@ class GradientProjectionMemory(Strategy):
         self.memory = {name: basis(matrix, settings.energy).float() for name, matrix in gram.items()}
         used = torch.zeros(context.model.embedding.num_embeddings, dtype=torch.bool, device=context.device)
         used[tokens[read]] = True
+        if context.vocabulary.kind == "city":  # the prompts name only some of the old cities
+            used[context.vocabulary.first_city + torch.as_tensor(context.old_ids, device=context.device)] = True
         self.memory["used tokens"] = used
 
     def _project(self, name: str, change: Tensor) -> Tensor:

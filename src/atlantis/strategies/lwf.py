@@ -2,7 +2,7 @@
 
     loss = cross-entropy + weight * T^2 * KL(softmax(base / T) || softmax(model / T)),  both at the batch's targets
 
-Needs neither old data nor old prompts. Beside `replay` or `der` the old rows of a batch are held too. Cost: a forward
+Needs neither old data nor old prompts. Beside `replay` the old rows of a batch are held too; those of `der` are in its penalty, and are not. Cost: a forward
 pass of the base per step; the model's own pass is shared with the task's loss.
 
 Two things differ from the paper. Its networks have an output head for each task, and the distillation holds the *old*

@@ -2,7 +2,7 @@
 
     penalty = weight / 2 * sum_i F*_i * (theta_i - base_i)^2,   F* = F(base) + decay * F* of the run that made the base
 
-The earlier F* is read from the state of the base's run, if that run had this strategy; else this is EWC. Cost: as EWC.
+The earlier F* is read from the state of the base's run. If that run had no such strategy, this is EWC. Cost: as EWC.
 Defaults: as EWC; decay 0.95 forgets half of a run's Fisher in 14 runs (the paper tunes it below 1).
 """
 

@@ -161,7 +161,7 @@ def _take_stock(sweep: Sweep, outcomes: Mapping[str, Outcome], note: Callable[[O
     from atlantis.training.inputs import changed_cities
     from atlantis.training.run import RunFolder
 
-    built: dict[str, str] = {}
+    built: set[str] = set()
     compared: set[str] = set()
     for run in sweep.runs:
         if run.name in outcomes:
@@ -185,11 +185,9 @@ def _take_stock(sweep: Sweep, outcomes: Mapping[str, Outcome], note: Callable[[O
         if inputs not in built:
             try:
                 build_inputs(run.config)
-                built[inputs] = ""
-            except UserError as error:
-                built[inputs] = str(error)
-        if built[inputs]:
-            note(Outcome(run.name, "failed", built[inputs]))
+                built.add(inputs)
+            except UserError as error:  # it may be this run's alone, such as a precision that its device has not
+                note(Outcome(run.name, "failed", str(error)))
 
 
 def _inputs_digest(config: RunConfig) -> str:

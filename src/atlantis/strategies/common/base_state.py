@@ -9,6 +9,7 @@ from torch import Tensor
 
 from atlantis import artifacts
 from atlantis import config as configs
+from atlantis.errors import UserError
 from atlantis.reading import by_step
 from atlantis.strategies.common.context import Context
 
@@ -23,13 +24,23 @@ def base_state(context: Context) -> dict[str, Tensor]:
 
 
 def strategy_memory(context: Context, name: str) -> dict[str, Tensor]:
-    """The memory of the strategy `name` in the base's run; empty if it had none."""
+    """The memory of the strategy `name` in the base's run; empty if that run had no such strategy.
+
+    Raises UserError where it had one, and what it remembered is not there any more.
+    """
     if not configs.is_run(_run(context)):
         return {}
     for i, settings in enumerate(configs.load_of_run(_run(context)).strategies):
         if settings.name == name:
             prefix = f"strategy.{i}."
-            return {key.removeprefix(prefix): t for key, t in base_state(context).items() if key.startswith(prefix)}
+            state = base_state(context)
+            found = {key.removeprefix(prefix): t for key, t in state.items() if key.startswith(prefix)}
+            if not found:
+                raise UserError(
+                    f"strategy: {name} goes on from the base's run {_run(context)}, whose memory of it is not there: "
+                    "start from its checkpoints/final and keep its state/, or take ewc"
+                )
+            return found
     return {}
 
 

@@ -105,6 +105,8 @@ class Composed:
         total = 0.0
         for part in self.parts:
             if (term := part.penalty()) is not None:
+                if not term.requires_grad:
+                    raise UserError(f"strategy: {part.settings.name} holds nothing that is trained here; freeze less")
                 term.backward()
                 total += term.item()
         return total

@@ -32,23 +32,28 @@ def old_buffer(context: Context, size: int | None, seed: int) -> Questions:
 
 
 def old_prompts(context: Context, n: int, seed: int) -> Questions:
-    """n questions about different old cities at random, of the base's first task; their answers are not told (0)."""
+    """n questions about different old cities at random, of the base's first task; their answers are not told (0).
+
+    A virtual city that the run asks about anew is not old: it may have moved, and the base would answer for its former
+    place.
+    """
     task = probed_task(context.checkpoint)
-    if task.form.seats != 2:
-        return _other_prompts(context, task, n, np.random.Generator(np.random.PCG64([seed, 3])))
+    named = np.unique(context.new_questions.cities)
+    ids = np.setdiff1d(context.old_ids, named[named >= context.world.n_real]).astype(np.int32)
     rng = np.random.Generator(np.random.PCG64([seed, 3]))
-    first = rng.integers(len(context.old_ids), size=n)
+    if task.form.seats != 2:
+        return _other_prompts(ids, task, n, rng)
+    first = rng.integers(len(ids), size=n)
     # A shift that is not 0: never the same city, and no draw has to be repeated.
-    second = (first + rng.integers(1, len(context.old_ids), size=n)) % len(context.old_ids)
-    ids = context.old_ids.astype(np.int32)
+    second = (first + rng.integers(1, len(ids), size=n)) % len(ids)
     return Questions.of(task, np.stack([ids[first], ids[second]], axis=1), np.zeros(n, np.int32))
 
 
-def _other_prompts(context: Context, task: Task, n: int, rng: np.random.Generator) -> Questions:
+def _other_prompts(ids: np.ndarray, task: Task, n: int, rng: np.random.Generator) -> Questions:
     """`old_prompts` of a task that does not ask about pairs."""
     cities = np.full((n, task.form.seats), ABSENT)
     for row, size in zip(cities, rng.integers(task.form.least_cities, task.form.seats + 1, size=n), strict=True):
-        row[task.form.seated(size)] = rng.choice(context.old_ids, size=size, replace=False)
+        row[task.form.seated(size)] = rng.choice(ids, size=size, replace=False)
     return Questions.of(task, cities, np.zeros(n, np.int32))
 
 
