@@ -80,8 +80,8 @@ Student's t, on a scale that keeps the number within its bounds ([how](statistic
 three seeds, or for a number that is the same for all of them. Nor is there one where a seed is at the bound, such as a
 readable share of 1.
 
-*cross*: pairs with at least one city of Atlantis; *inter*: with two; *mixed*: cross with a sixth of pairs of real cities;
-*bs64*: batches of 64, not 512. *world* in a kind of pair is a real city.
+*cross*: pairs with at least one city of Atlantis; *inter*: with two; *mixed*: cross with a sixth of pairs of real
+cities; *bs64*: batches of 64, not 512. *world* in a kind of pair is a real city.
 
 *not run*: there is no record. *one base*: the seeds vary the data and their order, and share the model they start from.
 So their intervals say nothing about other bases."""
@@ -108,8 +108,8 @@ def _differences(groups: Sequence[Group]) -> list[str]:
     lines = [
         "Cities: a seeded GeoNames snapshot (population of at least 100,000, thinned at 8 km), not the study's list. "
         "So the ids mean other cities.",
-        "Which city of a pair comes first is a fair coin. In the study it was the one with the smaller id, but for pairs "
-        "of a real and an invented city, where a coin decided.",
+        "Which city of a pair comes first is a fair coin. In the study it was the one with the smaller id, but for "
+        "pairs of a real and an invented city, where a coin decided.",
         f"Task errors are over fixed held-out pairs{sizes}, unreadable answers included. The study drew 64 new ones "
         "each time and dropped unreadable answers.",
         "Virtual cities are probed by their own ids and reported apart. The study probably pooled them with real ones, "

@@ -3,10 +3,10 @@
     penalty = weight / 2 * ||theta - base||^2
 
 All weights are held, norms, biases and embedding among them. With the city vocabulary the rows of new cities are held
-too, at the random numbers they begin with; the paper pulls what the base lacks to zero. In the paper the penalty takes the place of weight decay,
-under SGD. Here AdamW's decay stays on beside it, and the penalty's gradient is rescaled as all gradients are:
-`common/anchor.py` says what that means. So the weight is not the paper's alpha, and 0.1 (the paper searches 1e-3 to 1)
-is a place to start tuning from.
+too, at the random numbers that they begin with; the paper pulls what the base lacks to zero. In the paper the penalty
+takes the place of weight decay, under SGD. Here AdamW's decay stays on beside it, and the penalty's gradient is
+rescaled as all gradients are: `common/anchor.py` says what that means. So the weight is not the paper's alpha, and 0.1
+(the paper searches 1e-3 to 1) is a place to start tuning from.
 
 Cost: one pass over the weights per step, and a copy of the base.
 """

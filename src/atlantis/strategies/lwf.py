@@ -2,8 +2,8 @@
 
     loss = cross-entropy + weight * T^2 * KL(softmax(base / T) || softmax(model / T)),  both at the batch's targets
 
-Needs neither old data nor old prompts. Beside `replay` the old rows of a batch are held too; those of `der` are in its penalty, and are not. Cost: a forward
-pass of the base per step; the model's own pass is shared with the task's loss.
+Needs neither old data nor old prompts. Beside `replay` the old rows of a batch are held too; those of `der`, which are
+in its penalty, are not. Cost: a forward pass of the base per step; the model's own pass is shared with the task's loss.
 
 Two things differ from the paper. Its networks have an output head for each task, and the distillation holds the *old*
 heads on the new inputs; the new head is free to learn. Here there is one head, and the distillation holds the very
