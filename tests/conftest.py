@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the processors; before PyTorch is imported
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pytest
 from jaxtyping import config as jaxtyping_config
 from jaxtyping import install_import_hook
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 # comes before the modules are imported. torch.compile cannot see through the checks: see `unchecked`.
 shapes.check_first_calls()
 install_import_hook(["atlantis.model", "atlantis.readout"], "tests.shapes.shapes_only")
+
+hypothesis.settings.register_profile("any machine", deadline=None)  # a busy one is no fault
+hypothesis.settings.load_profile("any machine")
 
 SHARED_WARM = "ATLANTIS_TESTS_WARM_PYTHON"
 """The environment variable that tells the workers of one interpreter for all of them."""

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +24,7 @@ from tracked import tracked
 
 from atlantis import bench, cli
 from atlantis import config as configs
-from atlantis.bench import protocol, scenarios
+from atlantis.bench import protocol, scenarios, scores
 from atlantis.bench.choice import choose
 from atlantis.bench.continual import average_skill, backward_transfer, continual, forgetting, forward_transfer
 from atlantis.bench.leaderboard import page
@@ -36,7 +38,7 @@ from atlantis.bench.standing import boards
 from atlantis.bench.tiers import TIERS
 from atlantis.data.dataset import Dataset
 from atlantis.errors import Interrupted, UserError
-from atlantis.settings import RunConfig
+from atlantis.settings import SEEDED, RunConfig
 from atlantis.strategies.registry import known
 from atlantis.sweep import Local, Outcome, Queue
 from atlantis.training import train
@@ -757,3 +759,51 @@ def test_names_beside_a_picture_are_apart_and_within_it(heights: list[float]) ->
     assert all(-1e-9 <= height <= 1 + 1e-9 for height in placed)
     far_apart = [0.1, 0.4, 0.9]
     assert spread(far_apart, 0.08) == pytest.approx(far_apart)
+
+
+def test_each_seed_of_the_gpu_tier_has_bases_of_its_own(tmp_path: Any) -> None:
+    tier = TIERS["gpu"]
+    setup = tier.setup(tmp_path)
+    bases = {str(base.name): base for base in tier.bases(setup, tier.seeds)}
+    assert set(bases) == {name(seed) for seed in tier.seeds for name in (setup.base, setup.city_base)}
+    for seed in tier.seeds:
+        for base in (bases[setup.base(seed)], bases[setup.city_base(seed)]):
+            for key in SEEDED:
+                section, _, name = key.partition(".")
+                assert getattr(getattr(base, section), name) == seed, (base.name, key)
+
+
+def test_the_numbers_of_a_case_begin_with_its_first_run_and_end_with_its_last(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (case,) = scenarios.a6(TIERS["cpu"].setup(tmp_path), 42)
+    place = {str(run.name): 1000.0 * (i + 1) for i, run in enumerate(case.runs)}
+
+    def table(config: RunConfig) -> pd.DataFrame:
+        names = ("km_refit", "skill_refit", "km_untrained", "lost", "integration_km", "integration_ratio")
+        rows = [
+            (step, name, group, place[str(config.name)] + step)
+            for step in (0, 10)
+            for name in names
+            for group in ("real", "Atlantis")
+        ]
+        rows += [(step, "task_km", "world-world", place[str(config.name)] + step) for step in (0, 10)]
+        return pd.DataFrame(rows, columns=["step", "metric", "group", "value"])
+
+    def load(folder: Path) -> Any:
+        rows = [
+            (step, "distance", metric, "world-world", place[folder.name] + step)
+            for step in (0, 10)
+            for metric in ("skill", "parsed")
+        ]
+        return SimpleNamespace(scores=pd.DataFrame(rows, columns=["step", "task", "metric", "slice", "value"]))
+
+    monkeypatch.setattr(scores, "table_of", table)
+    monkeypatch.setattr(scores.run_data, "load", load)
+    for name in ("world_of", "constant_km", "former_km"):
+        monkeypatch.setattr(scores, name, lambda *_: {})
+    monkeypatch.setattr(scores.Dataset, "build", lambda *_: None)
+    found = scores.numbers_of(case)
+    assert (found.km_start, found.skill_start, found.answers_skill_start, found.answers_km_start) == (1000,) * 4
+    assert (found.km_end, found.skill_end, found.answers_skill_end, found.readable["world-world"]) == (2010,) * 4
+    assert found.damage == {"lost": 2010} and found.task_km == {"world-world": 2010} and found.km_untrained == 1000

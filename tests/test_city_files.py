@@ -337,7 +337,7 @@ def test_degrees(text: str, value: float | None) -> None:
     assert degrees(text, "lat") == (None if value is None else pytest.approx(value, abs=1e-6))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.floats(-180, 180), st.sampled_from(["°'\"", ":: ", "   ", "°′″", "--m"]))
 def test_sexagesimal_degrees_are_the_decimal_ones(value: float, marks: str) -> None:
     seconds = round(abs(value) * 3600)
@@ -600,7 +600,7 @@ def packed(draw: st.DrawFn, data: bytes) -> bytes:
     return pack(data)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(dressed())
 def test_a_table_in_any_dress_is_the_same_table(tmp_path: Path, example: tuple[bytes, list]) -> None:
     data, cities = example
@@ -718,3 +718,10 @@ def test_an_archive_of_two_tables_says_so(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="several tables") as raised:
         read_cities(tmp_path / "two.zip")
     assert "download" not in str(raised.value)
+
+
+@pytest.mark.parametrize("n", [3, 4, 9])
+def test_a_few_sound_cities_are_not_taken_for_exchanged(n: int, tmp_path: Path) -> None:
+    cities = shipped_cities().query("abs(lon) < 90").head(n)
+    cities.to_csv(tmp_path / "few.csv", index=False)
+    assert not any("exchanged" in note for note in with_regions(read_cities(tmp_path / "few.csv")).notes)

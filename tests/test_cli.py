@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -64,14 +63,12 @@ def test_every_help_says_what_and_how(command, capsys):
     assert "\x1b" not in text and max(map(len, text.splitlines())) < 110
 
 
-def test_help_imports_nothing_heavy_and_is_quick():
+def test_help_imports_nothing_heavy():
     # not pydantic: typer itself converts defaults with it
     heavy = ["numpy", "pandas", "pyarrow", "torch", "transformers", "datasets", "matplotlib", "sklearn"]
     script = f"import sys\nfrom atlantis.cli import main\nfor c in {COMMANDS}: main([*c, '--help'])\n"
-    start = time.perf_counter()
     done = in_process(script + f"print([m for m in {heavy} if m in sys.modules], file=sys.stderr)")
     assert done.stderr.strip() == "[]"
-    assert time.perf_counter() - start < 5  # all of them, on a busy machine; one takes about 0.15 s
 
 
 def test_the_help_of_all_commands_imports_none_of_them():

@@ -58,7 +58,7 @@ def test_unranking_names_every_pair_once():
     assert sorted(zip(i.tolist(), j.tolist(), strict=True)) == list(combinations(range(60), 2))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(j=st.integers(1, 10**9), data=st.data())
 def test_unranking_is_exact_where_floats_are_not(j, data):
     i = data.draw(st.one_of(st.sampled_from([0, j - 1]), st.integers(0, j - 1)))
@@ -66,7 +66,7 @@ def test_unranking_is_exact_where_floats_are_not(j, data):
     assert [x.item() for x in unrank_triangular(index)] == [i, j]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(total=st.integers(0, 300), share=st.floats(0, 1), seed=st.integers(0, 2**32))
 def test_distinct_integers_in_range(total, share, seed):
     n = int(share * total)
@@ -133,7 +133,7 @@ def unordered(pairs: Questions):
     return {frozenset(pair) for pair in pairs.cities.tolist()}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     n_real=st.integers(2, 40),
     n_virtual=st.integers(2, 40),
@@ -400,7 +400,7 @@ def test_too_many_pairs_are_refused():
             drawn(world, "touching", 10, streams(0, "c"), inter_ratio=ratio)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(n_real=st.integers(1, 30), n_virtual=st.integers(1, 30), ratio=st.floats(0, 1))
 def test_the_maximum_of_cross_is_reached_and_not_passed(n_real, n_virtual, ratio):
     world, most = Line(n_real, n_virtual), most_cross(Line(n_real, n_virtual), ratio)

@@ -185,7 +185,7 @@ def fp16_engines(first_scale: float, monkeypatch: pytest.MonkeyPatch) -> tuple[E
 
 @pytest.mark.parametrize("first_scale", [2.0**10, 2.0**30])
 def test_fp16_steps_are_those_of_a_gradient_scaler(first_scale: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eight steps, from a scale that fits and from one with which the first gradients overflow."""
+    """Twelve steps, from a scale that fits and from one with which the first gradients overflow."""
     ours, theirs, rows = fp16_engines(first_scale, monkeypatch)
     peer = torch.amp.GradScaler("cpu", init_scale=first_scale, growth_interval=3)
     chosen = np.random.default_rng(0).integers(0, len(rows), (12, 16))
@@ -204,7 +204,7 @@ def test_fp16_steps_are_those_of_a_gradient_scaler(first_scale: float, monkeypat
     for mine, other in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-7)
     expected = 12 if first_scale < 2**20 else 12 - round(np.log2(first_scale / ours.scaling.scale.item()))
-    assert {int(state["step"]) for state in ours.optimizer.state.values()} <= set(range(1, expected + 3))
+    assert {int(state["step"]) for state in ours.optimizer.state.values()} <= set(range(1, min(expected, 10) + 3))
 
 
 @pytest.mark.parametrize("first_scale", [2.0**10, 2.0**30])

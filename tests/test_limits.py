@@ -76,7 +76,7 @@ def test_slurm_and_affinity_count_too(tmp_path: Path, monkeypatch: pytest.Monkey
 content = st.text() | st.builds("{} {}".format, st.integers(-5, 10**7), st.integers(-5, 10**6)) | st.integers().map(str)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(lines=st.lists(st.text() | st.sampled_from(V1.split("\n")), max_size=4), quota=content, memory=content)
 def test_whatever_the_files_hold_there_is_an_answer(
     lines: list[str], quota: str, memory: str, tmp_path_factory: pytest.TempPathFactory

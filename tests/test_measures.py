@@ -6,11 +6,13 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import spearmanr
 from threadpoolctl import threadpool_limits
 
 from atlantis import config as configs
@@ -21,14 +23,20 @@ from atlantis.model import Transformer
 from atlantis.readout import analysis
 from atlantis.readout.activations import probe_states
 from atlantis.readout.analysis import probe_run
-from atlantis.readout.compared import block_features, like
+from atlantis.readout.compared import SeenPlaces, block_features, like
+from atlantis.readout.damage import Displacement
 from atlantis.readout.initial import initial_std
 from atlantis.readout.layout import LAYOUT
 from atlantis.readout.measures import Measures
-from atlantis.readout.outputs import kl_per_token
+from atlantis.readout.outputs import answer_distributions, kl_per_token, real_questions
+from atlantis.readout.placed import metrics
 from atlantis.readout.probes import read_sphere
+from atlantis.readout.ridge import fit_ridge
 from atlantis.readout.skill import SHARES
+from atlantis.readout.splits import degrees_split, folds
 from atlantis.settings import ProbeConfig, RunConfig
+from atlantis.sphere import haversine_km, unit_vectors
+from atlantis.tasks.score import Score
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 from atlantis.world.virtual import VirtualRegion
@@ -284,3 +292,121 @@ def test_a_run_of_another_world_is_refused_in_one_message(run: Path) -> None:
     (run / "run.json").write_text(json.dumps(older))
     with pytest.raises(UserError, match="trained on another world"):
         probe_run(run)
+
+
+def planted(world: World, *states: np.ndarray, config: ProbeConfig = CONFIG) -> Measures:
+    """Measures of planted states, steps 0, 10, ...; of the models only the answers count."""
+    vocabulary, measures = Vocabulary("characters", len(world)), Measures(world, config)
+    for i, of_step in enumerate(states):
+        fits = read_sphere(block_features(of_step, config.layers), world, config).fits
+        measures.read(10 * i, new(vocabulary, i), vocabulary, of_step, fits)
+    return measures
+
+
+def a_map(world: World, seed: int = 0) -> np.ndarray:
+    """States that are places, with a little noise."""
+    states = 0.01 * np.random.default_rng(seed).normal(size=(len(world), 3, 3, 32)).astype(np.float32)
+    states[..., :3] += 10 * unit_vectors(world.lon, world.lat)[:, None, None].astype(np.float32)
+    return states
+
+
+def test_a_map_of_permuted_cities_is_none(small_world: World) -> None:
+    first = at(planted(small_world, a_map(small_world)).table(), 0)
+    assert first["km_refit"] < 500 and first["km_permuted"] > 4_000
+
+
+def test_chance_is_scored_on_cities_that_the_probe_has_not_seen(small_world: World) -> None:
+    measures = planted(small_world, a_map(small_world))
+    train_ids, test = degrees_split(small_world, CONFIG)
+    shuffled = np.random.Generator(np.random.PCG64(CONFIG.seed)).permutation(small_world.n_real)
+    features = block_features(a_map(small_world), CONFIG.layers)[shuffled]
+    truth = np.stack([small_world.lon, small_world.lat], axis=1)
+    fit = fit_ridge(features[train_ids], truth[train_ids], [CONFIG.alpha])
+    expected = metrics(*truth[test].T, *fit.predict(features[test]).T)
+    assert at(measures.table(), 0)["lat_r2_permuted"] == pytest.approx(expected["lat_r2"], rel=1e-4)
+
+
+def test_a_shift_alone_moves_no_city_beyond_it(small_world: World) -> None:
+    states = a_map(small_world)
+    table = planted(small_world, states, states + np.float32(2.0)).table()
+    assert at(table, 10)["shift_length"] > 0.1 and at(table, 10)["moved_km"] < 5 < at(table, 10)["km_frozen"]
+
+
+def test_off_manifold_is_read_on_cities_that_the_subspace_has_not_seen(small_world: World) -> None:
+    noise = np.random.default_rng(0).normal(size=(len(small_world), 3, 3, 32)).astype(np.float32)
+    assert at(planted(small_world, noise).table(), 0)["off_manifold"] > 0.5, "192 directions, and 20 cities to fit on"
+
+
+def test_kl_is_from_the_first_answers_to_those_of_now(small_world: World) -> None:
+    states, vocabulary = a_map(small_world), Vocabulary("characters", len(small_world))
+    table = planted(small_world, states, states).table()
+    prompts = real_questions(small_world, CONFIG.seed)
+    first, now = (answer_distributions(new(vocabulary, i), vocabulary, prompts) for i in (0, 1))
+    assert at(table, 10, "answers", "old")["kl_old"] == pytest.approx(kl_per_token(first, now).mean())
+
+
+@pytest.fixture(scope="module")
+def two_regions(thirty_cities: Any) -> tuple[World, Measures]:
+    world = World.build(thirty_cities, [ATLANTIS, MU])
+    return world, planted(world, a_map(world), a_map(world) + 0.5 * a_map(world, 1)[:, :, :, ::-1])
+
+
+def test_what_goes_with_the_distance_to_the_nearest_region(two_regions: tuple[World, Measures]) -> None:
+    world, measures = two_regions
+    table, cities = measures.table(), pd.concat(measures.cities).query("step == 10")
+    centres = [(region.lon, region.lat) for region in world.virtual_regions]
+    away = np.array([haversine_km(*centre, world.lon, world.lat) for centre in centres])
+    moved = np.hypot(cities["radial_km"], cities["tangential_km"]).to_numpy()[: world.n_real]
+    expected = spearmanr(moved, away.min(0)[: world.n_real])[0]
+    assert at(table, 10)["damage_by_distance"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_parts_are_about_the_nearest_centre(two_regions: tuple[World, Measures]) -> None:
+    world, measures = two_regions
+    before, after = (table for table in measures.cities)
+    moved = Displacement.between(
+        *(np.asarray(table[f"shifted_{name}"], float) for table in (before, after) for name in ("lon", "lat"))
+    )
+    regions = world.virtual_regions
+    away = np.array([haversine_km(region.lon, region.lat, world.lon, world.lat) for region in regions])
+    nearest = away.argmin(0)
+    radial, _ = moved.about(
+        *(np.array([getattr(region, name) for region in regions])[nearest] for name in ("lon", "lat"))
+    )
+    np.testing.assert_allclose(after["radial_km"], radial, rtol=0.05, atol=20)
+
+
+def test_the_tasks_error_is_the_mean_one(small_world: World) -> None:
+    measures = Measures(small_world, CONFIG)
+    of = {"slice": "world-world", "unit": "km", "n": 4}
+    measures.add_scores(
+        [Score("distance", metric=name, value=value, **of) for name, value in (("mean", 5.0), ("median", 3.0))]
+    )
+    assert measures.table()["value"].tolist() == [5.0]
+
+
+def test_virtual_cities_are_seen_by_the_mean_of_the_folds_probes(small_world: World) -> None:
+    features, fold = block_features(a_map(small_world), CONFIG.layers), folds(small_world, CONFIG)
+    fits = read_sphere(features, small_world, CONFIG).fits
+    virtual = features[small_world.first_virtual :]
+    expected = np.mean([fit.predict(virtual) for fit in fits], axis=0)
+    places = SeenPlaces(small_world, features, fits, fold)
+    np.testing.assert_allclose(places.directions[small_world.first_virtual :], expected)
+
+
+def test_the_first_scale_of_the_run_is_that_of_the_untrained_model(
+    small_run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted: list[float] = []
+
+    class Noted(Measures):
+        def __init__(self, world: World, config: ProbeConfig, task: Any, std: float = -1.0) -> None:
+            noted.append(std)
+            super().__init__(world, config, task, std)
+
+    monkeypatch.setattr(analysis, "Measures", Noted)
+    monkeypatch.setattr(analysis, "initial_std", lambda run: 0.37)
+    monkeypatch.setattr(analysis, "_write", lambda *_: None)
+    monkeypatch.setattr(analysis, "_tables_of", lambda *_: None)
+    analysis.probe_checkpoints(small_run, World.from_config(configs.load(small_run / "config.yaml").world), CONFIG)
+    assert noted == [0.37]

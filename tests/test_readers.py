@@ -163,7 +163,7 @@ PLACES = st.integers(2, 14).flatmap(
 
 
 @given(PLACES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_probe_of_few_places_gives_numbers_or_one_message(drawn: Any) -> None:
     places, shape, seed, kind, protocol = drawn
     lon, lat = np.array(places).T.round(5)

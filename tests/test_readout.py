@@ -21,19 +21,20 @@ from atlantis.data.encoding import probe_prompt
 from atlantis.model import Transformer, save_model
 from atlantis.model.fast import kernels
 from atlantis.readout.activations import probe_features, probe_states
+from atlantis.readout.evaluate import shared_questions
 from atlantis.readout.placed import LEAST_SPREAD, metrics, r2
 from atlantis.readout.probes import read as read_any
 from atlantis.readout.probes import read_degrees, read_sphere
 from atlantis.readout.ridge import ALPHAS, Sums, fit_ridge, solve_ridge
 from atlantis.readout.splits import degrees_split, folds
 from atlantis.readout.threads import as_they_come, side_by_side
-from atlantis.settings import ProbeConfig
+from atlantis.settings import DatasetConfig, ProbeConfig
 from atlantis.sphere import HALF_CIRCUMFERENCE_KM, haversine_km, lon_lat, unit_vectors
 from atlantis.tasks import Questions
 from atlantis.tasks.distance import DISTANCE
 from atlantis.tasks.score import by_slice, score, scores_of
 from atlantis.vocabulary import Vocabulary
-from atlantis.world import World
+from atlantis.world import VirtualRegion, World
 from tests.distances import FORM
 
 CONFIG = ProbeConfig(n_cities=800, n_train=500)
@@ -314,3 +315,34 @@ def test_unreadable_answers_count_with_the_penalty() -> None:
     assert scores["atlantis-atlantis"]["median_km"] == 300
     assert scores["all"]["n"] == 4 and scores["all"]["parsed"] == 0.75
     assert scores["all"]["max_km"] == HALF_CIRCUMFERENCE_KM and scores["all"]["min_km"] == 0
+
+
+def test_a_pool_is_scored_on_the_virtual_cities_that_are_not_in_it() -> None:
+    world, config = World.build(), ProbeConfig(n_cities=800, n_train=500)
+    variants = read_degrees(np.random.default_rng(0).normal(size=(len(world), 4)), world, config).variants
+    pooled = variants[(variants["variant"] == "virtual in the pool") & (variants["group"] == "Atlantis")]
+    assert pooled["n"].tolist() == [100 - round(100 * 500 / 800)]
+
+
+def test_the_interval_of_virtual_cities_has_the_share_of_the_probes() -> None:
+    world = World.build()
+    rng = np.random.default_rng(0)
+    planted = np.column_stack([unit_vectors(world.lon, world.lat), rng.normal(size=(len(world), 3)) * 0.3])
+    row = read_degrees(planted, world, ProbeConfig()).dynamics.query("group == 'Atlantis'").iloc[0]
+    truth, values = np.stack([world.lon, world.lat], axis=1), []
+    virtual = np.arange(world.first_virtual, len(world))
+    for repeat in range(5):
+        ids, _ = degrees_split(world, ProbeConfig(), repeat)
+        predicted = fit_ridge(planted[ids], truth[ids], [10.0]).predict(planted[virtual])
+        values.append(metrics(*truth[virtual].T, *predicted.T)["mean_km"])
+    half = 2.776445 * np.std(np.log(values), ddof=1) * np.sqrt(1 / 5 + 3_000 / 2_075)
+    assert (row["mean_km_low"], row["mean_km_high"]) == pytest.approx(
+        tuple(np.mean(values) * np.exp([-half, half])), rel=1e-5
+    )
+
+
+def test_a_city_that_lies_farther_north_is_another_city() -> None:
+    theirs, ours = (World.build(regions=[VirtualRegion(kind="flat", lat=lat, count=12)]) for lat in (35.0, 20.0))
+    assert (theirs.lon == ours.lon).all() and (theirs.lat != ours.lat).any()
+    config = DatasetConfig(kind="cross", n_train=500, n_val=5, n_test=50)
+    assert len(shared_questions(ours, config, theirs)) == 0

@@ -49,7 +49,7 @@ def hsic_by_cities(x: np.ndarray, y: np.ndarray) -> float:
 
 
 @given(shapes, st.floats(-50, 50))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_debiased_cka_is_the_papers_from_features(shape: tuple[int, int, int], shift: float) -> None:
     n, p, seed = shape
     x, y = noise(n, p, seed) + shift, noise(n, p + 2, seed + 1)
@@ -75,7 +75,7 @@ def test_cka_sees_neither_turn_nor_shift_nor_scale() -> None:
 
 
 @given(shapes)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_procrustes_disparity_is_scipys(shape: tuple[int, int, int]) -> None:
     n, p, seed = shape
     x, y = noise(n, p, seed), noise(n, p, seed + 1) + 5
@@ -84,7 +84,7 @@ def test_procrustes_disparity_is_scipys(shape: tuple[int, int, int]) -> None:
 
 
 @given(shapes)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_orthogonal_turn_is_scipys_and_undoes_a_rotation(shape: tuple[int, int, int]) -> None:
     n, p, seed = shape
     n += p  # more rows than features: the turn is unique

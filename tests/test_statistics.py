@@ -21,6 +21,7 @@ from atlantis.statistics import (
     hypervolume,
     interquartile_mean,
     interval,
+    log_normal_mean,
     mean_over_cities,
     pareto,
     probability_of_improvement,
@@ -262,3 +263,10 @@ def test_few_cells_and_resamples_without_a_value_give_no_interval() -> None:
     assert np.isnan(none).all() and some.tolist() == [36, 36]
     both = cell_bootstrap(lon, lat, lambda weights: weights[:, :2], rng)
     assert both.shape == (2, 2) and (both[0] == 0).all()
+
+
+def test_the_mean_of_log_normal_values_by_hand() -> None:
+    found = log_normal_mean([100.0, 1_000.0, 10_000.0])  # the logarithms' variance is log(10)^2
+    variance = np.log(10) ** 2
+    half = stats.t.ppf(0.975, 2) * np.sqrt(variance / 3 + variance**2 / 4)
+    assert found[:3] == pytest.approx((3_700 * np.exp(-half), 3_700 * np.exp(half), 3))

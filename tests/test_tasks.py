@@ -200,7 +200,7 @@ OF_KINDS = [("characters", form) for form in FORMS] + [("city", form) for form i
 
 
 @pytest.mark.parametrize("kind, template", OF_KINDS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_row_is_its_text_in_tokens_and_its_answer_is_read_back(kind: str, template: str, data) -> None:
     form, n = Form(template), data.draw(st.integers(1, 6))

@@ -62,7 +62,7 @@ ids = st.integers(0, N_CITIES - 1) | st.integers(0, 12)
 
 
 @pytest.mark.parametrize(("kind", "width"), [("characters", 64), ("characters", 24), ("city", 64)])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @example(pairs=[(8, 1420, 460)], repeat=False)
 @given(pairs=st.lists(st.tuples(ids, ids, st.integers(0, 20_015)), min_size=1, max_size=100), repeat=st.booleans())
 def test_loss_and_gradients_equal_the_plain_models(

@@ -66,7 +66,7 @@ def encode_pairs(vocabulary: Vocabulary, first, second, km) -> TokenRows:
 
 
 @BOTH
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_pairs_are_their_text_without_the_prefix(vocabulary, data):
     n_cities = data.draw(st.sampled_from([1, 9, 10, 11, 100, 5_175, 40_000, 123_456]))
@@ -118,7 +118,7 @@ def test_no_pairs(vocabulary):
 
 
 @BOTH
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(texts=st.lists(st.lists(st.sampled_from([*SYMBOLS, "c_0", "c_12", "c_5174"])).map("".join), max_size=8))
 def test_round_trip(vocabulary, texts):
     texts = [text.replace("<pad>", "") for text in texts]
@@ -274,7 +274,7 @@ def read(vocabulary: Vocabulary, *answers: str) -> list[int]:
     return read_answers(FORM, vocabulary.encode(answers)[0]).tolist()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(km=st.integers(0, 20_015))
 def test_an_answer_is_read_back(km):
     assert read(CHARACTERS, completion(km), completion(km) + "<pad><pad>") == [km, km]
