@@ -162,7 +162,7 @@ def _writer(start: Path, write: Writer, options: Options) -> dict[str, Any]:
             before = whole_artifacts(trial)
             alternatives = {"rename": "rename,renameat,renameat2", "mkdir": "mkdir,mkdirat"}.get(call, call)
             outcome, _ = _traced(trial, write, f"inject={alternatives}:error={error}:when={n}")
-            if outcome.code == 0:  # such as a file that is only looked for
+            if outcome.code == 0 and call != "fsync":  # such as a file that is only looked for
                 continue
             clean.add([f"{call} {n} {error}: {reason}" for reason in not_clean(outcome, trial, before)])
             again = fork(_as_command(write), trial).wait()
