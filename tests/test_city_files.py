@@ -720,6 +720,12 @@ def test_an_archive_of_two_tables_says_so(tmp_path: Path) -> None:
     assert "download" not in str(raised.value)
 
 
+def test_a_city_that_stands_twice_is_told(read: Callable[..., CityFile]) -> None:
+    file = read("name,lat,lon,country\nParis,48.85,2.35,FR\nParis,48.85,2.35,FR\nParis,33.66,-95.55,US\n")
+    assert len(file.cities) == 3
+    assert any("1 line with the name and the place of an earlier one" in note for note in file.notes)
+
+
 @pytest.mark.parametrize("n", [3, 4, 9])
 def test_a_few_sound_cities_are_not_taken_for_exchanged(n: int, tmp_path: Path) -> None:
     cities = shipped_cities().query("abs(lon) < 90").head(n)

@@ -3,6 +3,7 @@
 import json
 import linecache
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from atlantis import config as configs
 from atlantis import tasks
 from atlantis.config import checked
-from atlantis.data.dataset import Dataset, dataset_digest
+from atlantis.data.dataset import Dataset, dataset_digest, overlaps
 from atlantis.data.encoding import encode, encode_questions, longest_row, needed_by, prefix, probe_text, read_answers
 from atlantis.data.mixture import check_possible, parts_of, resolved
 from atlantis.data.rows import Rows
@@ -106,6 +107,40 @@ class Same(Compass):
 
     def draw(self, seats, n):
         return np.array([[0, 1]] * n)
+
+
+class Twice(Compass):
+    name = "twice"
+
+    def draw(self, seats, n):
+        return np.repeat(seats.take(n)[:, :1], 2, axis=1)
+
+
+class Elsewhere(Compass):
+    """It leaves what its part asks about."""
+
+    name = "elsewhere"
+
+    def draw(self, seats, n):
+        return np.arange(2 * n).reshape(n, 2) % len(seats.world.lon)
+
+
+class Hungry(Compass):
+    name = "hungry"
+
+    def draw(self, seats, n):
+        raise MemoryError
+
+
+class Spaces(Compass):
+    name = "near/far"
+
+
+class Demanding(Compass):
+    name = "demanding"
+
+    def __init__(self, limit):
+        self.limit = limit
 
 
 class Strange(Compass):
@@ -483,6 +518,13 @@ def _cities(folder: Path) -> Path:
         ([("own_tasks:Leaves", "world", 10)], r"answer\(\) failed: SystemExit: 3"),
         ([("own_tasks:Same", "world", 10)], r"draw\(\) returned \d+ questions, and 1 different"),
         ([("own_tasks:Strange", "world", 10)], r"draw\(\) returned \[0, 999\], and the cities of this world are 0 to"),
+        (
+            [("own_tasks:Twice", "world", 10)],
+            r"draw\(\) returned \[(\d+), \1\]; a question names different cities, and",
+        ),
+        ([("own_tasks:Elsewhere", {"inside": "Atlantis"}, 10)], r"draw\(\) returned \[0, 1\]; .* between 8 "),
+        ([("own_tasks:Spaces", "world", 10)], r"its name is 'near/far'; use up to 40 letters, digits and _"),
+        ([("own_tasks:Demanding", "world", 10)], r"task demanding: its __init__\(\) failed: TypeError: .*limit"),
         ([("own_tasks:Stops", "world", 10)], r"task stops: its draw\(\) failed: AttributeError"),
         ([("own_tasks:OneError", "world", 10)], r"error\(\) must return numbers of shape \(\d+,\); .* of shape \(\)"),
         ([("own_tasks:NoNumber", "world", 10)], r"error\(\) returned nan; an error is from 0 on, below 1e\+12"),
@@ -531,6 +573,64 @@ def test_rows_that_outgrow_the_context_are_refused(own: Path) -> None:
 def test_impossible_settings_are_refused(wrong: dict[str, Any], problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         checked(DatasetConfig, wrong)
+
+
+def test_no_memory_is_not_the_tasks_fault(own: Path, small_world: World) -> None:
+    with pytest.raises(MemoryError):
+        check_possible(checked(DatasetConfig, parts(("own_tasks:Hungry", "world", 10))), small_world)
+
+
+def test_the_share_within_a_region_is_had_beside_another_part() -> None:
+    """The study's dataset of 110,128 questions could not have it: there are 4,950 pairs within Atlantis."""
+    world = World.build()
+    given = parts(("distance", {"touching": "Atlantis"}, 400), ("distance", "world", 400))
+    counts = Dataset.build(world, checked(DatasetConfig, given | {"inter_ratio": 0.5})).counts["train"]
+    assert 150 < counts["atlantis-atlantis"] < 250 and counts["world-world"] == 400
+
+
+@pytest.mark.parametrize("second", [[], [("distance", "world", 20)]])
+def test_a_task_that_keeps_few_works_beside_another_part(second: list[Any], own: Path) -> None:
+    text = OWN.replace('"compass"', '"near"') + NEAR
+    (own / "near_tasks.py").write_text(text)
+    given = parts(("near_tasks:Near", {"touching": "Atlantis"}, 200), *second)
+    assert Dataset.build(World.build(), checked(DatasetConfig, given)).counts["train"]["world-atlantis"] > 0
+
+
+NEAR = """
+
+class Near(Compass):
+    def draw(self, seats, n):
+        return seats.take(n, lambda cities: seats.world.distance_km(cities[:, 0], cities[:, 1]) < 2500)
+"""
+
+
+def test_questions_that_stand_twice_are_not_shared_with_another_dataset(small_world: World) -> None:
+    region = max(small_world.regions[:-1], key=lambda name: len(small_world.ids_of(name)))
+    n = len(small_world.ids_of(region)) * (len(small_world.ids_of(region)) - 1) // 2
+    twice = parts(("distance", "world", 435), ("distance", {"inside": region}, n)) | {"n_val": 0, "n_test": 0}
+    virtual = checked(DatasetConfig, {"kind": "inter", "n_train": 10, "n_val": 0, "n_test": 8})
+    ours, other = (Dataset.build(small_world, config) for config in (checked(DatasetConfig, twice), virtual))
+    assert set(overlaps(ours, other)["train"].values()) == {0}
+    assert overlaps(ours, ours)["train"]["train"] == 435 + n
+
+
+def test_code_is_that_of_the_class_in_use(own: Path, small_world: World) -> None:
+    """The file is edited while its class is in use: the class's rows are not taken for those of the new code."""
+    config = resolved(checked(DatasetConfig, parts(("own_tasks:Compass", "world", 10))), small_world)
+    before = dataset_digest(config, "w")
+    (own / "own_tasks.py").write_text(OWN.replace("predicted != true", "predicted == true"))
+    linecache.checkcache()
+    assert dataset_digest(config, "w") == before
+
+
+def test_what_was_typed_is_no_task(small_world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its source cannot be read, so its datasets could not be told from those of another version."""
+    typed = types.ModuleType("typed")
+    exec(OWN, typed.__dict__)
+    monkeypatch.setitem(sys.modules, "typed", typed)
+    config = resolved(checked(DatasetConfig, parts(("typed:Compass", "world", 10))), small_world)
+    with pytest.raises(UserError, match="typed:Compass: its source cannot be read; put the class into a file"):
+        dataset_digest(config, "w")
 
 
 def test_an_edited_task_is_another_dataset(own: Path, small_world: World) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
 from inspect import getmembers, getsource, isclass
+from pathlib import Path
 from typing import TypeVar
 
 from atlantis.artifacts import digest_of
@@ -31,7 +34,7 @@ def file_class(name: str, base: type[T], names: Sequence[str]) -> type[T]:
     try:
         module = import_module(f"{package}.{name}")
     except Exception as error:  # whatever a new file does wrong while it is imported
-        raise ValueError(f"{file} cannot be imported: {type(error).__name__}: {in_a_line(error)}") from None
+        raise ValueError(f"{file} cannot be imported: {type(error).__name__}: {in_a_line(error)}") from error
     kinds = [kind for _, kind in getmembers(module, isclass) if kind.__module__ == module.__name__]
     kinds = [kind for kind in kinds if issubclass(kind, base)]
     if len(kinds) != 1:
@@ -53,24 +56,29 @@ def own_class(name: str, base: type[T]) -> type[T]:
     try:
         loaded = getattr(import_module(module), attribute, None)
     except ImportError as error:
-        raise ValueError(f"{module!r} cannot be imported ({error}); run from the folder it is in") from None
+        hint = "; run from the folder it is in" if error.name == module else ""
+        raise ValueError(f"{module!r} cannot be imported ({error}){hint}") from error
     except (Exception, SystemExit) as error:  # whatever a user's module does wrong while it is imported
         where = f"{error.filename}, line {error.lineno}: " if isinstance(error, SyntaxError) else ""
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise ValueError(f"{module!r} cannot be imported: {where}{type(error).__name__}: {reason}") from None
+        raise ValueError(f"{module!r} cannot be imported: {where}{type(error).__name__}: {reason}") from error
     if not (isclass(loaded) and issubclass(loaded, base)):
         package = ".".join(base.__module__.split(".")[:2])  # where it is imported from
         raise ValueError(f"{name!r}: the module has no subclass of {package}.{base.__name__} named {attribute!r}")
+    code_digest(loaded)  # now: the file may be edited while this class is in use
     return loaded
 
 
+@cache
 def code_digest(kind: type) -> str | None:
-    """Digest of the module that a user's class is in; None where there is no source, as of a compiled module.
+    """Digest of the module that a user's class is in, as it was when the class was first asked for.
 
-    Comments, blank lines and the layout of the source do not count; nor does what the module imports.
+    Comments, blank lines and the layout of the source do not count; nor does what the module imports. Of a compiled
+    module it is that of the file's bytes. None where there is no file, as of what was typed into an interpreter.
     """
+    module = sys.modules[kind.__module__]
     try:
-        source = getsource(sys.modules[kind.__module__])
+        return digest_of(ast.unparse(ast.parse(getsource(module))))
     except (OSError, TypeError):
-        return None
-    return digest_of(ast.unparse(ast.parse(source)))
+        file = getattr(module, "__file__", None)
+        return None if file is None else hashlib.sha256(Path(file).read_bytes()).hexdigest()

@@ -147,12 +147,12 @@ def _cities(cities: Any) -> str:
 
 
 def _about(task: Task) -> str:
-    """The first line of a task's docstring, and a row as its template has it."""
+    """The first line of a task's docstring, and a prompt as its template has it."""
     form, lines = task.form, (type(task).__doc__ or task.name).strip().splitlines()
     cities = np.full((1, form.seats), ABSENT)
     cities[0, form.seated(form.least_cities)] = 12 + np.arange(form.least_cities)
-    example = form.text_columns(cities, np.zeros(1, np.int64))["text"][0].as_py()
-    return f"- **{task.name}**: {lines[0]} A row looks like `{example}`; errors are in {task.unit}."
+    example = form.text_columns(cities, np.zeros(1, np.int64))["prompt"][0].as_py().removeprefix("<bos>")
+    return f"- **{task.name}**: {lines[0]} A prompt looks like `{example}`; errors are in {task.unit}."
 
 
 def default_command(config: Mapping[str, Any]) -> str:

@@ -38,7 +38,7 @@ from atlantis.data.mixture import SPLITS, draw_splits, resolved, tasks_of
 from atlantis.errors import UserError
 from atlantis.names import SLICES
 from atlantis.reading import read_json
-from atlantis.settings import DatasetConfig
+from atlantis.settings import STUDY_SIZES, DatasetConfig
 from atlantis.tasks import Questions, Task, are_distances, task_digest
 from atlantis.tasks.form import ABSENT
 from atlantis.tasks.questions import Keys
@@ -193,7 +193,10 @@ def dataset_digest(config: DatasetConfig, world_digest: str) -> str:
     if config.kind != "distance":
         request["offset"] = config.first_virtual
     if config.kind in ("cross", "mixed", "parts"):
-        request["inter_ratio"] = config.inter_ratio
+        # Since 2026-11-29 a part of a dataset has this share where it can; before, where the study's dataset could.
+        whole_study = config.kind == "mixed" and config.n_cross >= STUDY_SIZES["cross"][0]
+        dated = config.kind != "cross" and not whole_study
+        request["inter_ratio"] = f"{config.inter_ratio} 2026-11-29" if dated else config.inter_ratio
     if config.order != "fair":
         # Since 2026-11-29 beside a real region, and of a task whose order counts, the smaller id is first as well.
         request["order"] = config.order if config.parts is None else f"{config.order} 2026-11-29"
@@ -216,8 +219,7 @@ def overlaps(a: Dataset, b: Dataset) -> dict[str, dict[str, int]]:
 
 
 def _n_shared(mine: Mapping[str, Keys], theirs: Mapping[str, Keys]) -> int:
-    shared = (np.intersect1d(mine[task], theirs[task], assume_unique=True) for task in mine.keys() & theirs.keys())
-    return sum(map(len, shared))
+    return sum(int(np.isin(mine[task], theirs[task]).sum()) for task in mine.keys() & theirs.keys())
 
 
 # the folder's files

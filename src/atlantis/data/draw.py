@@ -158,6 +158,18 @@ class Pool:
                     raise
                 n //= 2
 
+    def _check_cities(self, cities: Ints) -> None:
+        """UserError for a row of a task's own that names a city twice, or one that this part does not ask about."""
+        allowed = np.append(np.concatenate([self.inside, self.outside]), ABSENT)
+        in_order = np.sort(cities, axis=1)
+        twice = ((in_order[:, 1:] == in_order[:, :-1]) & (in_order[:, 1:] != ABSENT)).any(axis=1)
+        wrong = np.flatnonzero(twice | ~np.isin(cities, allowed).all(axis=1))
+        if len(wrong):
+            raise UserError(
+                f"task {self.task.name}: its draw() returned {cities[wrong[0]].tolist()}; a question names different "
+                f"cities, and of those {self.between}"
+            )
+
     def _check_drawn(self, cities: Ints) -> None:
         """UserError for rows of a task's own that name a city that is not there, or one and the same question twice."""
         n_cities = self.world.n_real + self.world.n_virtual
@@ -167,6 +179,7 @@ class Pool:
                 f"task {self.task.name}: its draw() returned {cities[unknown[0]].tolist()}, and the cities of this "
                 f"world are 0 to {n_cities - 1}"
             )
+        self._check_cities(cities)
         n_different = len(np.unique(question_keys(self.task, cities)))
         if n_different < len(cities):
             raise UserError(
@@ -249,6 +262,11 @@ class Pool:
     def _asked_inside(self, n: int, size: int) -> int:
         # 0.29 of 100 is 28.999...: with the small term a share gives the number that its decimal digits mean.
         return n if size == 1 and self.where.kind != "world" else int(n * self.inter_ratio + 1e-6)
+
+    def lacks_inside(self, n: int) -> bool:
+        """Whether fewer questions lie within the region than `inter_ratio` asks for among n."""
+        of_size = -(-n // len(self.sizes))
+        return any(self._asked_inside(of_size, size) > self._exist(size)[1] for size in self.sizes)
 
     def _most_of(self, size: int) -> int:
         """The largest n of questions of one size: those not within the region suffice beside those that are."""

@@ -184,8 +184,7 @@ def draw_splits(world: World, config: DatasetConfig) -> tuple[Splits, list[str]]
         return _drawn(world, config, parts[0])
     drawn, notes = [], []
     for part in parts:
-        alone = _alone(world, config, part)
-        splits, of_part = _drawn(world, config, alone)
+        alone, splits, of_part = _drawn_alone(world, config, part)
         drawn.append({name: splits[name][:n] for name, n in zip(SPLITS, part.sizes, strict=True)})
         name = _name_alone(world, config, alone)
         noun = "pairs" if part.is_preset else "questions"
@@ -280,13 +279,35 @@ def _check_sizes(world: World, config: DatasetConfig, part: Part) -> None:
 def _alone(world: World, config: DatasetConfig, part: Part) -> Part:
     """The dataset that this part is the beginning of: the study's of its kind, made larger where the part needs it.
 
-    A world too small for the study's numbers has just the part's own.
+    Where the world is too small for the study's numbers, or for the share within the region in so large a dataset, it
+    is just the part's own.
     """
     study = tuple(max(pair) for pair in zip(STUDY_SIZES[part.kind], part.sizes, strict=True))
-    most = part.pool(world, config).most
-    if part.task.balanced:  # of one word there may be far fewer: just what is needed, with the study's held-out ones
-        study, most = (part.sizes[0], *study[1:]), most // (4 * part.task.form.n_answers)
+    pool = part.pool(world, config)
+    if pool.lacks_inside(sum(study)) and not pool.lacks_inside(sum(part.sizes)):
+        return part
+    most = pool.most
+    if _keeps_few(part):  # just what is needed, with the study's held-out ones
+        study = (part.sizes[0], *study[1:])
+    if part.task.balanced:
+        most //= 4 * part.task.form.n_answers
     return replace(part, sizes=study if sum(study) <= most else part.sizes)
+
+
+def _keeps_few(part: Part) -> bool:
+    """Whether there may be far fewer questions than cities make: a task that draws for itself, or balances words."""
+    return part.task.balanced or type(part.task).draw is not Task.draw
+
+
+def _drawn_alone(world: World, config: DatasetConfig, part: Part) -> tuple[Part, Splits, list[str]]:
+    """The dataset that a part is the beginning of, and its splits and notes."""
+    alone = _alone(world, config, part)
+    try:
+        return alone, *_drawn(world, config, alone)
+    except UserError:
+        if alone == part or not _keeps_few(part):
+            raise
+        return part, *_drawn(world, config, part)  # there were too few for the study's held-out questions
 
 
 def _name_alone(world: World, config: DatasetConfig, part: Part) -> str:

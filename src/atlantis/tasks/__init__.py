@@ -5,6 +5,7 @@ Adding a task is adding a file here; one of a user's own is named `my_module:MyT
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 from atlantis.errors import UserError
 from atlantis.own_code import code_digest, file_class, own_class
-from atlantis.tasks.checking import TOO_LARGE
+from atlantis.tasks.checking import TOO_LARGE, called
 from atlantis.tasks.form import Form
 from atlantis.tasks.questions import Questions
 from atlantis.tasks.task import Task
@@ -33,7 +34,7 @@ def task_of(name: str) -> Task:
     try:
         kind = own_class(name, Task) if ":" in name else _shipped(name)
     except ValueError as error:
-        raise UserError(f"task: {error}") from None
+        raise UserError(f"task: {error}") from error
     if missing := [key for key in ("name", "form", "unit", "penalty") if not hasattr(kind, key)]:
         raise UserError(f"task {name}: its class has no {missing[0]!r}; it needs name, form, unit and penalty")
     types: dict[str, Any] = {"name": str, "form": Form, "unit": str, "penalty": (int, float)}
@@ -42,6 +43,8 @@ def task_of(name: str) -> Task:
             raise UserError(
                 f"task {name}: its {key} is {getattr(kind, key)!r}, which is of another type than it must be"
             )
+    if not re.fullmatch(r"[A-Za-z]\w{0,39}", kind.name):
+        raise UserError(f"task {name}: its name is {kind.name!r}; use up to 40 letters, digits and _, a letter first")
     if not 0 <= kind.penalty < TOO_LARGE:
         raise UserError(f"task {name}: its penalty is {kind.penalty}; give a number from 0 on, below {TOO_LARGE:g}")
     if kind.balanced and not kind.form.words:
@@ -50,7 +53,7 @@ def task_of(name: str) -> Task:
         raise UserError(f"task {name}: it is symmetric, so all orders ask the same; leave symmetric or canonical() out")
     if ":" in name and kind.name in known():
         raise UserError(f"task {name}: a task of the package is named {kind.name!r} already; give it another name")
-    return kind()
+    return called(kind, "__init__", kind)
 
 
 def are_distances(tasks: Sequence[Task]) -> bool:
@@ -74,6 +77,8 @@ def task_digest(name: str) -> Any:
     """
     if name == "distance":
         return name
-    task = task_of(name)
+    task, code = task_of(name), code_digest(type(task_of(name)))
+    if code is None:
+        raise UserError(f"task {name}: its source cannot be read; put the class into a file, as my_module:MyTask")
     varies = task.form.least_cities < task.form.seats
-    return [name, code_digest(type(task)), *(["2026-11-29"] if varies else [])]
+    return [name, code, *(["2026-11-29"] if varies else [])]

@@ -94,13 +94,13 @@ def check_canonical(task: Task, places: Places, cities: Ints) -> None:
             )
 
 
-def called(task: Task, method: str, call: Callable[[], Returned]) -> Returned:
+def called(task: Task | type[Task], method: str, call: Callable[[], Returned]) -> Returned:
     """What one of the task's own methods returns. Raises UserError that names it, for whatever it does wrong."""
     try:
         return call()
-    except UserError:
+    except (UserError, MemoryError):
         raise
     except (Exception, SystemExit) as error:
         raise UserError(
             f"task {task.name}: its {method}() failed: {type(error).__name__}: {in_a_line(error)}"
-        ) from None
+        ) from error

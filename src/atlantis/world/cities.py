@@ -120,6 +120,9 @@ def _cities_of(table: TextTable) -> CityFile:
     country, unknown = countries_of(table, columns)
     cities = {"name": names, "lon": rounded(lon), "lat": rounded(lat), "country": country}
     cities["population"] = _people(table, taken, notes)
+    if n_twice := int(pd.DataFrame(cities)[["name", "lon", "lat"]].duplicated().sum()):
+        rows = counted(n_twice, table.unit)
+        notes.append(f"{table.source}: {rows} with the name and the place of an earlier one; each is a city of its own")
     notes += [f"{table.source}: {reason}" for reason in strange_places(lon, lat)]
     if "is_virtual" in taken:
         table.require(

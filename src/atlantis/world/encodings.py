@@ -1,7 +1,7 @@
 """Bytes -> text: UTF-8, UTF-16 and UTF-32 with and without a byte-order mark, and Windows-1252.
 
 What is neither is refused with its line. Windows-1252 can spell any bytes, so it is believed only where the text looks
-like a Western European one: a file in another encoding must not become a world of wrong names.
+like a Western European one, and a notice says so: one in Polish or Turkish may look so too, with wrong letters.
 """
 
 from __future__ import annotations
