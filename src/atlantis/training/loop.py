@@ -195,14 +195,10 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
             except NotFinite as failure:
                 losses, problem = failure.losses, failure
             pace.took(len(losses), time.monotonic() - began)
-            rows = []
             for loss in losses:
-                step += 1
-                window.append(loss)
                 progress.advance(note=f"loss {loss:.3f}")
-                if step % LOG_EVERY == 0 or step in due:
-                    rows.append(steps.row(step, window))
-                    window.clear()
+            rows = steps.log_rows(step, losses, window, due)
+            step += len(losses)
             run.log(*rows)
             for row in rows:
                 trackers.log(row)
@@ -241,6 +237,16 @@ class Steps:
         """Learning rate of a step, by the schedule and the strategy."""
         rate = learning_rate(self.engine.training, step, self.total)
         return rate if self.engine.strategy is None else self.engine.strategy.rate(rate)
+
+    def log_rows(self, step: int, losses: list[float], window: list[float], due: set[int]) -> list[dict[str, Any]]:
+        """The log's rows of the steps from `step` on, given their losses; `window` has those of no row yet."""
+        rows = []
+        for end, loss in enumerate(losses, step + 1):
+            window.append(loss)
+            if end % LOG_EVERY == 0 or end in due:
+                rows.append(self.row(end, window))
+                window.clear()
+        return rows
 
     def row(self, step: int, losses: list[float]) -> dict[str, Any]:
         """What the log has of the steps that end before `step`, given their losses."""
