@@ -20,6 +20,7 @@ from atlantis.settings import (
     VirtualRegionConfig,
     WorldConfig,
 )
+from atlantis.training.base import config_of_base
 
 CONFIGS = Path(__file__).parents[1] / "src" / "atlantis" / "configs"
 
@@ -278,6 +279,18 @@ def test_find(tmp_path, monkeypatch):
         config.load("nowhere.yaml")
     with pytest.raises(UserError, match="is a folder"):
         config.load("configs")
+
+
+def test_a_base_config_may_be_a_known_one_in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs" / "mine").mkdir(parents=True)
+    write(tmp_path / "configs" / "mine", "training: {max_steps: 3}", "start.yaml")
+    write(tmp_path, "base: start\nbase_config: mine/start", "run.yaml")
+    assert config_of_base(config.load("run.yaml")).training.max_steps == 3
+    study = ["base=study_2025_base", "base_config=study_2025/base"]
+    assert config_of_base(config.load("run.yaml", study)).name == "study_2025_base"
+    with pytest.raises(UserError, match=r"bse: no such config file; there is .*mine/start, .*study_2025/base"):
+        config_of_base(config.load("run.yaml", ["base_config=mine/bse"]))
 
 
 # --- writing and comparing

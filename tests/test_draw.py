@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from atlantis.data.draw import Pool, Where, virtual_ids
+from atlantis.data.draw import ENOUGH, Pool, Where, virtual_ids
 from atlantis.data.streams import distinct, shuffled, streams, unrank_triangular
 from atlantis.errors import UserError
 from atlantis.names import SLICES
@@ -385,6 +385,18 @@ def test_some_are_asked_where_a_task_keeps_fewer():
     some = pool.ask_up_to(512, 3, "northward")
     assert len(some) == 190, "of 380 it keeps just half"
     assert len(Pool(DISTANCE, Line(20, 0), Where("world")).ask_up_to(512, 3, "d")) == 190  # type: ignore[arg-type]
+
+
+class Many(Northward):
+    """More rows than a float can count."""
+
+    form = Form("northward({cities:250-250})={int:5}")
+
+
+@pytest.mark.parametrize("where", ["world", "touching"])
+def test_questions_about_very_many_cities_are_counted(where):
+    pool = Pool(Many(), Line(5_075, 100), Where(where), inter_ratio=0.25)  # type: ignore[arg-type]
+    assert pool.most == ENOUGH and pool.ask_up_to(8, 3, "many").cities.shape == (8, 250)
 
 
 def test_too_many_pairs_are_refused():

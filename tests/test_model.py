@@ -252,6 +252,21 @@ def test_a_dataset_of_another_world_is_not_evaluated(small_run: Path, small_worl
         evaluate_checkpoint(final, Dataset.build(other_ocean, asked))
 
 
+def test_rows_longer_than_the_context_are_not_evaluated(small_world: World, tmp_path: Path) -> None:
+    from atlantis.data.dataset import Dataset
+    from atlantis.model.checkpoint import facts_of, save_checkpoint
+    from atlantis.readout.evaluate import evaluate_checkpoint
+    from atlantis.settings import DatasetConfig
+
+    vocabulary = Vocabulary("characters", len(small_world))
+    model = Transformer(vocabulary.size, 44, width=16, n_layers=1, n_heads=2, mlp_width=8, context=22)
+    model.initialise(0.1, torch.Generator().manual_seed(0))
+    save_checkpoint(tmp_path / "short", model, vocabulary, facts_of(small_world, vocabulary, "short", 0), None)
+    dataset = Dataset.build(small_world, DatasetConfig(kind="distance", n_train=20, n_val=5, n_test=30))
+    with pytest.raises(UserError, match="short: reads 22 tokens, and rows of task distance have up to 23"):
+        evaluate_checkpoint(tmp_path / "short", dataset)
+
+
 def test_compile_no_trains_with_the_model_as_it_is_written() -> None:
     model, vocabulary = new_model("characters")
     batch = Rows(some_pairs(), vocabulary).batch(torch.arange(16))

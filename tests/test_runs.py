@@ -10,13 +10,18 @@ import pandas as pd
 import pytest
 
 import atlantis
-from atlantis import Run, World, artifacts
+from atlantis import Run, World, artifacts, load_config, runs
 from atlantis.cli import main
 from atlantis.errors import Interrupted, UserError
+from atlantis.model.checkpoint import load_checkpoint
 from atlantis.readout.files import read_table, write_tables
+from atlantis.readout.generate import answers
 from atlantis.readout.layout import LAYOUT
 from atlantis.settings import RunConfig, TrainingConfig
+from atlantis.tasks import Questions
+from atlantis.tasks.distance import DISTANCE
 from atlantis.training import loop
+from atlantis.training.base import find_base
 from tests.planted_run import make_run
 
 
@@ -122,6 +127,17 @@ def test_a_run_is_asked_by_names(small_run: Path) -> None:
     ):
         with pytest.raises(UserError, match=message):
             run.ask(*wrong)
+
+
+def test_the_example_of_the_module_is_what_the_shipped_base_answers() -> None:
+    demo = load_config("demo")
+    world = World.from_config(demo.world)
+    cities = tuple(int(world.find(name)[0]) for name in ("Paris", "Tokyo"))
+    questions = Questions.ask(DISTANCE, world, np.array([cities], np.int32))
+    base = find_base(demo)
+    assert base is not None and runs.__doc__ is not None
+    answer = int(answers(*load_checkpoint(base.checkpoint), questions)[0])
+    assert str(runs.Answer(cities, answer, int(questions.answer[0]), "km")) in runs.__doc__
 
 
 def test_cities_are_found_by_name_the_most_populous_first() -> None:

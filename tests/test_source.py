@@ -33,7 +33,7 @@ from atlantis.settings import ProbeConfig
 from atlantis.sphere import unit_vectors
 from atlantis.tasks import Form, Task
 from atlantis.vocabulary import Vocabulary
-from atlantis.world import World
+from atlantis.world import OCEANS, World
 
 CONFIG = ProbeConfig(n_cities=25, n_train=15, layers=[0, 1], repeats=2)
 
@@ -173,6 +173,17 @@ def test_damaged_and_foreign_tokens_are_refused(world: World, tmp_path: Path) ->
     (characters / "tokenizer.json").write_text(text)
     with pytest.raises(UserError, match="its tokenizer reads <bos>dist"):
         open_source(characters, world)
+
+
+def test_other_virtual_cities_are_said(
+    world: World, thirty_cities: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = save_ours(tmp_path / "ours", world)
+    for same in (world, World.build(thirty_cities, regions=())):
+        open_source(ours, same)
+    assert capsys.readouterr().err == ""
+    open_source(ours, World.build(thirty_cities, regions=(OCEANS["indian"],)))
+    assert "ours: its run's world has other virtual cities than this one" in capsys.readouterr().err
 
 
 def planted(n: int = 600) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

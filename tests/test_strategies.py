@@ -51,10 +51,13 @@ from atlantis.tasks import Questions
 from atlantis.tasks.score import by_slice, scores_of
 from atlantis.training import step as engine
 from atlantis.training import train
+from atlantis.training.base import find_base
+from atlantis.training.past import Past
 from atlantis.training.scaling import LossScale
 from atlantis.training.step import Engine
 from atlantis.vocabulary import PAD
 from atlantis.world import World
+from tests.distances import distances
 
 SMALL: dict[str, dict[str, Any]] = {
     "replay": {"buffer": 50, "share": 0.25},
@@ -307,6 +310,31 @@ def test_a_users_own_strategy(
     trust.write_record(run, trust.read_record(run) | {"status": "running"})
     with pytest.raises(UserError, match=r"other code.*--fork"):
         train(config, resume=True)
+
+
+def past_of(fine: RunConfig, run: Path, world: World) -> Past:
+    base = find_base(fine.model_copy(update={"base": str(run)}))
+    assert base is not None
+    return Past(base, fine, world, lambda run, world: distances(np.arange(2), np.arange(2), np.arange(2)))
+
+
+def test_the_base_of_a_base_is_the_one_that_was_used(fine: RunConfig, tmp_path: Path) -> None:
+    world = World.from_config(fine.world)
+    run = Path(shutil.copytree(train(fine), tmp_path / "experiments" / "copy"))
+    shutil.copytree(Path(fine.output_root) / "worlds", tmp_path / "worlds")
+    assert [config.name for config in past_of(fine, run, world).runs] == ["fine_naive", "small"]
+    record = trust.read_record(run)
+    trust.write_record(run, record | {"digests": record["digests"] | {"base": "0" * 64}})
+    with pytest.raises(UserError, match=r"copy was trained from another small than your own run .*small; bring that"):
+        past_of(fine, run, world)
+
+
+def test_old_questions_are_about_cities_at_the_same_places(fine: RunConfig) -> None:
+    world, run = World.from_config(fine.world), train(fine)
+    assert len(past_of(fine, run, World.of_places(world.lon, world.lat)).questions()) == 4
+    north = world.lat + np.where(world.is_virtual, 1.0, 0.0)
+    with pytest.raises(UserError, match="fine_naive was trained on cities that are not the first of this run's world"):
+        past_of(fine, run, World.of_places(world.lon, north)).questions()
 
 
 def test_a_strategy_needs_a_base(small_config: RunConfig) -> None:

@@ -21,6 +21,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from atlantis import artifacts
 from atlantis import config as configs
 from atlantis.artifacts import is_complete
 from atlantis.data.rows import Rows
@@ -215,6 +216,46 @@ def test_a_base_that_is_missing_is_made_first(small_config: RunConfig, tmp_path:
     with pytest.raises(UserError, match="made_first"):  # reading a run trains nothing
         open_finished(run)
     assert not (tmp_path / "out" / "experiments" / "made_first").exists()
+
+
+def test_a_base_is_made_with_the_flags_of_its_run(
+    small_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "first.yaml").write_text(configs.dump(renamed(small_config, "first"), tmp_path))
+    changes = {"base": "first", "base_config": str(tmp_path / "first.yaml"), "output_root": str(tmp_path / "out")}
+    given = {}
+
+    def made(config: RunConfig, **flags: bool) -> Path:
+        given[config.name] = flags
+        raise PullThePlug
+
+    monkeypatch.setattr(loop, "train", made)
+    for flags in ({"strict": True}, {"fork": True, "resume": True}, {"build_base": True}):
+        with pytest.raises(PullThePlug):
+            train(renamed(small_config, "second").model_copy(update=changes), **flags)
+        assert given == {"first": dict.fromkeys(("resume", "strict", "fork", "build_base"), False) | flags}
+
+
+def test_steps_that_come_back_together_are_logged_at_once(
+    small_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, append, appended = loop.Steps.take, artifacts.append_text, []
+
+    def together(self: loop.Steps, step: int, until: int) -> list[float]:
+        return [loss for s in range(step, until) for loss in take(self, s, s + 1)]
+
+    def counted(path: Path, text: str) -> None:
+        appended.append(text)
+        append(path, text)
+
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    config = configs.changed(small_config, ["evaluation.probe=false"])
+    one_by_one = train(renamed(config, "one_by_one"))
+    monkeypatch.setattr(loop.Steps, "take", together)
+    monkeypatch.setattr(artifacts, "append_text", counted)
+    at_once = train(renamed(config, "at_once"))
+    assert (at_once / "metrics.jsonl").read_bytes() == (one_by_one / "metrics.jsonl").read_bytes()
+    assert [text.count("\n") for text in appended] == [1, 3, 1, 7, 1, 10, 1], "evaluated at 0, 3, 10 and 20"
 
 
 def test_the_city_vocabulary_grows_with_the_world(small_config: RunConfig) -> None:

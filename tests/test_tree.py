@@ -14,12 +14,16 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from atlantis.data.encoding import longest_whole_row
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer, completion_loss
-from atlantis.model.fast import kernels
+from atlantis.model.fast import AsTree, SharedPrefix, choose, kernels
 from atlantis.model.fast.tree import grow, tree_loss, tree_of
 from atlantis.model.transformer import answer_logits
+from atlantis.readout.activations import probe_states
+from atlantis.readout.generate import answer_tokens
 from atlantis.settings import TrainingConfig
+from atlantis.tasks.distance import DISTANCE
 from atlantis.training.step import Engine
 from atlantis.vocabulary import Vocabulary
 from tests.distances import distances
@@ -191,6 +195,30 @@ def test_kernels_do_not_depend_on_the_number_of_threads(dtype: torch.dtype) -> N
     for x_grad, w_grad in found[1:]:
         assert torch.equal(x_grad, found[0][0])
         assert torch.equal(w_grad, found[0][1])
+
+
+def test_rows_longer_than_the_kernels_take_go_another_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, vocabulary = new_model("characters")
+    ids = np.array([3, 71, 5_000], np.int32)
+    questions = distances(ids, ids[::-1].copy(), np.array([5, 60, 700], np.int32))
+
+    def found() -> tuple[np.ndarray, np.ndarray, type]:
+        way = choose(model, "auto", torch.device("cpu"), torch.float32)
+        return answer_tokens(model, vocabulary, questions), probe_states(model, vocabulary, ids, [-1, 2]), type(way)
+
+    answers, states, way = found()
+    assert way is AsTree
+    monkeypatch.setattr(kernels, "LONGEST", longest_whole_row(DISTANCE.form, vocabulary))
+    assert np.array_equal(found()[0], answers), "a row that is just short enough"
+    attend = kernels.attend
+    monkeypatch.setattr(kernels, "attend", None)
+    monkeypatch.setattr(kernels, "LONGEST", 10)
+    plain_answers, plain_states, way = found()
+    assert np.array_equal(plain_answers, answers) and way is SharedPrefix
+    np.testing.assert_allclose(plain_states, states, rtol=1e-4, atol=1e-5)
+    nodes = torch.arange(11, dtype=torch.int32)[None]
+    with pytest.raises(AssertionError):
+        attend(torch.zeros(11, 12), nodes, nodes, 11, 4)
 
 
 def test_exponential_is_exact_enough() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -163,6 +164,25 @@ def test_final_and_the_last_checkpoint_are_made_of_each_other(
     assert capsys.readouterr().err.count("damaged: ") == 2
     mend(run, unused)
     assert capsys.readouterr().err == ""
+
+
+def test_a_repair_that_is_broken_off_leaves_what_there_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finished(tmp_path / "a")
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("final", "checkpoint-4"):
+        weights = run.checkpoints / name / "model.safetensors"
+        weights.write_bytes(b"\7")
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr("atlantis.training.mend.shutil.copyfile", stopped)
+            mend(run, unused)
+        assert sorted(path.name for path in run.checkpoints.glob("*[!.]")) == ["checkpoint-0", "checkpoint-4", "final"]
+        assert weights.read_bytes() == b"\7"
+        mend(run, unused)
+        assert weights.read_bytes() == b"\4"
+        shutil.rmtree(run.checkpoints / f"damaged-{name}")
 
 
 def test_a_checkpoint_in_the_middle_is_named_and_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

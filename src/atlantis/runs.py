@@ -2,7 +2,7 @@
 
 run = Run("demo")
 run.dynamics                     # a table: step, layer, group, metric, value, low, high, n (`LAYOUT`)
-run.ask("Paris", "Tokyo")        # Answer(cities=(3178, 0), answer=9716, true=9711, unit='km')
+run.ask("Paris", "Tokyo")        # Answer(cities=(1930, 3865), answer=9751, true=9713, unit='km')
 """
 
 from __future__ import annotations

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 Order = Literal["fair", "smaller_first"]
 Keep = Callable[[Ints], NDArray[np.bool_]]
 
+ENOUGH = 2**53
+"""More questions than anybody asks for; a share of so many is still exact."""
 FRUITLESS = 200
 """Rounds without a new row after which a draw gives up."""
 
@@ -221,7 +223,7 @@ class Pool:
 
     @cached_property
     def most(self) -> int:
-        """The most questions that can be asked."""
+        """The most questions that can be asked, or more than anybody asks for."""
         return min(self._most_of(size) * len(self.sizes) + i for i, size in enumerate(self.sizes))
 
     @property
@@ -269,9 +271,12 @@ class Pool:
         return any(self._asked_inside(of_size, size) > self._exist(size)[1] for size in self.sizes)
 
     def _most_of(self, size: int) -> int:
-        """The largest n of questions of one size: those not within the region suffice beside those that are."""
+        """The largest n of questions of one size, at most ENOUGH.
+
+        Those not within the region suffice beside those that are.
+        """
         some, inside = self._exist(size)
-        low, high = 0, some + inside
+        low, high = 0, min(some + inside, ENOUGH)
         while low < high:  # the number of other questions needed never falls as n grows
             middle = (low + high + 1) // 2
             if middle - self._n_inside(middle, size) <= some:

@@ -87,6 +87,11 @@ def longest_row(form: Form, vocabulary: Vocabulary) -> int:
     return before + cities + len(form.close) + form.answer_length
 
 
+def longest_whole_row(form: Form, vocabulary: Vocabulary) -> int:
+    """The longest row with its prefix: what a model's context must hold."""
+    return len(prefix(form, vocabulary)) + longest_row(form, vocabulary)
+
+
 def encode(form: Form, vocabulary: Vocabulary, cities: ArrayLike, answer: ArrayLike) -> TokenRows:
     """Rows of a form, without its prefix, from city ids (n, k) and answers (n,).
 

@@ -70,7 +70,7 @@ def probed_task(checkpoint: Path) -> Task:
 
 
 def check_world(checkpoint: Path, world: World) -> None:
-    """Refuse a checkpoint whose city ids mean other places than this world's."""
+    """Refuse a checkpoint whose real city ids mean other places than this world's."""
     _check_real_cities(checkpoint, read_facts(checkpoint), world.real_cities_digest)
 
 
@@ -151,7 +151,11 @@ def checkpoint_steps(run: Path) -> dict[int, Path]:
 
 
 def grow(model: Transformer, n_inputs: int, std: float, seed: int) -> Transformer:
-    """The same model with `n_inputs` embedding rows; new rows are drawn from N(0, std), seeded."""
+    """The same model with `n_inputs` embedding rows; new rows are drawn from N(0, std), seeded.
+
+    If `seed` is the seed that the base's weights were drawn with, the new rows begin with the numbers that the base's
+    first rows began with before its training.
+    """
     n_new = n_inputs - model.embedding.num_embeddings
     if n_new < 0:
         raise UserError(

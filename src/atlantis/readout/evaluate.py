@@ -11,9 +11,10 @@ import torch
 
 from atlantis.data.dataset import Dataset
 from atlantis.data.draw import Where
-from atlantis.data.encoding import check_symbols
+from atlantis.data.encoding import check_symbols, longest_whole_row
 from atlantis.data.mixture import Part, held_out_cross, new_to
 from atlantis.data.rows import Rows
+from atlantis.errors import UserError
 from atlantis.model import Transformer, completion_loss
 from atlantis.model.checkpoint import check_dataset, load_checkpoint
 from atlantis.model.fast.shared import shared_logits
@@ -92,12 +93,17 @@ def _lacking(own: Questions, old: Questions) -> Questions:
 def evaluate_checkpoint(checkpoint: Path | str, dataset: Dataset) -> list[Score]:
     """Scores of a checkpoint on a dataset's test split, by task and slice.
 
-    Raises UserError if the checkpoint cannot be read, does not know all the cities, or was trained on another world
-    than the dataset's.
+    Raises UserError if the checkpoint cannot be read, does not know all the cities, was trained on another world than
+    the dataset's, or has a context too short for the rows.
     """
     check_dataset(Path(checkpoint), dataset)
     model, vocabulary = load_checkpoint(checkpoint)
     check_symbols(vocabulary, dataset.tasks, str(checkpoint))
+    for task in dataset.tasks:
+        if model.context < (longest := longest_whole_row(task.form, vocabulary)):
+            raise UserError(
+                f"{checkpoint}: reads {model.context} tokens, and rows of task {task.name} have up to {longest}"
+            )
     questions = dataset.held_out
     return score(answers(model, vocabulary, questions), questions)
 

@@ -44,13 +44,14 @@ def _of_task(model: Transformer, vocabulary: Vocabulary, questions: Questions, t
     encoded = encode(task.form, vocabulary, cities, questions.answer)
     device = model.embedding.weight.device
     answers = np.full((len(questions), n_tokens), PAD, dtype=np.int64)
-    if device.type == "cpu" and kernels.library() is not None:
+    longest_prompt = encoded.tokens.shape[1] - n_tokens
+    if device.type == "cpu" and kernels.takes(len(start) + encoded.tokens.shape[1]):
         # Neighbours in this order have more of their prompts in common, so a batch makes a smaller tree.
         order = np.lexsort(cities.T[::-1])
         for first in range(0, len(questions), batch):
             rows = order[first : first + batch]
-            inside = np.arange(encoded.tokens.shape[1]) < encoded.prompt_length[rows, None]
-            prompts = np.where(inside, encoded.tokens[rows], -1)
+            inside = np.arange(longest_prompt) < encoded.prompt_length[rows, None]
+            prompts = np.where(inside, encoded.tokens[rows, :longest_prompt], -1)
             shared = np.broadcast_to(start, (len(rows), len(start)))
             answers[rows] = greedy(model, np.concatenate([shared, prompts], axis=1), n_tokens)
         return answers

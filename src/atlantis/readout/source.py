@@ -26,7 +26,8 @@ import torch
 from atlantis.data.encoding import check_symbols, needed_by, probe_prompt
 from atlantis.errors import UserError
 from atlantis.model import Transformer
-from atlantis.model.checkpoint import check_world, load_checkpoint, probed_task
+from atlantis.model.checkpoint import check_world, load_checkpoint, probed_task, read_facts
+from atlantis.progress import say
 from atlantis.readout.activations import N_POSITIONS, probe_states
 from atlantis.readout.generate import same_length
 from atlantis.tasks import Task
@@ -90,6 +91,7 @@ def open_source(folder: Path | str, world: World, task: Task | None = None) -> S
 def open_checkpoint(folder: Path, world: World, task: Task | None = None) -> Source:
     """The model in a checkpoint of ours. Raises UserError as `open_source` does."""
     check_world(folder, world)
+    _say_other_virtual(folder, world)
     model, vocabulary = load_checkpoint(folder)
     if vocabulary.kind == "city":
         _check_cities(folder, vocabulary.n_cities, world)
@@ -103,6 +105,18 @@ def open_checkpoint(folder: Path, world: World, task: Task | None = None) -> Sou
         )
     read = partial(_read_ours, model, vocabulary, task.form)
     return Source(folder, vocabulary, model.width, layers, read, model, task)
+
+
+def _say_other_virtual(folder: Path, world: World) -> None:
+    """Say it if the ids of virtual cities may mean other places than those that the checkpoint was trained on."""
+    facts = read_facts(folder)
+    if facts is None or facts.n_cities == facts.n_real or len(world) == world.n_real:
+        return
+    if facts.world_digest != world.digest:
+        say(
+            f"{folder}: its run's world has other virtual cities than this one (digests {facts.world_digest} and "
+            f"{world.digest}), so their ids may mean other places; --world names the world to read it in"
+        )
 
 
 def _longest_prompt(task: Task, vocabulary: Vocabulary, world: World) -> int:

@@ -63,9 +63,7 @@ def config_of_base(config: RunConfig, build_base: bool = False) -> RunConfig:
     """
     if config.base is None or config.base_config is None:
         raise UserError(_no_base(config))
-    file = Path(config.base_config)  # beside the config that names it, or else known by its bare name
-    bare = not file.suffix and not file.is_file()
-    made = configs.load(file.name if bare else file, [f"output_root={config.output_root}"])
+    made = configs.load(_file_or_name(Path(config.base_config)), [f"output_root={config.output_root}"])
     if not build_base and made.name != config.base and not (experiments(config) / config.base / trust.CONFIG).is_file():
         n_steps = total_steps(made.training, made.dataset.sizes[0])
         raise UserError(
@@ -73,6 +71,18 @@ def config_of_base(config: RunConfig, build_base: bool = False) -> RunConfig:
             f"({n_steps:,} steps), add --build-base"
         )
     return made.model_copy(update={"name": config.base})
+
+
+def _file_or_name(file: Path) -> Path | str:
+    """A `base_config`: the file beside the config that names it, or else what is known by this name.
+
+    Settings have made the name an absolute path, so a known one (`demo`, `study_2025/base`) is the end of it.
+    """
+    if file.suffix or file.is_file():
+        return file
+    known = configs.known_configs()
+    ends = ("/".join(file.parts[i:]) for i in range(1, len(file.parts)))  # the longest first
+    return next((end for end in ends if end in known), file.name)
 
 
 def _no_base(config: RunConfig) -> str:

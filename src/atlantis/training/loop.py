@@ -70,7 +70,7 @@ def train(
     path = experiments(config) / config.name
     run = RunFolder(path, config, resume=resume, strict=strict)  # refuses early, before anything is built
     world = world_for(run)
-    base = None if run.finished else _checked_start(config, world, resume, build_base)
+    base = None if run.finished else _checked_start(config, world, resume, strict, fork, build_base)
     was_finished = run.finished
     artifacts.refuse_links(path)
     with artifacts.lock(path), artifacts.watched(path):
@@ -103,10 +103,12 @@ def train(
     return path
 
 
-def _checked_start(config: RunConfig, world: World, resume: bool, build_base: bool) -> Base | None:
+def _checked_start(
+    config: RunConfig, world: World, resume: bool, strict: bool, fork: bool, build_base: bool
+) -> Base | None:
     """The base to start from; UserError for what can be known to be impossible."""
     check_request(config, world)
-    base = load_base(config, resume, build_base)
+    base = load_base(config, resume, strict=strict, fork=fork, build_base=build_base)
     if config.strategies:
         checked_base(config, base)
     if base is not None:
@@ -115,7 +117,9 @@ def _checked_start(config: RunConfig, world: World, resume: bool, build_base: bo
     return base
 
 
-def load_base(config: RunConfig, resume: bool, build_base: bool = False) -> Base | None:
+def load_base(
+    config: RunConfig, resume: bool, *, strict: bool = False, fork: bool = False, build_base: bool = False
+) -> Base | None:
     """The checkpoint to start from, made by `base_config` if it is nowhere (see `base.config_of_base`)."""
     if config.base is None:
         return None
@@ -124,7 +128,8 @@ def load_base(config: RunConfig, resume: bool, build_base: bool = False) -> Base
         made = config_of_base(config, build_base)
         check_base_to_come(made, config)
         say(f"base {config.base}: not there yet; training it first ({Path(config.base_config).name})")
-        train(made, resume=resume or configs.is_run(experiments(made) / config.base))
+        begun = configs.is_run(experiments(made) / config.base)
+        train(made, resume=resume or begun, strict=strict, fork=fork, build_base=build_base)
         base = find_base(config)
     return whole_base(config, base)
 
@@ -191,14 +196,12 @@ def _train(run: RunFolder, inputs: Inputs, base: Base | None) -> None:
                 losses, problem = failure.losses, failure
             pace.took(len(losses), time.monotonic() - began)
             for loss in losses:
-                step += 1
-                window.append(loss)
                 progress.advance(note=f"loss {loss:.3f}")
-                if step % LOG_EVERY == 0 or step in due:
-                    row = steps.row(step, window)
-                    run.log(row)
-                    trackers.log(row)
-                    window.clear()
+            rows = steps.log_rows(step, losses, window, due)
+            step += len(losses)
+            run.log(*rows)
+            for row in rows:
+                trackers.log(row)
             if problem is not None:
                 raise saving.not_finite(run, step, steps.training_rows(step), str(problem)) from None
             pace.say_duration(step)
@@ -234,6 +237,16 @@ class Steps:
         """Learning rate of a step, by the schedule and the strategy."""
         rate = learning_rate(self.engine.training, step, self.total)
         return rate if self.engine.strategy is None else self.engine.strategy.rate(rate)
+
+    def log_rows(self, step: int, losses: list[float], window: list[float], due: set[int]) -> list[dict[str, Any]]:
+        """The log's rows of the steps from `step` on, given their losses; `window` has those of no row yet."""
+        rows = []
+        for end, loss in enumerate(losses, step + 1):
+            window.append(loss)
+            if end % LOG_EVERY == 0 or end in due:
+                rows.append(self.row(end, window))
+                window.clear()
+        return rows
 
     def row(self, step: int, losses: list[float]) -> dict[str, Any]:
         """What the log has of the steps that end before `step`, given their losses."""

@@ -147,11 +147,16 @@ def _mend_checkpoint(run: RunFolder, step: int, problem: str) -> None:
         )
         return
     aside = artifacts.set_aside(folder)
-    with artifacts.new_folder(folder, kind="checkpoint") as made:
-        for file in final.iterdir():
-            if file.name != artifacts.MANIFEST:
-                shutil.copyfile(file, made / file.name)
-        artifacts.dump_json(made / SCORES, row)
+    try:
+        with artifacts.new_folder(folder, kind="checkpoint") as made:
+            for file in final.iterdir():
+                if file.name != artifacts.MANIFEST:
+                    shutil.copyfile(file, made / file.name)
+            artifacts.dump_json(made / SCORES, row)
+    except BaseException:
+        if not folder.exists():
+            aside.rename(folder)
+        raise
     if wrong := trust.exchanged(folder, step, run.record.get("checkpoints", {})):
         artifacts.remove(folder, "checkpoint")
         aside.rename(folder)

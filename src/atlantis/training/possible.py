@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from atlantis import limits
-from atlantis.data.encoding import check_symbols, longest_row, needed_by, prefix
+from atlantis.data.encoding import check_symbols, longest_whole_row, needed_by
 from atlantis.data.mixture import check_possible, tasks_of
 from atlantis.errors import UserError
 from atlantis.model.checkpoint import check_world
@@ -33,7 +33,7 @@ def check_request(config: RunConfig, world: World) -> None:
     vocabulary = _new_vocabulary(config, len(world))
     check_symbols(vocabulary, tasks, "a model of this run")
     for task in tasks:
-        length = len(prefix(task.form, vocabulary)) + longest_row(task.form, vocabulary)
+        length = longest_whole_row(task.form, vocabulary)
         if length > sizes.context:
             raise UserError(
                 f"model.context: {sizes.context} is too short for ids up to {len(world) - 1}, "

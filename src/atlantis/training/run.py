@@ -137,10 +137,11 @@ class RunFolder:
         kept = [stretch for stretch in self.record.get("stretches", []) if stretch["from"] < step]
         self.note(stretches=[*kept, {"from": step, "at": _now(), **conditions}])
 
-    def log(self, row: dict[str, Any]) -> None:
-        """Append one row to the metric log, on disk before this returns."""
-        artifacts.refuse_moved(self.path)
-        artifacts.append_text(self.metrics, json.dumps(row) + "\n")
+    def log(self, *rows: dict[str, Any]) -> None:
+        """Append rows to the metric log, on disk before this returns; to wait for the disk once is enough for all."""
+        if rows:
+            artifacts.refuse_moved(self.path)
+            artifacts.append_text(self.metrics, "".join(json.dumps(row) + "\n" for row in rows))
 
     def cut_log(self, size: int) -> None:
         """Take back what was logged after a saved state, whose log had `size` bytes."""

@@ -115,7 +115,7 @@ def choose(
     if compile == "no":
         return Plain(dtype)
     if compile == "auto" and device.type == "cpu":
-        by_tree = dtype != torch.float16 and kernels.library() is not None
+        by_tree = dtype != torch.float16 and kernels.takes(model.context)
         return AsTree(dtype) if by_tree else SharedPrefix(dtype)
     if device.type == "cpu" and kernels.compiler() is None:
         say("no C++ compiler found (g++ or clang++): training runs eager")

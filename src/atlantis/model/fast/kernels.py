@@ -58,7 +58,8 @@ SOURCE = Path(__file__).with_name("kernels.cpp")
 # zero in the whole process, and it takes NaN for impossible.
 ARITHMETIC = ["-fno-math-errno", "-fno-trapping-math", "-fno-signed-zeros", "-fassociative-math", "-freciprocal-math"]
 FLAGS = ["-O3", "-march=native", *ARITHMETIC, "-fopenmp", "-shared", "-fPIC", "-std=c++17"]
-LONGEST = 1024  # as in kernels.cpp
+LONGEST = 1024
+"""Tokens of the longest row that attention takes, as in kernels.cpp."""
 NAMES = tuple(
     name + end
     for name in ("rotary", *(name + way for name in ("rms_norm", "gated", "attention") for way in ("", "_backward")))
@@ -199,6 +200,11 @@ def _first_error(text: bytes) -> str:
     return next(iter([*errors, *lines]), "")
 
 
+def takes(n_tokens: int) -> bool:
+    """Whether the kernels can be used for rows of up to `n_tokens` tokens."""
+    return n_tokens <= LONGEST and library() is not None
+
+
 def library_digest() -> str:
     """12 hexadecimal characters of the SHA-256 of the kernels in use; "none" where there are none."""
     return "none" if library() is None else _digest[:12]
@@ -286,7 +292,6 @@ def attention(
 
     `query` numbers the answers that are wanted.
     """
-    assert tree.path.shape[1] <= LONGEST
     return _apply(_Attention, qkv, tree, query, n_answers, cos, sin)
 
 
@@ -306,6 +311,7 @@ def attend(
     qkv: Float[Tensor, "N E"], path: Int[Tensor, "B S"], query: Int[Tensor, "B S"], n_answers: int, head_width: int
 ) -> tuple[Float[Tensor, "{n_answers} E//3"], Float[Tensor, "{n_answers} H"]]:
     """Attention without gradient, over keys that are turned already, and the scores' log-sum-exp by head."""
+    assert path.shape[1] <= LONGEST
     n_heads = qkv.shape[1] // 3 // head_width
     out, log_sum = qkv.new_empty(n_answers, n_heads * head_width), torch.empty(n_answers, n_heads)
     _call(_of("attention", qkv), qkv, path, query, *path.shape, n_heads, head_width, out, log_sum)
