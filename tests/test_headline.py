@@ -50,6 +50,10 @@ def with_skills(run: RunData, **skills: tuple[float, float]) -> RunData:
         ((0.0, -0.01), (0.0, 0.01), "No map has formed."),
         ((0.0, 0.0), (0.0, 0.8), "A map has formed."),
         ((0.0, -0.4), (0.0, 0.8), "A map has formed."),
+        ((0.1, -0.4), (0.1, 0.9), "A map has formed."),
+        ((0.94, 0.88), (0.94, 0.89), "The map was moved rather than erased."),
+        ((0.85, 0.1), (0.85, 0.91), "The map was moved rather than erased."),
+        ((0.25, -0.8), (0.25, 0.0), "The map was erased."),
     ],
 )
 def test_the_verdict_follows_the_two_probes(run, frozen, refit, verdict):
@@ -64,6 +68,14 @@ def test_without_measures_it_is_about_the_studys_probe(run):
     assert sentence["verdict"] == "The map's cities lie farther from their true places than at step 0."
     assert "goes from 100 km to 300 km at step 10" in sentence["text"]
     assert headlines([replace(run, map=None, probes={})]) == []
+
+
+def test_errors_that_read_as_one_number_are_no_change(run):
+    probe = run.probes["degrees"]
+    errors = probe.dynamics.assign(mean_km=100 + 0.02 * probe.dynamics["step"])
+    (sentence,) = headlines([replace(run, map=None, probes={"degrees": replace(probe, dynamics=errors)})])
+    assert sentence["verdict"] == "The map's cities lie as far from their true places as at step 0."
+    assert "goes from 100 km to 100 km" in sentence["text"]
 
 
 def about_seed(run: RunData, seed: int, rate: float = 1) -> RunData:
