@@ -22,7 +22,7 @@ function ticks(low, high) {
 /** @param {number[]} values */
 function tickDigits(values) {
   const gap = values.length > 1 ? values[1] - values[0] : 1;
-  if (gap >= 1) return 0;
+  if (gap >= 1) return Number.isInteger(gap) ? 0 : 1;
   return Math.min(4, Math.ceil(-Math.log10(gap) - 1e-9) + (gap.toPrecision(2).replace(/[0.]/g, "").length > 1 ? 1 : 0));
 }
 
