@@ -217,26 +217,27 @@ function curve(svg, series, scale) {
 }
 
 // One run: a colour for each series. Several: a colour for each run, a dash for each series, the main series only.
+// Runs that share a colour, as the first and the seventh, have dashes of their own.
 /** @param {string} id */
 function merged(id) {
   const panels = DATA.runs.map((r) => r.panels.find((panel) => panel.id === id));
   const series = [],
     rules = [],
     bands = several ? [] : panels[0].bands || [];
+  const main = panels.map((panel) => (panel?.series ?? []).filter((s) => !several || !(s.faint || s.thin))),
+    most = Math.max(...main.map((of) => of.length));
   panels.forEach((panel, r) => {
     if (!panel) return;
     const label = (text) => (several ? `${DATA.runs[r].name}: ${text}` : text);
-    panel.series
-      .filter((s) => !several || !(s.faint || s.thin))
-      .forEach((s, d) => {
-        series.push({
-          ...s,
-          label: label(s.label),
-          hue: several ? r : (s.hue ?? d),
-          dash: several ? d : (s.dash ?? 0),
-          colour: several ? null : s.colour,
-        });
+    main[r].forEach((s, d) => {
+      series.push({
+        ...s,
+        label: label(s.label),
+        hue: several ? r : (s.hue ?? d),
+        dash: several ? d + most * Math.floor(r / LINES.length) : (s.dash ?? 0),
+        colour: several ? null : s.colour,
       });
+    });
     const kinds = [...new Set((panel.rules || []).map((rule) => rule.label))];
     for (const rule of panel.rules || [])
       rules.push({ ...rule, label: label(rule.label), hue: several ? r : null, dash: kinds.indexOf(rule.label) });
