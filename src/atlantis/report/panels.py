@@ -223,8 +223,8 @@ def _drawn(
     if rules := _rules(run, panel):
         drawn["rules"] = rules
     words = explained(metrics if panel.id != "skill" else [*metrics, *PARTS_OF_FALL])
-    if panel.id in ("task", "answer_skill"):
-        words += [{"name": pair_title(s, run), "what": PAIRS[s], "reading": ""} for s in run.slices if s in PAIRS]
+    slices = {"task": run.slices, "answer_skill": list(run.scores["slice"])}.get(panel.id, ())
+    words += [{"name": pair_title(s, run), "what": PAIRS[s], "reading": ""} for s in PAIRS if s in slices]
     if words:
         drawn["words"] = words
     if panel.id == "skill" and run.map is not None:
