@@ -16,7 +16,7 @@ from atlantis.report.headline import ELSEWHERE, headlines
 from atlantis.report.panels import panel_rows, panel_scale, panels, regions_of
 from atlantis.report.run_data import RunData, load
 from atlantis.report.seeds import mean_panels
-from atlantis.scales import BELOW_ONE, IDENTITY, LOG
+from atlantis.scales import BELOW_ONE, IDENTITY, LOG, SHARE
 from atlantis.statistics import seed_interval
 from atlantis.trust import config_digest
 from tests.planted_run import make_run
@@ -27,6 +27,11 @@ EARLIER = Path(__file__).parents[1] / "experiments" / "2026-11-28_demo" / "recor
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> RunData:
     return load(make_run(tmp_path_factory.mktemp("runs") / "run", name="run", with_map=True))
+
+
+@pytest.fixture(scope="module")
+def older(tmp_path_factory) -> RunData:
+    return load(make_run(tmp_path_factory.mktemp("older") / "run", name="run", with_map=True, with_shift=False))
 
 
 def with_skills(run: RunData, **skills: tuple[float, float]) -> RunData:
@@ -50,6 +55,10 @@ def with_skills(run: RunData, **skills: tuple[float, float]) -> RunData:
         ((0.0, -0.01), (0.0, 0.01), "No map has formed."),
         ((0.0, 0.0), (0.0, 0.8), "A map has formed."),
         ((0.0, -0.4), (0.0, 0.8), "A map has formed."),
+        ((0.1, -0.4), (0.1, 0.9), "A map has formed."),
+        ((0.94, 0.88), (0.94, 0.89), "The map was moved rather than erased."),
+        ((0.85, 0.1), (0.85, 0.91), "The map was moved rather than erased."),
+        ((0.25, -0.8), (0.25, 0.0), "The map was erased."),
     ],
 )
 def test_the_verdict_follows_the_two_probes(run, frozen, refit, verdict):
@@ -64,6 +73,14 @@ def test_without_measures_it_is_about_the_studys_probe(run):
     assert sentence["verdict"] == "The map's cities lie farther from their true places than at step 0."
     assert "goes from 100 km to 300 km at step 10" in sentence["text"]
     assert headlines([replace(run, map=None, probes={})]) == []
+
+
+def test_errors_that_read_as_one_number_are_no_change(run):
+    probe = run.probes["degrees"]
+    errors = probe.dynamics.assign(mean_km=100 + 0.02 * probe.dynamics["step"])
+    (sentence,) = headlines([replace(run, map=None, probes={"degrees": replace(probe, dynamics=errors)})])
+    assert sentence["verdict"] == "The map's cities lie as far from their true places as at step 0."
+    assert "goes from 100 km to 100 km" in sentence["text"]
 
 
 def about_seed(run: RunData, seed: int, rate: float = 1) -> RunData:
@@ -121,6 +138,34 @@ def test_curves_of_seeds_have_their_mean_and_its_interval_on_the_scale(run):
     assert curve["low"][0] is None, "equal values have no interval"
     assert mean_panels([run, run]) is None and mean_panels([about_seed(run, 1)]) is None
     assert panel_scale("km") is LOG and panel_scale("causes") is IDENTITY
+
+
+def with_measure(run: RunData, metric: str, value: float) -> RunData:
+    """The same with this value at the last step."""
+    assert run.map is not None
+    measures = run.map.measures.copy()
+    measures.loc[(measures["metric"] == metric) & (measures["step"] == 10), "value"] = value
+    return replace(run, map=replace(run.map, measures=measures))
+
+
+@pytest.mark.parametrize(
+    ("metric", "panel", "curve", "ends", "scale"),
+    [
+        ("shift_share", "shift", "share of the mean squared change", (0.97, 0.9, 0.99), SHARE),
+        ("shift_length", "shift", "length, in radii of the Earth", (0.02, 0.4, 0.9), LOG),
+        ("tangential_share", "share", "tangential share", (0.97, 0.7, 0.99), SHARE),
+        ("moved_km", "moved_with_shift", "whole way", (100, 900, 3000), LOG),
+    ],
+)
+def test_a_mean_has_its_interval_on_the_scale_of_its_curve(run, older, metric, panel, curve, ends, scale):
+    of = older if panel == "moved_with_shift" else run
+    means = mean_panels([about_seed(with_measure(of, metric, end), k) for k, end in enumerate(ends)])
+    assert means is not None
+    drawn = next(one for one in means["panels"] if one["id"] == panel)
+    mean = next(one for one in drawn["series"] if one["label"] == curve)
+    around = seed_interval(ends, scale)
+    assert (mean["low"][-1], mean["high"][-1]) == pytest.approx((around.low, around.high), rel=1e-4)
+    assert scale.low < mean["low"][-1] and mean["high"][-1] < scale.high
 
 
 def test_runs_that_differ_in_more_than_their_seed_have_a_sentence_each(run):

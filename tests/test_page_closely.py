@@ -304,7 +304,7 @@ def test_slices_are_called_by_the_kinds_of_their_cities(opened):
     keys = opened.run(f"[...{chart}.querySelectorAll('.keys button')].map((b) => b.textContent)")
     assert keys == ["real–real", "real–Atlantis", "Atlantis–Atlantis"]
     opened.run(f"{chart}.querySelector('.words').open = true")
-    assert "pairs of a real and a virtual city" in opened.run(f"{chart}.innerText")
+    assert "real and virtual cities" in opened.run(f"{chart}.innerText")
 
 
 def test_a_heading_says_what_it_is(opened):

@@ -94,7 +94,13 @@ def test_of_very_many_cities_the_maps_have_some_and_say_so(tab, run, tmp_path, m
     tab.open(page.write_report(run, tmp_path / "out", figures=False))
     assert tab.run("views[0].cities.ids") == [0, 2, 4, 6, 7], "every second real city, and all the new ones"
     text = tab.text(".frame .note")
-    assert text == "The maps have 5 of 8 cities: 1 in 2 of the real ones. All tables and curves are of all cities."
+    assert text == (
+        "The maps have 5 of 8 cities: 1 in 2 of the real ones. "
+        "The table City by city has these too; all other tables and all curves are of all cities."
+    )
+    set_value(tab, "find", "nowhere", "input")
+    assert tab.text("#picked") == "No city of that name on the maps."
+    set_value(tab, "find", "", "input")
     edge = "[...document.querySelectorAll('.frame')].map((f) => f.querySelector('{}').getBoundingClientRect().{})"
     numbers, notes = tab.run(edge.format(".numbers", "bottom")), tab.run(edge.format(".note", "top"))
     assert len(notes) == 2 and all(note >= end for note, end in zip(notes, numbers, strict=True)), "one below the other"

@@ -46,6 +46,11 @@ def test_what_a_script_asks_of_the_page_is_there():
     assert wanted <= ids and len(wanted) > 30
 
 
+def test_every_rule_of_the_style_sheet_stands_once():
+    rules = Counter(line.strip() for line in _template("page.css").splitlines() if "{" in line and line.endswith("}"))
+    assert len(rules) > 50 and [rule for rule, n in rules.items() if n > 1] == []
+
+
 def test_the_scripts_are_javascript():
     node = shutil.which("node")
     if node is None:

@@ -215,6 +215,21 @@ def test_the_maps_are_saved_as_png_and_as_svg(tab, written, saved):
     assert len(list(root.iter("{http://www.w3.org/2000/svg}path"))) > 10
 
 
+@pytest.mark.parametrize("n", [0, 20, 60])
+def test_a_saved_map_has_room_for_every_region_and_for_its_sources(tab, written, n):
+    tab.open(written)
+    more = f"[...Array({n}).keys()].map((k) => ({{ name: `A far region ${{k}}`, colour: '#cc3311', virtual: true }}))"
+    tab.run(f"DATA.runs[0].regions.push(...{more})")
+    tab.run("for (const v of views) v.members = v.run.regions.map((_, k) => v.members[k] ?? [])")
+    drawn = "{ let pen; poster((w, h) => (pen = new SvgPen(w, h))); [...pen.root.querySelectorAll('text')]"
+    texts = tab.run(f"{drawn}.map((t) => [t.textContent, Number(t.getAttribute('x')), Number(t.getAttribute('y'))]) }}")
+    height = tab.run("{ let pen; poster((w, h) => (pen = new SvgPen(w, h))); Number(pen.root.getAttribute('height')) }")
+    (*_, (sources, _, last)) = texts
+    regions = [(x, y) for text, x, y in texts if text.startswith("A far region")]
+    assert "GeoNames" in sources and last < height and len(set(regions)) == n
+    assert all(x < 1200 and y < last for x, y in regions)
+
+
 def result_of(python: str, cwd: Path) -> pd.DataFrame:
     """The last line's value."""
     *head, last = python.splitlines()

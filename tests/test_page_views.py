@@ -194,6 +194,22 @@ def test_chance_that_is_far_off_does_not_flatten_the_curves(tab, written):
     assert max(heights) - min(heights) > 120  # of 204
 
 
+def test_ticks_are_labelled_with_the_values_that_they_stand_at(tab, written):
+    tab.open(written)
+    for high, labels in ((9.36, ["0.0", "2.5", "5.0", "7.5"]), (0.9, ["0.00", "0.25", "0.50", "0.75"])):
+        assert tab.run(f"ticks(0, {high}).map((v) => shown(v, tickDigits(ticks(0, {high}))))") == labels
+    assert tab.run("ticks(0, 90).map((v) => shown(v, tickDigits(ticks(0, 90))))") == ["0", "25", "50", "75"]
+
+
+def test_the_curves_of_many_runs_are_told_apart(tab, run, tmp_path):
+    runs = [replace(load(run), name=f"run {k}") for k in range(8)]
+    (tmp_path / "page.html").write_text(page.page(runs), encoding="utf-8")
+    tab.open(tmp_path / "page.html")
+    for chart, n in (("km", 16), ("loss", 8), ("skill", 40)):
+        looks = f"merged('{chart}').series.map(curveLook).map((look) => look.stroke + look['stroke-dasharray'])"
+        assert len(found := tab.run(looks)) == len(set(found)) == n
+
+
 def test_look_at_a_region_frames_where_the_probes_see_it(tab, written):
     tab.open(written)
     set_value(tab, "look", "Atlantis")

@@ -27,11 +27,12 @@ from rich.console import Console
 
 from atlantis.errors import PartFailed, UserError
 from atlantis.progress import printable
-from atlantis.report import export, page, page_data, probe_data, run_data, tables
+from atlantis.report import export, maps, page, page_data, probe_data, run_data, tables
 from atlantis.report.about import cards
 from atlantis.report.figures import dynamics_figure, forgetting_figure, write_figures
+from atlantis.report.panels import panels, regions_of
 from atlantis.report.run_data import load
-from atlantis.report.series import numbers
+from atlantis.report.series import BLOCKS, block_colour, numbers
 from atlantis.report.style import new_figure, rendered, style
 from atlantis.sphere import haversine_km
 from atlantis.world.coastlines import coastlines, land
@@ -166,6 +167,17 @@ def test_what_cannot_be_understood_is_named(run, tmp_path, name, text, message):
         run_data.load(_broken(run, tmp_path / "copy", name, text))
 
 
+def test_a_probe_that_is_not_there_is_named_with_what_makes_it(run, analysed):
+    measured = load(analysed)
+    with pytest.raises(UserError, match=r"not measured; run `atlantis probe .* --measures`$"):
+        load(run).probe("frozen")
+    older = replace(measured, probes={name: measured.probes[name] for name in ("degrees", "sphere", "frozen")})
+    with pytest.raises(UserError, match=r"analysis/map/ does not have the places of the shifted probe; run `atlantis"):
+        older.probe("shifted")
+    with pytest.raises(UserError, match=r"no probe is called 'new'; there is degrees, sphere, frozen, shifted$"):
+        measured.probe("new")
+
+
 def test_no_folder_and_no_run_are_named(tmp_path):
     with pytest.raises(UserError, match="no such folder"):
         run_data.load(tmp_path / "nowhere")
@@ -187,6 +199,37 @@ def test_the_table_holds_the_planted_numbers_step_0_first(run):
     assert list(rows.columns) == ["step", "loss", *task, "lon R2", "lat R2", "real km", "Atlantis km"]
     assert rows.iloc[0].tolist() == pytest.approx([0, 2.0, 50, 100, 150, 0.9, 0.8, 100, 7000])
     assert rows.iloc[2].tolist() == pytest.approx([10, 1.0, 150, 300, 450, 0.7, 0.6, 300, 21000])
+
+
+def test_a_run_that_is_not_probed_yet_names_its_region_by_its_settings(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("analysis", "report"))
+    begun = load(copy)
+    assert "task world-Atlantis km" in tables.run_sheet(begun).rows, "an older record does not say"
+    for names, expected in ((["Lemuria"], "Lemuria"), (["Lemuria", "Mu"], "virtual")):
+        config = {f"world.regions.{k}.name": name for k, name in enumerate(names)}
+        named = replace(begun, about=begun.about | {"config": config})
+        assert f"task world-{expected} km" in tables.run_sheet(named).rows
+        assert tables.pair_title("world-atlantis", named) == f"real–{expected}"
+
+
+def test_slices_are_explained_in_words_that_hold_for_every_task(run, tmp_path):
+    copy = tmp_path / "copy"
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("report"))
+    score = {"task": "angle", "n": 8}
+    rows = [
+        {**score, "slice": name, "metric": metric, "value": 0.5, "unit": unit}
+        for name in run_data.SLICES
+        for metric, unit in (("mean", "degrees"), ("skill", None))
+    ]
+    lines = [json.dumps({"step": step, "kind": "eval", "loss": 1.0, "scores": rows}) for step in STEPS]
+    (copy / "metrics.jsonl").write_text("\n".join(lines))
+    loaded = load(copy)
+    (panel,) = panels(loaded, regions_of(loaded), only=("answer_skill",))
+    kinds = ["only real cities", "real and virtual cities", "only virtual cities"]
+    assert [words["what"] for words in panel["words"]][-3:] == kinds
+    answers = [column for column in tables.run_columns(loaded) if column.source == "answers"]
+    assert [column.explanation.endswith(kind) for column, kind in zip(answers, kinds, strict=True)] == [True] * 3
 
 
 def test_the_terminal_table_fits_100_columns_and_shows_markup_as_text(run):
@@ -240,6 +283,14 @@ def test_the_animation_has_a_frame_for_each_checkpoint_and_moves(figures):
     assert len(frames) == len(STEPS) and frames[0].shape[1] == 900
     assert all((a != b).any() for a, b in pairwise(frames))
     assert figures["evolution.gif"].stat().st_size < 3_000_000
+
+
+def test_the_animation_draws_the_world_once_for_each_map(run, monkeypatch):
+    drawn: list[object] = []
+    world = maps._draw_world
+    monkeypatch.setattr(maps, "_draw_world", lambda ax, shown: drawn.append(ax) or world(ax, shown))
+    with Image.open(io.BytesIO(maps.evolution_gif(list(load(run).probes.values())))) as image:
+        assert image.n_frames == len(STEPS) and len(set(drawn)) == len(drawn) == 2  # type: ignore[attr-defined]
 
 
 def test_the_same_run_gives_the_same_pictures(run, figures, tmp_path):
@@ -358,7 +409,7 @@ def test_the_page_says_what_became_of_the_map_and_what_was_run(written):
     assert shown["Answers, real–Atlantis"][0] == "100 → 300 km" and len(shown) == 5
     about = {row["label"]: row["value"] for row in run["about"]}
     assert about["To reproduce"] == "git checkout abc123\natlantis train 'my config.yaml'"
-    assert about["Pairs"] == "train 100,000" and about["Started from"] == "base/checkpoints/final"
+    assert about["Questions"] == "train 100,000" and about["Started from"] == "base/checkpoints/final"
     assert [(p["id"], p["series"][0]["values"][0]) for p in run["panels"]] == [
         ("r2", 0.9),
         ("km", 100),
@@ -399,6 +450,13 @@ def test_a_run_called_as_another_would_be_numbered_keeps_its_own_tables(tmp_path
     assert [pd.read_csv(file)["real km"].iloc[-1] for file in tables_of] == [300, 500, 700]
 
 
+def test_a_run_called_as_a_file_of_the_report_has_a_folder_of_another_name(tmp_path):
+    names = ("index.html", "comparison.csv", "Comparison.tex")
+    runs = [make_run(tmp_path / str(k), name=name) for k, name in enumerate(names)]
+    path = page.write_report(runs, tmp_path / "out", figures=False)
+    assert path.is_file() and {f"{name}_2" for name in names} <= {file.name for file in path.parent.iterdir()}
+
+
 def test_steps_are_never_rounded(tmp_path):
     steps, runs = (0, 123_456, 1_234_567), [tmp_path / name for name in ("long", "short", "begun")]
     for run, n in zip(runs, (3, 2, 0), strict=True):
@@ -420,7 +478,7 @@ def test_a_number_keeps_all_digits_before_its_point():
 
 
 def test_a_file_html_is_the_page_alone(run, tmp_path):
-    assert page.write_report(run, tmp_path / "alone" / "page.html").is_file()
+    assert page.write_report(run, str(tmp_path / "alone" / "page.html")).is_file()
     assert [path.name for path in (tmp_path / "alone").iterdir()] == ["page.html"]
     assert data_of((tmp_path / "alone" / "page.html").read_text())["runs"][0]["files"] == []
 
@@ -557,6 +615,16 @@ def test_every_measure_has_its_panel_and_chance_its_line(shown):
     assert last["share"] == {"no direction preferred": 0.5, "tangential share": 0.8}
 
 
+def test_every_block_has_a_colour_of_its_own(shown):
+    assert [block_colour(k, 7) for k in range(7)] == list(BLOCKS)
+    assert [block_colour(k, 3) for k in range(3)] == list(BLOCKS[:3])
+    for n in (8, 24):
+        colours = [block_colour(k, n) for k in range(n)]
+        assert len(set(colours)) == n and (colours[0], colours[-1]) == (BLOCKS[0], BLOCKS[-1])
+    panel = next(panel for panel in shown["panels"] if panel["id"] == "cka")
+    assert [curve["colour"] for curve in panel["series"] if "colour" in curve] == list(BLOCKS[:6])
+
+
 def test_variants_and_when_are_tables(shown):
     rows = {(row["variant"], row["group"]): row["mean_km"] for row in shown["variants"]["rows"]}
     assert rows["virtual in the pool", "all real cities"] == [120, 130, 140]
@@ -601,7 +669,7 @@ def test_the_figure_of_forgetting_is_drawn(analysed, tmp_path, monkeypatch):
         assert f">{label}</text>" in text
     monkeypatch.setattr("atlantis.report.figures.rendered", lambda figure, suffix: suffix.encode())
     monkeypatch.setattr("atlantis.report.figures.evolution_gif", lambda probes: b"")
-    names = [path.name for path in write_figures(analysed, tmp_path)]
+    names = [path.name for path in write_figures(analysed, str(tmp_path))]
     assert {"forgetting.png", "forgetting.svg"} < set(names)
 
 
@@ -693,6 +761,12 @@ def test_a_latex_table_shows_every_character_as_itself():
         r"\bottomrule",
         r"\end{tabular}",
     ]
+
+
+def test_r2_is_a_symbol_at_the_end_of_a_heading_alone():
+    sheet = tables.Sheet(pd.DataFrame({"lon R2": [0.5], "R2D2 km": [1.0]}), {"lon R2": 3, "R2D2 km": 0})
+    assert r"lon $R^2$ & R2D2 km \\" in export.latex_text(sheet)
+    assert [column["title"] for column in page_data.table(sheet)["columns"]] == ["lon R²", "R2D2 km"]
 
 
 def test_intervals_of_older_versions_that_pass_a_bound_are_not_shown() -> None:

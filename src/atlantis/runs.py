@@ -188,7 +188,7 @@ class Run:
             raise UserError(f"{self.path}: no checkpoint of step {'any' if step is None else step}; there is {there}")
         return steps[max(steps) if step is None else step]
 
-    def report(self, out: Path | None = None) -> Path:
+    def report(self, out: Path | str | None = None) -> Path:
         """Write the run's page, pictures and tables; returns the page's path."""
         from atlantis.report.page import write_report
 

@@ -35,7 +35,7 @@ def report(
     Writes, to RUN/report/ (several runs: report/comparison/ of the first) or to --out:
       index.html                the page
       figures/  *.png *.svg     curves, what became of the map, first and last map; evolution.gif
-      tables/   *.csv *.tex     checkpoints, regions by each probe, variants, when it happened
+      tables/   *.csv *.tex     checkpoints, regions by probe, variants, when it happened, answers
       (several runs: both in a folder for each run, and comparison.csv, comparison.tex)
     \b
     Examples:

@@ -78,7 +78,7 @@ def about(run: RunData) -> list[dict[str, Any]]:
         ("To reproduce", _reproduce(about.get("commit"), command, bool(run.config))),
         ("Started from", base_text if isinstance(base_text, str) else None),
         ("Dataset", dataset.get("name")),
-        ("Pairs", _pairs(dataset.get("counts"))),
+        ("Questions", _pairs(dataset.get("counts"))),
         ("Notes", "\n".join(map(str, notes)) if isinstance(notes := dataset.get("notes"), list) else notes),
         ("Device", _text(about.get("device"))),
         ("Commit", about.get("commit")),

@@ -172,7 +172,7 @@ def latex_text(sheet: Sheet) -> str:
     numeric = [pd.api.types.is_numeric_dtype(rows[name]) for name in rows.columns]
     lines = [f"% {' '.join(sheet.title.split())}", r"% \usepackage{booktabs}"]
     lines += [rf"\begin{{tabular}}{{{''.join('r' if is_number else 'l' for is_number in numeric)}}}", r"\toprule"]
-    lines += [" & ".join(latex_escape(name).replace("R2", "$R^2$") for name in rows.columns) + r" \\", r"\midrule"]
+    lines += [" & ".join(_latex_heading(name) for name in rows.columns) + r" \\", r"\midrule"]
     for values in rows.itertuples(index=False):
         cells = zip(rows.columns, numeric, values, strict=True)
         texts = (
@@ -181,6 +181,11 @@ def latex_text(sheet: Sheet) -> str:
         )
         lines.append(" & ".join(texts) + r" \\")
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _latex_heading(name: str) -> str:
+    """A column's name; only the R2 at its end is a symbol, since a region may have R2 in its name."""
+    return re.sub(r"\bR2$", lambda _: "$R^2$", latex_escape(name))
 
 
 def _latex_number(value: float, digits: int | None) -> str:

@@ -20,13 +20,13 @@ from atlantis.report.run_data import RunData, load
 from atlantis.report.style import LINES, MUTED, from_zero, literal, new_figure, rendered, step_axis, style
 
 
-def write_figures(run: RunData | Path | str, out: Path | None = None, protocol: str = "degrees") -> list[Path]:
+def write_figures(run: RunData | Path | str, out: Path | str | None = None, protocol: str = "degrees") -> list[Path]:
     """Write what `pictures` draws to `out`, by default the run's `report/figures/`; returns the paths.
 
     Raises `UserError` if the run has not been probed.
     """
     run = run if isinstance(run, RunData) else load(run)
-    out = out or run.path / "report" / "figures"
+    out = run.path / "report" / "figures" if out is None else Path(out)
     drawn = pictures(run, protocol)
     for name, data in drawn.items():
         write_bytes(out / name, data)

@@ -20,8 +20,8 @@ from atlantis.report.seeds import seed_groups
 from atlantis.report.tables import cell
 from atlantis.statistics import FEWEST_VALUES, seed_interval
 
-NO_CHANGE, LITTLE, MOST = 0.05, 0.25, 0.75
-"""A change of skill below the first is none; of a fall, up to LITTLE may be lost where the map was moved."""
+NO_CHANGE, LITTLE, MOST = 0.05, 0.2, 0.75
+"""A change of skill below the first is none; of the map, up to LITTLE may be lost where it was moved."""
 
 ELSEWHERE = {"3ae13e7c41a3": (0.126, 0.354)}
 """By the digest of a config: where the skill of the first step's probe ended on other processors, least and greatest.
@@ -70,25 +70,30 @@ def _headline(group: Sequence[RunData]) -> dict[str, str] | None:
         return None
     (plain,) = kilometres
     first, last = plain.steps
-    way = "nearer to" if plain.change < 0 else "farther from"
-    verdict = f"The map's cities lie {way} their true places than at step {first:,}."
     text = (
         f"The mean error of a new probe (degrees) on held-out real cities goes from {_number(plain, plain.first)} to "
         f"{_number(plain, plain.last)} at step {last:,}."
     )
-    return base | {"verdict": verdict, "text": text}
+    return base | {"verdict": f"The map's cities lie {_way(plain)} at step {first:,}.", "text": text}
+
+
+def _way(errors: Course) -> str:
+    """How the cities lie, by the errors as they are shown: what reads as the same number is no change."""
+    before, after = (cell(value, METRICS[errors.metric].digits) for value, *_ in (errors.first, errors.last))
+    if before == after:
+        return "as far from their true places as"
+    return f"{'nearer to' if errors.change < 0 else 'farther from'} their true places than"
 
 
 def _verdict(frozen: Course, refit: Course) -> str:
-    """What became of the map, in one plain sentence."""
-    if refit.change > NO_CHANGE and refit.change > frozen.change:
+    """What became of the map that there was, in one plain sentence."""
+    if refit.change > NO_CHANGE and refit.first[0] < max(NO_CHANGE, LITTLE * refit.last[0]):
         return "A map has formed."
     if max(refit.first[0], refit.last[0]) < NO_CHANGE:
         return "No map has formed."
-    fall = -frozen.change
-    if fall < NO_CHANGE:
+    if -frozen.change < NO_CHANGE:
         return "The map has stayed where it was."
-    lost = -refit.change / fall
+    lost = -refit.change / max(refit.first[0], NO_CHANGE)
     if lost <= LITTLE:
         return "The map was moved rather than erased."
     return "The map was erased." if lost >= MOST else "The map was partly erased and partly moved."

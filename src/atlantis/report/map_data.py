@@ -19,6 +19,8 @@ from atlantis.readout.layout import LAYOUT
 from atlantis.report.probe_data import Probe, read_results, require_columns
 
 CITY_COLUMNS = ("step", "id", "frozen_lon", "frozen_lat", "frozen_error_km")
+KEPT = ("frozen", "shifted")
+"""The first step's probe at later steps: as it is, and with the shift of the hidden states taken out."""
 PARTS = ("radial_km", "tangential_km")
 WHEN_COLUMNS = ("metric", "group", *When._fields)
 VARIANT_COLUMNS = ("step", "variant", "group", "n", "lon_r2", "lat_r2", "mean_km")
@@ -116,7 +118,7 @@ def kept_probes(map_data: MapData, named: Probe) -> dict[str, Probe]:
     """
     if map_data.cities.empty:
         return {}
-    names = [name for name in ("frozen", "shifted") if f"{name}_lon" in map_data.cities]
+    names = [name for name in KEPT if f"{name}_lon" in map_data.cities]
     probes = {name: _kept_probe(map_data, named, name, with_parts=name == names[-1]) for name in names}
     return {name: probe for name, probe in probes.items() if not probe.predictions.empty}
 

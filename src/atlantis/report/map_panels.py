@@ -7,7 +7,7 @@ from typing import Any
 from atlantis.names import ANSWERS, REAL
 from atlantis.readout.catalogue import Metric
 from atlantis.report.map_data import MapData
-from atlantis.report.series import BLOCKS, BLUE, GREEN, ORANGE, SKY, VERMILION, measure, numbers
+from atlantis.report.series import BLUE, GREEN, ORANGE, SKY, VERMILION, block_colour, measure, numbers
 
 LOST, BENT = ("lost", "refit", "first", ORANGE), ("bent", "turned", "refit", BLUE)
 
@@ -44,9 +44,10 @@ def map_curves(
         look: dict[str, Any] = {"hue": shown.index(metric) if metric in shown else 0} | _look(metric)
         layers, groups = data.layers(metric.name), data.groups(metric.name)
         if len(metrics) == 1 and len(layers) > 1:
+            n_blocks = 1 + max((int(layer) for layer in layers if layer.isdigit()), default=0)
             for layer in layers:
                 curve = measure(data, layer_title(layer), metric.name, layer=layer)
-                curves.append(curve and curve | _layer_look(layer, data.layer))
+                curves.append(curve and curve | _layer_look(layer, data.layer, n_blocks))
             continue
         layer = ANSWERS if layers == [ANSWERS] else None
         if REAL in groups:
@@ -75,5 +76,5 @@ def layer_title(layer: str) -> str:
     return f"block {layer}" if layer.isdigit() else f"blocks {layer.replace('+', ' and ')}"
 
 
-def _layer_look(layer: str, main: str) -> dict[str, Any]:
-    return {"hue": VERMILION} if layer == main else {"colour": BLOCKS[int(layer) % len(BLOCKS)], "thin": True}
+def _layer_look(layer: str, main: str, n_blocks: int) -> dict[str, Any]:
+    return {"hue": VERMILION} if layer == main else {"colour": block_colour(int(layer), n_blocks), "thin": True}

@@ -155,10 +155,13 @@ def evolution_gif(probes: Sequence[Probe]) -> bytes:
         axes = [figure.add_axes(((k + 0.01) / n, 0.42 / height, 0.98 / n, map_height / height)) for k in range(n)]
         legend = {"ncols": 8, "fontsize": 7, "handletextpad": 0.1, "columnspacing": 0.9, "borderaxespad": 0.1}
         figure.legend(handles=_legend(probes[0]), loc="lower center", **legend)
+        for ax in axes:
+            _draw_world(ax, everywhere)
+        worlds = [set(ax.collections) for ax in axes]
         for step in steps:
-            for ax, probe, places in zip(axes, probes, shown, strict=True):
-                ax.clear()
-                _draw_world(ax, everywhere)
+            for ax, world, probe, places in zip(axes, worlds, probes, shown, strict=True):
+                for cities in [drawn for drawn in ax.collections if drawn not in world]:
+                    cities.remove()
                 _draw_frame(ax, probe, places, max((at for at in probe.steps if at <= step), default=probe.steps[0]), n)
             canvas.draw()
             frames.append(Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy()))

@@ -45,11 +45,13 @@ SCRIPTS = (
 PAGES = (".html", ".htm")
 NO_PAGES = (".pdf", ".md", ".txt", ".png", ".svg", ".jpg", ".gif", ".csv", ".tex", ".json", ".zip", ".xhtml", ".mhtml")
 """Endings by which `out` is meant to be a file, of a kind that a report is not."""
+OWN_FILES = ("index.html", "comparison.csv", "comparison.tex")
+"""What lies beside the folders of several runs, so no folder has such a name."""
 OURS = '<meta name="generator" content="atlantis">'
 
 
 def write_report(
-    runs: Sequence[RunData | Path | str] | RunData | Path | str, out: Path | None = None, figures: bool = True
+    runs: Sequence[RunData | Path | str] | RunData | Path | str, out: Path | str | None = None, figures: bool = True
 ) -> Path:
     """Write the page for one run or several, with its pictures and tables beside it; returns the page's path.
 
@@ -62,6 +64,7 @@ def write_report(
         PartFailed: some cannot be read; the page of the others is written.
     """
     loaded, unread = load_all([runs] if isinstance(runs, RunData | Path | str) else list(runs))
+    out = None if out is None else Path(out)
     target = _target(loaded, out)
     folders = _folders(loaded)
     beside: dict[str, bytes] = {}
@@ -136,7 +139,7 @@ def _folders(runs: Sequence[RunData]) -> list[str]:
     for run in runs:
         slug = stem = re.sub(r"[^\w.-]+", "_", run.name).strip("._")[:80] or "run"
         n = 1
-        while slug.casefold() in map(str.casefold, slugs):  # one folder on some disks
+        while slug.casefold() in map(str.casefold, [*OWN_FILES, *slugs]):  # one folder on some disks
             n += 1
             slug = f"{stem}_{n}"
         slugs.append(slug)

@@ -7,6 +7,7 @@ for each city, checkpoint and probe. What is not finite is `MISSING`.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -104,7 +105,7 @@ def table(sheet: Sheet, described: Sequence[Column] = ()) -> dict[str, Any]:
     known = {column.name: column for column in described}
     columns: list[dict[str, Any]] = []
     for name in rows.columns:
-        title = (known[name].heading if name in known else name).replace("R2", "R²")
+        title = re.sub(r"\bR2$", "R²", known[name].heading if name in known else name)
         is_number = pd.api.types.is_numeric_dtype(rows[name])
         columns.append({"title": title, **({"digits": sheet.digits[name]} if is_number else {"text": True})})
         if name in known:
@@ -134,7 +135,8 @@ def _thinned(cities: pd.DataFrame, most: int) -> tuple[pd.DataFrame, str]:
     real = np.cumsum(~virtual) - 1  # the number of each real city among these
     kept = rows_where(cities, virtual | (real % gap == 0))
     n = f"{len(kept):,} of {len(cities):,} cities"
-    return kept, f"The maps have {n}: 1 in {gap} of the real ones. All tables and curves are of all cities."
+    rest = "The table City by city has these too; all other tables and all curves are of all cities."
+    return kept, f"The maps have {n}: 1 in {gap} of the real ones. {rest}"
 
 
 def _packed_cities(cities: pd.DataFrame, regions: list[str]) -> dict[str, Any]:

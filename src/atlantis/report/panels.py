@@ -175,9 +175,10 @@ def panel_rows(runs: RunData | Path | str | Sequence[RunData | Path | str], pane
     return pd.DataFrame(rows, columns=list(CHART_COLUMNS)).astype(dict.fromkeys(("value", "low", "high"), float))
 
 
-def panel_scale(panel: str) -> Scale:
-    """On which intervals of a panel's curves are made: the metrics', if they share one."""
-    scales = {metric.scale for drawn, metrics in _panels() if drawn.id == panel for metric in metrics}
+def panel_scale(panel: str, curve: str = "") -> Scale:
+    """On which intervals of a panel's curve are made: its metric's, or, by no metric's name, the one that all share."""
+    metrics = next((found for drawn, found in _panels() if panel in (drawn.id, with_shift(drawn.id))), [])
+    scales = {metric.scale for metric in [m for m in metrics if m.curve == curve] or metrics}
     return next(iter(scales)) or IDENTITY if len(scales) == 1 else IDENTITY
 
 
@@ -222,8 +223,8 @@ def _drawn(
     if rules := _rules(run, panel):
         drawn["rules"] = rules
     words = explained(metrics if panel.id != "skill" else [*metrics, *PARTS_OF_FALL])
-    if panel.id in ("task", "answer_skill"):
-        words += [{"name": pair_title(s, run), "what": PAIRS[s], "reading": ""} for s in run.slices if s in PAIRS]
+    slices = {"task": run.slices, "answer_skill": list(run.scores["slice"])}.get(panel.id, ())
+    words += [{"name": pair_title(s, run), "what": PAIRS[s], "reading": ""} for s in PAIRS if s in slices]
     if words:
         drawn["words"] = words
     if panel.id == "skill" and run.map is not None:

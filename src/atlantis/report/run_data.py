@@ -20,7 +20,7 @@ from atlantis.names import ALL, PROTOCOLS, SLICES, protocol_named
 from atlantis.progress import printable
 from atlantis.reading import json_of, read_text
 from atlantis.readout.files import analysis_folder, rows_where
-from atlantis.report.map_data import MapData, kept_probes, read_map, read_variants
+from atlantis.report.map_data import KEPT, MapData, kept_probes, read_map, read_variants
 from atlantis.report.probe_data import Probe, read_probe, read_results, require_columns
 from atlantis.tasks.score import OLD_TASK, Score, by_slice, scores_of
 from atlantis.trust import checked_record
@@ -52,14 +52,20 @@ class RunData:
     """What `atlantis stitch` wrote; empty where it was not run."""
 
     def probe(self, protocol: str = "degrees") -> Probe:
-        """The probe of one protocol; `UserError` if the run has not been probed."""
+        """The probe of one protocol, or "frozen" or "shifted"; `UserError` if the run does not have it."""
         protocol = protocol_named(protocol)
-        if protocol not in self.probes:
-            raise UserError(
-                f"{self.path}: no probe by the {protocol} protocol (analysis/{protocol}/ is missing); "
-                f"run `atlantis probe {self.path}`"
-            )
-        return self.probes[protocol]
+        if protocol in self.probes:
+            return self.probes[protocol]
+        again = f"run `atlantis probe {self.path}`"
+        if protocol in PROTOCOLS:
+            lacks = f"no probe by the {protocol} protocol (analysis/{protocol}/ is missing); {again}"
+        elif protocol not in KEPT:
+            lacks = f"no probe is called {protocol!r}; there is {', '.join(self.probes) or 'none'}"
+        elif self.map is None:
+            lacks = f"what became of the map was not measured; {again[:-1]} --measures`"
+        else:
+            lacks = f"analysis/map/ does not have the places of the {protocol} probe; {again}"
+        raise UserError(f"{self.path}: {lacks}")
 
     def skills(self) -> dict[tuple[str, str], pd.DataFrame]:
         """The skill of the answers (`value`) by step, for each task and slice but "all"."""

@@ -43,7 +43,7 @@ def mean_panels(runs: Sequence[RunData]) -> dict[str, Any] | None:
     means = []
     for panel in shared:
         same = [of_run[panel["id"]] for of_run in of_runs]
-        curves = [_mean_curve(curve, same, panel_scale(panel["id"])) for curve in panel["series"]]
+        curves = [_mean_curve(curve, same, panel_scale(panel["id"], curve["label"])) for curve in panel["series"]]
         means.append(panel | {"series": [curve for curve in curves if curve], "bands": []})
     return {"n": len(runs), "panels": [panel for panel in means if panel["series"]]}
 

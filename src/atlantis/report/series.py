@@ -19,6 +19,14 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = range(6)  # places in the page's l
 BLOCKS = ("#440154", "#46327e", "#365c8d", "#277f8e", "#1fa187", "#4ac16d", "#a0da39")  # viridis: blocks have an order
 
 
+def block_colour(block: int, n: int) -> str:
+    """The colour of one of `n` blocks, counted from 0: up to seven have those of `BLOCKS`, more are between."""
+    place = block if n <= len(BLOCKS) else block * (len(BLOCKS) - 1) / (n - 1)
+    below = min(int(place), len(BLOCKS) - 2)
+    pairs = zip(*(bytes.fromhex(BLOCKS[k][1:]) for k in (below, below + 1)), strict=True)
+    return "#" + bytes(round(a + (place - below) * (b - a)) for a, b in pairs).hex()
+
+
 def number(value: Any, digits: int = 5) -> float | None:
     """A number with so many significant digits, and never fewer than it has before the point: a step stays as it is.
 

@@ -1,7 +1,8 @@
-"""The run in one table: a row per checkpoint, step 0 first. As data, on the terminal, as Markdown and CSV."""
+"""The run in one table: a row per checkpoint, step 0 first. As data and on the terminal."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,11 +27,11 @@ EXPLAINED = {
 """What the columns of a source are, below the table."""
 
 PAIRS = {
-    SLICES[0]: "pairs of two real cities",
-    SLICES[1]: "pairs of a real and a virtual city",
-    SLICES[2]: "pairs of two virtual cities",
+    SLICES[0]: "only real cities",
+    SLICES[1]: "real and virtual cities",
+    SLICES[2]: "only virtual cities",
 }
-"""What a slice of the task asks about."""
+"""What a slice of any task asks about."""
 
 
 class Sheet(NamedTuple):
@@ -117,7 +118,7 @@ def slice_title(name: str, run: RunData) -> str:
 
 
 def pair_title(name: str, run: RunData) -> str:
-    """A slice as people say it, by the kinds of its two cities: "real–Atlantis". What is no slice keeps its name."""
+    """A slice as people say it, by the kinds of its cities: "real–Atlantis". What is no slice keeps its name."""
     if name not in SLICES:
         return name
     kinds = {"world": REAL, "atlantis": _virtual_title(run, unknown="virtual")}
@@ -125,9 +126,16 @@ def pair_title(name: str, run: RunData) -> str:
 
 
 def _virtual_title(run: RunData, unknown: str) -> str:
-    """The run's one virtual region, or "virtual" for several; `unknown` where no probe says which there are."""
-    virtual = next((probe.virtual_regions for p in PROTOCOLS if (probe := run.probes.get(p))), [])
+    """The run's one virtual region, or "virtual" for several; `unknown` where no probe or setting says which."""
+    virtual = next((probe.virtual_regions for p in PROTOCOLS if (probe := run.probes.get(p))), _virtual_settings(run))
     return virtual[0] if len(virtual) == 1 else "virtual" if virtual else unknown
+
+
+def _virtual_settings(run: RunData) -> list[str]:
+    """The virtual regions that a run was given, by `run.json`; none in a record of an older version."""
+    config = run.about.get("config")
+    settings = config.items() if isinstance(config, dict) else ()
+    return [str(value) for key, value in settings if re.fullmatch(r"world\.regions\.\d+\.name", key)]
 
 
 def cell(value: float, digits: int | None) -> str:

@@ -7,7 +7,7 @@ const DATA = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => /** @type {any} */ (document.getElementById(id));
 const SVG = "http://www.w3.org/2000/svg";
 const LINES = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]; // Okabe and Ito (2008)
-const DASHES = ["", "7 4", "2 3", "9 3 2 3"];
+const DASHES = ["", "7 4", "2 3", "9 3 2 3", "15 4", "4 8", "9 3 2 3 2 3", "15 3 5 3", "2 8", "15 3 2 3 2 3"];
 const MISSING = -32768;
 const KM_PER_DEGREE = (6371.0088 * Math.PI) / 180; // of a great circle
 const still = window.matchMedia("(prefers-reduced-motion: reduce)");

@@ -199,7 +199,8 @@ function find() {
   }
   if (found.length) return show(found[0][0]);
   pick(null, false);
-  $("picked").textContent = "No city of that name.";
+  const where = views.some((v) => v.run.thinned) ? " on the maps" : "";
+  $("picked").textContent = `No city of that name${where}.`;
 }
 
 /** @param {string} key */

@@ -22,7 +22,7 @@ function ticks(low, high) {
 /** @param {number[]} values */
 function tickDigits(values) {
   const gap = values.length > 1 ? values[1] - values[0] : 1;
-  if (gap >= 1) return 0;
+  if (gap >= 1) return Number.isInteger(gap) ? 0 : 1;
   return Math.min(4, Math.ceil(-Math.log10(gap) - 1e-9) + (gap.toPrecision(2).replace(/[0.]/g, "").length > 1 ? 1 : 0));
 }
 
@@ -217,26 +217,27 @@ function curve(svg, series, scale) {
 }
 
 // One run: a colour for each series. Several: a colour for each run, a dash for each series, the main series only.
+// Runs that share a colour, as the first and the seventh, have dashes of their own.
 /** @param {string} id */
 function merged(id) {
   const panels = DATA.runs.map((r) => r.panels.find((panel) => panel.id === id));
   const series = [],
     rules = [],
     bands = several ? [] : panels[0].bands || [];
+  const main = panels.map((panel) => (panel?.series ?? []).filter((s) => !several || !(s.faint || s.thin))),
+    most = Math.max(...main.map((of) => of.length));
   panels.forEach((panel, r) => {
     if (!panel) return;
     const label = (text) => (several ? `${DATA.runs[r].name}: ${text}` : text);
-    panel.series
-      .filter((s) => !several || !(s.faint || s.thin))
-      .forEach((s, d) => {
-        series.push({
-          ...s,
-          label: label(s.label),
-          hue: several ? r : (s.hue ?? d),
-          dash: several ? d : (s.dash ?? 0),
-          colour: several ? null : s.colour,
-        });
+    main[r].forEach((s, d) => {
+      series.push({
+        ...s,
+        label: label(s.label),
+        hue: several ? r : (s.hue ?? d),
+        dash: several ? d + most * Math.floor(r / LINES.length) : (s.dash ?? 0),
+        colour: several ? null : s.colour,
       });
+    });
     const kinds = [...new Set((panel.rules || []).map((rule) => rule.label))];
     for (const rule of panel.rules || [])
       rules.push({ ...rule, label: label(rule.label), hue: several ? r : null, dash: kinds.indexOf(rule.label) });

@@ -1,6 +1,6 @@
 // --- what a reader takes along: maps as PNG or SVG, charts as SVG, data as CSV, lines of Python that give the same
 
-const POSTER = { width: 1200, margin: 24, gap: 20, head: 34, caption: 40, foot: 62 };
+const POSTER = { width: 1200, margin: 24, gap: 20, head: 34, caption: 40, row: 18 };
 const WORDS = /[^\p{L}\p{N}._-]+/gu;
 
 /** @param {string} name @param {string} type @param {string | Blob} data */
@@ -137,8 +137,10 @@ function saveTable(name) {
 /** @param {(width: number, height: number) => Pen} makePen */
 function poster(makePen) {
   // every map that is shown, with its caption, the legend and where it is from
-  const { width, margin, gap, head, caption, foot } = POSTER,
-    columns = Math.min(2, views.length);
+  const { width, margin, gap, head, caption, row } = POSTER,
+    columns = Math.min(2, views.length),
+    rows = legendRows(width - 2 * margin),
+    foot = 26 + row * rows.length; // the legend, and below it where the map is from
   const w = (width - 2 * margin - gap * (columns - 1)) / columns,
     h = Math.round(w * camera.home.aspect);
   const height = head + Math.ceil(views.length / columns) * (h + caption) + foot + margin,
@@ -161,29 +163,46 @@ function poster(makePen) {
       drawCities(pen, drawn);
     });
   });
-  posterLegend(pen, margin, height - foot, width - margin);
+  posterLegend(pen, margin, height - foot, rows);
 }
 
-/** @param {Pen} pen @param {number} left @param {number} top @param {number} right */
-function posterLegend(pen, left, top, right) {
-  let [x, y] = [left, top + 14];
-  pen.font = "12px system-ui, sans-serif";
+/** @param {number} room */
+function legendRows(room) {
+  // the regions, each with its distance from the left, in as many rows as they need
+  /** @type {[Region, number][][]} */
+  const rows = [[]];
+  let x = 0;
   for (const region of allRegions()) {
-    const room = 24 + 6.6 * region.name.length;
-    if (x + room > right) [x, y] = [left, y + 18];
+    const width = 24 + 6.6 * region.name.length;
+    if (x > 0 && x + width > room) {
+      rows.push([]);
+      x = 0;
+    }
+    rows[rows.length - 1].push([region, x]);
+    x += width;
+  }
+  return rows;
+}
+
+/** @param {Pen} pen @param {number} left @param {number} top @param {[Region, number][][]} rows */
+function posterLegend(pen, left, top, rows) {
+  pen.font = "12px system-ui, sans-serif";
+  const lines = rows.map((row, k) =>
+    row.map(([region, at]) => ({ region, x: left + at, y: top + 14 + k * POSTER.row })),
+  );
+  for (const { region, x, y } of lines.flat()) {
     pen.beginPath();
     (region.virtual ? star : dot)(pen, x + 6, y - 4, region.virtual ? 7 : 5);
     pen.fillStyle = tint(region.colour);
     pen.fill();
     pen.fillStyle = css("--ink");
     pen.fillText(region.name, x + 15, y);
-    x += room;
   }
   pen.fillStyle = css("--muted");
   pen.fillText(
     `atlantis ${DATA.version}. Grey: true places. Real cities: GeoNames (CC BY 4.0). Coastlines: Natural Earth.`,
     left,
-    y + 22,
+    top + 18 + POSTER.row * rows.length,
   );
 }
 
