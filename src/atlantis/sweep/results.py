@@ -105,6 +105,6 @@ def _long(wide: pd.DataFrame, source: str) -> pd.DataFrame:
     parts = []
     for metric in metrics:
         ends = {end: wide.get(f"{metric}_{end}", np.nan) for end in ("low", "high")}
-        if wide[metric].notna().any():  # a probe that was kept has no R2, and its table the column
+        if np.isfinite(wide[metric].to_numpy(float)).any():  # a probe that was kept has no R2, and its table the column
             parts.append(wide[keys].assign(source=source, metric=metric, value=wide[metric], **ends))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*keys, "source"])
