@@ -234,15 +234,15 @@ def effects(
     """
     most = max(int(task.penalty), *(int(values.max()) for values in true))
     y, own_a, own_b = (np.minimum(values, most).astype(np.float64) for values in (answer, *own))
-    true_a, true_b = true
+    true_a, true_b = (values.astype(np.float64) for values in true)
     readable = (y >= 0) & (own_a >= 0) & (own_b >= 0)
     used = readable if readable.mean() >= LEAST_READABLE else np.zeros_like(readable)
     y, own_a, own_b, true_a, true_b = (values[used] for values in (y, own_a, own_b, true_a, true_b))
-    nearer = errors_of(task, answer[used], true_b) < errors_of(task, answer[used], true_a)
+    to_a, to_b = (errors_of(task, answer[used], values[used]) for values in true)
     return {
-        "slope": slope_interval(true_b.astype(np.float64) - true_a, y - own_a),
+        "slope": slope_interval(true_b - true_a, y - own_a),
         "own_slope": slope_interval(own_b - own_a, y - own_a),
-        "nearer": _share(nearer),
+        "nearer": _share(to_b < to_a),
         "readable": _share(readable),
     }
 
