@@ -432,6 +432,29 @@ def test_a_models_folder_is_probed(small_run, small_world, tmp_path, capsys):
     assert code == 2 and "found: already holds" in message
 
 
+def test_each_protocol_has_its_number_of_cities(capsys):
+    import pandas as pd
+
+    from atlantis.cli.output import print_shown
+    from atlantis.show import reading_table
+
+    row = {"group": "Western Europe", "split": "test", "lon_r2": 0.9, "lat_r2": 0.95, "mean_km": 614.0}
+    ends = {"mean_km_low": 603.0, "mean_km_high": 662.0}
+    counts = {"degrees": 2_000, "sphere": 5_075}
+    tables = {name: pd.DataFrame([row | ends | {"n": n}]) for name, n in counts.items()}
+    readings = {name: types.SimpleNamespace(dynamics=table) for name, table in tables.items()}
+    print_shown(reading_table(readings, "final"))
+    said = capsys.readouterr().out
+    headings, line = (
+        [part.strip() for part in line.replace("┃", "│").strip("│").split("│")]
+        for line in said.splitlines()
+        if "group" in line or "Western Europe" in line
+    )
+    lower = ["group", "tested", "R²", "R²", "km", "cities", "sphere", "interval"]
+    assert headings == lower, "in one table of 80 columns"
+    assert line == ["Western Europe", "2,000", "0.900", "0.950", "614", "5,075", "614", "603 to 662"]
+
+
 def test_a_runs_layers_and_the_change_by_region(small_run, capsys):
     import shutil
 

@@ -27,7 +27,7 @@ def test_times_are_the_records() -> None:
     assert f"a frame in {least} to {most} ms at best" in TEXT
     quiet, rates = RECORD["quiet"], RECORD["quiet"]["frames_a_second"]
     assert f"plays at {rates['as it opens']} frames a second, the globe at {rates['globe']}" in TEXT
-    assert f"its script has run after {quiet['script_has_run_after_ms']:,} ms" in TEXT
+    assert f"script has finished after {quiet['script_has_run_after_ms']:,} ms" in TEXT
 
 
 def test_the_scripts_are_as_large_as_the_text_says() -> None:

@@ -32,8 +32,10 @@ from atlantis.readout.interventions import (
 from atlantis.settings import RunConfig
 from atlantis.sphere import unit_vectors
 from atlantis.statistics import slope_interval
-from atlantis.tasks import Questions
+from atlantis.tasks import Form, Questions, Task
 from atlantis.tasks.distance import DISTANCE
+from atlantis.tasks.form import Ints
+from atlantis.tasks.task import Places
 from atlantis.training.base import find_base
 from atlantis.vocabulary import Kind, Vocabulary
 from atlantis.world import World
@@ -118,6 +120,29 @@ def test_effects_of_planted_answers() -> None:
     assert some["readable"][0] == 0.9
     endless = effects(DISTANCE, np.full(80, 99_999), (true_a, true_b), (true_a, true_b))["slope"]
     assert endless == effects(DISTANCE, np.full(80, 20_015), (true_a, true_b), (true_a, true_b))["slope"]
+
+
+class Bearing(Task):
+    """In which direction, in whole degrees, does the second city lie?"""
+
+    name, unit, penalty = "bearing", "degrees", 180.0
+    form = Form("bear({city},{city})={int:3}")
+
+    def answer(self, places: Places, cities: Ints) -> Ints:
+        return np.zeros(len(cities), int)
+
+    def error(self, predicted: Ints, true: Ints) -> np.ndarray:
+        off = np.abs(predicted - true)
+        return np.minimum(off, 360 - off)
+
+
+def test_effects_are_by_the_tasks_own_error() -> None:
+    """Of a task whose answers go beyond its penalty, and whose error is no difference."""
+    true_a, true_b = np.random.default_rng(0).integers(0, 360, (2, 200))
+    whole = effects(Bearing(), true_b, (true_a, true_b), (true_a, true_b))
+    assert whole["slope"][0] == whole["own_slope"][0] == 1
+    north, east = np.full(20, 1), np.full(20, 100)
+    assert effects(Bearing(), np.full(20, 359), (east, north), (east, north))["nearer"][0] == 1
 
 
 @given(st.integers(0, 2**31), st.floats(-2, 2), st.integers(5, 200))

@@ -26,6 +26,7 @@ from atlantis.readout.analysis import probe_run
 from atlantis.readout.compared import SeenPlaces, block_features, like
 from atlantis.readout.damage import Displacement
 from atlantis.readout.initial import initial_std
+from atlantis.readout.layers import run_layer_table
 from atlantis.readout.layout import LAYOUT
 from atlantis.readout.measures import Measures
 from atlantis.readout.outputs import answer_distributions, kl_per_token, real_questions
@@ -33,10 +34,12 @@ from atlantis.readout.placed import metrics
 from atlantis.readout.probes import read_sphere
 from atlantis.readout.ridge import fit_ridge
 from atlantis.readout.skill import SHARES
-from atlantis.readout.splits import degrees_split, folds
+from atlantis.readout.source import Source
+from atlantis.readout.splits import degrees_split, folds, groups
 from atlantis.settings import ProbeConfig, RunConfig
 from atlantis.sphere import haversine_km, unit_vectors
 from atlantis.tasks.score import Score
+from atlantis.training.finished import open_finished
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 from atlantis.world.virtual import VirtualRegion
@@ -175,7 +178,7 @@ def contents(run: Path) -> dict[str, bytes]:
 
 
 def test_an_unreadable_checkpoint_does_not_stop_the_rest(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Path, small_config: RunConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole = contents(run)
     weights = run / "checkpoints" / "checkpoint-3" / "model.safetensors"
@@ -194,9 +197,87 @@ def test_an_unreadable_checkpoint_does_not_stop_the_rest(
     monkeypatch.setattr(
         analysis.Measures, "read", lambda self, step, *rest: (read.append(step), measure(self, step, *rest))
     )
-    probe_run(run)
+    analysis.probe_checkpoints(run, World.from_config(small_config.world), small_config.probe)
     assert read == [0, 3], "the first step, which others are compared with, and what was missing"
     assert contents(run) == whole
+
+
+def test_all_are_read_again_where_some_are_there(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, aside = contents(run), run.with_name(f"{run.name}_aside")
+    shutil.move(run / "checkpoints" / "checkpoint-10", aside)
+    probe_run(run)
+    shutil.move(aside, run / "checkpoints" / "checkpoint-10")
+    read: list[int] = []
+    measure = analysis.Measures.read
+    monkeypatch.setattr(
+        analysis.Measures, "read", lambda self, step, *rest: (read.append(step), measure(self, step, *rest))
+    )
+    probe_run(run)
+    assert sorted(read) == [0, 3, 10, 20] and contents(run) == whole
+
+
+def test_states_that_are_no_numbers_do_not_stop_the_rest(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = Source.states
+
+    def spoiled(self: Source, *given: Any) -> np.ndarray:
+        if self.path.name == "checkpoint-3":
+            raise UserError(f"{self.path}: its hidden states hold NaN")
+        return states(self, *given)
+
+    monkeypatch.setattr(Source, "states", spoiled)
+    with pytest.raises(PartFailed, match=r"checkpoint-3.*the other 3 of 4"):
+        probe_run(run)
+
+
+def test_old_prompts_come_in_the_order_of_training(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World.build()
+    fair, in_order = real_questions(world, 42), real_questions(world, 42, order="smaller_first")
+    assert 0.4 < (fair.cities[:, 0] < fair.cities[:, 1]).mean() < 0.6
+    assert np.array_equal(in_order.cities, np.sort(fair.cities, axis=1))
+    config = configs.load_of_run(run)
+    ordered = config.model_copy(update={"dataset": config.dataset.model_copy(update={"order": "smaller_first"})})
+    (run / "config.yaml").write_text(configs.dump(ordered, run))
+    asked: list[Any] = []
+    monkeypatch.setattr(analysis, "_read", lambda *given: (asked.append(given[-1]), ({}, {0: UserError("enough")}))[1])
+    with pytest.raises(UserError, match="enough"):
+        analysis.probe_checkpoints(run, World.from_config(config.world), config.probe, again=True)
+    prompts = asked[0].constants.prompts.cities
+    assert (prompts[:, 0] < prompts[:, 1]).all()
+
+
+def test_another_checkpoint_in_a_steps_place_is_not_read(run: Path) -> None:
+    """Whole as it may be: not by the table of layers, and not by what opens a finished run."""
+    folders = run / "checkpoints"
+    open_finished(run)
+    shutil.rmtree(folders / "checkpoint-3")
+    shutil.copytree(folders / "checkpoint-10", folders / "checkpoint-3")
+    with pytest.raises(UserError, match="checkpoint-3: is not the checkpoint that this run wrote at step 3"):
+        open_finished(run)
+    table, problems = run_layer_table(run)
+    assert set(table["step"]) == {0, 10, 20}
+    assert len(problems) == 1 and "is not the checkpoint that this run wrote at step 3" in str(problems[0])
+    shutil.rmtree(folders / "checkpoint-3")
+    shutil.rmtree(folders / "final")
+    shutil.copytree(folders / "checkpoint-0", folders / "final")
+    with pytest.raises(UserError, match=r"final: is of another run \(atlantis train .* --resume\)"):
+        open_finished(run)
+
+
+def test_a_number_has_one_interval(thirty_cities: Path) -> None:
+    """Of a region without a city in some of the folds: as the sphere protocol has it."""
+    config = CONFIG.model_copy(update={"repeats": 8})
+    world = World.build(thirty_cities)
+    measures, fold = measured(world, seeds=(0,), config=config), folds(world, config)
+    vocabulary = Vocabulary("characters", len(world))
+    states = probe_states(new(vocabulary, 0), vocabulary, np.arange(len(world)), range(3))
+    sphere = read_sphere(block_features(states, config.layers), world, config).dynamics.set_index("group")
+    table = measures.table()
+    km = table[table["metric"] == "km_refit"].set_index("group")
+    real = [(region, ids) for region, ids in groups(world) if ids[0] < world.n_real]
+    some = [region for region, ids in real if 3 <= len(np.unique(fold[ids])) < 8]
+    assert some and km.loc[some, "low"].notna().any()
+    for end in ("low", "high"):
+        np.testing.assert_allclose(km.loc[some, end], sphere.loc[some, f"mean_km_{end}"], rtol=1e-6)
 
 
 def test_numbers_of_another_version_are_made_again(

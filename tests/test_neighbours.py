@@ -60,6 +60,17 @@ def test_a_run_has_those_of_its_first_and_last_step(run: Path, small_config: Run
         assert (wide[1] == away.argmin(axis=1)).mean() > 0.9  # the rest are ties, in float32
 
 
+def test_a_last_step_of_before_is_left_out(run: Path, small_config: RunConfig) -> None:
+    file = run / "analysis" / "map" / analysis.NEIGHBOURS_FILE
+    whole = file.read_bytes()
+    shutil.move(run / "checkpoints" / "checkpoint-20", run / "aside")
+    probe_run(run)
+    assert list(pd.read_parquet(file)["step"].unique()) == [0, 10]
+    shutil.move(run / "aside", run / "checkpoints" / "checkpoint-20")
+    analysis.probe_checkpoints(run, World.from_config(small_config.world), small_config.probe)
+    assert file.read_bytes() == whole
+
+
 def test_an_analysis_without_the_file_is_added_to(run: Path, small_config: RunConfig) -> None:
     """It was written before there was one."""
     file = run / "analysis" / "map" / analysis.NEIGHBOURS_FILE

@@ -29,7 +29,9 @@ from atlantis.readout.skill import (
     turn_back,
 )
 from atlantis.readout.source import open_source
+from atlantis.scales import LOG
 from atlantis.sphere import haversine_km, lon_lat, unit_vectors
+from atlantis.statistics import interval, splits_share
 from atlantis.world import World
 from atlantis.world.cities import shipped_cities
 
@@ -250,6 +252,8 @@ def test_intervals_are_over_folds() -> None:
     half = 4.302653 * np.std(np.log([2, 3, 6]), ddof=1) * np.sqrt(1 / 3 + 1 / 2)
     assert (found.low, found.high) == pytest.approx(tuple(22 / 6 * np.exp([-half, half])))
     assert np.isnan(over_folds(values[:4], fold[:4]).low), "two folds have no interval"
+    of_five = over_folds(values, fold, n_folds=5)
+    assert of_five == pytest.approx((22 / 6, *interval([2, 3, 6], LOG, splits_share(1, 4), 22 / 6)[:2], 6))
 
 
 @pytest.mark.filterwarnings("error")

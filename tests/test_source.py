@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -149,6 +150,10 @@ def test_what_cannot_be_probed_is_said(world: World, tmp_path: Path) -> None:
     refused("at least 10 real cities; this world has 9", theirs, few)
     lopsided = ProbeConfig(n_cities=5000, n_train=4999, layers=[0])
     refused("leaves 30 to fit on and 0 to test on", theirs, config=lopsided)
+    weights = load_file(theirs / "model.safetensors")
+    weights["model.layers.1.mlp.up_proj.weight"][0] = torch.nan
+    save_file(weights, theirs / "model.safetensors", metadata={"format": "pt"})
+    refused("theirs: its hidden states hold NaN or infinity", theirs)
     (theirs / "tokenizer.json").unlink()
     refused("no tokenizer.json in it", theirs)
     (theirs / "model.safetensors").write_bytes(b"cut")
@@ -156,6 +161,12 @@ def test_what_cannot_be_probed_is_said(world: World, tmp_path: Path) -> None:
     refused("transformers cannot open its model and tokenizer", theirs)
     (ours / "model.safetensors").write_bytes(b"cut")
     refused("model.safetensors", ours)
+
+
+def test_a_model_of_one_block_names_no_blocks() -> None:
+    source = Source(Path("theirs"), Vocabulary("characters", 9), 8, ["embedding", "norm"], lambda *_: np.empty(0))
+    with pytest.raises(UserError, match=r"no layer 3 in theirs, which has embedding, norm$"):
+        source.check([3])
 
 
 def layers(*blocks: int) -> ProbeConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pyproj import Geod
 
@@ -72,6 +72,7 @@ def test_unit_vectors_have_the_axes_that_they_promise() -> None:
 
 
 @given(st.floats(-1e4, 1e4), st.floats(-90, 90))
+@example(float(np.nextafter(-180, -181)), 0.0)
 def test_wrapping_a_longitude_moves_nothing(lon: float, lat: float) -> None:
     wrapped = wrap_longitude(lon)
     assert -180 <= wrapped < 180

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from copy import deepcopy
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from atlantis import load_config
+from atlantis import load_config, stitch
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.model import Transformer
@@ -20,6 +21,7 @@ from atlantis.readout.generate import answers
 from atlantis.readout.stitching import (
     FitRows,
     Stitched,
+    _draw_rows,
     fit_maps,
     fit_rows,
     parts_of,
@@ -30,6 +32,7 @@ from atlantis.readout.stitching import (
 from atlantis.settings import RunConfig
 from atlantis.tasks import Questions
 from atlantis.tasks.distance import DISTANCE
+from atlantis.training import inputs
 from atlantis.training.base import find_base
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
@@ -128,10 +131,33 @@ def test_a_shift_finds_a_shift(rows: FitRows) -> None:
     assert torch.equal(maps.weights, torch.eye(4).expand_as(maps.weights))
 
 
-def test_maps_are_fitted_on_other_cities(vocabulary: Vocabulary, questions: Questions, rows: FitRows) -> None:
+def named_in(rows: FitRows, vocabulary: Vocabulary) -> np.ndarray:
     texts = vocabulary.decode(rows.tokens.numpy())
-    named = {int(city) for text in texts for city in text.split("(c_")[1].split(")")[0].split(",c_")}
-    assert named and not named & set(questions.cities.ravel().tolist())
+    return np.array([[int(city) for city in text.split("(c_")[1].split(")")[0].split(",c_")] for text in texts])
+
+
+def test_rows_have_the_order_of_training(
+    world: World, vocabulary: Vocabulary, questions: Questions, rows: FitRows
+) -> None:
+    drawn = named_in(rows, vocabulary)
+    assert 0.4 < (drawn[:, 0] < drawn[:, 1]).mean() < 0.6
+    in_order = fit_rows(world, vocabulary, questions, 400, seed=1, order="smaller_first")
+    assert np.array_equal(named_in(in_order, vocabulary), np.sort(drawn, axis=1))
+
+
+def test_rows_are_drawn_some_at_a_time() -> None:
+    n, n_cities, size = 200, 30_000, 2
+    whole = np.argsort(np.random.default_rng(0).random((n, n_cities)), axis=1)[:, :size]
+    tracemalloc.start()
+    drawn = _draw_rows(np.random.default_rng(0), n, n_cities, size)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert np.array_equal(drawn, whole)
+    assert most < n * n_cities * 16 / 3, "of random numbers and their order, in bytes"
+
+
+def test_maps_are_fitted_on_other_cities(vocabulary: Vocabulary, questions: Questions, rows: FitRows) -> None:
+    assert not np.isin(named_in(rows, vocabulary), questions.cities).any()
 
 
 def test_the_broken_block_is_found(trained: tuple[Transformer, Vocabulary], world: World, questions: Questions) -> None:
@@ -186,7 +212,10 @@ def test_what_does_not_fit_is_refused(
         fit_rows(world, vocabulary, everyone, 400, seed=1)
 
 
-def test_the_command(small_config: RunConfig, small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    small_config: RunConfig, small_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where there is a GPU: the models, and the rows that they are given, are on the CPU."""
     from atlantis import train
     from atlantis.cli import main
 
@@ -194,13 +223,18 @@ def test_the_command(small_config: RunConfig, small_run: Path, capsys: pytest.Ca
         update={
             "name": "stitched",
             "base": str(small_run / "checkpoints" / "final"),
-            "dataset": small_config.dataset.model_copy(update={"kind": "cross", "n_train": 150, "n_test": 20}),
+            "dataset": small_config.dataset.model_copy(
+                update={"kind": "cross", "n_train": 150, "n_test": 20, "order": "smaller_first"}
+            ),
             "training": small_config.training.model_copy(update={"max_steps": 3, "epochs": 50.0}),
         }
     )
-    run = train(tuned)
+    run, orders = train(tuned), []
+    gpu = torch.device("meta")
+    monkeypatch.setattr(inputs, "choose_device", lambda name: torch.device("cpu") if name == "cpu" else gpu)
+    monkeypatch.setattr(stitch, "fit_rows", lambda *given: orders.append(given[-1]) or fit_rows(*given))
     assert main(["stitch", str(run), "--items", "2", "--rows", "100", "--steps", "0"]) == 0
-    assert "put back" in capsys.readouterr().out
+    assert "put back" in capsys.readouterr().out and orders == ["smaller_first"]
     stitched = pd.read_csv(run / "analysis" / "stitching" / "stitched.csv")
     assert set(stitched["step"]) == {0} and set(stitched["lower"]) == {"base", "tuned", "untrained"}
     start = stitched[(stitched["step"] == 0) & (stitched["between"] == "nothing")]

@@ -98,20 +98,24 @@ def _results(path: Path) -> RenderableType:
 
 
 def reading_table(readings: Mapping[str, Any], title: str) -> RenderableType:
-    """Where the probe sees each group's cities that it was not fitted on, by both protocols (`probe_checkpoint`)."""
+    """Where the probe sees each group's cities that it was not fitted on, by both protocols (`probe_checkpoint`).
+
+    `tested` and the numbers up to `km` are of the degrees protocol, `cities` and those behind it of the sphere's.
+    """
     from atlantis.report.tables import ends
 
     seed, sphere = (
         {row["group"]: row for row in readings[name].dynamics.to_dict("records") if row["split"] != "train"}
         for name in ("degrees", "sphere")
     )
-    headings = ("group", "cities", "lon R²", "lat R²", "km", "km, sphere", "95 % interval")
+    headings = ("group", "tested", "lon\nR²", "lat\nR²", "km", "cities", "km,\nsphere", "95 %\ninterval")
     table = _right_aligned(Text(title), headings)
     for group, row in sphere.items():
         found = seed.get(group, {})
-        numbers = [_digits(found.get(key), 3) for key in ("lon_r2", "lat_r2")] + [_digits(found.get("mean_km"))]
+        r2 = [_digits(found.get(key), 3) for key in ("lon_r2", "lat_r2")]
+        by_degrees = [_digits(found.get("n")), *r2, _digits(found.get("mean_km"))]
         interval = ends(row["mean_km_low"], row["mean_km_high"])
-        table.add_row(Text(group), f"{row['n']:,}", *numbers, _digits(row["mean_km"]), interval)
+        table.add_row(Text(group), *by_degrees, f"{row['n']:,}", _digits(row["mean_km"]), interval)
     return table
 
 

@@ -51,7 +51,8 @@ def bearing(lon1: ArrayLike, lat1: ArrayLike, lon2: ArrayLike, lat2: ArrayLike) 
 
 def wrap_longitude(lon: ArrayLike) -> Floats:
     """Longitude brought into [-180, 180)."""
-    return (np.asarray(lon, dtype=np.float64) + 180.0) % 360.0 - 180.0
+    turn = (np.asarray(lon, dtype=np.float64) + 180.0) % 360.0
+    return np.where(turn == 360.0, 0.0, turn) - 180.0  # rounding makes 360 of what lies just below 0
 
 
 def unit_vectors(lon: ArrayLike, lat: ArrayLike) -> Floats:

@@ -33,7 +33,8 @@ def stitch(
 
     `stitched` has a row per step, lower model, cut, map and slice, `parts` one per part of the model that was put back
     or kept alone, at the last step. At the last step there are also two controls: permuted maps, and an untrained model
-    below. `steps`: which checkpoints (default: the last).
+    below, whose random weights are of `evaluation.seed` (of a base trained with that seed, its own first weights).
+    `steps`: which checkpoints (default: the last).
 
     Raises UserError for a run that is not finished, was not fine-tuned, or lacks one of the steps.
     """
@@ -43,14 +44,15 @@ def stitch(
     chosen = opened.chosen(steps or [max(opened.checkpoints)])
     base, vocabulary = load_checkpoint(opened.checkpoints[0])
     items = _first_of_each_slice(opened.inputs.items, n_items)
-    rows = fit_rows(opened.world, vocabulary, items, n_rows, opened.config.evaluation.seed)
+    seed, order = opened.config.evaluation.seed, opened.config.dataset.order
+    rows = fit_rows(opened.world, vocabulary, items, n_rows, seed, order)
     stitched = []
     with bar("stitching", len(chosen) + 1) as progress:
         for step in chosen:
             tuned, _ = load_checkpoint(opened.checkpoints[step])
             control = controls and step == chosen[-1]
             kinds = (*KINDS, "permuted") if control else KINDS
-            new = like(base, initial_std(run), opened.config.evaluation.seed) if control else None
+            new = like(base, initial_std(run), seed) if control else None
             table = stitch_table(base, tuned, vocabulary, items, rows, kinds, untrained=new)
             stitched.append(table.assign(step=step))
             progress.advance(note=f"step {step}")

@@ -185,6 +185,18 @@ def exchanged(folder: Path, step: int, seals: Mapping[str, str]) -> str | None:
     return f"{folder}: is not the checkpoint that this run wrote at step {step}; bring that back"
 
 
+def weights_digest(checkpoint: Path) -> str | None:
+    """SHA-256 of a whole checkpoint's weights, by its manifest."""
+    record = artifacts.manifest(checkpoint) or {"files": {}}
+    return record["files"].get("model.safetensors", {}).get("sha256")
+
+
+def foreign_final(final: Path, record: Mapping[str, Any]) -> str | None:
+    """What is wrong with the `final` of a finished run, as whole as it may be, that has not the weights of its end."""
+    own = weights_digest(final)
+    return None if own == record.get("weights", own) else f"{final}: is of another run"
+
+
 # --- a whole run
 
 

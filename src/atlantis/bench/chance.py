@@ -35,10 +35,11 @@ FILE = "chance.json"
 
 
 def untrained_km(checkpoint: Path, world: World, probe: ProbeConfig, seed: int) -> dict[str, float]:
-    """Mean error in km, by region, of a probe of a model that has the shape of `checkpoint` and new random weights.
+    """Mean error in km, by region, of a probe of a model that has the shape of `checkpoint` and random weights.
 
-    The probes are those of `km_refit`: fitted on real cities, each read on cities that it has not seen. Real cities
-    together are `real`; beside them stands every virtual region of the world. The same seed gives the same numbers.
+    These are drawn with `seed`; of a base that was trained with that seed they are its own first ones. The probes are
+    those of `km_refit`: fitted on real cities, each read on cities that it has not seen. Real cities together are
+    `real`; beside them stands every virtual region of the world. The same seed gives the same numbers.
     Raises UserError for a checkpoint that cannot be read or is of another world.
     """
     source = open_checkpoint(checkpoint, world)

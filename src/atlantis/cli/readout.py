@@ -18,15 +18,13 @@ from atlantis.errors import Interrupted, PartFailed, UserError
 
 
 @contextmanager
-def _interruptible(what: str) -> Iterator[None]:
-    """Ctrl-C while the block runs says what there is now, and how to go on."""
+def _interruptible(what: str, written: str = "nothing new was written, and what was there is kept") -> Iterator[None]:
+    """Ctrl-C while the block runs says what is `written` by then, and how to go on."""
     try:
         yield
     except KeyboardInterrupt:
         raise Interrupted(
-            f"{what}: stopped by Ctrl-C; nothing new was written, and what was there is kept. The same command begins "
-            "anew",
-            signal.SIGINT,
+            f"{what}: stopped by Ctrl-C; {written}. The same command begins anew", signal.SIGINT
         ) from None
 
 
@@ -176,7 +174,7 @@ def probe(
     elif options:
         raise UserError(f"{options[0]}: is for the folder of one model; a run has its own in its config.yaml")
     else:
-        with _interruptible(str(folder)):
+        with _interruptible(str(folder), "tables that were complete are written, and nothing is half-written"):
             by_layer, unread = _probe_run(folder, table, measures)
         print_shown(run_table(folder), show.region_table(folder))
     if by_layer is not None:
@@ -280,7 +278,8 @@ def stitch(
 
     Shown is the mean error of answers about real cities. Writes analysis/stitching/ of the run: stitched.csv and
     parts.csv, with every slice. Two controls: "permuted" is a map that was fitted on rows in the wrong order, and
-    "untrained" is a model with random weights below.
+    "untrained" is a model with random weights below (of evaluation.seed; of a base trained with that seed, its own
+    first weights).
 
     \b
     Examples:

@@ -82,25 +82,27 @@ def readings_of(
 def probe_checkpoints(run: Path, world: World, config: ProbeConfig, again: bool = False) -> None:
     """Read every checkpoint of a run and write `analysis/degrees/`, `analysis/sphere/` and perhaps `analysis/map/`.
 
-    What is complete is kept unless `again`; where only some steps are there, the others are added. A checkpoint that
-    cannot be read does not stop the rest: all that can be read is written, and then PartFailed names it. If none can
-    be read, the first one's UserError is raised and nothing is written.
+    What is complete is kept unless `again`: then all are read. Where only some steps are there, the others are added.
+    A checkpoint that cannot be read does not stop the rest: all that can be read is written, and then PartFailed names
+    it. If none can be read, the first one's UserError is raised and nothing is written.
     """
     checkpoints = checkpoint_folders(run)
     if not checkpoints:
         raise UserError(f"{run}: no checkpoint to probe in {run / 'checkpoints'}")
-    before = _tables_of(run, config)
+    before = None if again else _tables_of(run, config)
     done = _steps(before) if before else set()
     if not done <= set(checkpoints):  # one was taken away: its rows go too
         before, done = None, set()
     if done == set(checkpoints):
-        if not again:
-            return
-        done = set()
+        return
     if reason := without_r2(world):
         say(f"{run}: {reason}")
     seals = trust.read_record(run).get("checkpoints", {})
-    tables, problems = _read(checkpoints, done, world, config, seals, initial_std(run))
+    measures = None
+    if config.measures:
+        order = configs.load_of_run(run).dataset.order if configs.is_run(run) else "fair"
+        measures = Measures(world, config, _task_of(checkpoints), initial_std(run), order)
+    tables, problems = _read(checkpoints, done, world, config, seals, measures)
     if not tables:
         raise next(iter(problems.values()))
     fresh = _steps(tables)
@@ -132,16 +134,15 @@ def _read(
     world: World,
     config: ProbeConfig,
     seals: Mapping[str, str],
-    std: float,
+    measures: Measures | None,
 ) -> tuple[dict[str, Tables], dict[int, UserError]]:
     """The tables of the first checkpoint and of all that are not `done`, by folder; and what could not be read.
 
-    `seals` are the digests of what the run wrote, by step; `std` is the scale of the weights its model began with.
+    `seals` are the digests of what the run wrote, by step; `measures`, if given, are added.
 
     If the first step of what is done cannot be read any more, or an earlier one can, all are read: measures compare
     with the first.
     """
-    measures = Measures(world, config, _task_of(checkpoints), std) if config.measures else None
     by_step: dict[int, dict[str, Reading]] = {}
     problems: dict[int, UserError] = {}
     neighbours: dict[int, pd.DataFrame] = {}
@@ -155,12 +156,12 @@ def _read(
             scores = _scores(checkpoint)
             if wrong := trust.exchanged(checkpoint, step, seals):
                 raise UserError(wrong)
+            assert source.model is not None
+            layers = range(len(source.model.blocks)) if measures else sorted(set(config.layers))
+            states = source.states(np.arange(len(world)), layers)
         except UserError as problem:
             return problem
-        assert source.model is not None
         nonlocal n_bytes
-        layers = range(len(source.model.blocks)) if measures else sorted(set(config.layers))
-        states = source.states(np.arange(len(world)), layers)
         n_bytes = max(n_bytes, TIMES_STATES * states.nbytes)
         features = block_features(states, [layers.index(layer) for layer in config.layers])
         readings = readings_of(features, world, config)
@@ -277,6 +278,8 @@ def _merged(before: Tables, fresh: Tables, steps: set[int]) -> Tables:
     merged = {}
     for file, table in fresh.items():
         both = pd.concat([kept[file], table] if file in kept else [table])  # an older analysis may lack a file
+        if file == NEIGHBOURS_FILE:  # what was the last step before may be one in the middle by now
+            both = rows_where(both, both["step"].isin([both["step"].min(), both["step"].max()]))
         merged[file] = both.sort_values("step", kind="stable", ignore_index=True)
     return merged
 

@@ -15,6 +15,7 @@ import pandas as pd
 import torch
 from jaxtyping import Float, Float64, Int, Num
 
+from atlantis.data.draw import Order
 from atlantis.model import Transformer
 from atlantis.model.folder import new_model, qwen2_config
 from atlantis.readout.activations import probe_features
@@ -72,10 +73,12 @@ class SeenPlaces:
 class Constants:
     """What is the same at every checkpoint of a run in `world`, probed by `config` on prompts of `task`.
 
-    `initial_std`: of the weights that the run's model began with.
+    `initial_std`: of the weights that the run's model began with; `order`: of the cities in what it was trained on.
     """
 
-    def __init__(self, world: World, config: ProbeConfig, task: Task, initial_std: float) -> None:
+    def __init__(
+        self, world: World, config: ProbeConfig, task: Task, initial_std: float, order: Order = "fair"
+    ) -> None:
         self.world, self.config, self.task, self.initial_std = world, config, task, initial_std
         self.layer = layer_name(config.layers)
         self.fold = folds(world, config)
@@ -83,7 +86,7 @@ class Constants:
         self.real = slice(0, world.n_real)
         self.lon, self.lat = world.lon[self.real], world.lat[self.real]
         self.targets = unit_vectors(self.lon, self.lat)
-        self.prompts = real_questions(world, config.seed, task)
+        self.prompts = real_questions(world, config.seed, task, order)
         self.compact = [region for region in world.virtual_regions if region.kind != "scattered"]
         self.anywhere = Anywhere(self.lon, self.lat, len(self.compact), config.seed) if self.compact else None
         self.islands: dict[str, list[Island]] = {}
@@ -216,7 +219,7 @@ class Compared:
     def over(self, values: Num[np.ndarray, " n_cities"], ids: Int[np.ndarray, " m"], metric: str) -> Estimate:
         """Mean of the values of a group: over the folds, or over cells of a virtual region's cities."""
         if ids[0] < self.world.first_virtual:
-            return over_folds(values[ids], self.fold[ids], metric)
+            return over_folds(values[ids], self.fold[ids], metric, n_folds=int(self.fold.max()) + 1)
         return mean(metric, values[ids], self.constants.small_cell[ids])
 
 
@@ -227,7 +230,10 @@ def mean(metric: str, values: Num[np.ndarray, " n"], cell: Int[np.ndarray, " n"]
 
 
 def like(model: Transformer, std: float, seed: int) -> Transformer:
-    """An untrained model of the same shape, its weights drawn as a new one's with `model.init_std` at `std`."""
+    """An untrained model of the same shape, its weights drawn as a new one's with `model.init_std` at `std`.
+
+    Beside a base that was trained from scratch with `model.seed` at `seed`, they are the base's own first weights.
+    """
     new = new_model(qwen2_config(model))
     new.initialise(std, torch.Generator().manual_seed(seed))
     return new

@@ -42,6 +42,7 @@ from atlantis.scales import SHARE
 from atlantis.sphere import unit_vectors
 from atlantis.statistics import Interval, mean_over_cities, slope_interval
 from atlantis.tasks import Questions, Task
+from atlantis.tasks.checking import errors_of
 from atlantis.vocabulary import Vocabulary
 from atlantis.world import World
 
@@ -227,20 +228,21 @@ def effects(
     """How far changed answers (n,) go from the question about A to that about B: metric -> value and interval.
 
     slope: of what the answer moves by on true(B) - true(A), through the origin; 1 is the whole way, 0 none. own_slope:
-    on what the model itself answers about B and A, unchanged. nearer: share of answers closer to the true one of B.
+    on what the model itself answers about B and A, unchanged. nearer: share of answers with a smaller error about B.
     readable: share. Answers that cannot be read are left out of all but the last, and where they are most there is
-    no number. Those beyond the task's penalty count as the penalty.
+    no number. For the slopes, an answer counts as the task's penalty or the largest true one at most.
     """
-    y, own_a, own_b = (np.minimum(values, int(task.penalty)).astype(np.float64) for values in (answer, *own))
+    most = max(int(task.penalty), *(int(values.max()) for values in true))
+    y, own_a, own_b = (np.minimum(values, most).astype(np.float64) for values in (answer, *own))
     true_a, true_b = (values.astype(np.float64) for values in true)
     readable = (y >= 0) & (own_a >= 0) & (own_b >= 0)
     used = readable if readable.mean() >= LEAST_READABLE else np.zeros_like(readable)
     y, own_a, own_b, true_a, true_b = (values[used] for values in (y, own_a, own_b, true_a, true_b))
-    nearer = np.abs(y - true_b) < np.abs(y - true_a)
+    to_a, to_b = (errors_of(task, answer[used], values[used]) for values in true)
     return {
         "slope": slope_interval(true_b - true_a, y - own_a),
         "own_slope": slope_interval(own_b - own_a, y - own_a),
-        "nearer": _share(nearer),
+        "nearer": _share(to_b < to_a),
         "readable": _share(readable),
     }
 

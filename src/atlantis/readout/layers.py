@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from atlantis import artifacts
+from atlantis import artifacts, trust
 from atlantis import config as configs
 from atlantis.data.encoding import after_first
 from atlantis.errors import UserError
@@ -80,6 +80,7 @@ def run_layer_table(run: Path) -> tuple[pd.DataFrame, list[UserError]]:
     config = configs.load_of_run(run)
     with artifacts.lock(run):
         world, checkpoints = world_of(run, config), checkpoint_folders(run)
+        seals = trust.read_record(run).get("checkpoints", {})
         tables, problems = [], []
         if not checkpoints:
             raise UserError(f"{run}: no checkpoint to probe in {run / 'checkpoints'}")
@@ -87,6 +88,8 @@ def run_layer_table(run: Path) -> tuple[pd.DataFrame, list[UserError]]:
             for step, checkpoint in checkpoints.items():
                 progress.advance(note=f"step {step}")
                 try:
+                    if wrong := trust.exchanged(checkpoint, step, seals):
+                        raise UserError(wrong)
                     table = layer_table(open_source(checkpoint, world), world, config.probe)
                 except UserError as problem:
                     problems.append(problem)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from atlantis.data.draw import Order
 from atlantis.errors import UserError
 from atlantis.model import Transformer
 from atlantis.names import ANSWERS, OLD, REAL
@@ -85,9 +86,16 @@ class Measures:
     read, copies of this (`another`) read the others, in any order and in threads of their own, and `add` gathers them.
     """
 
-    def __init__(self, world: World, config: ProbeConfig, task: Task = DISTANCE, std: float = INITIAL_STD) -> None:
-        """`std`: of the weights that the run's model began with."""
-        self.constants = Constants(world, config, task, std)
+    def __init__(
+        self,
+        world: World,
+        config: ProbeConfig,
+        task: Task = DISTANCE,
+        std: float = INITIAL_STD,
+        order: Order = "fair",
+    ) -> None:
+        """`std`: of the weights that the run's model began with; `order`: of the cities in what it was trained on."""
+        self.constants = Constants(world, config, task, std, order)
         self.first: First | None = None
         self.step = 0
         self.rows: list[tuple] = []

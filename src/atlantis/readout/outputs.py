@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from atlantis.data.draw import Pool, Where
+from atlantis.data.draw import Order, Pool, Where
 from atlantis.data.rows import Rows
 from atlantis.model import Transformer
 from atlantis.model.fast.shared import shared_logits
@@ -18,9 +18,12 @@ from atlantis.world import World
 N_PROMPTS = 512
 
 
-def real_questions(world: World, seed: int, task: Task = DISTANCE) -> Questions:
-    """Questions about real cities drawn at random: what a model knew before it met the virtual ones."""
-    return Pool(task, world, Where("world")).ask_up_to(N_PROMPTS, seed, "old prompts")
+def real_questions(world: World, seed: int, task: Task = DISTANCE, order: Order = "fair") -> Questions:
+    """Questions about real cities drawn at random: what a model knew before it met the virtual ones.
+
+    Their cities come in the `order` of what the model was trained on.
+    """
+    return Pool(task, world, Where("world"), order=order).ask_up_to(N_PROMPTS, seed, "old prompts")
 
 
 @torch.no_grad()

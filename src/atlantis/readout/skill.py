@@ -56,14 +56,22 @@ class Estimate(NamedTuple):
     n: int = 0
 
 
-def over_folds(values: Num[np.ndarray, " n"], fold: Int[np.ndarray, " n"], metric: str = "mean_km") -> Estimate:
-    """Mean of the cities' values, with its interval over the means of the folds, on the scale of `metric`."""
-    return around_folds(float(values.mean()), _fold_means(values, fold), metric, len(values))
+def over_folds(
+    values: Num[np.ndarray, " n"], fold: Int[np.ndarray, " n"], metric: str = "mean_km", n_folds: int | None = None
+) -> Estimate:
+    """Mean of the cities' values, with its interval over the means of the folds, on the scale of `metric`.
+
+    `n_folds`: of all cities, where these are a region's and may not be in every fold.
+    """
+    return around_folds(float(values.mean()), _fold_means(values, fold), metric, len(values), n_folds)
 
 
-def around_folds(value: float, of_folds: list[float], metric: str, n: int) -> Estimate:
-    """`value` with the interval that the folds' values give it; the folds' probes share most of their cities."""
-    shared = splits_share(1, max(1, len(of_folds) - 1))
+def around_folds(value: float, of_folds: list[float], metric: str, n: int, n_folds: int | None = None) -> Estimate:
+    """`value` with the interval that the folds' values give it; the folds' probes share most of their cities.
+
+    How much they share depends on the number of folds that they were fitted on: `n_folds`, or as many as have a value.
+    """
+    shared = splits_share(1, max(1, (n_folds or len(of_folds)) - 1))
     around = interval(of_folds, scale_of(metric), shared, value)
     return Estimate(value, around.low, around.high, n)
 

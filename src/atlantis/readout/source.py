@@ -56,16 +56,20 @@ class Source:
         """Raises UserError for a layer that does not exist."""
         for name in map(str, layers):
             if name not in self.layers:
-                has = f"{self.layers[0]}, blocks {self.layers[1]} to {self.layers[-2]}, {self.layers[-1]}"
+                blocks = f", blocks {self.layers[1]} to {self.layers[-2]}" if len(self.layers) > 2 else ""
+                has = f"{self.layers[0]}{blocks}, {self.layers[-1]}"
                 raise UserError(f"probe.layers: there is no layer {name} in {self.path}, which has {has}")
 
     def states(self, ids: np.ndarray, layers: Sequence[str | int], n_positions: int = N_POSITIONS) -> np.ndarray:
         """Hidden states at the last tokens of the cities' prompts: float32 (n, n_positions, len(layers), width).
 
-        Raises UserError for a layer that does not exist.
+        Raises UserError for a layer that does not exist, and for states that are no numbers.
         """
         self.check(layers)
-        return self.read(ids, [str(layer) for layer in layers], n_positions)
+        states = self.read(ids, [str(layer) for layer in layers], n_positions)
+        if not np.isfinite(states).all():
+            raise UserError(f"{self.path}: its hidden states hold NaN or infinity; take another checkpoint")
+        return states
 
     def features(self, world: World, layers: Sequence[str | int]) -> np.ndarray:
         """The probe's features of all cities of a world, as `activations.probe_features` gives them."""

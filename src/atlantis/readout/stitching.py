@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from atlantis.data.draw import Order
 from atlantis.data.encoding import encode, encode_questions, prefix, read_answers
 from atlantis.data.rows import Batch
 from atlantis.errors import UserError
@@ -50,6 +51,8 @@ KINDS: tuple[Between, ...] = ("nothing", "shift", "affine")
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(-2, 4, 7))
 FEWEST_ROWS = 100
 """Rows that a map must be fitted on, at least."""
+DRAWN_AT_ONCE = 1_000_000
+"""Random numbers, when rows are drawn."""
 
 
 class Maps(NamedTuple):
@@ -154,9 +157,12 @@ class FitRows:
         return [state.double().numpy() for state in model.hidden_states(self.tokens, layers)]
 
 
-def fit_rows(world: World, vocabulary: Vocabulary, questions: Questions, n: int, seed: int) -> FitRows:
+def fit_rows(
+    world: World, vocabulary: Vocabulary, questions: Questions, n: int, seed: int, order: Order = "fair"
+) -> FitRows:
     """About `n` rows of the questions' tasks, answered, about real cities that no question names.
 
+    `order` is that of the models' training: where the smaller id of real cities came first, it comes first here.
     Raises UserError if that leaves too few cities for `FEWEST_ROWS` rows.
     """
     free = np.setdiff1d(np.arange(world.n_real), questions.cities.ravel())
@@ -169,11 +175,21 @@ def fit_rows(world: World, vocabulary: Vocabulary, questions: Questions, n: int,
     rng = np.random.Generator(np.random.PCG64(seed))
     asked = []
     for task in questions.tasks:
-        cities = np.argsort(rng.random((n // len(questions.tasks), len(free))), axis=1)[:, : task.form.seats]
-        asked.append(Questions.ask(task, world, free[cities]))
+        cities = free[_draw_rows(rng, n // len(questions.tasks), len(free), task.form.seats)]
+        asked.append(Questions.ask(task, world, np.sort(cities, axis=1) if order == "smaller_first" else cities))
     start, rows = encode_questions(Questions.concatenate(asked), vocabulary)
     tokens = np.concatenate([np.tile(start, (len(rows.tokens), 1)), rows.tokens], axis=1)
     return FitRows(torch.as_tensor(tokens).long(), rows.length + len(start))
+
+
+def _draw_rows(rng: np.random.Generator, n: int, n_cities: int, size: int) -> Int[np.ndarray, "n size"]:
+    """n rows of `size` different numbers below `n_cities`: the places of the least of as many random numbers.
+
+    Some rows at a time, since all of them take 16 bytes for every row and city.
+    """
+    at_once = max(1, DRAWN_AT_ONCE // n_cities)
+    blocks = [min(at_once, n - start) for start in range(0, n, at_once)]
+    return np.concatenate([np.argsort(rng.random((rows, n_cities)), axis=1)[:, :size].copy() for rows in blocks])
 
 
 def fit_maps(kind: Between, x: Float[np.ndarray, "n T D"], y: Float[np.ndarray, "n T D"], rows: FitRows) -> Maps | None:

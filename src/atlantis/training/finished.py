@@ -43,19 +43,26 @@ class FinishedRun:
 def open_finished(run: Path) -> FinishedRun:
     """The finished run in a folder.
 
-    Raises UserError if it is none, has been damaged, or has no checkpoint-0, with which all else is compared.
+    Raises UserError if it is none, has been damaged, holds a checkpoint of another run, or has no checkpoint-0, with
+    which all else is compared.
     """
     final = run / "checkpoints" / "final"
-    finished = trust.checked_record(run).get("status") == "finished"
-    if not configs.is_run(run) or not (final.is_dir() or finished):
+    record = trust.checked_record(run)
+    if not configs.is_run(run) or not (final.is_dir() or record.get("status") == "finished"):
         raise UserError(f"{run}: not the folder of a finished run; give one, such as outputs/experiments/demo")
-    if wrong := artifacts.damage(final):
+    if wrong := artifacts.damage(final) or trust.foreign_final(final, record):
         raise UserError(f"{wrong} (atlantis train {run / 'config.yaml'} --resume)")
     config, steps = configs.load_of_run(run), checkpoint_steps(run)
     if run.absolute().parent.name == "experiments":  # where the run lies now, and its base beside it
         config = config.model_copy(update={"output_root": str(run.absolute().parent.parent)})
     if 0 not in steps:
         raise UserError(f"{run}: has no checkpoint-0, the weights that it began with")
+    seals = record.get("checkpoints", {})
+    if wrong := next(filter(None, (trust.exchanged(folder, step, seals) for step, folder in steps.items())), None):
+        raise UserError(wrong)
     world = world_of(run, config)
     base = None if config.base is None else whole_base(config, find_base(config))
-    return FinishedRun(run, config, world, load_inputs(config, world, base), steps)
+    # Finished models are read on the CPU, wherever they were trained.
+    training = config.training.model_copy(update={"device": "cpu"})
+    inputs = load_inputs(config.model_copy(update={"training": training}), world, base)
+    return FinishedRun(run, config, world, inputs, steps)

@@ -56,26 +56,20 @@ def _final_problem(run: RunFolder) -> str | None:
         return f"{final}: is missing"
     if problem := artifacts.damage(final):
         return problem
-    return None if _weights(final) == run.record.get("weights", _weights(final)) else f"{final}: is of another run"
-
-
-def _weights(checkpoint: Path) -> str | None:
-    """SHA-256 of a whole checkpoint's weights, by its manifest."""
-    record = artifacts.manifest(checkpoint) or {"files": {}}
-    return record["files"].get("model.safetensors", {}).get("sha256")
+    return trust.foreign_final(final, run.record)
 
 
 def _mend_final(run: RunFolder, problem: str, whole: dict[int, Path], final_from_state: Callable[[], None]) -> None:
     final, last = run.checkpoints / "final", whole.get(run.record.get("steps", -1))
     aside = artifacts.set_aside(final) if final.is_dir() else None
     try:
-        if last is not None and _weights(last) == run.record.get("weights", _weights(last)):
+        if last is not None and trust.foreign_final(last, run.record) is None:
             _copied(last, final, leaving=SCORES)
             source = last.name
         else:
             final_from_state()
             source = "the last state"
-        if _weights(final) != run.record.get("weights", _weights(final)):
+        if trust.foreign_final(final, run.record) is not None:
             artifacts.remove(final, "checkpoint")
             raise UserError(f"{final}: what the last state holds is not what the run ended with")
     except BaseException as error:
