@@ -239,6 +239,8 @@ def test_world_and_data_are_built_once_and_shown(capsys):
     assert code == 2 and "dataset of another world" in said
     assert cli.main([*command[:-1], "f", "--seed", "7", "--sibling", "d"]) == 0
     assert "pairs of d" in capsys.readouterr().out
+    code, said = fails(capsys, *command, "--sibling", "f")
+    assert code == 2 and "d: was made without --sibling f; remove it" in said
     assert sorted(os.listdir()) == ["d", "f", "w"]
 
 

@@ -280,6 +280,28 @@ def test_the_help_names_the_strategies_that_are_refused(capsys: pytest.CaptureFi
     assert f"for the run's length: {', '.join(refused[:-1])} and {refused[-1]}." in said
 
 
+def test_a_run_is_gone_on_with_where_it_lies(
+    constant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """From another folder, or under another name: no run is begun anew."""
+    run = copied(constant, tmp_path / "outputs")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert main(["train", str(run / "config.yaml"), "--resume", "--no-report"]) == 0
+    assert "already finished" in capsys.readouterr().err and not Path("outputs").exists()
+    renamed = run.rename(run.with_name("renamed"))
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "renamed", "--resume", "--no-report"]) == 0
+    assert "already finished" in capsys.readouterr().err and not run.exists()
+    assert main(["train", "renamed", "--extend", "2", "--output-root", "elsewhere", "--no-report"]) == 2
+    assert "--output-root elsewhere: a longer run lies beside" in capsys.readouterr().err
+    monkeypatch.chdir(renamed)
+    assert main(["train", ".", "--extend", "2", "--no-report"]) == 0
+    assert Path(capsys.readouterr().out.split()[-1]).name == "renamed_to_22"
+    monkeypatch.chdir(renamed / "checkpoints")
+    assert main(["evaluate", "final"]) == 0
+
+
 def test_the_command_takes_a_name_a_config_or_a_folder(
     constant: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

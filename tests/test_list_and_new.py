@@ -60,6 +60,17 @@ def test_one_s_own_configs_are_listed_and_damaged_ones_stop_nothing(capsys: pyte
     assert code == 0 and "what I try" in out and "cannot be read" in out and "demo " in out
 
 
+def test_other_tools_files_stop_no_list(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (empty / "configs" / ".ipynb_checkpoints").mkdir(parents=True)
+    (empty / "configs" / ".ipynb_checkpoints" / "mine-checkpoint.yaml").write_text("extends: demo\n")
+    (empty / "configs" / ".#mine.yaml").symlink_to("somebody@host.123")
+    (empty / "pretrained" / "bert").mkdir(parents=True)
+    (empty / "pretrained" / "bert" / "config.json").write_text('{"model_type": "bert"}')
+    code, out, _ = said(capsys, "list")
+    assert code == 0 and "checkpoint" not in " ".join(configs.known_configs()) and ".#" not in out
+    assert "bert" in out and "cannot be read" in out
+
+
 def test_a_kind_that_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = said(capsys, "list", "strategy")
     assert code == 2 and "did you mean strategies? There is configs, bases, strategies" in err
@@ -113,6 +124,17 @@ def test_a_new_config_from_one_of_one_s_own(capsys: pytest.CaptureFixture[str]) 
     Path("first.yaml").write_text("extends: demo\ntraining: {max_steps: 7}\n")
     assert said(capsys, "new", "second", "--extends", "first.yaml")[0] == 0
     assert configs.load("second").training.max_steps == 7
+
+
+def test_a_new_config_extends_one_whose_name_looks_like_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, extends in (("2026", "demo"), ("b", "2026")):
+        assert said(capsys, "new", name, "--extends", extends)[0] == 0
+    assert configs.load("b").training == configs.load("demo").training
+
+
+def test_a_config_that_is_shown_can_be_used(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (empty / "shown.yaml").write_text(said(capsys, "show", "study_2025/cross")[1])
+    assert configs.load("shown.yaml") == configs.load("study_2025/cross")
 
 
 def test_nothing_is_written_over_or_outside(empty: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import webbrowser
 from pathlib import Path
 
@@ -99,6 +100,16 @@ def test_output_root_is_the_setting_of_a_config(here: Path, capsys: pytest.Captu
     assert code == 2 and "no finished run in my: root/experiments" in error
     code, _, error = said(capsys, "train", "demo", "base=nope", "--output-root", "else", "training.max_steps=1")
     assert code == 2 and "no finished run in else/experiments" in error and not Path("else").exists()
+
+
+def test_another_tools_folder_is_no_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("foreign").mkdir()
+    Path("foreign/metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
+    Path("foreign/run.json").write_text('{"status": "done", "id": 3}')
+    for command in ("report", "show"):
+        code, _, error = said(capsys, command, "foreign")
+        assert code == 2 and "not the folder of a run" in error
+    assert sorted(os.listdir("foreign")) == ["metrics.jsonl", "run.json"]
 
 
 def test_a_run_is_evaluated_on_its_own_questions(small_run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -481,9 +481,9 @@ def test_the_first_scale_of_the_run_is_that_of_the_untrained_model(
     noted: list[float] = []
 
     class Noted(Measures):
-        def __init__(self, world: World, config: ProbeConfig, task: Any, std: float = -1.0) -> None:
+        def __init__(self, world: World, config: ProbeConfig, task: Any, std: float = -1.0, *more: Any) -> None:
             noted.append(std)
-            super().__init__(world, config, task, std)
+            super().__init__(world, config, task, std, *more)
 
     monkeypatch.setattr(analysis, "Measures", Noted)
     monkeypatch.setattr(analysis, "initial_std", lambda run: 0.37)

@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from atlantis import artifacts
+from atlantis.config import require_run
 from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.progress import printable
@@ -53,6 +54,7 @@ def summary(path: Path | str) -> RenderableType:
     if kind == "dataset" or (path / "dataset.json").is_file():
         return _dataset(path)
     if (path / "metrics.jsonl").is_file() or (path / "run.json").is_file():
+        require_run(path)
         return _run(path)
     if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
         return _checkpoint(path)
@@ -165,7 +167,7 @@ def _right_aligned(title: Text, headings: Sequence[str]) -> Table:
 def _config(path: Path) -> RenderableType:
     from atlantis.config import dump, load
 
-    return Text(printable(dump(load(path, own_code=False)).rstrip()))
+    return Text(printable(dump(load(path, own_code=False)).rstrip()), no_wrap=True, overflow="ignore")
 
 
 def _world(path: Path) -> RenderableType:

@@ -31,8 +31,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     make_folders(path.parent)
     clear_leftovers(path.parent, path.name)
     aside = path.with_name(f".{path.name}.tmp-{os.getpid()}")
-    aside.unlink(missing_ok=True)  # of a killed process with our number; a link is removed and not followed
     try:
+        aside.unlink(missing_ok=True)  # of a killed process with our number; a link is removed and not followed
         with open(aside, "xb") as file:
             file.write(data)
             file.flush()
@@ -40,7 +40,8 @@ def write_bytes(path: Path, data: bytes) -> None:
         os.replace(aside, path)
         fsync(path.parent)
     except BaseException as error:
-        aside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
         name_the_file(error, aside, path)
         raise
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from atlantis.cli.backend import Address, Backend, GpusPerRun, Retries, SlurmSettings, Threads, Workers, backend_of
-from atlantis.cli.folders import OUTPUTS, OutputRoot
+from atlantis.cli.folders import OUTPUTS, OutputRoot, all_at_home
 from atlantis.errors import PART_FAILED, UserError
 from atlantis.progress import printable
 
@@ -22,12 +22,15 @@ def bench(
         typer.Option(metavar="SCENARIO/METHOD", help="Some of it: A1/replay, A1, /replay; commas for several."),
     ] = None,
     enter: Annotated[
-        list[Path] | None, typer.Option(metavar="FILE", help="A method of your own, as YAML; repeatable.")
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A method of your own, as YAML; repeatable.", callback=all_at_home),
     ] = None,
     records: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="PATH", help="Records of this tier, or a folder: what they have is not made again; repeatable."
+            metavar="PATH",
+            help="Records of this tier, or a folder: what they have is not made again; repeatable.",
+            callback=all_at_home,
         ),
     ] = None,
     seed: Annotated[list[int] | None, typer.Option(metavar="N", help="Of the tier's seeds these; repeatable.")] = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from atlantis.cli.folders import at_home
+from atlantis.cli.folders import all_at_home, at_home
 from atlantis.cli.output import command_line, show_folder
 from atlantis.errors import UserError
 
@@ -56,11 +56,14 @@ def data(
         typer.Option(metavar="N", min=0, help="All but distance: first virtual id.  [default: found from the world]"),
     ] = None,
     world: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Saved world.  [default: shipped cities and Atlantis]")
+        Path | None,
+        typer.Option(metavar="DIR", help="Saved world.  [default: shipped cities and Atlantis]", callback=at_home),
     ] = None,
     sibling: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="Dataset of the same world: shared pairs are counted; repeatable."),
+        typer.Option(
+            metavar="DIR", help="Dataset of the same world: shared pairs are counted; repeatable.", callback=all_at_home
+        ),
     ] = None,
 ) -> None:
     """Draw a dataset: pairs of cities and their distances.
@@ -142,6 +145,7 @@ def _build_kind(kind: str, out: Path, world: Path | None, siblings: list[Path], 
 def _build(config: DatasetConfig, out: Path, world: World, siblings: list[Path]) -> None:
     from atlantis.artifacts import clear_leftovers, is_complete, verify
     from atlantis.data.dataset import Dataset
+    from atlantis.reading import read_json
 
     dataset = Dataset.build(world, config)
     others = [Dataset.load(folder) for folder in siblings]
@@ -151,7 +155,15 @@ def _build(config: DatasetConfig, out: Path, world: World, siblings: list[Path])
     clear_leftovers(out.parent, out.name)
     if is_complete(out, dataset.digest):
         verify(out)
+        counted = read_json(out / "dataset.json").get("overlaps", {})
+        for folder, other in zip(siblings, others, strict=True):
+            if other.name not in counted:
+                raise UserError(f"{out}: was made without --sibling {folder}; remove it, or give another --out")
         print(f"{out}: this dataset is already there; nothing to do")
     else:
-        dataset.save(out, siblings=others, command=command_line())
+        try:
+            dataset.save(out, siblings=others, command=command_line())
+        except UserError:
+            if not is_complete(out, dataset.digest):  # else another process has just made the same
+                raise
     show_folder(out)

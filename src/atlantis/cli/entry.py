@@ -22,8 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Under torchrun with more than one process, rank 0 runs it and the others help it train.
     """
     _open_standard_streams()
-    home.prepare(os.environ)
-    limits.limit_threads(os.environ)
+    try:
+        home.prepare(os.environ)
+        limits.limit_threads(os.environ)
+    except KeyboardInterrupt:
+        return _stopped(signal.SIGINT)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]

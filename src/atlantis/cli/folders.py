@@ -23,6 +23,11 @@ def at_home(path: Path | None) -> Path | None:
     return None if path is None else Path(os.path.expanduser(path))
 
 
+def all_at_home(paths: list[Path] | None) -> list[Path] | None:
+    """The same for an option that may be repeated."""
+    return None if paths is None else [Path(os.path.expanduser(path)) for path in paths]
+
+
 OutputRoot = Annotated[
     Path, typer.Option("--output-root", metavar="DIR", help="Where runs and their data lie.", callback=at_home)
 ]
@@ -56,6 +61,27 @@ def config_or_run(name: str, output_root: Path | None) -> Path:
         if folder is None or not is_run(folder):
             raise
         return folder / "config.yaml"
+
+
+def where_it_lies(file: Path, output_root: Path | None, overrides: Sequence[str]) -> list[str]:
+    """Overrides with which the config of a run means the folder that it lies in, also where that was moved or renamed.
+
+    None for another config, and where the overrides name a new run.
+    """
+    from atlantis.config import load
+
+    folder = Path(os.path.abspath(file.parent))
+    is_new = any(override.strip().startswith("name=") for override in overrides)
+    if file.name != "config.yaml" or not (folder / "run.json").is_file() or is_new:
+        return []
+    config, found = load(file, own_code=False), []
+    if folder.name != config.name:
+        found.append(f"name={json.dumps(folder.name, ensure_ascii=False)}")
+    root = folder.parent.parent
+    moved = os.path.realpath(config.output_root) != os.path.realpath(root)
+    if output_root is None and folder.parent.name == "experiments" and moved:
+        found.append(f"output_root={json.dumps(str(root), ensure_ascii=False)}")
+    return found
 
 
 def run_of(name: str, output_root: Path | None) -> Path:
@@ -118,7 +144,7 @@ def dataset_of(model: Path, dataset: Path | None, output_root: Path) -> Dataset:
     if dataset is not None:
         named = output_root / "datasets" / dataset
         return Dataset.load(named if not dataset.exists() and named.is_dir() else dataset)
-    for folder in (model, model.parent.parent):
+    for folder in (model, Path(os.path.abspath(model)).parent.parent):
         if is_run(folder):
             config = load_of_run(folder)
             return Dataset.build(world_of(folder, config), config.dataset)

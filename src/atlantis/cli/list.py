@@ -77,7 +77,10 @@ def _bases() -> Lines:
 def _of_base(folder: Path) -> str:
     from atlantis.vocabulary import Vocabulary
 
-    kind = {"characters": "ids as digits", "city": "a token for each city"}[Vocabulary.load(folder).kind]
+    try:
+        kind = {"characters": "ids as digits", "city": "a token for each city"}[Vocabulary.load(folder).kind]
+    except UserError as error:  # another tool's model
+        return f"cannot be read: {error}"
     file = folder / "config.yaml"
     return f"{_description(file)} ({kind})" if file.is_file() else kind
 

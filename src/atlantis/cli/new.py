@@ -77,7 +77,7 @@ def text_of(name: str, extends: str, config: Any) -> str:
 #     atlantis show configs/{name}.yaml            every setting, as it is then
 #
 # A run has one config from its beginning to its end: after a change, give the run another name.
-extends: {extends}
+{yaml12.dump({"extends": extends}).rstrip()}
 description: What {name} is to show, in one line
 
 # Settings that are often changed. To change one, remove the # before it and before its section.

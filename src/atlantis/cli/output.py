@@ -37,11 +37,13 @@ def console() -> Console:
 
 def print_shown(*parts: RenderableType) -> None:
     """Print tables and what else is to be looked at, as wide as the terminal."""
+    from rich.text import Text
+
     from atlantis.cli.fitted import fitted
 
     screen = console()
     for part in parts:
-        screen.print(fitted(part, screen))
+        screen.print(fitted(part, screen), soft_wrap=isinstance(part, Text))  # a config's lines are YAML
 
 
 def command_line() -> str:

@@ -118,7 +118,11 @@ def probe(
     ] = None,
     world: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="A model's folder: its saved world.  [default: shipped cities and Atlantis]"),
+        typer.Option(
+            metavar="DIR",
+            help="A model's folder: its saved world.  [default: shipped cities and Atlantis]",
+            callback=at_home,
+        ),
     ] = None,
     layers: Annotated[
         str | None, typer.Option(metavar="N,...", help="A model's folder: blocks to read, from 0.  [default: 3,4]")

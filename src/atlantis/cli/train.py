@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from atlantis.cli import complete
 from atlantis.cli.backend import BuildBase
 from atlantis.cli.failures import judge
-from atlantis.cli.folders import ConfigsOutputRoot, config_or_run, run_of, with_root
+from atlantis.cli.folders import ConfigsOutputRoot, config_or_run, run_of, where_it_lies, with_root
 from atlantis.cli.report import write_report_of
 from atlantis.errors import PartFailed, UserError
 
@@ -84,10 +85,14 @@ def train(
         from atlantis.training import extend_run
 
         finished = run_of(config, output_root)
+        if output_root is not None and not _lies_below(output_root, finished):
+            raise UserError(f"--output-root {output_root}: a longer run lies beside {finished}; leave it out")
         run = extend_run(finished, extend, overrides or (), resume=resume, strict=strict, fork=fork)
     else:
         # A mistake in the config is reported before PyTorch is imported.
-        settings = load(config_or_run(config, output_root), with_root(overrides, output_root))
+        file = config_or_run(config, output_root)
+        lies = where_it_lies(file, output_root, overrides or ())
+        settings = load(file, [*lies, *with_root(overrides, output_root)])
         from atlantis.training import train as run_training
 
         run = run_training(settings, resume=resume, strict=strict, fork=fork, build_base=build_base)
@@ -103,6 +108,10 @@ def train(
         raise PartFailed(
             f"{run}: the run is trained and finished, but has no report: {reason}. `atlantis report {run}` tries again"
         ) from error
+
+
+def _lies_below(root: Path, run: Path) -> bool:
+    return os.path.realpath(root / "experiments") == os.path.dirname(os.path.realpath(run))
 
 
 def _stop_when_stdin_ends() -> None:

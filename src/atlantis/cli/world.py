@@ -37,7 +37,8 @@ def world_build(
         typer.Argument(metavar="CONFIG", help="Take the world of this config (a file, or a name in configs/)."),
     ] = None,
     cities: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Your own file of cities, for the 5,075 shipped ones.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Your own file of cities, for the 5,075 shipped ones.", callback=at_home),
     ] = None,
     seed: Annotated[
         int | None,
@@ -86,7 +87,11 @@ def world_build(
         verify(out)
         print(f"{out}: this world is already there; nothing to do")
     else:
-        world.save(out)
+        try:
+            world.save(out)
+        except UserError:
+            if not is_complete(out, world.digest):  # else another process has just made the same
+                raise
     show_folder(out)
 
 

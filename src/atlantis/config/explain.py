@@ -98,10 +98,11 @@ def _meant(model: type[BaseModel], keys: Keys) -> str:
     every = list(_every_key(model))
     words = [key for key in keys if isinstance(key, str)]
     last = {key.split(".")[-1]: key for key in reversed(every)}
-    if words[-1] in last:
-        return f"; did you mean {last[words[-1]]}?"
     siblings = [key for key in every if key.split(".")[:-1] == words[:-1]]
     beside = {key.split(".")[-1]: key for key in siblings}
+    within = [key for name, key in beside.items() if words[-1] in name.split("_")]
+    if named := within or [key for key in every if key.split(".")[-1] == words[-1]]:
+        return f"; did you mean {' or '.join(named)}?"
     if close := difflib.get_close_matches(words[-1], list(beside), n=1):
         return f"; did you mean {beside[close[0]]}?"
     for word, options in ((words[-1], list(last)), (".".join(words), every)):

@@ -52,8 +52,14 @@ def find(name: str) -> Path:
 
 def known_configs() -> list[str]:
     """The names that `find` knows; those in folders last."""
-    files = {file.relative_to(root).with_suffix("") for root in CONFIGS for file in root.glob("**/*.yaml")}
+    found = ((file, file.relative_to(root)) for root in CONFIGS for file in root.glob("**/*.yaml"))
+    # An editor's lock and a notebook's copies are hidden; the former is a link to nothing.
+    files = {name.with_suffix("") for file, name in found if file.is_file() and not _is_hidden(name)}
     return [name.as_posix() for name in sorted(files, key=lambda name: (len(name.parts), name))]
+
+
+def _is_hidden(name: Path) -> bool:
+    return any(part.startswith(".") for part in name.parts)
 
 
 def _is_inside(name: Path) -> bool:

@@ -123,6 +123,9 @@ class Dataset:
         and in dataset.json. `command` is shown in the card. Raises UserError if something is there already (with
         `overwrite`: something else than a dataset).
         """
+        names = [sibling.name for sibling in siblings]
+        if len(set(names)) < len(names):
+            raise UserError(f"siblings: {', '.join(names)}; give each another name, by which what is shared is listed")
         record = {
             "format": FORMAT,
             "name": self.name,

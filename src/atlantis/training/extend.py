@@ -12,6 +12,7 @@ config from the beginning.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -79,6 +80,7 @@ def longer(run: Path, steps: int, overrides: Sequence[str] = ()) -> tuple[RunCon
 
     Raises UserError as `extend_run` does.
     """
+    run = Path(os.path.abspath(run)) if run.name in ("", "..") else run
     record = _checked(run)
     before, total = record["steps"], record["steps"] + steps
     if total > MAX_COUNT:
