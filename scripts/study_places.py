@@ -22,7 +22,7 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{demo|PATH|FORMAT}}            a number of the demo's record
     {{stitched|LOWER|CUT|BETWEEN}}  error in km of joined models, as docs/mechanism.md has it, and of the fine-tuned
                                     ones {{tuned_alone}}, over {{tunings}} fine-tunings
-    {{best}}, {{place}}             how far answers go when states are changed, over {{probed_bases}} bases; as there
+    {{best}}                        how far answers go when states are changed, over {{probed_bases}} bases; as there
     {{scored|METHOD|QUANTITY}}      a score of a method in A1 of the second protocol, or CASE/METHOD: mean and interval
     {{scored_less|METHOD|METHOD|QUANTITY}}    the first less the second, seed by seed
     {{scored_seeds}}                how many seeds that has
@@ -88,7 +88,7 @@ class _Places:
                 "less": self.less, "equal": self.equal, "draws": self.draws, "r2": self.r2, "study": self.study,
                 "answers": self.answers, "virtual": self.virtual, "virtual_draws": self.virtual_draws,
                 "one": self.one, "bench": self.bench, "study_row": self.study_row, "demo": self.demo,
-                "stitched": self._mechanism.stitch, "best": self._mechanism.best, "place": self._mechanism.place,
+                "stitched": self._mechanism.stitch, "best": self._mechanism.best,
                 "tuned_alone": lambda: self._mechanism.part("all", "alone"), "tunings": lambda: str(len(SEEDS)),
                 "probed_bases": lambda: str(self._mechanism.n_bases), "r2_draws": self.r2_draws,
                 "scored": self._scored.value, "scored_less": self._scored.less,

@@ -293,7 +293,7 @@ def test_a_run_is_gone_on_with_where_it_lies(
     monkeypatch.chdir(tmp_path)
     assert main(["train", "renamed", "--resume", "--no-report"]) == 0
     assert "already finished" in capsys.readouterr().err and not run.exists()
-    assert main(["train", "renamed", "--extend", "2", "--output-root", "elsewhere", "--no-report"]) == 2
+    assert main(["train", str(renamed), "--extend", "2", "--output-root", "elsewhere", "--no-report"]) == 2
     assert "--output-root elsewhere: a longer run lies beside" in capsys.readouterr().err
     monkeypatch.chdir(renamed)
     assert main(["train", ".", "--extend", "2", "--no-report"]) == 0

@@ -80,9 +80,12 @@ def show(
 
 def write_report_of(folders: Sequence[Path], out: Path | None, open_page: bool = False) -> None:
     """Write the page of these runs, and open it; raises PartFailed that names those which could not be read."""
+    from atlantis.config import require_run
     from atlantis.report.page import left_out, load_all, write_report
     from atlantis.report.tables import run_table
 
+    for folder in filter(Path.is_dir, folders):
+        require_run(folder)  # another tool's folder may have a metrics.jsonl too, and would be written into
     runs, unread = load_all(folders)
     page = write_report(runs, out)
     for run in runs:

@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 
 from atlantis.artifacts import MANIFEST, verify
-from atlantis.config import require_run
 from atlantis.errors import UserError, without_remedy
 from atlantis.names import ALL, PROTOCOLS, SLICES, protocol_named
 from atlantis.progress import printable
@@ -98,7 +97,6 @@ def load(path: Path | str) -> RunData:
         raise UserError(f"{path}: no such folder; give the folder of a run, such as outputs/experiments/demo")
     if not (path / "metrics.jsonl").is_file():
         raise UserError(f"{path}: no metrics.jsonl in it, so this is not the folder of a run that has begun training")
-    require_run(path)
     about = checked_record(path)
     rows = _read_metrics(path / "metrics.jsonl")
     train = [row for row in rows if row.get("kind") == "train"]
