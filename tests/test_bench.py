@@ -44,6 +44,7 @@ from atlantis.sweep import Local, Outcome, Queue
 from atlantis.training import train
 from atlantis.training.possible import check_request
 from atlantis.world import OCEANS, World
+from tests.modules import forget_module
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "scripts" / "leaderboard.py"
@@ -657,8 +658,10 @@ def test_what_ran_before_a_change_is_not_taken_for_a_method(tmp_path: Path, monk
     file.write_text(file.read_text().replace("mine:", "own_keyed:"))
     keys = [read_method(file).key]
     module.write_text(f"# a remark\n{module.read_text()}")
+    forget_module("own_keyed")
     assert read_method(file).key == keys[0]
     module.write_text(f"{module.read_text()}\nFACTOR = 2\n")
+    forget_module("own_keyed")
     keys.append(read_method(file).key)
     file.write_text(file.read_text().replace("0.3, 1.0]", "0.3, 2.0]"))
     keys.append(read_method(file).key)

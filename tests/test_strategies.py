@@ -58,6 +58,7 @@ from atlantis.training.step import Engine
 from atlantis.vocabulary import PAD
 from atlantis.world import World
 from tests.distances import distances
+from tests.modules import forget_module
 
 SMALL: dict[str, dict[str, Any]] = {
     "replay": {"buffer": 50, "share": 0.25},
@@ -301,10 +302,14 @@ def test_a_users_own_strategy(
     assert weights(run)["lm_head.weight"].equal(weights(run, "checkpoint-0")["lm_head.weight"])
     module = tmp_path / "my_module.py"
     module.write_text(f"# a remark\n\n{module.read_text()}")
+    forget_module("my_module")
     capsys.readouterr()
     train(config, resume=True)
     assert "has been changed" not in capsys.readouterr().err
     module.write_text(module.read_text().replace("rate * ", "2 * rate * "))
+    train(config, resume=True)
+    assert "has been changed" not in capsys.readouterr().err, "the class in use is still the one of before"
+    forget_module("my_module")
     train(config, resume=True)
     assert "my_module:Mine has been changed since" in capsys.readouterr().err
     trust.write_record(run, trust.read_record(run) | {"status": "running"})

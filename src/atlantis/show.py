@@ -18,7 +18,6 @@ from rich.table import Table
 from rich.text import Text
 
 from atlantis import artifacts
-from atlantis.config import require_run
 from atlantis.errors import UserError
 from atlantis.names import REAL
 from atlantis.progress import printable
@@ -54,7 +53,6 @@ def summary(path: Path | str) -> RenderableType:
     if kind == "dataset" or (path / "dataset.json").is_file():
         return _dataset(path)
     if (path / "metrics.jsonl").is_file() or (path / "run.json").is_file():
-        require_run(path)
         return _run(path)
     if (path / "config.json").is_file() and (path / "model.safetensors").is_file():
         return _checkpoint(path)
