@@ -17,7 +17,7 @@ from atlantis import tasks
 from atlantis.config import checked
 from atlantis.data.dataset import Dataset, dataset_digest, overlaps
 from atlantis.data.encoding import encode, encode_questions, longest_row, needed_by, prefix, probe_text, read_answers
-from atlantis.data.mixture import check_possible, parts_of, resolved
+from atlantis.data.mixture import check_possible, held_out_cross, parts_of, resolved
 from atlantis.data.rows import Rows
 from atlantis.errors import UserError
 from atlantis.interpolate import interpolate
@@ -586,6 +586,16 @@ def test_the_share_within_a_region_is_had_beside_another_part() -> None:
     given = parts(("distance", {"touching": "Atlantis"}, 400), ("distance", "world", 400))
     counts = Dataset.build(world, checked(DatasetConfig, given | {"inter_ratio": 0.5})).counts["train"]
     assert 150 < counts["atlantis-atlantis"] < 250 and counts["world-world"] == 400
+
+
+def test_a_small_mixed_dataset_is_asked_about_as_many_held_out_pairs() -> None:
+    """Of each kind what an evaluation asks, also where its training pairs are few and have their share within."""
+    world = World.build()
+    config = resolved(checked(DatasetConfig, {"kind": "mixed", "n_distance": 400, "n_cross": 2000}), world)
+    counts = held_out_cross(world, config).counts()
+    assert counts["world-atlantis"] > 512 and counts["atlantis-atlantis"] > 512
+    train = Dataset.build(world, config).counts["train"]
+    assert 150 < train["atlantis-atlantis"] < 250, "a tenth"
 
 
 @pytest.mark.parametrize("second", [[], [("distance", "world", 20)]])

@@ -56,7 +56,7 @@ def own_class(name: str, base: type[T]) -> type[T]:
     try:
         loaded = getattr(import_module(module), attribute, None)
     except ImportError as error:
-        hint = "; run from the folder it is in" if error.name == module else ""
+        hint = "; run from the folder it is in" if f"{module}.".startswith(f"{error.name}.") else ""
         raise ValueError(f"{module!r} cannot be imported ({error}){hint}") from error
     except (Exception, SystemExit) as error:  # whatever a user's module does wrong while it is imported
         where = f"{error.filename}, line {error.lineno}: " if isinstance(error, SyntaxError) else ""

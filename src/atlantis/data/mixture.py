@@ -279,16 +279,20 @@ def _check_sizes(world: World, config: DatasetConfig, part: Part) -> None:
 def _alone(world: World, config: DatasetConfig, part: Part) -> Part:
     """The dataset that this part is the beginning of: the study's of its kind, made larger where the part needs it.
 
-    Where the world is too small for the study's numbers, or for the share within the region in so large a dataset, it
-    is just the part's own.
+    With the part's own training questions and the study's held-out ones where a task keeps few, or so many could not
+    have the share within the region. Where the world is too small for that as well, it is just the part's own.
     """
     study = tuple(max(pair) for pair in zip(STUDY_SIZES[part.kind], part.sizes, strict=True))
     pool = part.pool(world, config)
-    if pool.lacks_inside(sum(study)) and not pool.lacks_inside(sum(part.sizes)):
+
+    def loses_share() -> bool:
+        return pool.lacks_inside(sum(study)) and not pool.lacks_inside(sum(part.sizes))
+
+    if _keeps_few(part) or loses_share():
+        study = (part.sizes[0], *study[1:])
+    if loses_share():
         return part
     most = pool.most
-    if _keeps_few(part):  # just what is needed, with the study's held-out ones
-        study = (part.sizes[0], *study[1:])
     if part.task.balanced:
         most //= 4 * part.task.form.n_answers
     return replace(part, sizes=study if sum(study) <= most else part.sizes)
