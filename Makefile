@@ -15,7 +15,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no
 # A worker per processor, each with the files it is given as a whole, since a file's tests share what they train.
 WORKERS := -n $(or $(JOBS),logical) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo scratch test test-all coverage wheel-test browser gallery lint lint-page format bench faults docs
+.PHONY: help install demo scratch test test-all oldest coverage wheel-test browser gallery lint lint-page format bench faults docs
 
 help:
 	@echo "make demo     install, then fine-tune on Atlantis for 200 steps and write the report (minutes)"
@@ -23,6 +23,8 @@ help:
 	@echo "make test     install, then run the tests, one worker for each processor (JOBS=1 for one worker)."
 	@echo "              Of what takes long a sample is tested; the whole is marked so:"
 	@echo "make test-all the same with the tests marked 'whole'"
+	@echo "make oldest   the same as make test, with the oldest versions that pyproject.toml allows, in .venv-oldest"
+	@echo "              (PyTorch's files are several GB on Linux)"
 	@echo "make coverage the same as make test, more slowly; which lines of src/ no test runs"
 	@echo "make wheel-test"
 	@echo "              install, then build the wheel and try it in an empty folder"
@@ -59,6 +61,13 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest $(WORKERS) -m "not wheel"
+
+oldest: $(INSTALLED)
+	@test -d .venv-oldest || $(PYTHON) -m venv .venv-oldest
+	$(BIN)/python scripts/oldest.py >.venv-oldest/constraints.txt
+	.venv-oldest/bin/python -m pip install --disable-pip-version-check --quiet --no-compile \
+		-c .venv-oldest/constraints.txt -e '.[dev]'
+	.venv-oldest/bin/python -m pytest $(WORKERS)
 
 # Each process that a test starts or forks writes a file of its own, and one that is killed half a file, which is passed
 # over. These files are not flushed to disk, so the test that all are is left out. Below the floor in pyproject.toml it fails.

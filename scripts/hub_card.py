@@ -76,5 +76,6 @@ ask("dist(c_12,c_345)=", return_full_text=False)  # the kilometres between city 
 ```
 
 The tokenizer adds `<bos>`: do not write it, or give `add_special_tokens=False`. An answer is greedy and ends by itself.
+A pipeline of transformers before 5.16 draws it at random: add `do_sample=False` to the call.
 Which city has which id is in `cities.csv` of the world that `atlantis world build` makes.
 """

@@ -84,7 +84,8 @@ def test_training_counts_are_pytorchs(way: str) -> None:
     if way == "shared prefix":  # nobody reads what the last block makes of the prefix, so no gradient comes back
         n = len(prefix_of(FORM, vocabulary))
         counted -= 2 * count.need([*count.attention(s, 1, n, n), *count.after_attention(s, n)], 1).flops
-    assert counted == flops_of(lambda: one_step(way))
+    # The peer's few operations for the rotations are counted or not, by its version.
+    assert counted == pytest.approx(flops_of(lambda: one_step(way)), rel=1e-6)
 
 
 def test_the_trees_counts_are_pytorchs() -> None:

@@ -54,6 +54,8 @@ TRAINING = {
 }
 MANIFEST = ("manifest.json",)
 """It names the version of atlantis."""
+PICTURE = ("map.png", *MANIFEST)
+"""Files of a world whose bytes are of a version of matplotlib, and the manifest, which has the picture's hash."""
 CARD = ("README.md", *MANIFEST)
 """Files of a dataset that may be worded otherwise: its card, and the manifest, which has the card's hash."""
 DATASETS = {
@@ -109,7 +111,7 @@ def drawn(name: str, root: Path) -> dict[str, str]:
 def saved_world(root: Path) -> dict[str, str]:
     world = World.from_config(WorldConfig())
     world.save(root / "world")
-    return {"digest": world.digest, "bytes": bytes_of(root / "world", MANIFEST)}
+    return {"digest": world.digest, "bytes": bytes_of(root / "world", PICTURE)}
 
 
 def logits_of(base: str) -> list[float]:

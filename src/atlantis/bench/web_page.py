@@ -64,7 +64,7 @@ def _board(board: Board) -> dict[str, Any]:
                 ],
                 "cells": [
                     *(_cell(standing, name) for name in quantities),
-                    *(None if price is None else [price] for price in prices),
+                    *(None if price is None else [_rounded(price)] for price in prices),
                 ],
             }
         )
@@ -77,8 +77,13 @@ def _cell(standing: Standing, quantity: str) -> list[float] | None:
     values = standing.array(quantity)
     if not len(values):
         return None
-    mean, low, high = mean_and_interval(values, quantity)
+    mean, low, high = map(_rounded, mean_and_interval(values, quantity))
     return [mean] if math.isnan(low) else [mean, low, high]
+
+
+def _rounded(number: float) -> float:
+    """To six digits: more than is shown, and the last bits are not the same with every version of SciPy."""
+    return float(f"{number:.6g}")
 
 
 def _file(name: str) -> str:

@@ -136,7 +136,7 @@ def greedy(model: Transformer, prompts: Int[np.ndarray, "B T"], n_tokens: int) -
     most = n_nodes + n_rows * (n_tokens - 1)
     tables = [torch.empty(most, 3 * model.width) for _ in model.blocks]
     path = np.full((n_rows, prompts.shape[1] + n_tokens - 1), -1, np.int32)
-    path[:, : prompts.shape[1]] = tree.path
+    path[:, : prompts.shape[1]] = tree.path.numpy()
     answers = np.full((n_rows, n_tokens), PAD)
     rows = np.arange(n_rows)  # those that are not at their end
     last = [len(model.blocks) - 1]
