@@ -13,8 +13,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
-EXTRAS = ("lora",)
-"""Those with a package that the code itself imports, and that the tests install."""
+EXTRAS = ("lora", "tensorboard")
+"""Those whose packages the tests install too."""
 
 
 def oldest(text: str) -> str:
