@@ -41,8 +41,10 @@ def test_ours_is_the_papers_and_what_was_recorded(name: str, records: pages.Reco
     case, recorded = planted.CASES[name](None), results(records, "planted")["cases"][name]
     assert cases.difference(case.ours, case.paper) < ROUNDING
     found = planted.measured(case)
-    assert found["ours"] == pytest.approx(recorded["ours"], rel=ROUNDING) and found["ours"] > 0
-    assert found["numbers"] == recorded["numbers"]
+    assert found["ours"] > 0 and found["numbers"] == recorded["numbers"]
+    # PyTorch's exponential random numbers, by which answers are drawn, are not the same in each of its builds.
+    if records["planted"]["versions"]["torch"] == torch.__version__:
+        assert found["ours"] == pytest.approx(recorded["ours"], rel=ROUNDING)
 
 
 @pytest.mark.skipif(find_spec("avalanche") is None, reason="needs checks/agreement/requirements.txt")

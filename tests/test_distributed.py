@@ -155,7 +155,8 @@ def test_a_loss_that_is_no_number_on_one_rank_stops_all(two: Path, faults: subpr
 def test_a_rank_that_fails_is_heard_and_ends_all_with_its_exit_code(
     two: Path, faults: subprocess.CompletedProcess[str]
 ) -> None:
-    assert re.findall(r"exitcode +: (-?\d+)", faults.stderr) == ["2", "2"], faults.stderr
+    codes = re.findall(r"exitcode +: (-?\d+)", faults.stderr)  # an older torchrun ends the other rank, and names one
+    assert set(codes) == {"2"}, faults.stderr
     assert faults.stderr.count("error: ") == 1
     assert "error: training.batch_size: 64 does not fit in the memory of cpu; a batch of 16 does" in faults.stderr
     assert list(checkpoint_steps(run_of(two, "too_large"))) == [0]
