@@ -9,6 +9,7 @@ A place is `{{kind|argument|...}}`. RUN is a short name of the study's (`cross`,
     {{added|RUN}}                   what the run adds to it
     {{less|RUN|RUN}}                what the first ends with less what the second ends with, base by base
     {{equal|RUN|RUN}}               the same after as many steps as the shorter run has
+    {{settings}}                    a table of the study's runs: pairs, batch, passes over them, rate and warm-up
     {{draws|RUN|RUN}}               the same over the draws from the given base, of runs of equal length, and n
     {{r2|RUN|STEP}}                 longitude's and latitude's R2 over the draws from the given base, at a step
     {{r2_draws|RUN}}                how many draws that is
@@ -36,9 +37,11 @@ from functools import cached_property
 from pathlib import Path
 from statistics import fmean
 
+from atlantis import config as configs
 from atlantis.bench.record import BenchRecord
 from atlantis.errors import UserError
-from atlantis.report.study_record import REAL, StudyRecord, read_record
+from atlantis.markdown import table
+from atlantis.report.study_record import REAL, RUNS, StudyRecord, read_record
 from atlantis.scales import IDENTITY, LOG, Scale
 from checks.benchmarks.page import read_records as read_demo
 from checks.pages import figure
@@ -87,7 +90,7 @@ class _Places:
                 "bases": self.n_bases, "steps": self.steps, "start": self.start, "added": self.added,
                 "less": self.less, "equal": self.equal, "draws": self.draws, "r2": self.r2, "study": self.study,
                 "answers": self.answers, "virtual": self.virtual, "virtual_draws": self.virtual_draws,
-                "one": self.one, "bench": self.bench, "study_row": self.study_row, "demo": self.demo,
+                "settings": settings, "one": self.one, "bench": self.bench, "study_row": self.study_row, "demo": self.demo,
                 "stitched": self._mechanism.stitch, "best": self._mechanism.best,
                 "tuned_alone": lambda: self._mechanism.part("all", "alone"), "tunings": lambda: str(len(SEEDS)),
                 "probed_bases": lambda: str(self._mechanism.n_bases), "r2_draws": self.r2_draws,
@@ -200,6 +203,19 @@ class _Places:
                 if value is not None:
                     by_seed.setdefault(record.seed, []).append(value)
         return _mean([fmean(values) for values in by_seed.values()], LOG)
+
+
+def settings() -> str:
+    """The study's runs as their configs have them."""
+    rows = []
+    for run, name in RUNS.items():
+        config = configs.load(configs.find(name))
+        training = config.training
+        numbers = (config.dataset.sizes[0], training.batch_size, training.epochs, config.training.warmup_steps)
+        pairs, batch, epochs, warmup = (f"{number:,.0f}" for number in numbers if number is not None)
+        rows.append([run, f"`{name}`", pairs, batch, epochs, f"{training.learning_rate:g}", warmup])
+    header = ["run", "config", "training pairs", "batch", "passes over them", "learning rate", "warm-up, steps"]
+    return table(header, rows, align="llrrrrr").strip()
 
 
 def _reported(run: str, step: str) -> StudyMap | None:

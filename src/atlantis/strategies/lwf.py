@@ -13,7 +13,7 @@ Hinton et al. (2015) and not in the paper: at T = 2, a weight of 1 here is a wei
 
 Defaults: T = 2, the paper's; weight 1. That is strong. Where the base gives a wrong digit 0.90, the best compromise
 gives the right one 0.18 at a weight of 3, 0.49 at 1, 0.77 at 0.3, 0.90 at 0.1 and 0.96 at 0.03 (ten digits; a test
-computes it). In the benchmark's short runs nothing new was learned at 0.3 and above; its trials go from 0.03 to 0.3.
+computes it). In the short runs of the benchmark's first protocol nothing new was learned at 0.3 and above.
 """
 
 from __future__ import annotations
