@@ -124,7 +124,9 @@ def _differences(groups: Sequence[Group]) -> list[str]:
         )
     precisions = {group.first.device["precision"] for group in made}
     if precisions:
-        lines.append(f"Precision: {', '.join(sorted(precisions))} (see the commands); the study had float16 with a scaled loss.")
+        lines.append(
+            f"Precision: {', '.join(sorted(precisions))} (see the commands); the study had float16 with a scaled loss."
+        )
     by_own: dict[str, list[str]] = {}
     for group in made:
         for text in _own_differences(group):
