@@ -211,3 +211,18 @@ def test_digest_is_fixed():
     assert artifacts.digest_of({}) == "44136fa355b3"
     with pytest.raises(ValueError):
         artifacts.digest_of(float("nan"))
+
+
+def test_a_link_of_the_users_may_have_the_name_of_a_runs_folder(tmp_path):
+    """Only in a run's own folder is nothing written through a link."""
+    (tmp_path / "big").mkdir()
+    (tmp_path / "analysis").symlink_to(tmp_path / "big")
+    with artifacts.new_folder(tmp_path / "analysis" / "llama", kind="analysis") as aside:
+        (aside / "a.txt").write_text("a")
+    assert (tmp_path / "big" / "llama" / "a.txt").read_text() == "a"
+    (tmp_path / "config.yaml").write_text("name: run")
+    with (
+        pytest.raises(UserError, match="is a symbolic link"),
+        artifacts.new_folder(tmp_path / "analysis" / "b", kind="a"),
+    ):
+        pass

@@ -381,6 +381,10 @@ def test_scores_go_to_a_file_of_scores_and_into_no_run(small_run, capsys):
         assert code == 2 and f"{small_run / name}: {message} and may not; give a file somewhere else" in said
     Path("link").symlink_to(small_run / "analysis")
     assert fails(capsys, "evaluate", str(small_run), "--out", "link/scores.json")[0] == 2
+    Path("run.json").write_text("{}")  # of another tool
+    assert cli.main(["evaluate", str(small_run), "--out", "scores.json"]) == 0
+    capsys.readouterr()
+    Path("scores.json").unlink()
     assert {path: path.read_bytes() for path in small_run.rglob("*") if path.is_file()} == files
     for _ in range(2):  # scores may replace scores
         assert cli.main(["evaluate", str(small_run), "--out", "new/scores.json"]) == 0

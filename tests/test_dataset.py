@@ -260,6 +260,18 @@ def test_questions_about_real_cities_are_the_runs_and_its_bases(small):
     assert real(asked) == (real(mixed.splits["test"]) | theirs) - real(mixed.splits["train"])
 
 
+def test_a_run_is_not_asked_what_it_learns(small_world: World):
+    """A small world, and a part without held-out questions: they are drawn, and not as the training questions are."""
+    world_part = {"cities": "world", "n_train": 200, "n_val": 0, "n_test": 0}
+    parts = [world_part, {"cities": {"touching": "Atlantis"}, "n_train": 60}]
+    config = DatasetConfig(parts=parts, n_val=10, n_test=20)  # type: ignore[arg-type]
+    dataset = Dataset.build(small_world, config)
+    items, note = evaluation_questions(small_world, dataset, None, n_per_slice=100, seed=42)
+    real = set(items[np.flatnonzero(items.slice == 0)].keys()["distance"].tolist())
+    assert len(real) >= 50 and "world-world pairs at random" in note
+    assert not real & set(dataset.splits["train"].keys()["distance"].tolist())
+
+
 def test_a_mixed_run_is_asked_as_much_as_a_cross_run():
     """A mixed dataset has no test pairs of its own: those of the cross dataset it draws from are asked."""
     world = World.build()

@@ -233,6 +233,26 @@ def test_atlantis_from_a_first_city_on():
         virtual_ids(Line(50, 0))
 
 
+@pytest.mark.parametrize("n", [2_000, 40_000])  # drawn one by one, and from a list of all
+def test_three_cities_that_touch_a_region_are_drawn_alike(n):
+    """Whether one of them is inside or two: each set as often as any other."""
+
+    class Middle(Task):
+        name, unit, penalty = "middle", "km", 1.0
+        form = Form("middle({city},{city},{city})={int:5}")
+        symmetric = True
+
+        def answer(self, places, cities):
+            return np.zeros(len(cities), np.int32)
+
+    world = Line(60, 30)
+    sets = {k: math.comb(30, k) * math.comb(60, 3 - k) for k in (1, 2)}
+    n = min(n, sum(sets.values()) * 3 // 4)
+    pool = Pool(Middle(), world, Where("touching"), inter_ratio=0.0)  # type: ignore[arg-type]
+    cities = pool.ask(n, streams(0, "middle"))[0].cities
+    assert (world.is_virtual[cities].sum(axis=1) == 2).mean() == pytest.approx(sets[2] / sum(sets.values()), abs=0.03)
+
+
 def test_the_smaller_id_is_first_also_where_a_real_region_is_touched():
     """The region's ids lie among the others: neither seat may say which city it is."""
     world = World.build()

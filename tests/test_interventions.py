@@ -155,6 +155,13 @@ def test_the_slope_is_least_squares(seed: int, slope: float, n: int) -> None:
     assert interval.low <= value <= interval.high and interval.n == n
 
 
+@pytest.mark.parametrize("slope", [0.0, 1.0, -0.3])
+def test_a_slope_without_any_spread_has_no_interval(slope: float) -> None:
+    x = np.random.default_rng(0).normal(size=20)
+    value, interval = slope_interval(x, slope * x)
+    assert value == pytest.approx(slope) and np.isnan(interval.low) and interval.why == "all values are the same"
+
+
 def test_the_slopes_interval_covers() -> None:
     """In about 95 of 100 samples whose spread grows with x, as the spread of answers does."""
     rng, held = np.random.default_rng(0), 0
@@ -204,6 +211,23 @@ def test_the_smaller_id_comes_first_where_it_did_in_training(world: World, index
         ]
         assert np.array_equal(*named)
     assert np.array_equal(cities[0][30:], triples.a[30:])
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_the_smaller_id_comes_first_also_where_a_city_moves_out_to_the_real_ones(world: World, index: int) -> None:
+    """The question about B asks about two real cities; that about A, a new one, has the order of a coin."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    triples, free = draw_triples(world, Vocabulary("characters", len(world)), ["outwards"], 30, rng)
+    (a, b, _), (c, of_b, _) = in_order(triples, free, index)
+    assert np.array_equal(a, triples.a) and np.array_equal(c, of_b)
+    assert ((b < c) if index == 0 else (b > c)).all()
+
+
+def test_a_world_of_real_cities_alone_has_triples_of_them() -> None:
+    world = World.build(regions=[])
+    groups, rng = ("real",), np.random.Generator(np.random.PCG64(0))
+    triples, _ = draw_triples(world, Vocabulary("characters", len(world)), groups, 5, rng)
+    assert len(triples.a) == 5
 
 
 def test_too_few_cities_are_refused(trained: tuple[Transformer, Vocabulary], world: World) -> None:

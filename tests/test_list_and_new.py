@@ -145,8 +145,9 @@ def test_nothing_is_written_over_or_outside(empty: Path, capsys: pytest.CaptureF
     for name in ("../up", "a b", "", "/tmp/x"):
         code, _, err = said(capsys, "new", name)
         assert code == 2 and "is no name for a config" in err
-    code, _, err = said(capsys, "new", "demo")
-    assert code == 2 and "demo: would extend itself" in err
+    for arguments in (("demo",), ("demo", "--extends", "configs/demo"), ("demo", "--extends", "configs/demo.yaml")):
+        code, _, err = said(capsys, "new", *arguments)
+        assert code == 2 and "demo: would extend itself" in err
     code, _, err = said(capsys, "new", "other", "--extends", "demmo")
     assert code == 2 and "did you mean demo?" in err
     assert [path.name for path in empty.rglob("*")] == ["configs", "mine.yaml"]

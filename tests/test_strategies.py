@@ -915,6 +915,16 @@ def test_old_prompts_do_not_name_a_city_that_moves(fine: RunConfig, naive: objec
     assert set(np.unique(old_prompts(context, 500, 1).cities)) == set(range(30))
 
 
+def test_old_prompts_have_the_order_of_the_data(fine: RunConfig) -> None:
+    """A base that learned the smaller of two real ids first has no answer to the other order."""
+    dataset = fine.dataset.model_copy(update={"order": "smaller_first"})
+    context = Bench(fine.model_copy(update={"dataset": dataset}), asked("distill")).strategy.context
+    cities = old_prompts(context, 500, 1).cities
+    assert (cities[:, 0] < cities[:, 1]).all()
+    either = old_prompts(Bench(fine, asked("distill")).strategy.context, 500, 1).cities
+    assert np.array_equal(np.sort(either, axis=1), cities) and 0.4 < (either[:, 0] < either[:, 1]).mean() < 0.6
+
+
 # new rows
 
 

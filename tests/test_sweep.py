@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -205,6 +206,44 @@ def test_a_python_file_is_a_loop_and_its_factors_are_what_differs(tmp_path: Path
     assert [run.name for run in plan.runs] == ["loop_batch_size=8", "loop_batch_size=16", "other"]
     assert plan.name == "mine" and {run.config.training.max_steps for run in plan.runs} == {3}
     assert plan.runs[2].factors == {"dataset.kind": "inter", "training.batch_size": 512}
+
+
+def test_a_default_is_a_value_of_a_factor() -> None:
+    """Else the table has no number there, and a group by that column loses the run."""
+    plain, other = RunConfig(name="a"), RunConfig(name="b", strategy={"name": "replay", "share": 0.5})  # type: ignore[arg-type]
+    ordered = RunConfig(name="c", dataset={"order": "smaller_first"})  # type: ignore[arg-type]
+    factors = [run.factors or {} for run in sweep_of("s", [plain, other, ordered]).runs]
+    assert [row["strategy.name"] for row in factors] == ["naive", "replay", "naive"]
+    assert [row["dataset.order"] for row in factors] == ["fair", "fair", "smaller_first"]
+
+
+def test_a_grid_takes_numpys_numbers_and_seeds_once() -> None:
+    base = RunConfig(name="n")
+    runs = sweep.grid(base, {"training.batch_size": 2 ** np.arange(5, 7)}, seeds=np.arange(2))  # type: ignore[arg-type]
+    assert [(run.training.batch_size, run.training.seed) for run in runs] == [(32, 0), (32, 1), (64, 0), (64, 1)]
+    with pytest.raises(UserError, match="seed: is no setting; add its values to `seeds`"):
+        sweep.grid(base, {"seed": [1, 2]}, seeds=[5])
+
+
+def test_values_are_shown_as_they_are(folder: Path, capsys: Any) -> None:
+    text = "extends: tiny.yaml\ngrid: {description: ['[red]a[/red]', 'b[/x]']}"
+    assert cli.main(["sweep", str(write(folder, text)), "--dry-run"]) == 0
+    assert "[red]a[/red]" in capsys.readouterr().out
+
+
+def test_a_sweep_has_a_name(folder: Path, capsys: Any) -> None:
+    file = str(write(folder, "extends: tiny.yaml\nseeds: [1]"))
+    for nothing in ("name=", "name=null"):
+        assert cli.main(["sweep", file, "--dry-run", nothing]) == 2
+        assert "name: a sweep needs one" in capsys.readouterr().err
+
+
+def test_files_are_those_of_the_folder_in_which_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = RunConfig(name="a", world={"cities": "mine.csv"})  # type: ignore[arg-type]
+    assert [made.config.world.cities for made in sweep_of("s", [run]).runs] == [str(tmp_path / "mine.csv")]
+    assert configs.settled(configs.settled(run)) == configs.settled(run)
+    assert configs.settled(RunConfig(name="b")) == RunConfig(name="b")
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,14 @@ def alphas_in(text: str) -> list[float]:
     return alphas
 
 
-def interpolate(run: Path, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
+def interpolate(run: Path | str, alphas: Sequence[float] = ALPHAS) -> pd.DataFrame:
     """Score and probe a finished run at each alpha; writes `analysis/interpolation/` and returns its `curve`.
 
     `scores.csv` has a row per alpha, task and slice, `probe.csv` one per alpha, protocol, group and split.
     """
+    run, alphas = Path(run), sorted({float(alpha) for alpha in alphas})
+    if not alphas:
+        raise UserError("alphas: give at least one number from 0 (the base) to 1 (fine-tuned)")
     opened = open_finished(run)
     config, world, items = opened.config, opened.world, opened.inputs.items
     source, (end, _) = open_checkpoint(opened.checkpoints[0], world), load_checkpoint(opened.final)

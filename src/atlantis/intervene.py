@@ -17,7 +17,7 @@ from atlantis.training.finished import open_finished
 ITEMS = 100
 
 
-def intervene(run: Path, steps: Sequence[int] | None = None, n_items: int = ITEMS) -> pd.DataFrame:
+def intervene(run: Path | str, steps: Sequence[int] | None = None, n_items: int = ITEMS) -> pd.DataFrame:
     """Intervene in checkpoints of a run; writes `analysis/interventions/` and returns its table.
 
     A row per step, group, seat, cut, tokens, change and metric, as `readout.interventions.intervention_table` has them.
@@ -26,6 +26,7 @@ def intervene(run: Path, steps: Sequence[int] | None = None, n_items: int = ITEM
 
     Raises UserError for a run that is not finished or lacks one of the steps, and for too few cities.
     """
+    run = Path(run)
     opened = open_finished(run)
     chosen = opened.chosen(steps or [0, max(opened.checkpoints)])
     seed, task = opened.config.evaluation.seed, opened.inputs.items.tasks[0]

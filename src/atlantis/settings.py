@@ -35,7 +35,7 @@ def folder_name(name: str | None) -> str | None:
     """`name`, if it can be a part of a path anywhere. Raises ValueError."""
     if name is not None and not (re.fullmatch(r"\w[\w.+=-]{0,119}", name) and len(name.encode()) <= MOST_BYTES):
         raise ValueError(
-            f"use up to 120 letters, digits and . _ + = - and {MOST_BYTES} bytes (it becomes a folder's name)"
+            f"use up to 120 letters, digits and . _ + = - (not first . + = -), {MOST_BYTES} bytes: it names a folder"
         )
     return name
 

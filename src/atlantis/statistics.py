@@ -155,6 +155,8 @@ def slope_interval(x: ArrayLike, y: ArrayLike) -> tuple[float, Interval]:
         return NAN, Interval(NAN, NAN, len(x), why)
     slope = float((x * y).sum()) / size
     error = np.sqrt(len(x) / (len(x) - 1) * ((x * (y - slope * x)).sum(axis=1) ** 2).sum()) / size
+    if error <= 1e-12 * max(abs(slope), 1.0):  # all on one line, up to rounding
+        return slope, Interval(NAN, NAN, len(x), "all values are the same")
     return slope, _around(np.float64(slope), error, len(x) - 1, IDENTITY, len(x))
 
 

@@ -27,17 +27,18 @@ NEW_ROWS = 512
 
 
 def stitch(
-    run: Path, steps: Sequence[int] | None = None, n_items: int = ITEMS, n_rows: int = ROWS, controls: bool = True
+    run: Path | str, steps: Sequence[int] | None = None, n_items: int = ITEMS, n_rows: int = ROWS, controls: bool = True
 ) -> dict[str, pd.DataFrame]:
     """Stitch checkpoints of a run to its first one, both ways; writes `analysis/stitching/` and returns its tables.
 
     `stitched` has a row per step, lower model, cut, map and slice, `parts` one per part of the model that was put back
-    or kept alone, at the last step. At the last step there are also two controls: permuted maps, and an untrained model
+    or kept alone, at the last of these steps. There are then also two controls: permuted maps, and an untrained model
     below, whose random weights are of `evaluation.seed` (of a base trained with that seed, its own first weights).
     `steps`: which checkpoints (default: the last).
 
     Raises UserError for a run that is not finished, was not fine-tuned, or lacks one of the steps.
     """
+    run = Path(run)
     opened = open_finished(run)
     if opened.config.base is None:
         raise UserError(f"{run}: was trained from scratch; stitching compares a fine-tuned model with its base")

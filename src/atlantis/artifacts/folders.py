@@ -60,9 +60,13 @@ def new_folder(path: Path, *, kind: str, digest: str = "", overwrite: bool = Fal
 
 def _without_links(path: Path) -> Path:
     """Where a folder is to be made: through links of the user's, but not through one that stands in a run's folder."""
-    if path.parent.name not in RUN_WRITES:
+    above = path.parent.parent
+    is_in_a_run = path.parent.name in RUN_WRITES and any(
+        (above / name).exists() for name in ("config.yaml", "run.json")
+    )
+    if not is_in_a_run:
         return Path(os.path.realpath(path))
-    return Path(os.path.realpath(path.parent.parent)) / path.parent.name / path.name
+    return Path(os.path.realpath(above)) / path.parent.name / path.name
 
 
 def _refuse_elsewhere(aside: Path, path: Path) -> None:

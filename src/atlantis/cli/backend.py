@@ -16,7 +16,7 @@ Workers = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Runs at a time.  [default: as cores or GPUs allow]")
 ]
 GpusPerRun = Annotated[
-    float | None, typer.Option(metavar="SHARE", min=0, help="Of one GPU.  [default: 1 if there is a GPU]")
+    float | None, typer.Option(metavar="SHARE", min=0, help="Of one GPU.  [default: 1 if there is a GPU; slurm: none]")
 ]
 Backend = Annotated[str, typer.Option(metavar="NAME", help="Where the runs go: local, ray or slurm.")]
 Threads = Annotated[int, typer.Option(metavar="N", min=1, help="CPU threads of each run.")]

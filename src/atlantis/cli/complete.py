@@ -25,6 +25,13 @@ def config_names(ctx: Any, incomplete: str) -> list[str]:
     return _beginning(incomplete, [*known_configs(), *known_runs(_output_root(ctx))])
 
 
+def parent_names(ctx: Any, incomplete: str) -> list[str]:
+    """Configs."""
+    from atlantis.config import known_configs
+
+    return _beginning(incomplete, known_configs())
+
+
 def model_names(ctx: Any, incomplete: str) -> list[str]:
     """Runs and shipped bases."""
     from atlantis.lookup import known_bases, known_runs

@@ -109,11 +109,13 @@ def run_of(name: str, output_root: Path | None) -> Path:
 def refuse_owned(out: Path, option: str = "--out") -> None:
     """UserError if a file that a command is to write would lie in a run or an artifact, whose files are its own."""
     from atlantis.artifacts import manifest
+    from atlantis.config import is_run
 
     place = Path(os.path.realpath(out.parent)) / out.name
     for folder in place.parents:
         record = manifest(folder)
-        kind = "run" if (folder / "run.json").is_file() else record["kind"] if record is not None else None
+        is_a_run = is_run(folder) and (folder / "run.json").is_file()
+        kind = "run" if is_a_run else record["kind"] if record is not None else None
         if kind is not None:
             raise UserError(f"{option} {out}: lies in the {kind} {folder} and may not; give a file somewhere else")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,7 +25,7 @@ def new(
         typer.Option(
             metavar="CONFIG",
             help="What to start from: a file, or a name of `atlantis list configs`.",
-            autocompletion=complete.config_names,
+            autocompletion=complete.parent_names,
         ),
     ] = "demo",
 ) -> None:
@@ -43,13 +44,14 @@ def new(
 
     if not re.fullmatch(r"\w[\w.+=-]{0,119}", name):
         raise UserError(f"{name!r}: is no name for a config; use letters, digits and _ . + = - (no spaces, no folders)")
-    if name.removesuffix(".yaml") == extends.removesuffix(".yaml"):
-        raise UserError(f"{name}: would extend itself; give another name, or another --extends")
     parent, file = find(extends), FOLDER / f"{name.removesuffix('.yaml')}.yaml"
+    is_name = parent != Path(extends) or parent.is_absolute()
+    spelled = Path(f"{extends.removesuffix('.yaml')}.yaml")
+    if is_name and os.path.abspath(file) in (os.path.abspath(spelled), os.path.abspath(FOLDER / spelled)):
+        raise UserError(f"{name}: would extend itself; give another name, or another --extends")
     if file.exists():
         raise UserError(f"{file}: is there already, and is not written over; give another name, or edit it")
     artifacts.make_folders(FOLDER)
-    is_name = parent != Path(extends) or parent.is_absolute()
     named = extends if is_name else str(Path("..") / extends)  # files are named relative to the new config
     artifacts.write_text(file, text_of(file.stem, named, load(parent, own_code=False)))
     print(f"{file}\nchange it, then: atlantis train {file.stem}")

@@ -43,6 +43,11 @@ def flat(config: Settings) -> dict[str, Any]:
     return dict(_flat(_that_counts(config)))
 
 
+def all_settings(config: RunConfig) -> dict[str, Any]:
+    """Every setting that can change a result, by its dotted key: also those at their defaults."""
+    return dict(_flat(config.model_dump(mode="json", exclude=set(BOOKKEEPING))))
+
+
 def _that_counts(config: Settings) -> dict[str, Any]:
     if not isinstance(config, RunConfig):
         return config.model_dump(mode="json")

@@ -119,6 +119,21 @@ def changed(config: RunConfig, overrides: Sequence[str], folder: Path | str = ".
     return overridden(config.model_dump(mode="json"), {}, overrides, Path(folder), str(config.name))
 
 
+def settled(config: RunConfig) -> RunConfig:
+    """`config` with the files that it names as absolute paths, relative ones meant relative to the current folder.
+
+    So a config made in Python is the one that its run's folder holds.
+    """
+    data = config.model_dump(mode="json")
+    make_absolute(data, Path.cwd())
+    return config.model_copy(
+        update={
+            "base_config": data["base_config"],
+            "world": config.world.model_copy(update={"cities": data["world"]["cities"]}),
+        }
+    )
+
+
 def dump(config: Settings, folder: Path | None = None) -> str:
     """YAML, every setting written out, that loads back equal.
 

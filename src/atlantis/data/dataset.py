@@ -38,8 +38,8 @@ from atlantis.data.mixture import SPLITS, draw_splits, resolved, tasks_of
 from atlantis.errors import UserError
 from atlantis.names import SLICES
 from atlantis.reading import read_json
-from atlantis.settings import STUDY_SIZES, DatasetConfig
-from atlantis.tasks import Questions, Task, are_distances, task_digest
+from atlantis.settings import STUDY_SIZES, DatasetConfig, PartConfig
+from atlantis.tasks import Questions, Task, are_distances, task_digest, task_of
 from atlantis.tasks.form import ABSENT
 from atlantis.tasks.questions import Keys
 
@@ -206,8 +206,16 @@ def dataset_digest(config: DatasetConfig, world_digest: str) -> str:
     if config.kind == "mixed":
         request |= {"n_distance": config.n_distance, "n_cross": config.n_cross}
     if config.parts is not None:
-        request["parts"] = [part.model_dump(mode="json") | {"task": task_digest(part.task)} for part in config.parts]
+        request["parts"] = [_part_request(part) for part in config.parts]
     return artifacts.digest_of({"format": FORMAT, "config": request, "world": world_digest})
+
+
+def _part_request(part: PartConfig) -> dict[str, Any]:
+    """What a part adds to a dataset's digest."""
+    request = part.model_dump(mode="json") | {"task": task_digest(part.task)}
+    if not isinstance(part.cities, str) and part.cities.touching and task_of(part.task).form.seats > 2:
+        request["touching"] = "2026-11-30"  # before, a row with k cities of the region was drawn k times as often
+    return request
 
 
 def overlaps(a: Dataset, b: Dataset) -> dict[str, dict[str, int]]:

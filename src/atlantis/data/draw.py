@@ -365,16 +365,18 @@ class Pool:
 
     def _proposed(self, ids: Ints, size: int, n: int, touching: bool) -> Ints:
         """Rows (n, size) of independent draws; the stream is read row by row."""
-        raw = raw_numbers(self.rng.which, n * size).reshape(
-            n, size
-        )  # of 2**64 numbers: what remains of a division is uniform
+        everything = np.concatenate([ids, self.inside]) if touching else ids
+        if touching:  # as many more as are left out below
+            n *= max(1, round((size - 1) * len(self.inside) / len(everything)))
+        raw = raw_numbers(self.rng.which, n * size).reshape(n, size)  # of 2**64: what a division leaves is uniform
+        rows = everything[(raw % np.uint64(max(1, len(everything)))).astype(np.int64)]
         if not touching:
-            return ids[(raw % np.uint64(max(1, len(ids)))).astype(np.int64)]
-        everything = np.concatenate([ids, self.inside])
-        rows = everything[(raw % np.uint64(len(everything))).astype(np.int64)]
+            return rows
         rows[:, 0] = self.inside[(raw[:, 0] % np.uint64(len(self.inside))).astype(np.int64)]
         turn = (raw_numbers(self.rng.order, n) % np.uint64(size)).astype(np.int64)  # the seat that the city inside gets
-        return np.take_along_axis(rows, (np.arange(size) - turn[:, None]) % size, axis=1)
+        rows = np.take_along_axis(rows, (np.arange(size) - turn[:, None]) % size, axis=1)
+        # Each of several cities inside would propose the same row, so only the first of them does.
+        return rows[np.isin(rows, self.inside).argmax(axis=1) == turn]
 
     def _kept(self, rows: Ints, keep: Keep | None, touching: bool) -> Ints:
         """The rows that name no city twice, lie where they should and are kept by the task, in the order asked for."""

@@ -21,7 +21,7 @@ from atlantis.model.fast.shared import shared_logits
 from atlantis.names import SLICES
 from atlantis.readout.generate import answers
 from atlantis.settings import DatasetConfig
-from atlantis.tasks import Questions
+from atlantis.tasks import Questions, Task
 from atlantis.tasks.score import Score, score
 from atlantis.world import World
 
@@ -48,8 +48,8 @@ def evaluation_questions(
     They come from the dataset's test split and from those of its siblings: for a mixed dataset the cross dataset it
     draws from, and `old`, the held-out questions of the dataset that the base was trained on (`shared_questions`). What
     `old` asks about new cities counts only where the run asks nothing of that kind, because a base may have learned
-    other new cities before. If a task still has no questions about real cities, they are drawn at random, and the note
-    that is returned beside the items says so.
+    other new cities before. If a task still has no questions about real cities, they are drawn at random, without
+    those that the run trains on. The note that is returned beside the items says so.
     """
     pools, note = [dataset.held_out], "held-out pairs of the run's dataset"
     if dataset.kind == "mixed":
@@ -59,13 +59,16 @@ def evaluation_questions(
         pools.append(_lacking(Questions.concatenate(pools), old))
         note += ", and of the base's dataset"
     # A question of a sibling may be among those that this run trains on.
-    pool = new_to([dataset.splits["train"]], Questions.concatenate(pools))
+    trained = dataset.splits["train"]
+    pool = new_to([trained], Questions.concatenate(pools))
     for task in pool.tasks:
-        if any((pool.slice[rows] == 0).any() for this, rows in pool.by_task() if this is task):
+        if _about_real_cities(pool, task):
             continue
         part = Part(task, Where("world"), (0, 0, 0))
-        drawn = part.pool(world, dataset.config).ask_up_to(2 * n_per_slice, seed, part.stream())
-        pool = Questions.concatenate([pool, drawn])
+        # Where the run learns such questions, the first of the dataset's own stream are those that it learns.
+        stream = f"evaluation {part.stream()}" if _about_real_cities(trained, task) else part.stream()
+        drawn = part.pool(world, dataset.config).ask_up_to(2 * n_per_slice, seed, stream)
+        pool = Questions.concatenate([pool, new_to([trained], drawn)])
         note += "; world-world pairs at random, some of which the base may have been trained on"
     rng = np.random.Generator(np.random.PCG64(seed))
     chosen = []
@@ -73,6 +76,11 @@ def evaluation_questions(
         of_slice = [np.flatnonzero((pool.slice == k) & (pool.task == i)) for k in range(len(SLICES))]
         chosen += [np.sort(rng.permutation(rows)[:n_per_slice]) for rows in of_slice]
     return pool[np.concatenate(chosen)], note
+
+
+def _about_real_cities(questions: Questions, task: Task) -> bool:
+    """Whether some of a task's questions are about real cities alone."""
+    return any((questions.slice[rows] == 0).any() for this, rows in questions.by_task() if this.name == task.name)
 
 
 def shared_questions(world: World, config: DatasetConfig, of: World) -> Questions:

@@ -118,7 +118,7 @@ def draw_triples(
     alike = ids_alike(world, vocabulary, id_digits)
     real, virtual = (rng.permutation(alike[world.is_virtual[alike] == flag]) for flag in (False, True))
     n_named = n * sum(GROUPS[group].count("real") for group in groups)
-    if len(real) < n_named + FEWEST_FIT or (groups != ["real"] and len(virtual) < 2):
+    if len(real) < n_named + FEWEST_FIT or (list(groups) != ["real"] and len(virtual) < 2):
         raise UserError(
             f"intervene: {n} questions of each group need {n_named} real cities, {FEWEST_FIT} more to fit on, and two "
             f"virtual ones, whose ids are equally long; there are {len(real)} and {len(virtual)} (--items)"
@@ -293,6 +293,8 @@ def in_order(triples: Triples, free: np.ndarray, index: int) -> tuple[Three, Thr
     three = np.stack(triples[1:])
     real = triples.group == "real"
     three[:, real] = np.sort(three[:, real], axis=0)[[0, 1, 2] if index == 0 else [1, 2, 0]]
+    outwards = triples.group == "outwards"  # A is virtual, and a question about it has a coin's order
+    three[1:, outwards] = np.sort(three[1:, outwards], axis=0)[[0, 1] if index == 0 else [1, 0]]
     pair = np.sort(np.stack([free, np.roll(free, 1)]), axis=0)
     return (three[0], three[1], pair[index]), (three[2], three[2], pair[1 - index])
 

@@ -15,7 +15,7 @@ import pandas as pd
 
 from atlantis import artifacts, signals
 from atlantis import config as configs
-from atlantis.errors import Interrupted, UserError
+from atlantis.errors import Interrupted, UserError, in_a_line
 from atlantis.progress import say
 from atlantis.report.export import csv_text
 from atlantis.settings import RunConfig
@@ -136,8 +136,10 @@ def _recorded(run: Planned, outcome: Outcome, record: Callable[[Planned], None] 
     try:
         if record is not None and outcome.finished:
             record(run)
-    except (UserError, OSError) as error:
-        return replace(outcome, state="failed", message=UNREAD.format(error))
+    except Exception as error:  # of whatever kind: it is not the others' fault
+        return replace(
+            outcome, state="failed", message=UNREAD.format(error if isinstance(error, UserError) else in_a_line(error))
+        )
     return outcome
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from atlantis.errors import UserError
-from atlantis.progress import console, say
+from atlantis.progress import console, printable, say
 from atlantis.reading import json_of, read_json
 from atlantis.sweep.child import Outcome
 from atlantis.sweep.plan import Planned, Sweep
@@ -90,11 +90,12 @@ class Display:
 def run_list(sweep: Sweep) -> Table:
     """The runs that a sweep would make, and what varies in them."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("run", "", title=f"{sweep.name}: {len(sweep.runs)} runs", title_justify="left")
     for run in sweep.runs:
         factors = ", ".join(f"{key}={value}" for key, value in (run.factors or {}).items())
-        table.add_row(run.name, "a base, made first" if run.factors is None else factors)
+        table.add_row(run.name, Text("a base, made first" if run.factors is None else printable(factors)))
     return table
 
 

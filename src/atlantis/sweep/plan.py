@@ -26,7 +26,7 @@ from typing import Any
 
 from atlantis import config as configs
 from atlantis import yaml12
-from atlantis.artifacts import digest_of
+from atlantis.artifacts import digest_of, plain
 from atlantis.errors import UserError
 from atlantis.settings import MOST_BYTES, SEEDED, RunConfig
 
@@ -95,7 +95,8 @@ def read(path: Path | str, overrides: Sequence[str] = (), build_base: bool = Fal
     base, beside = _load(path, overrides)
     settings, seeds = _checked_grid(path, beside, overrides)
     varied = _grid(base, settings, seeds, path.parent, f"{path}: grid: ")
-    assert base.name is not None
+    if base.name is None:
+        raise UserError(f"{path}: name: a sweep needs one; leave name= out, or give it a value")
     runs, factors = [config for config, _ in varied], [factors for _, factors in varied]
     return sweep_of(base.name, runs, factors, build_base)
 
@@ -109,7 +110,8 @@ def grid(
     weights and order at once. Raises UserError with all mistakes.
     """
     base = config if isinstance(config, RunConfig) else configs.load(configs.find(str(config)))
-    return [run for run, _ in _grid(base, settings, seeds, Path.cwd(), "grid: ")]
+    lists = plain({key: list(values) for key, values in settings.items()})  # NumPy's numbers as Python's
+    return [run for run, _ in _grid(base, lists, plain(list(seeds)), Path.cwd(), "grid: ")]
 
 
 def sweep_of(
@@ -121,6 +123,7 @@ def sweep_of(
     whatever its name, as `train` does. Raises UserError with all mistakes.
     """
     configs.checked(RunConfig, {"name": name}, "sweep")
+    runs = [configs.settled(run) for run in runs]
     mistakes = [] if runs else [f"{name}: has no runs"]
     names = Counter(run.name for run in runs)
     if names.pop(None, 0):
@@ -208,6 +211,7 @@ def _grid(
     base: RunConfig, settings: Mapping[str, Sequence[Any]], seeds: Sequence[int], folder: Path, where: str
 ) -> list[tuple[RunConfig, dict[str, Any]]]:
     """Config and factors of every combination, the last key varying fastest; `where` begins each mistake."""
+    _refuse([f"{where}seed: is no setting; add its values to `seeds`"] if seeds and "seed" in settings else [])
     axes = {**settings, **({"seed": seeds} if seeds else {})}
     _refuse([where + mistake for mistake in _overlaps({**settings, "seeds": seeds})])
     runs, mistakes = [], []
@@ -272,7 +276,7 @@ def _text(value: Any) -> str:
 
 def _differences(runs: Sequence[RunConfig]) -> list[dict[str, Any]]:
     """For each run the settings that are not the same in all runs; None where a run does not have one."""
-    every = [configs.flat(run) for run in runs]
+    every = [configs.all_settings(run) for run in runs]
     keys = [
         key for key in dict.fromkeys(itertools.chain(*every)) if any(a.get(key) != every[0].get(key) for a in every)
     ]

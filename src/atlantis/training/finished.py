@@ -37,7 +37,7 @@ class FinishedRun:
         if missing := [step for step in steps if step not in self.checkpoints]:
             there = ", ".join(map(str, self.checkpoints))
             raise UserError(f"--steps {missing[0]}: {self.folder} has no such checkpoint; there are {there}")
-        return sorted(set(steps))
+        return sorted({int(step) for step in steps})
 
 
 def open_finished(run: Path) -> FinishedRun:
