@@ -24,7 +24,7 @@ help:
 	@echo "              Of what takes long a sample is tested; the whole is marked so:"
 	@echo "make test-all the same with the tests marked 'whole'"
 	@echo "make oldest   the same as make test, with the oldest versions that pyproject.toml allows, in .venv-oldest"
-	@echo "              (PyTorch's files are several GB on Linux)"
+	@echo "              (Python 3.11 or 3.12, for which these were made; PyTorch's files are several GB on Linux)"
 	@echo "make coverage the same as make test, more slowly; which lines of src/ no test runs"
 	@echo "make wheel-test"
 	@echo "              install, then build the wheel and try it in an empty folder"
@@ -63,7 +63,7 @@ test-all: $(INSTALLED)
 	$(BIN)/python -m pytest $(WORKERS) -m "not wheel"
 
 oldest: $(INSTALLED)
-	@test -d .venv-oldest || $(PYTHON) -m venv .venv-oldest
+	@.venv-oldest/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv .venv-oldest
 	$(BIN)/python scripts/oldest.py >.venv-oldest/constraints.txt
 	.venv-oldest/bin/python -m pip install --disable-pip-version-check --quiet --no-compile \
 		-c .venv-oldest/constraints.txt -e '.[dev]'

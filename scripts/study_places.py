@@ -212,11 +212,17 @@ def settings() -> str:
     for run, name in RUNS.items():
         config = configs.load(configs.find(name))
         training = config.training
-        numbers = (config.dataset.sizes[0], training.batch_size, training.epochs, config.training.warmup_steps)
-        pairs, batch, epochs, warmup = (f"{number:,.0f}" for number in numbers if number is not None)
-        rows.append([run, f"`{name}`", pairs, batch, epochs, f"{training.learning_rate:g}", warmup])
+        numbers = (config.dataset.sizes[0], training.batch_size, training.epochs, training.learning_rate)
+        rows.append(
+            [
+                run,
+                f"`{name}`",
+                *(f"{n:,}" if isinstance(n, int) else f"{n:g}" for n in numbers),
+                str(training.warmup_steps),
+            ]
+        )
     header = ["run", "config", "training pairs", "batch", "passes over them", "learning rate", "warm-up, steps"]
-    return table(header, rows, align="llrrrrr").strip()
+    return table(header, rows, align="llrrrrr")
 
 
 def _reported(run: str, step: str) -> StudyMap | None:

@@ -242,8 +242,8 @@ def test_files_are_those_of_the_folder_in_which_python_runs(tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     run = RunConfig(name="a", world={"cities": "mine.csv"})  # type: ignore[arg-type]
     assert [made.config.world.cities for made in sweep_of("s", [run]).runs] == [str(tmp_path / "mine.csv")]
-    assert configs.settled(configs.settled(run)) == configs.settled(run)
-    assert configs.settled(RunConfig(name="b")) == RunConfig(name="b")
+    assert configs.changed(configs.changed(run)) == configs.changed(run)
+    assert configs.changed(RunConfig(name="b")) == RunConfig(name="b")
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def stitch(
     """Stitch checkpoints of a run to its first one, both ways; writes `analysis/stitching/` and returns its tables.
 
     `stitched` has a row per step, lower model, cut, map and slice, `parts` one per part of the model that was put back
-    or kept alone, at the last of these steps. There are then also two controls: permuted maps, and an untrained model
-    below, whose random weights are of `evaluation.seed` (of a base trained with that seed, its own first weights).
+    or kept alone, at the last of `steps`. Of that step there are two controls as well: permuted maps, and an untrained
+    model below. Its random weights are of `evaluation.seed` (of a base trained with that seed, its own first ones).
     `steps`: which checkpoints (default: the last).
 
     Raises UserError for a run that is not finished, was not fine-tuned, or lacks one of the steps.

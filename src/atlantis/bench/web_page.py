@@ -7,7 +7,6 @@ It holds its script and data, as the report's page does, and asks for nothing ov
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
@@ -19,6 +18,10 @@ from atlantis.bench.record import BenchRecord
 from atlantis.bench.standing import REFERENCES, Board, Standing, boards, mean_and_interval
 from atlantis.errors import UserError
 from atlantis.report.page import assembled
+from atlantis.report.record import rounded
+
+DIGITS = 6
+"""Of a number: more than are shown. The last bits are not the same with every version of SciPy."""
 
 PRICES = [
     {"title": "seconds, x naive", "digits": 1},
@@ -64,7 +67,7 @@ def _board(board: Board) -> dict[str, Any]:
                 ],
                 "cells": [
                     *(_cell(standing, name) for name in quantities),
-                    *(None if price is None else [_rounded(price)] for price in prices),
+                    *(None if price is None else [rounded(price, DIGITS)] for price in prices),
                 ],
             }
         )
@@ -77,13 +80,8 @@ def _cell(standing: Standing, quantity: str) -> list[float] | None:
     values = standing.array(quantity)
     if not len(values):
         return None
-    mean, low, high = map(_rounded, mean_and_interval(values, quantity))
-    return [mean] if math.isnan(low) else [mean, low, high]
-
-
-def _rounded(number: float) -> float:
-    """To six digits: more than is shown, and the last bits are not the same with every version of SciPy."""
-    return float(f"{number:.6g}")
+    mean, *ends = (rounded(float(number), DIGITS) for number in mean_and_interval(values, quantity))
+    return [number for number in (mean, *ends) if number is not None]
 
 
 def _file(name: str) -> str:

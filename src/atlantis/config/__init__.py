@@ -15,7 +15,6 @@ from atlantis.config.files import (
     load_of_run,
     load_with,
     require_run,
-    settled,
 )
 
 __all__ = [
@@ -35,5 +34,4 @@ __all__ = [
     "load_of_run",
     "load_with",
     "require_run",
-    "settled",
 ]

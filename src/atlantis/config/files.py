@@ -114,24 +114,14 @@ def load_with(
     return overridden(data, places, overrides, Path.cwd(), str(path), None if own_code else READ_ONLY), more
 
 
-def changed(config: RunConfig, overrides: Sequence[str], folder: Path | str = ".") -> RunConfig:
-    """`config` with overrides such as `training.max_steps=20` on top; files in them are named relative to `folder`."""
-    return overridden(config.model_dump(mode="json"), {}, overrides, Path(folder), str(config.name))
+def changed(config: RunConfig, overrides: Sequence[str] = (), folder: Path | str = ".") -> RunConfig:
+    """`config` with overrides such as `training.max_steps=20` on top; files are named relative to `folder`.
 
-
-def settled(config: RunConfig) -> RunConfig:
-    """`config` with the files that it names as absolute paths, relative ones meant relative to the current folder.
-
-    So a config made in Python is the one that its run's folder holds.
+    Its own files come out as absolute paths too. So `changed(config)` is the config that a run's folder holds.
     """
     data = config.model_dump(mode="json")
-    make_absolute(data, Path.cwd())
-    return config.model_copy(
-        update={
-            "base_config": data["base_config"],
-            "world": config.world.model_copy(update={"cities": data["world"]["cities"]}),
-        }
-    )
+    make_absolute(data, Path(folder))
+    return overridden(data, {}, overrides, Path(folder), str(config.name))
 
 
 def dump(config: Settings, folder: Path | None = None) -> str:

@@ -34,7 +34,7 @@ from atlantis.data.streams import (
 from atlantis.errors import UserError
 from atlantis.tasks.checking import answers_to_alike, called, canonical_of
 from atlantis.tasks.form import ABSENT, Ints
-from atlantis.tasks.questions import Questions, question_keys, row_keys
+from atlantis.tasks.questions import Questions, question_keys, row_keys, smaller_first
 from atlantis.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -385,11 +385,9 @@ class Pool:
         if touching:
             inside = np.isin(rows, self.inside)
             good &= inside.any(axis=1) & ~inside.all(axis=1)
-        rows, in_order = rows[good], in_order[good]
+        rows = rows[good]
         if self.order == "smaller_first":
-            virtual = np.asarray(self.world.is_virtual[rows])
-            alike = np.asarray(virtual.all(axis=1) | ~virtual.any(axis=1))
-            rows = np.where(alike[:, None], in_order, rows)
+            rows = smaller_first(rows, self.world.is_virtual)
         return rows if keep is None else rows[keep(rows)]
 
     def _keys(self, rows: Ints) -> NDArray[Any]:

@@ -15,14 +15,14 @@ import pandas as pd
 
 from atlantis import artifacts, signals
 from atlantis import config as configs
-from atlantis.errors import Interrupted, UserError, in_a_line
+from atlantis.errors import Interrupted, UserError
 from atlantis.progress import say
 from atlantis.report.export import csv_text
 from atlantis.settings import RunConfig
 from atlantis.sweep.child import Job, Outcome, Queue, attempts
 from atlantis.sweep.display import Display
 from atlantis.sweep.plan import Planned, Sweep
-from atlantis.sweep.results import gather
+from atlantis.sweep.results import gather, why_unread
 
 UNREAD = "is trained and finished, but its numbers cannot be read: {}"
 
@@ -136,10 +136,8 @@ def _recorded(run: Planned, outcome: Outcome, record: Callable[[Planned], None] 
     try:
         if record is not None and outcome.finished:
             record(run)
-    except Exception as error:  # of whatever kind: it is not the others' fault
-        return replace(
-            outcome, state="failed", message=UNREAD.format(error if isinstance(error, UserError) else in_a_line(error))
-        )
+    except Exception as error:  # as in `gather`: whatever is wrong with one run is not the others' fault
+        return replace(outcome, state="failed", message=UNREAD.format(why_unread(error)))
     return outcome
 
 

@@ -26,7 +26,7 @@ from typing import Any
 
 from atlantis import config as configs
 from atlantis import yaml12
-from atlantis.artifacts import digest_of, plain
+from atlantis.artifacts import digest_of
 from atlantis.errors import UserError
 from atlantis.settings import MOST_BYTES, SEEDED, RunConfig
 
@@ -110,8 +110,13 @@ def grid(
     weights and order at once. Raises UserError with all mistakes.
     """
     base = config if isinstance(config, RunConfig) else configs.load(configs.find(str(config)))
-    lists = plain({key: list(values) for key, values in settings.items()})  # NumPy's numbers as Python's
-    return [run for run, _ in _grid(base, lists, plain(list(seeds)), Path.cwd(), "grid: ")]
+    lists = {key: _of_python(values) for key, values in settings.items()}
+    return [run for run, _ in _grid(base, lists, _of_python(seeds), Path.cwd(), "grid: ")]
+
+
+def _of_python(values: Iterable[Any]) -> list[Any]:
+    """As a list, with NumPy's numbers as Python's."""
+    return [value.tolist() if hasattr(value, "tolist") else value for value in values]
 
 
 def sweep_of(
@@ -123,7 +128,7 @@ def sweep_of(
     whatever its name, as `train` does. Raises UserError with all mistakes.
     """
     configs.checked(RunConfig, {"name": name}, "sweep")
-    runs = [configs.settled(run) for run in runs]
+    runs = [configs.changed(run) for run in runs]
     mistakes = [] if runs else [f"{name}: has no runs"]
     names = Counter(run.name for run in runs)
     if names.pop(None, 0):

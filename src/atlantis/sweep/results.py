@@ -46,7 +46,7 @@ def gather(sweep: Sweep, finished: Sequence[Planned], unread: dict[str, str] | N
         try:
             rows = measures(run_data.load(run.folder), "+".join(map(str, run.config.probe.layers)))
         except Exception as error:  # whatever is wrong with one run is not the others' fault
-            problems[run.name] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            problems[run.name] = why_unread(error)
             continue
         tables.append(rows.assign(run=run.name, **{key: cells[key][i] for key in names})[["run", *names, *MEASURES]])
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=["run", *names, *MEASURES])
@@ -57,6 +57,11 @@ def gather(sweep: Sweep, finished: Sequence[Planned], unread: dict[str, str] | N
         lines = [f"{name}: {reason}" for name, reason in problems.items()]
         raise PartFailed("\n  ".join([f"{sweep.results}: has all runs but these, which cannot be read:", *lines]))
     return table
+
+
+def why_unread(error: Exception) -> str:
+    """Why a run's numbers cannot be read; of an error that nobody foresaw, its type as well."""
+    return str(error) if isinstance(error, UserError | OSError) else f"{type(error).__name__}: {error}"
 
 
 def _cells(values: Sequence[Any]) -> list[Any]:

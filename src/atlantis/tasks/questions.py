@@ -111,6 +111,13 @@ def question_keys(task: Task, cities: Ints) -> Keys:
     return row_keys(ordered)
 
 
+def smaller_first(rows: Ints, is_virtual: NDArray[np.bool_]) -> Ints:
+    """Rows of ids (n, k), ascending where all are real or all virtual: `dataset.order: smaller_first`."""
+    n_virtual = np.take(is_virtual, rows).sum(axis=1)
+    alike = np.isin(n_virtual, (0, rows.shape[1]))
+    return np.where(alike[:, None], np.sort(rows, axis=1), rows)
+
+
 def row_keys(rows: Ints) -> Keys:
     """Each row (n, k) of numbers as one value, which is its bytes."""
     rows = np.ascontiguousarray(rows, dtype=">i4")

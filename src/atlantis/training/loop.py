@@ -67,7 +67,7 @@ def train(
     check_trackers(config)
     ranks.check_batch_size(config.training)
     artifacts.refuse_file(Path(config.output_root), "output_root")
-    path, config = experiments(config) / config.name, configs.settled(config)
+    path, config = experiments(config) / config.name, configs.changed(config)
     run = RunFolder(path, config, resume=resume, strict=strict)  # refuses early, before anything is built
     world = world_for(run)
     base = None if run.finished else _checked_start(config, world, resume, strict, fork, build_base)

@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from atlantis.data.rows import Batch, Rows
@@ -17,6 +16,7 @@ from atlantis.readout.generate import answer_tokens
 from atlantis.strategies.common.context import Context
 from atlantis.tasks import Questions, Task
 from atlantis.tasks.form import ABSENT
+from atlantis.tasks.questions import smaller_first
 from atlantis.vocabulary import PAD
 
 CHUNK = 1024
@@ -42,23 +42,16 @@ def old_prompts(context: Context, n: int, seed: int) -> Questions:
     named = np.unique(context.new_questions.cities)
     ids = np.setdiff1d(context.old_ids, named[named >= context.world.n_real]).astype(np.int32)
     rng = np.random.Generator(np.random.PCG64([seed, 3]))
-    smaller_first = context.config.dataset.order == "smaller_first"
+    is_ordered = context.config.dataset.order == "smaller_first"
     if task.form.seats != 2:
-        return _other_prompts(ids, task, n, rng, context.world.is_virtual if smaller_first else None)
+        return _other_prompts(ids, task, n, rng, context.world.is_virtual if is_ordered else None)
     first = rng.integers(len(ids), size=n)
     # A shift that is not 0: never the same city, and no draw has to be repeated.
     second = (first + rng.integers(1, len(ids), size=n)) % len(ids)
     cities = np.stack([ids[first], ids[second]], axis=1)
-    if smaller_first:
-        cities = _smaller_first(cities, context.world.is_virtual)
+    if is_ordered:
+        cities = smaller_first(cities, context.world.is_virtual)
     return Questions.of(task, cities, np.zeros(n, np.int32))
-
-
-def _smaller_first(cities: Int[np.ndarray, "n k"], is_virtual: Bool[np.ndarray, " m"]) -> Int[np.ndarray, "n k"]:
-    """Rows of ids (n, k), ascending where all are real or all virtual, as `dataset.order: smaller_first` has them."""
-    n_virtual = np.take(is_virtual, cities).sum(axis=1)
-    alike = np.isin(n_virtual, (0, cities.shape[1]))
-    return np.where(alike[:, None], np.sort(cities, axis=1), cities)
 
 
 def _other_prompts(
@@ -68,7 +61,7 @@ def _other_prompts(
     cities = np.full((n, task.form.seats), ABSENT)
     for row, size in zip(cities, rng.integers(task.form.least_cities, task.form.seats + 1, size=n), strict=True):
         drawn = rng.choice(ids, size=size, replace=False)
-        row[task.form.seated(size)] = drawn if is_virtual is None else _smaller_first(drawn[None], is_virtual)[0]
+        row[task.form.seated(size)] = drawn if is_virtual is None else smaller_first(drawn[None], is_virtual)[0]
     return Questions.of(task, cities, np.zeros(n, np.int32))
 
 
